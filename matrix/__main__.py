@@ -1,0 +1,5 @@
+"""``python -m matrix``: the same as ``te-matrix``."""
+
+from matrix.cli import main
+
+main()

@@ -1,0 +1,72 @@
+"""Every error of the harness, and every exit code."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of ``te-matrix``; :func:`worst` gives their precedence."""
+
+    OK = 0
+    DEVIATES = 1
+    USAGE = 2
+    INCOMPLETE = 3
+    INFRA = 4
+
+
+_PRECEDENCE = (ExitCode.USAGE, ExitCode.DEVIATES, ExitCode.INFRA, ExitCode.INCOMPLETE)
+
+
+def worst(codes: Iterable[ExitCode]) -> ExitCode:
+    """Return the exit code that outranks the others; OK when there is none."""
+    seen = set(codes)
+    return next((code for code in _PRECEDENCE if code in seen), ExitCode.OK)
+
+
+class MatrixError(Exception):
+    """What happened, why that is likely, and what to do."""
+
+    exit_code = ExitCode.INFRA
+
+    def __init__(self, what: str, why: str = "", do: str = "") -> None:
+        super().__init__(". ".join(part.rstrip(".") for part in (what, why, do) if part) + ".")
+
+
+class UsageError(MatrixError):
+    """A command line that cannot mean anything."""
+
+    exit_code = ExitCode.USAGE
+
+
+class TableError(MatrixError):
+    """A TOML file that does not hold what it should."""
+
+    exit_code = ExitCode.USAGE
+
+
+class StoreError(MatrixError):
+    """A store that cannot be read or written, or a record in it that is not one."""
+
+
+class SourceError(MatrixError):
+    """A release whose source was found, but is not what the catalogue says."""
+
+
+class SourceUnavailable(MatrixError):
+    """A release whose source cannot be had here."""
+
+    exit_code = ExitCode.INCOMPLETE
+
+
+class WorkerError(MatrixError):
+    """A worker that could not be started, or that stopped answering."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a sentence with the known names closest to ``name``."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    return f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(names)}"

@@ -1,0 +1,67 @@
+"""One pair of releases on one page: what is documented, what happens, why, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from matrix.expectations import Documentation
+from matrix.judge import Judgement, Verdict
+from matrix.ledger import Entry
+from matrix.summary import seen
+
+_PLAINLY = {
+    "loaded": "loads, FP8 attention metadata intact",
+    "loaded (frozen)": "loads, but the metadata is dead: no later step updates it",
+    "defaults": "loads, FP8 attention metadata silently at its defaults",
+    "none": "loads; the loader has no FP8 attention metadata",
+    "error": "fails",
+    "partial": "loads, FP8 attention metadata neither intact nor default",
+}
+
+
+def page(
+    judgement: Judgement, documentation: Documentation, entries: Sequence[Entry]
+) -> Iterator[str]:
+    """Yield the lines of the page on the plan's one pair of releases."""
+    saver, loader = judgement.plan.savers[0], judgement.plan.loaders[0]
+    yield f"Saved by {saver.name}, loaded by {loader.name}"
+    yield ""
+    sentences = {v.documented.sentence for v in judgement.verdicts if v.documented.sentence}
+    band = documentation.band
+    yield f"The FAQ on {band(loader).name} loading {band(saver).name}:"
+    yield from (f"  “{sentence}”" for sentence in sorted(sentences) or ["(nothing)"])
+    yield ""
+    for verdict in judgement.verdicts:
+        yield from _cell(verdict)
+    yield from _causes(judgement, entries)
+
+
+def _cell(verdict: Verdict) -> Iterator[str]:
+    cell = verdict.cell
+    plainly = _PLAINLY.get(seen(verdict), f"no outcome ({verdict.outcome}): {verdict.note}")
+    yield f"{cell.scenario}, {cell.variant}: {plainly}  [{verdict.verdict}]"
+    if verdict.error:
+        message = " ".join(verdict.error.message.split())[:300]
+        yield f"    {verdict.error.type} at {_stage(verdict)}: {message}"
+        if verdict.unexpected:
+            yield f"    unexpected keys: {', '.join(verdict.unexpected)}"
+        if verdict.same_reason is False:
+            yield f"    not the documented reason ({verdict.documented.reason})"
+    if verdict.load and not verdict.live:
+        provenance = verdict.load.provenance
+        day = provenance.recorded_at[:10]
+        yield f"    recorded {day}, lane {verdict.load.lane}, torch {provenance.torch}"
+
+
+def _stage(verdict: Verdict) -> str:
+    return verdict.load.stage if verdict.load else ""
+
+
+def _causes(judgement: Judgement, entries: Sequence[Entry]) -> Iterator[str]:
+    used = {name for verdict in judgement.verdicts for name in verdict.entries}
+    for entry in entries:
+        if entry.id in used:
+            yield ""
+            yield f"Why ({entry.id}): {entry.cause}"
+            yield f"What to do: {entry.advice}"
+            yield f"Reference: {entry.reference}"

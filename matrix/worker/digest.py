@@ -1,0 +1,123 @@
+"""Digests of what a checkpoint means, not of the bytes it is written in.
+
+The pickle of the same state differs between PyTorch and Python versions; keys,
+kinds, dtypes, shapes and values do not.
+"""
+
+import enum
+import hashlib
+import io
+import pickle
+from typing import Any, Callable, Dict, List, Mapping
+
+import torch
+
+EXTRA_STATE = "_extra_state"
+
+
+def of_bytes(data: bytes) -> str:
+    """Return the SHA-256 of ``data`` in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def of_tensor(tensor: torch.Tensor) -> str:
+    """Return the digest of a plain tensor's dtype, shape and values."""
+    flat = tensor.detach().cpu().contiguous()
+    head = "{}{}".format(flat.dtype, tuple(flat.shape)).encode()
+    raw = flat.reshape(-1).view(torch.uint8).numpy().tobytes() if flat.numel() else b""
+    return of_bytes(head + raw)
+
+
+def of_state(state: Mapping[str, Any]) -> str:
+    """Return the semantic digest of a state dict."""
+    seen = hashlib.sha256()
+    for key in sorted(state):
+        value = decode(state[key]) if key.endswith(EXTRA_STATE) else state[key]
+        seen.update("{}={}\n".format(key, _walk(value)).encode())
+    return seen.hexdigest()
+
+
+def payload_kind(value: Any) -> str:
+    """Name the container that an extra state came in."""
+    if isinstance(value, io.BytesIO):
+        return "BytesIO"
+    if isinstance(value, torch.Tensor):
+        return "byte tensor" if value.numel() else "empty tensor"
+    return type(value).__name__
+
+
+def decode(value: Any) -> Any:
+    """Return what an extra state holds. Unpickles: only for states made in this process."""
+    if isinstance(value, io.BytesIO):
+        value.seek(0)
+        return {"kind": "BytesIO", "state": torch.load(value, weights_only=False)}
+    if isinstance(value, torch.Tensor):
+        raw = value.detach().cpu().numpy().tobytes()
+        return {"kind": "tensor", "state": pickle.loads(raw) if raw else None}
+    return value
+
+
+def describe(key: str, value: Any) -> Dict[str, Any]:
+    """Return kind, and dtype and shape where there are any, of one entry of a state dict."""
+    if key.endswith(EXTRA_STATE):
+        state = decode(value)
+        inside = state.get("state") if isinstance(state, dict) else None
+        fields = sorted(inside) if isinstance(inside, dict) else None
+        return {"kind": payload_kind(value), "fields": fields}
+    return {
+        "kind": type(value).__name__,
+        "dtype": str(value.dtype).replace("torch.", ""),
+        "shape": list(value.shape),
+    }
+
+
+def _walk(value: Any) -> str:
+    """Render a value so that equal renderings mean equal values."""
+    for kinds, render in _RENDERERS:
+        if isinstance(value, kinds):
+            return render(value)
+    if isinstance(value, torch.Tensor):
+        return _walk_tensor(value)
+    return _walk_object(value)
+
+
+def _walk_mapping(value: Mapping[Any, Any]) -> str:
+    items = sorted((_walk(k), _walk(v)) for k, v in value.items())
+    return "{" + ",".join(k + ":" + v for k, v in items) + "}"
+
+
+def _walk_sequence(value: Any) -> str:
+    return "[" + ",".join(_walk(item) for item in value) + "]"
+
+
+def _walk_text(value: str) -> str:
+    # 1.6 and 1.7 save a key that ends in hash(None), which differs between
+    # processes before Python 3.12 (FP8GlobalStateManager.get_unique_autocast_key).
+    return repr(value.replace(str(hash(None)), "hash(None)"))
+
+
+def _walk_tensor(value: torch.Tensor) -> str:
+    if type(value) in (torch.Tensor, torch.nn.Parameter):
+        return of_tensor(value)
+    return "{}{}".format(type(value).__name__, _walk(value.__reduce_ex__(2)[1]))
+
+
+def _walk_object(value: Any) -> str:
+    if callable(value) and hasattr(value, "__qualname__"):
+        return "{}.{}".format(value.__module__, value.__qualname__)
+    state: Any = getattr(value, "__dict__", None)
+    if not state and hasattr(value, "__getstate__"):
+        state = value.__getstate__()
+    return "{}{}".format(type(value).__qualname__, _walk(state))
+
+
+_Renderer = Callable[[Any], str]
+_RENDERERS: List[Any] = [
+    (enum.Enum, lambda value: "{}.{}".format(type(value).__qualname__, value.name)),
+    (str, _walk_text),
+    (float, lambda value: value.hex()),
+    ((type(None), bool, int, bytes, torch.dtype, torch.device, torch.Size), repr),
+    (Mapping, _walk_mapping),
+    ((list, tuple), _walk_sequence),
+    ((set, frozenset), lambda value: "{" + ",".join(sorted(map(_walk, value))) + "}"),
+]

@@ -1,0 +1,96 @@
+"""The fork server: pays for torch and third-party imports once.
+
+The harness hands over one end of a socket per release; the host forks, and the
+child becomes that release's process. Nothing of TE is ever imported here.
+"""
+
+import contextlib
+import gc
+import importlib
+import io
+import json
+import os
+import pickle
+import signal
+import socket
+from typing import Any
+
+from worker import release
+
+# Imported by one release or another; absent ones are left to the release.
+_SHARED = (
+    "numpy",
+    "packaging.version",
+    "psutil",
+    "pydantic.dataclasses",
+    "pydantic.main",
+    "einops",
+    "onnx",
+    "onnxscript",
+    "triton",
+    "triton.language",
+    "pkg_resources",
+    "setuptools",
+    "torch",
+    "torch._dynamo",
+    "torch._inductor.compile_fx",
+    "torch.distributed._tensor",
+    "torch.distributed.checkpoint",
+    "torch.distributed.elastic.agent.server.api",
+    "torch.distributed.fsdp",
+    "torch.nn.parallel",
+    "torch.onnx",
+    "torch.testing",
+    "torch.utils.cpp_extension",
+)
+
+
+def _preload() -> None:
+    for name in _SHARED:
+        try:
+            importlib.import_module(name)
+        except Exception:  # the release that needs it will say so itself
+            continue
+    import torch
+
+    torch.set_num_threads(1)
+    _warm_up(torch)
+    gc.collect()
+    gc.freeze()
+
+
+def _warm_up(torch: Any) -> None:
+    """Have PyTorch make its first-use preparations here, not in every cell."""
+    layer = torch.nn.Linear(2, 2)
+    for weights_only in (True, False):
+        stream = io.BytesIO()
+        torch.save({"state": layer.state_dict(), "extra": io.BytesIO()}, stream)
+        stream.seek(0)
+        with contextlib.suppress(pickle.UnpicklingError):
+            torch.load(stream, weights_only=weights_only)
+    layer.load_state_dict(layer.state_dict())
+    history = torch.zeros(4, 2)
+    torch.equal(torch.roll(history, -1, 0), history)
+    torch.isfinite(history).all(dim=0).any()
+
+
+def run(control_fd: int) -> None:
+    """Serve until the harness closes its end of the control socket.
+
+    :param control_fd: inherited descriptor of a Unix stream socket; every
+        message on it is one JSON line with the descriptor of a release's socket.
+    """
+    _preload()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    control = socket.socket(fileno=control_fd)
+    control.sendall(b"ready\n")
+    while True:
+        data, fds, _flags, _addr = socket.recv_fds(control, 65536, 1)
+        if not data:
+            return
+        if os.fork() == 0:
+            control.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            release.serve_socket(socket.socket(fileno=fds[0]), json.loads(data))
+            os._exit(0)
+        os.close(fds[0])

@@ -1,0 +1,175 @@
+"""Load one checkpoint and read back what the first FP8 step would see."""
+
+import os
+import traceback
+from typing import Any, Dict, List, Optional
+
+import torch
+
+from worker import canary, digest, gaps, model, rewriting
+from worker.model import Site
+from worker.saving import tensor_facts
+
+
+class _Trace:
+    """Where the load stands, for the record of an error."""
+
+    def __init__(self) -> None:
+        self.stage = "construct"
+        self.missing: List[str] = []
+        self.unexpected: List[str] = []
+
+    def watch(self, built: Any) -> None:
+        """Note missing and unexpected keys as PyTorch finds them."""
+
+        def note(_module: Any, keys: Any) -> None:
+            self.missing = list(keys.missing_keys)
+            self.unexpected = list(keys.unexpected_keys)
+
+        built.register_load_state_dict_post_hook(note)
+
+
+def load(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Take a checkpoint through every stage and report how far it came.
+
+    :param request: ``scenario``, ``path``, ``rewrite`` (name or None), ``opt_in``
+        (environment variable to set, or None).
+    :returns: ``stage``, ``error`` (None or its facts), ``missing_keys``,
+        ``unexpected_keys``, ``sites`` (metadata at the first step),
+        ``after_load`` and ``gaps``.
+    """
+    if request["opt_in"]:
+        os.environ[request["opt_in"]] = "1"
+    trace = _Trace()
+    found: Dict[str, Any] = {"sites": [], "after_load": None}
+    error: Optional[Dict[str, Any]] = None
+    try:
+        _run(request, trace, found)
+    except Exception as raised:
+        error = _facts(raised)
+    return dict(
+        found,
+        stage=trace.stage,
+        error=error,
+        missing_keys=trace.missing,
+        unexpected_keys=trace.unexpected,
+        gaps=gaps.met(),
+    )
+
+
+def _run(request: Dict[str, Any], trace: _Trace, found: Dict[str, Any]) -> None:
+    scenario = request["scenario"]
+    built = model.build(scenario, scenario["load_recipe"])
+    trace.stage = "deserialize"
+    state = torch.load(request["path"], weights_only=scenario["weights_only"])
+    if request["rewrite"]:
+        state = rewriting.REWRITES[request["rewrite"]](state)
+    trace.stage = "load_state_dict"
+    trace.watch(built)
+    built.load_state_dict(state, strict=scenario["strict"])
+    trace.stage = "first_step"
+    _first_step(built, scenario, found)
+
+
+def _first_step(built: Any, scenario: Dict[str, Any], found: Dict[str, Any]) -> None:
+    """Start FP8, read every site's metadata back, and see whether it lives on."""
+    stepping = [
+        site for site in model.sites(built) if site.attention or scenario["state"] == "all"
+    ]
+    attention = [site for site in stepping if site.attention]
+    with model.autocast(model.recipe(scenario["load_recipe"])):
+        for site in stepping:
+            with model.forward(site, scenario["hidden_size"]):
+                found["sites"].append(_read_back(site))
+        before = [_copies(site) for site in attention]
+        _write_amaxes(attention, "forward")
+    _write_amaxes(attention, "backward")
+    why_not = model.finish_backward()
+    if attention and why_not is None:
+        found["after_load"] = [
+            _moved(site, copies) for site, copies in zip(attention, before)
+        ]
+
+
+def _read_back(site: Site) -> Dict[str, Any]:
+    tensors = site.tensors()
+    return {
+        "path": site.path,
+        "name": site.name,
+        "attention": site.attention,
+        "tensors": {
+            name: dict(tensor_facts(tensor), default=canary.is_default(name, tensor))
+            for name, tensor in tensors.items()
+        },
+    }
+
+
+def _copies(site: Site) -> Dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in site.tensors().items()}
+
+
+def _write_amaxes(attention: List[Site], direction: str) -> None:
+    """Write new amaxes where a kernel would: through the quantizers, where there are any."""
+    key = {"forward": "scaling_fwd", "backward": "scaling_bwd"}[direction]
+    with torch.no_grad():
+        for site in attention:
+            for slot, amax in enumerate(_amax_slots(site, key)):
+                amax.fill_(7.0 + slot)
+
+
+def _amax_slots(site: Site, key: str) -> List[torch.Tensor]:
+    quantizers = getattr(site.module, "quantizers", {}).get(key)
+    if quantizers:
+        return [quantizer.amax for quantizer in quantizers if hasattr(quantizer, "amax")]
+    holder = site.module.fp8_meta.get(key)
+    return list(holder.amax_history[0]) if holder is not None else []
+
+
+def _moved(site: Site, before: Dict[str, torch.Tensor]) -> Dict[str, Any]:
+    """Tell, tensor by tensor, whether the step's amaxes changed it as delayed scaling does.
+
+    A history that only received the amaxes in row 0 and was not rolled has not
+    moved: nothing will ever read it.
+    """
+    after = site.tensors()
+    moved = {}
+    for name, tensor in after.items():
+        old = before[name]
+        if name.endswith("amax_history"):
+            moved[name] = not torch.equal(tensor[1:], old[1:])
+        else:
+            moved[name] = not torch.equal(tensor, old)
+    return {"path": site.path, "name": site.name, "moved": moved}
+
+
+def _facts(raised: Exception) -> Dict[str, Any]:
+    lines = traceback.format_exception(type(raised), raised, raised.__traceback__)
+    return {
+        "type": type(raised).__name__,
+        "message": _without_addresses(str(raised))[:4000],
+        "frames": _frames(raised),
+        "traceback": _without_addresses("".join(lines[-5:]))[-3000:],
+    }
+
+
+def _frames(raised: BaseException) -> List[str]:
+    """Return the innermost frames as ``file:function``, release-relative."""
+    frames = traceback.extract_tb(raised.__traceback__)[-5:]
+    return ["{}:{}".format(_relative(frame.filename), frame.name) for frame in frames]
+
+
+def _relative(path: str) -> str:
+    for root in ("transformer_engine/", "torch/", "worker/"):
+        if root in path:
+            return root + path.rpartition(root)[2]
+    return path.rpartition("/")[2]
+
+
+def _without_addresses(text: str) -> str:
+    """Replace what differs between two runs of the same thing: paths and addresses."""
+    import re
+
+    text = re.sub(r'File "[^"]*?((?:transformer_engine|torch|worker)/[^"]*)"', r'File "\1"', text)
+    return re.sub(r"0x[0-9a-f]{6,}", "0x...", text)
+
+

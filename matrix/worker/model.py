@@ -1,0 +1,160 @@
+"""The module under test, and the steps TE takes around it.
+
+``MultiheadAttention`` as the FAQ's example has it: bias, no input layernorm,
+fused interleaved QKV, self-attention, bf16.
+"""
+
+import contextlib
+import dataclasses
+import inspect
+from typing import Any, Dict, Iterator, List, Optional
+
+import torch
+
+_DIRECTIONS = {"forward": "scaling_fwd", "backward": "scaling_bwd"}
+_TENSORS = ("scale", "scale_inv", "amax_history")
+ATTENTION = "core_attention"
+
+
+@dataclasses.dataclass
+class Site:
+    """One TE module that can hold FP8 metadata.
+
+    ``path`` is its place in the model; ``name`` is the same for every release:
+    for attention the path up to and including ``core_attention`` (1.6 and 1.7
+    keep the state one level deeper).
+    """
+
+    path: str
+    name: str
+    module: Any
+    attention: bool
+
+    @property
+    def gemms(self) -> int:
+        # DotProductAttention.forward (1.6, 1.7: FusedAttention.forward) asks for 3.
+        return 3 if self.attention else 1
+
+    def tensors(self) -> Dict[str, torch.Tensor]:
+        """Return the site's metadata tensors, e.g. ``forward.scale``: float32, live."""
+        found = {}
+        for direction, key in _DIRECTIONS.items():
+            holder = self.module.fp8_meta.get(key)
+            for name in _TENSORS:
+                value = getattr(holder, name, None)
+                if isinstance(value, torch.Tensor):
+                    found[direction + "." + name] = value
+        return found
+
+
+def _te() -> Any:
+    import transformer_engine.pytorch
+
+    return transformer_engine.pytorch
+
+
+def recipe(fields: Dict[str, Any]) -> Any:
+    """Build ``DelayedScaling`` with FP8 attention on, where the release has that.
+
+    :param fields: further fields, as the scenario declares them.
+    """
+    from transformer_engine.common.recipe import DelayedScaling
+
+    wanted = dict({"fp8_dpa": True, "fp8_mha": False}, **fields)
+    known = inspect.signature(DelayedScaling).parameters
+    optional = ("fp8_dpa", "fp8_mha")
+    return DelayedScaling(
+        **{k: v for k, v in wanted.items() if k in known or k not in optional}
+    )
+
+
+def build(scenario: Dict[str, Any], recipe_fields: Dict[str, Any]) -> Any:
+    """Construct the scenario's model: one attention module, or a list of them."""
+    layers = [_build_layer(scenario, recipe_fields) for _ in range(scenario["layers"])]
+    return layers[0] if len(layers) == 1 else torch.nn.ModuleList(layers)
+
+
+def _build_layer(scenario: Dict[str, Any], recipe_fields: Dict[str, Any]) -> Any:
+    with _fp8_weights(scenario["weights"] == "fp8", recipe_fields):
+        layer = _te().MultiheadAttention(
+            scenario["hidden_size"],
+            scenario["attention_heads"],
+            bias=True,
+            params_dtype=torch.bfloat16,
+            input_layernorm=False,
+            fuse_qkv_params=True,
+            attention_type="self",
+            qkv_weight_interleaved=True,
+        )
+    return layer.to(dtype=torch.bfloat16, device="cuda")
+
+
+def _fp8_weights(enabled: bool, recipe_fields: Dict[str, Any]) -> Any:
+    """Return TE's own context for building modules with FP8 weights."""
+    if not enabled:
+        return contextlib.nullcontext()
+    context = getattr(_te(), "quantized_model_init", None) or _te().fp8_model_init
+    if "recipe" in inspect.signature(context).parameters:
+        return context(enabled=True, recipe=recipe(recipe_fields))
+    return context(enabled=True)
+
+
+def sites(model: Any) -> List[Site]:
+    """Return every TE module of ``model`` that can hold FP8 metadata, in forward order."""
+    found = []
+    for path, module in model.named_modules():
+        if hasattr(module, "fp8_meta") and hasattr(module, "prepare_forward"):
+            head, mark, _rest = path.partition(ATTENTION)
+            found.append(Site(path, head + mark if mark else path, module, bool(mark)))
+    return found
+
+
+def autocast(chosen: Any) -> Any:
+    """Return TE's autocast context with the recipe ``chosen``."""
+    te = _te()
+    if hasattr(te, "autocast"):
+        return te.autocast(enabled=True, recipe=chosen)
+    return te.fp8_autocast(enabled=True, fp8_recipe=chosen)
+
+
+@contextlib.contextmanager
+def forward(site: Site, hidden_size: int) -> Iterator[None]:
+    """Run what TE runs around one module's forward pass, without its kernels.
+
+    That is ``TransformerEngineBaseModule.prepare_forward``: initialise the FP8
+    metadata where that is due, and register it for amax reduction.
+    """
+    module = site.module
+    # From 2.16 the context manager has a name of its own.
+    prepare = getattr(module, "prepare_forward_ctx", None) or module.prepare_forward
+    known = inspect.signature(prepare).parameters
+    options = {"num_gemms": site.gemms, "is_first_microbatch": None}
+    inp = torch.ones(16, hidden_size, dtype=torch.bfloat16, device="cuda")
+    with prepare(inp, **{k: v for k, v in options.items() if k in known}):
+        yield
+
+
+def global_state() -> Any:
+    """Return the release's ``FP8GlobalStateManager``."""
+    for name in ("quantization", "fp8"):
+        try:
+            module = __import__(
+                "transformer_engine.pytorch." + name, fromlist=["FP8GlobalStateManager"]
+            )
+            return module.FP8GlobalStateManager
+        except (ImportError, AttributeError):
+            continue
+    raise ImportError("no FP8GlobalStateManager in this release")
+
+
+def finish_backward() -> Optional[str]:
+    """Run the end of a backward pass: TE's reduction of the backward amaxes.
+
+    :returns: None, or why it could not be run. Up to 1.5 each module updates
+        its own metadata and there is nothing to call.
+    """
+    reduce = getattr(global_state(), "reduce_and_update_fp8_tensors", None)
+    if reduce is None:
+        return "FP8GlobalStateManager.reduce_and_update_fp8_tensors does not exist"
+    reduce(forward=False)
+    return None

@@ -1,0 +1,164 @@
+"""One release: import its TE once, then fork a child for every request."""
+
+import importlib
+import os
+import platform
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any, Callable, Dict, Optional
+
+from worker import PROTOCOL
+from worker.protocol import Channel, Message
+
+_OPT_IN = ("transformer_engine.pytorch._extra_state", "UNSAFE_PICKLE_EXTRA_STATE_ENV")
+
+
+def serve_stdio() -> None:
+    """Serve on standard input and output; everything else printed goes to stderr."""
+    writer = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    channel = Channel(sys.stdin.buffer, writer)
+    start = channel.receive()
+    if start is not None:
+        _serve(channel, start)
+
+
+def serve_socket(connection: socket.socket, start: Message) -> None:
+    """Serve on a socket handed over by the host, printing into ``start["log"]``."""
+    log = os.open(start["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    stream = connection.makefile("rwb")
+    _serve(Channel(stream, stream), start)
+
+
+def _serve(channel: Channel, start: Message) -> None:
+    try:
+        hello = _import(start)
+    except BaseException as error:
+        channel.send({"protocol": PROTOCOL, "failure": _crash(error)})
+        return
+    channel.send(hello)
+    while True:
+        request = channel.receive()
+        if request is None or request["op"] == "stop":
+            return
+        channel.send(_in_child(request))
+
+
+def _import(start: Message) -> Message:
+    """Import the release and say what it is.
+
+    :param start: ``lane``, ``source`` (folder that holds ``transformer_engine``)
+        and ``version``.
+    """
+    os.environ["NVTE_TORCH_COMPILE"] = "0"
+    if start["lane"] == "cpu":
+        from worker import standin
+
+        standin.install(Path(start["source"]), start["version"])
+        sys.path.insert(0, start["source"])
+    began = time.monotonic()
+    te = importlib.import_module("transformer_engine")
+    importlib.import_module("transformer_engine.pytorch")
+    importlib.import_module("worker.cell")
+    import torch
+
+    return {
+        "protocol": PROTOCOL,
+        "release": start["version"],
+        "te_file": str(te.__file__),
+        "te_version": str(getattr(te, "__version__", "")),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "opt_in": _opt_in(),
+        "import_seconds": round(time.monotonic() - began, 3),
+    }
+
+
+def _opt_in() -> Optional[str]:
+    """Return the variable by which the release lets pickled extra state in, if it has one."""
+    module, name = _OPT_IN
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        return None
+
+
+def _crash(error: BaseException) -> Dict[str, Any]:
+    tail = traceback.format_exception(type(error), error, error.__traceback__)[-6:]
+    return {
+        "kind": "exception",
+        "type": type(error).__name__,
+        "message": str(error)[:4000],
+        "traceback": "".join(tail)[-4000:],
+    }
+
+
+def _in_child(request: Message) -> Message:
+    """Fork, let the child answer, and tell a crash or a time-out from an answer."""
+    read_end, write_end = os.pipe()
+    began = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        os.close(read_end)
+        _answer(request, write_end)
+    os.close(write_end)
+    data = _read_all(read_end, began + request["timeout"])
+    os.close(read_end)
+    if data is None:
+        os.kill(child, signal.SIGKILL)
+    _pid, status = os.waitpid(child, 0)
+    reply = {"id": request["id"], "seconds": round(time.monotonic() - began, 4)}
+    if data is None:
+        message = "no answer within {} s".format(request["timeout"])
+        return dict(reply, failure={"kind": "timeout", "message": message})
+    return dict(reply, **_decode(data, status))
+
+
+def _decode(data: bytes, status: int) -> Message:
+    import json
+
+    try:
+        return json.loads(data)
+    except ValueError:
+        if os.WIFSIGNALED(status):
+            how = "killed by signal {}".format(os.WTERMSIG(status))
+        else:
+            how = "exit status {}".format(os.WEXITSTATUS(status))
+        return {"failure": {"kind": "crash", "message": "the cell's process ended: " + how}}
+
+
+def _read_all(fd: int, deadline: float) -> Optional[bytes]:
+    """Read until the other end closes; None when the deadline passes first."""
+    parts = []
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([fd], [], [], left)[0]:
+            return None
+        part = os.read(fd, 1 << 16)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+
+
+def _answer(request: Message, fd: int) -> None:
+    """In the child: run the request, write the answer, leave."""
+    import json
+
+    status = 0
+    try:
+        operations = importlib.import_module("worker.cell").OPERATIONS
+        operation: Callable[[Message], Message] = operations[request["op"]]
+        answer = {"answer": operation(request)}
+    except BaseException as error:
+        answer, status = {"failure": _crash(error)}, 1
+    with os.fdopen(fd, "wb") as stream:
+        stream.write(json.dumps(answer).encode("utf-8"))
+    os._exit(status)

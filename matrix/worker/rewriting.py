@@ -1,0 +1,66 @@
+"""What is done to a state dict between ``torch.load`` and ``load_state_dict``.
+
+``remapped`` is the FAQ's key mapping. The others are the controls: damage that
+a loader must notice.
+"""
+
+import io
+from typing import Any, Callable, Dict
+
+import torch
+
+from worker.digest import EXTRA_STATE
+from worker.model import ATTENTION
+
+_OLD = ATTENTION + ".fused_attention." + EXTRA_STATE
+_NEW = ATTENTION + "." + EXTRA_STATE
+
+State = Dict[str, Any]
+
+
+def remap(state: State) -> State:
+    """Move every 1.6/1.7 attention key to where 1.8 and later keep it.
+
+    The FAQ's snippet is garbled as printed: it assigns the result of a ``del``
+    statement. This is what it means.
+    """
+    return {
+        (key[: -len(_OLD)] + _NEW if key.endswith(_OLD) else key): value
+        for key, value in state.items()
+    }
+
+
+def add_unknown_key(state: State) -> State:
+    """Add a key that no release can know."""
+    return dict(state, **{"te_matrix_control.unknown_7f3a": torch.zeros(1)})
+
+
+def truncate_payload(state: State) -> State:
+    """Cut every extra state to half its bytes, attention's among them."""
+    return {k: _cut(v) if k.endswith(EXTRA_STATE) else v for k, v in state.items()}
+
+
+def empty_payload(state: State) -> State:
+    """Replace every extra state by an empty one of the same kind."""
+    return {k: _emptied(v) if k.endswith(EXTRA_STATE) else v for k, v in state.items()}
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, io.BytesIO):
+        data = value.getvalue()
+        return io.BytesIO(data[: len(data) // 2])
+    return value[: value.numel() // 2].clone()
+
+
+def _emptied(value: Any) -> Any:
+    if isinstance(value, io.BytesIO):
+        return io.BytesIO()
+    return torch.empty(0, dtype=torch.uint8)
+
+
+REWRITES: Dict[str, Callable[[State], State]] = {
+    "remap": remap,
+    "unknown-key": add_unknown_key,
+    "truncated": truncate_payload,
+    "empty": empty_payload,
+}

@@ -1,0 +1,85 @@
+"""Save one checkpoint as a module that has been through a training step would."""
+
+from typing import Any, Dict, List
+
+import torch
+
+from worker import canary, digest, gaps, model
+from worker.model import Site
+
+
+class Refused(RuntimeError):
+    """A save that could not tell ``loaded`` from ``defaults`` afterwards."""
+
+
+def save(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Build, train one step, stamp, write ``request["path"]`` and describe it.
+
+    :param request: ``scenario`` and ``path``.
+    :returns: ``state_digest``, ``keys``, ``sites`` and ``gaps``.
+    :raises Refused: the release supports FP8 attention, but the checkpoint does
+        not hold what its attention held.
+    """
+    scenario = request["scenario"]
+    built = model.build(scenario, scenario["save_recipe"])
+    stateful = [
+        site for site in model.sites(built) if site.attention or scenario["state"] == "all"
+    ]
+    _train_one_step(stateful, scenario)
+    canary.fill_weights(built)
+    canary.stamp(stateful)
+    attention = [site for site in stateful if site.attention]
+    state = built.state_dict()
+    _check(attention, state)
+    torch.save(state, request["path"])
+    return {
+        "state_digest": digest.of_state(state),
+        "keys": {key: digest.describe(key, value) for key, value in state.items()},
+        "sites": [_describe(site) for site in stateful],
+        "gaps": gaps.met(),
+    }
+
+
+def _train_one_step(stateful: List[Site], scenario: Dict[str, Any]) -> None:
+    """Run TE's bookkeeping of one forward and backward pass, kernels left out."""
+    with model.autocast(model.recipe(scenario["save_recipe"])):
+        for site in stateful:
+            with model.forward(site, scenario["hidden_size"]):
+                pass
+    model.finish_backward()
+
+
+def _describe(site: Site) -> Dict[str, Any]:
+    return {
+        "path": site.path,
+        "name": site.name,
+        "attention": site.attention,
+        "tensors": {name: tensor_facts(tensor) for name, tensor in site.tensors().items()},
+    }
+
+
+def tensor_facts(tensor: torch.Tensor) -> Dict[str, Any]:
+    """Return dtype, shape, digest and the first row (at most 16 values) of a tensor."""
+    first = tensor.detach().reshape(-1, tensor.shape[-1])[0][:16]
+    return {
+        "dtype": str(tensor.dtype).replace("torch.", ""),
+        "shape": list(tensor.shape),
+        "digest": digest.of_tensor(tensor),
+        "first": [float(value) for value in first],
+    }
+
+
+def _check(attention: List[Site], state: Dict[str, Any]) -> None:
+    """Hold the attention's payload in ``state`` against the live metadata."""
+    for site in attention:
+        key = site.path + "." + digest.EXTRA_STATE
+        if key not in state:
+            raise Refused("{} holds FP8 metadata, but {} is not saved".format(site.path, key))
+        payload = digest.decode(state[key])["state"] or {}
+        for name, tensor in site.tensors().items():
+            if canary.holds_defaults_somewhere(name, tensor):
+                raise Refused("{}: {} still holds defaults".format(site.path, name))
+            direction, _, what = name.partition(".")
+            saved = payload.get(what + {"forward": "_fwd", "backward": "_bwd"}[direction])
+            if saved is None or digest.of_tensor(saved) != digest.of_tensor(tensor):
+                raise Refused("{}: {} is not what {} was saved with".format(key, what, name))

@@ -1,0 +1,105 @@
+"""``transformer_engine.common`` without its shared objects.
+
+The real ``common/__init__.py`` mixes helper functions with statements that load
+``libtransformer_engine.so``. The helpers run as they are; only module-level
+statements that call something are left out, and the functions that look for
+compiled libraries and installed packages are replaced. Submodules (``common.recipe`` above all) are the
+release's own: ``__path__`` stays real.
+"""
+
+import ast
+import importlib.metadata
+import sys
+import types
+from importlib.abc import MetaPathFinder
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any, Callable
+
+_HERE = Path(__file__).resolve().parent
+NAME = "transformer_engine.common"
+
+
+def _is_inert(node: ast.stmt) -> bool:
+    """Tell whether a module-level statement runs no code of its own."""
+    if isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)):
+        return True
+    if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
+        return not any(isinstance(part, ast.Call) for part in ast.walk(node.value))
+    return False
+
+
+def load_extension(name: str, version: str) -> types.ModuleType:
+    """Run ``extension.py`` as the compiled extension module called ``name``."""
+    spec = spec_from_file_location(name, str(_HERE / "extension.py"))
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    module.RELEASE = version  # type: ignore[attr-defined]
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class _WithoutSharedObjects(SourceFileLoader):
+    """Loads ``common/__init__.py`` from its source, inert statements only."""
+
+    release = ""
+
+    def get_code(self, fullname: str) -> Any:
+        tree = ast.parse(self.get_data(self.path), self.path)
+        tree.body = [node for node in tree.body if _is_inert(node)]
+        return compile(tree, self.path, "exec")
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        super().exec_module(module)
+        for name, replacement in _replacements(self.release).items():
+            setattr(module, name, replacement)
+
+
+class _Finder(MetaPathFinder):
+    """Answers for ``transformer_engine.common`` and nothing else."""
+
+    def __init__(self, source: Path, version: str) -> None:
+        folder = source / "transformer_engine" / "common"
+        self._loader = _WithoutSharedObjects(NAME, str(folder / "__init__.py"))
+        self._loader.release = version
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
+        if fullname != NAME:
+            return None
+        return spec_from_file_location(fullname, self._loader.path, loader=self._loader)
+
+
+def install(source: Path, version: str) -> None:
+    """Have ``import transformer_engine.common`` find the stand-in.
+
+    :param source: folder that holds the release's ``transformer_engine``.
+    :param version: the release's version, as its catalogue row has it.
+    """
+    sys.meta_path.insert(0, _Finder(source, version))
+
+
+def _is_package_installed(name: str) -> bool:
+    try:
+        importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _replacements(version: str) -> "dict[str, Callable]":
+    """Return the functions of ``common`` that would reach for a compiled library."""
+
+    def load_framework_extension(framework: str) -> None:
+        load_extension("transformer_engine_" + framework, version)
+
+    return {
+        # 2.4 and later load the extension through this one.
+        "load_framework_extension": load_framework_extension,
+        # 1.8 to 2.3 glob for transformer_engine_torch.*.<this suffix> below get_te_path().
+        "_get_sys_extension": lambda: "py",
+        "get_te_path": lambda: _HERE / "loadable",
+        # 1.10 to 2.3 run pip in a process of its own for this, six times over.
+        "is_package_installed": _is_package_installed,
+    }
