@@ -74,6 +74,7 @@ class Run:
         self._progress = progress or Progress()
         self._lock = threading.Lock()
         self._ready: dict[str, Path] = {}
+        self._without: dict[str, Release] = {}
         self._processes: dict[str, ReleaseProcess] = {}
         self._hopeless: dict[str, WorkerError] = {}
         self.measured = 0
@@ -160,21 +161,24 @@ class Run:
 
     def _fetch(self, releases: dict[str, Release]) -> None:
         """Fetch the sources of releases, in parallel, noting those that cannot be had."""
-        left = [release for name, release in releases.items() if name not in self._ready]
+        left = [r for name, r in releases.items() if name not in {*self._ready, *self._without}]
         with ThreadPoolExecutor(max(self._options.jobs, 4)) as pool:
-            list(pool.map(self._fetch_one, left))
+            refusals = [refusal for refusal in pool.map(self._fetch_one, left) if refusal]
+        for message, names in _grouped(refusals).items():
+            self._progress.say(f"{message} Without source: {', '.join(sorted(names))}.")
 
-    def _fetch_one(self, release: Release) -> None:
+    def _fetch_one(self, release: Release) -> tuple[str, str] | None:
+        """Fetch one source; return (why, release) where it cannot be had."""
         try:
             place = self._sources.get(release)
         except MatrixError as error:
             kind = "unavailable" if isinstance(error, SourceUnavailable) else "infra"
             for scenario in self.plan.recipes:
                 self._failed(self.index.save_attempt_key(scenario, release), kind, str(error))
-            self._progress.say(f"{release.name}: {error}")
-        else:
-            with self._lock:
-                self._ready[release.name] = place
+            self._without[release.name] = release
+            return str(error), release.name
+        self._ready[release.name] = place
+        return None
 
     # Saving.
 
@@ -205,6 +209,8 @@ class Run:
     # Loading.
 
     def _load(self, release: Release, cell: Cell) -> None:
+        if not self._unknown(cell):  # another saver wrote the very same state
+            return
         saver = self.plan.releases[cell.saved_by]
         known = self.index.save(cell.scenario, saver)
         assert known is not None

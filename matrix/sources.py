@@ -6,6 +6,7 @@ Nothing of it is imported here, and no byte of it lies in the project.
 from __future__ import annotations
 
 import compileall
+import contextlib
 import hashlib
 import os
 import shutil
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -55,7 +57,9 @@ class Sources:
     def __init__(self, git_url: str | None = None, *, offline: bool = False) -> None:
         self.git_url = git_url or os.environ.get("TE_MATRIX_GIT_URL") or GIT_URL
         self.offline = offline
-        self._git_refusal: str | None = None
+        self._git_refusal: SourceUnavailable | None = None
+        self._git_answers = False
+        self._first = threading.Lock()
 
     def get(self, release: Release) -> Path:
         """Return the folder that holds the release's ``transformer_engine``.
@@ -91,20 +95,26 @@ class Sources:
         wheel.unlink()
 
     def _from_git(self, release: Release, folder: Path) -> None:
+        """Fetch one commit. Until the repository has answered once, one at a time."""
+        with contextlib.nullcontext() if self._git_answers else self._first:
+            if self._git_refusal is not None:
+                raise self._git_refusal
+            self._fetch_commit(release, folder)
+            self._git_answers = True
+
+    def _fetch_commit(self, release: Release, folder: Path) -> None:
         """Fetch one commit, shallow, and unpack its ``transformer_engine``."""
-        if self._git_refusal is not None:
-            raise SourceUnavailable(self._git_refusal)
         with tempfile.TemporaryDirectory() as work:
             git = ["git", "-c", "advice.detachedHead=false", "-C", work]
-            self._git([*git, "init", "--quiet", "--bare"], release)
+            self._git([*git, "init", "--quiet", "--bare"])
             commit = str(release.commit)
-            self._git([*git, "fetch", "--quiet", "--depth=1", self.git_url, commit], release)
+            self._git([*git, "fetch", "--quiet", "--depth=1", self.git_url, commit])
             tree = Path(work) / "tree.tar"
-            self._git([*git, "archive", "--output", str(tree), commit, PACKAGE], release)
+            self._git([*git, "archive", "--output", str(tree), commit, PACKAGE])
             with tarfile.open(tree) as archive:
                 archive.extractall(folder, filter="data")
 
-    def _git(self, command: list[str], release: Release) -> None:
+    def _git(self, command: list[str]) -> None:
         environment = dict(os.environ, GIT_TERMINAL_PROMPT="0")
         try:
             subprocess.run(
@@ -121,17 +131,16 @@ class Sources:
             raise self._git_gone(f"no answer within {GIT_TIMEOUT} s") from error
         except subprocess.CalledProcessError as error:
             lines = error.stderr.strip().splitlines() or [f"exit status {error.returncode}"]
-            raise self._git_gone(f"{release.git}: {lines[-1]}") from error
+            raise self._git_gone(lines[-1]) from error
 
     def _git_gone(self, why: str) -> SourceUnavailable:
         """Note that the repository does not answer, so that nobody waits for it again."""
-        refusal = SourceUnavailable(
+        self._git_refusal = SourceUnavailable(
             f"the git repository {self.git_url} cannot be used",
             why=why,
-            do="Point TE_MATRIX_GIT_URL or --git-url at a mirror; recorded evidence is used until then",
+            do="Point TE_MATRIX_GIT_URL or --git-url at a mirror",
         )
-        self._git_refusal = str(refusal)
-        return refusal
+        return self._git_refusal
 
 
 def _refuse_wheel(release: Release, stderr: str) -> None:

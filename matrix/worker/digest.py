@@ -47,21 +47,23 @@ def payload_kind(value: Any) -> str:
 
 
 def decode(value: Any) -> Any:
-    """Return what an extra state holds. Unpickles: only for states made in this process."""
-    if isinstance(value, io.BytesIO):
+    """Return what an extra state holds, and in what kind of container.
+
+    Unpickles: only for states made in this process.
+    """
+    kind = payload_kind(value)
+    if kind == "BytesIO":
         value.seek(0)
-        return {"kind": "BytesIO", "state": torch.load(value, weights_only=False)}
-    if isinstance(value, torch.Tensor):
-        raw = value.detach().cpu().numpy().tobytes()
-        return {"kind": "tensor", "state": pickle.loads(raw) if raw else None}
-    return value
+        return {"kind": kind, "state": torch.load(value, weights_only=False)}
+    if kind == "byte tensor":
+        return {"kind": kind, "state": pickle.loads(value.detach().cpu().numpy().tobytes())}
+    return {"kind": kind, "state": None}
 
 
 def describe(key: str, value: Any) -> Dict[str, Any]:
     """Return kind, and dtype and shape where there are any, of one entry of a state dict."""
     if key.endswith(EXTRA_STATE):
-        state = decode(value)
-        inside = state.get("state") if isinstance(state, dict) else None
+        inside = decode(value)["state"]
         fields = sorted(inside) if isinstance(inside, dict) else None
         return {"kind": payload_kind(value), "fields": fields}
     return {
@@ -99,21 +101,31 @@ def _walk_text(value: str) -> str:
 def _walk_tensor(value: torch.Tensor) -> str:
     if type(value) in (torch.Tensor, torch.nn.Parameter):
         return of_tensor(value)
-    return "{}{}".format(type(value).__name__, _walk(value.__reduce_ex__(2)[1]))
+    # What a tensor subclass is rebuilt by decides who can read it.
+    rebuild, arguments = value.__reduce_ex__(2)[:2]
+    return "{}={}{}".format(_place(type(value)), _place(rebuild), _walk(arguments))
 
 
 def _walk_object(value: Any) -> str:
     if callable(value) and hasattr(value, "__qualname__"):
-        return "{}.{}".format(value.__module__, value.__qualname__)
+        return _place(value)
     state: Any = getattr(value, "__dict__", None)
     if not state and hasattr(value, "__getstate__"):
         state = value.__getstate__()
-    return "{}{}".format(type(value).__qualname__, _walk(state))
+    return "{}{}".format(_place(type(value)), _walk(state))
+
+
+def _place(named: Any) -> str:
+    """Return where a pickle finds a class or function: module and qualified name."""
+    owner = getattr(named, "__self__", None)
+    if isinstance(owner, type):
+        return "{}.{}".format(_place(owner), named.__name__)
+    return "{}.{}".format(named.__module__, named.__qualname__)
 
 
 _Renderer = Callable[[Any], str]
 _RENDERERS: List[Any] = [
-    (enum.Enum, lambda value: "{}.{}".format(type(value).__qualname__, value.name)),
+    (enum.Enum, lambda value: "{}.{}".format(_place(type(value)), value.name)),
     (str, _walk_text),
     (float, lambda value: value.hex()),
     ((type(None), bool, int, bytes, torch.dtype, torch.device, torch.Size), repr),
