@@ -76,8 +76,7 @@ class Archive:
 
     def _parse(self, kind: type[Any], key: str) -> list[Any]:
         return [
-            parse(kind, line, f"{self.path}:{number}")
-            for number, line in self._lines.get(key, ())
+            parse(kind, line, f"{self.path}:{number}") for number, line in self._lines.get(key, ())
         ]
 
 
@@ -100,7 +99,9 @@ def _text(path: Path) -> str:
         data = path.read_bytes()
         return (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise StoreError(f"{path} cannot be read: {error}", do="Restore it from its source") from error
+        raise StoreError(
+            f"{path} cannot be read: {error}", do="Restore it from its source"
+        ) from error
 
 
 def _object(path: Path, number: int, line: str) -> dict[str, Any]:

@@ -57,7 +57,9 @@ def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--releases", default="bands", show_default=True, help=selection.GRAMMAR),
             click.option("--saved-by", help="savers only; the same grammar"),
             click.option("--loaded-by", help="loaders only; the same grammar"),
-            click.option("--scenario", default="autocast", show_default=True, help="NAME,... | all"),
+            click.option(
+                "--scenario", default="autocast", show_default=True, help="NAME,... | all"
+            ),
             click.option(
                 "--variant", default="plain,remapped", show_default=True, help="NAME,... | all"
             ),
@@ -70,7 +72,7 @@ def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--candidate-as",
                 type=click.Choice(["loader", "saver", "both"]),
-                help="which of a candidate's cells are planned  [run: both; gate: loader; else both]",
+                help="which of a candidate's cells are planned  [gate: loader; else both]",
             ),
             click.option("--lane", type=click.Choice(["cpu"]), default="cpu", show_default=True),
             click.option(
@@ -149,6 +151,7 @@ class Group(click.Group):
     """Turns the harness's errors into one sentence and an exit code."""
 
     def invoke(self, context: click.Context) -> Any:
+        """Run the command."""
         try:
             return super().invoke(context)
         except MatrixError as error:
@@ -242,9 +245,7 @@ def _state(index: Index, cell: plan.Cell) -> str:
     saved = index.save(cell.scenario, releases[cell.saved_by])
     if saved is None:
         return "unknown"
-    loaded = index.load(
-        cell.scenario, cell.variant, saved.records[0], releases[cell.loaded_by]
-    )
+    loaded = index.load(cell.scenario, cell.variant, saved.records[0], releases[cell.loaded_by])
     if loaded is None:
         return "unknown"
     return "live" if saved.live and loaded.live else "recorded"

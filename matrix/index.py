@@ -106,7 +106,7 @@ def control_variant(control: Control, loader: Release, plan: Plan) -> str:
 
 def pairs(plan: Plan) -> list[tuple[Cell, Control | None]]:
     """Return everything to be loaded: the cells, and every loader's controls."""
-    wanted: dict[Cell, Control | None] = {cell: None for cell in plan.cells}
+    wanted: dict[Cell, Control | None] = dict.fromkeys(plan.cells)
     for loader in plan.loaders:
         for scenario in plan.recipes:
             for control in CONTROLS:

@@ -164,9 +164,7 @@ class _Judge:
             for loader in self._plan.loaders
             for control in CONTROLS
         ]
-        self._bad = {
-            (check.scenario, check.release): check for check in controls if not check.good
-        }
+        self._bad = {(check.scenario, check.release): check for check in controls if not check.good}
         verdicts = tuple(self._verdict(cell) for cell in self._plan.cells)
         return Judgement(
             self._plan,
@@ -196,9 +194,7 @@ class _Judge:
             return _absent(cell, documented, _Absent("infra", why))
         return self._compare(cell, documented, saved, loaded)
 
-    def _compare(
-        self, cell: Cell, documented: Documented, saved: Known, loaded: Known
-    ) -> Verdict:
+    def _compare(self, cell: Cell, documented: Documented, saved: Known, loaded: Known) -> Verdict:
         save, load = saved.records[0], loaded.records[0]
         outcome, after = evidence.outcome(save, load), evidence.after_load(load)
         deviations = [] if outcome == documented.outcome else [outcome]
@@ -221,9 +217,7 @@ class _Judge:
             load_live=loaded.live,
         )
 
-    def _excuse(
-        self, cell: Cell, load: Load, deviations: list[str]
-    ) -> tuple[str, tuple[str, ...]]:
+    def _excuse(self, cell: Cell, load: Load, deviations: list[str]) -> tuple[str, tuple[str, ...]]:
         """Look the deviations of a cell up in the ledger: all of them, or none is excused."""
         used = []
         for deviation in deviations:

@@ -52,7 +52,7 @@ class Variant(tables.Row):
 
 
 class _Scenarios(tables.Row):
-    size: dict[str, Size] = {}
+    size: dict[str, Size] = Field(default_factory=dict)
     scenario: tuple[Scenario, ...]
 
 

@@ -71,7 +71,9 @@ class Sources:
         if place.is_dir():
             return place
         if release.path is None and self.offline:
-            raise SourceUnavailable(f"the source of {release.name} is not cached, and --offline is set")
+            raise SourceUnavailable(
+                f"the source of {release.name} is not cached, and --offline is set"
+            )
         fetch = self._from_wheel if release.wheel else self._from_git
         if release.path is not None:
             return _unpack_candidate(Path(release.path), place)

@@ -65,10 +65,10 @@ class Store:
         if not self._local:
             self._fs.pipe(path, data)
             return
-        handle, part = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".part-")
+        handle, part = tempfile.mkstemp(dir=Path(path).parent, prefix=".part-")
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
-        os.replace(part, path)
+        Path(part).replace(path)
 
     def _write(self, name: str, data: bytes) -> None:
         try:

@@ -48,8 +48,7 @@ def band_tables(judgement: Judgement, documentation: Documentation) -> Iterator[
         groups.setdefault((verdict.cell.scenario, verdict.cell.variant), []).append(verdict)
     bands = tuple(band.name for band in documentation.bands)
     band_of = {
-        name: documentation.band(release).name
-        for name, release in judgement.plan.releases.items()
+        name: documentation.band(release).name for name, release in judgement.plan.releases.items()
     }
     for (scenario, variant), verdicts in groups.items():
         cells = {

@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Optional
 
 import torch
 
-from worker import canary, digest, gaps, model, rewriting
+from worker import canary, gaps, model, rewriting
 from worker.model import Site
 from worker.saving import tensor_facts
 
@@ -73,9 +73,7 @@ def _run(request: Dict[str, Any], trace: _Trace, found: Dict[str, Any]) -> None:
 
 def _first_step(built: Any, scenario: Dict[str, Any], found: Dict[str, Any]) -> None:
     """Start FP8, read every site's metadata back, and see whether it lives on."""
-    stepping = [
-        site for site in model.sites(built) if site.attention or scenario["state"] == "all"
-    ]
+    stepping = [site for site in model.sites(built) if site.attention or scenario["state"] == "all"]
     attention = [site for site in stepping if site.attention]
     with model.autocast(model.recipe(scenario["load_recipe"])):
         for site in stepping:
@@ -86,9 +84,7 @@ def _first_step(built: Any, scenario: Dict[str, Any], found: Dict[str, Any]) -> 
     _write_amaxes(attention, "backward")
     why_not = model.finish_backward()
     if attention and why_not is None:
-        found["after_load"] = [
-            _moved(site, copies) for site, copies in zip(attention, before)
-        ]
+        found["after_load"] = [_moved(site, copies) for site, copies in zip(attention, before)]
 
 
 def _read_back(site: Site) -> Dict[str, Any]:
@@ -171,5 +167,3 @@ def _without_addresses(text: str) -> str:
 
     text = re.sub(r'File "[^"]*?((?:transformer_engine|torch|worker)/[^"]*)"', r'File "\1"', text)
     return re.sub(r"0x[0-9a-f]{6,}", "0x...", text)
-
-

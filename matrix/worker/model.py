@@ -63,9 +63,7 @@ def recipe(fields: Dict[str, Any]) -> Any:
     wanted = dict({"fp8_dpa": True, "fp8_mha": False}, **fields)
     known = inspect.signature(DelayedScaling).parameters
     optional = ("fp8_dpa", "fp8_mha")
-    return DelayedScaling(
-        **{k: v for k, v in wanted.items() if k in known or k not in optional}
-    )
+    return DelayedScaling(**{k: v for k, v in wanted.items() if k in known or k not in optional})
 
 
 def build(scenario: Dict[str, Any], recipe_fields: Dict[str, Any]) -> Any:

@@ -22,9 +22,7 @@ def save(request: Dict[str, Any]) -> Dict[str, Any]:
     """
     scenario = request["scenario"]
     built = model.build(scenario, scenario["save_recipe"])
-    stateful = [
-        site for site in model.sites(built) if site.attention or scenario["state"] == "all"
-    ]
+    stateful = [site for site in model.sites(built) if site.attention or scenario["state"] == "all"]
     _train_one_step(stateful, scenario)
     canary.fill_weights(built)
     canary.stamp(stateful)

@@ -3,8 +3,8 @@
 The real ``common/__init__.py`` mixes helper functions with statements that load
 ``libtransformer_engine.so``. The helpers run as they are; only module-level
 statements that call something are left out, and the functions that look for
-compiled libraries and installed packages are replaced. Submodules (``common.recipe`` above all) are the
-release's own: ``__path__`` stays real.
+compiled libraries and installed packages are replaced. Submodules, ``common.recipe``
+above all, are the release's own: ``__path__`` stays real.
 """
 
 import ast

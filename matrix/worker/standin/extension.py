@@ -13,6 +13,7 @@ import inspect
 from typing import Any, Optional, Tuple
 
 import torch
+
 from worker.standin import dtypes, fp8
 from worker.standin.gap import EmulationGap, Missing
 
@@ -249,9 +250,7 @@ def quantize(
     if not _is_delayed(quantizer):
         raise EmulationGap("quantize() with a {}".format(type(quantizer).__name__))
     if output is None:
-        output = quantizer.make_empty(
-            tuple(tensor.shape), dtype=tensor.dtype, device=tensor.device
-        )
+        output = quantizer.make_empty(tuple(tensor.shape), dtype=tensor.dtype, device=tensor.device)
     data = fp8.quantize(tensor, quantizer.scale, _fp8_name(quantizer.dtype))
     fp8.note_amax(tensor, quantizer.amax)
     if output._data is not None:
