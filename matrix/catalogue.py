@@ -14,7 +14,7 @@ from packaging.version import InvalidVersion, Version
 from pydantic import Field, model_validator
 
 from matrix import tables
-from matrix.errors import SourceUnavailable, UsageError, nearest
+from matrix.errors import SourceUnavailable, TableError, UsageError, nearest
 
 PACKAGE = "transformer_engine"
 
@@ -115,9 +115,9 @@ def _check_version(path: Path, row: Release, rows: tuple[Release, ...]) -> None:
     try:
         Version(row.version)
     except InvalidVersion as error:
-        raise tables.TableError(f"{path}: {row.version!r} is not a version") from error
+        raise TableError(f"{path}: {row.version!r} is not a version") from error
     if sum(other.version == row.version for other in rows) > 1:
-        raise tables.TableError(f"{path}: release {row.version} has more than one row")
+        raise TableError(f"{path}: release {row.version} has more than one row")
 
 
 def published() -> list[str]:

@@ -264,6 +264,12 @@ def _state(index: Index, cell: plan.Cell) -> str:
 )
 @click.option("--git-url", help="git repository or mirror  [TE_MATRIX_GIT_URL]")
 @click.option("--offline", is_flag=True, help="fetch no source; use what is cached or recorded")
+@click.option(
+    "--every-cell",
+    is_flag=True,
+    help="load also what a cell with the very same checkpoint state has answered; "
+    "a disagreement makes the cells infra",
+)
 @click.option("--report", "folder", type=click.Path(path_type=Path), default=Path(REPORT))
 @click.option(
     "--refresh-recorded",
@@ -287,7 +293,7 @@ def _run(options: dict[str, Any], *, refresh: bool) -> None:
         selected.plan,
         store,
         Sources(options["git_url"], offline=options["offline"]),
-        Options(options["jobs"], options["timeout"]),
+        Options(options["jobs"], options["timeout"], options["every_cell"]),
         console.progress(show),
     )
     running.execute()

@@ -199,7 +199,7 @@ class _Judge:
         outcome, after = evidence.outcome(save, load), evidence.after_load(load)
         deviations = [] if outcome == documented.outcome else [outcome]
         deviations += ["frozen"] if after == "frozen" else []
-        verdict, used = "conforms", ()
+        verdict, used = "conforms", tuple[str, ...]()
         if documented.outcome == "undocumented":
             verdict = "undocumented"
         elif deviations:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 
 from matrix.catalogue import Release
@@ -56,7 +57,7 @@ class Plan:
     cells: tuple[Cell, ...]
     whole: bool
 
-    @property
+    @functools.cached_property
     def releases(self) -> dict[str, Release]:
         """Every release in the plan by name, oldest first."""
         both = {release.name: release for release in (*self.savers, *self.loaders)}

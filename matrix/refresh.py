@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from typing import Any
 
 from matrix import recorded
 from matrix.errors import SourceUnavailable
@@ -19,31 +20,31 @@ def refresh(plan: Plan, store: Store, today: datetime.date) -> int:
     :raises SourceUnavailable: something in the plan was not run live.
     """
     index = Index(plan, store, None)
-    records: dict[str, Save | Load] = {}
+    saves: dict[str, Save] = {}
+    loads: dict[str, Load] = {}
     checkpoints: dict[str, bytes] = {}
     for scenario in plan.recipes:
         for release in plan.releases.values():
             save = _live(index.save(scenario, release), f"the save of {release.name}, {scenario}")
-            records[save.key] = save
+            saves[index.save_key(scenario, release)] = save
             if release.wheel is None or release.name in recorded.RECORDED_FROM_INDEX:
                 data = store.checkpoint(save.file_digest)
                 assert data is not None
                 checkpoints[save.file_digest] = data
     for cell, _control in pairs(plan):
         saver, loader = plan.releases[cell.saved_by], plan.releases[cell.loaded_by]
-        saved = records[index.save_key(cell.scenario, saver)]
-        assert isinstance(saved, Save)
+        saved = saves[index.save_key(cell.scenario, saver)]
         load = _live(index.load(cell.scenario, cell.variant, saved, loader), cell.id)
-        records[load.key] = load
-    return recorded.refresh(plan.lane, records.values(), checkpoints, today.isoformat())
+        loads[load.key] = load
+    records: list[Save | Load] = [*saves.values(), *loads.values()]
+    return recorded.refresh(plan.lane, records, checkpoints, today.isoformat())
 
 
-def _live(known: Known | None, what: str) -> Save | Load:
+def _live(known: Known | None, what: str) -> Any:
     if known is None or known.conflict:
         raise SourceUnavailable(
             f"{what} was not run live",
             why="recorded evidence is replaced whole, and only by a complete live run",
             do="Make the git repository reachable (--git-url) and run again",
         )
-    record: Save | Load = known.records[0]
-    return record
+    return known.records[0]

@@ -76,15 +76,7 @@ def _stay_on_cpu(storage: Any, location: str) -> Any:
 
 
 _STREAM = _Stream()
-_DO_NOTHING = [
-    "init",
-    "_lazy_init",
-    "set_device",
-    "synchronize",
-    "empty_cache",
-    "ipc_collect",
-    "reset_peak_memory_stats",
-]
+_DO_NOTHING = ["init", "_lazy_init", "set_device", "synchronize", "empty_cache", "ipc_collect"]
 _YIELD_NOTHING = ["stream", "device"]
 _ANSWERS = {
     "is_available": lambda: True,
