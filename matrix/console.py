@@ -31,7 +31,7 @@ def print_judgement(console: Console, judgement: Judgement, documentation: Docum
         highlight=False,
     )
     for line in _complaints(judgement):
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _band_table(table: Any) -> Table:

@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,7 @@ class Run:
         self._options = options
         self._progress = progress or Progress()
         self._lock = threading.Lock()
+        self._stopping = threading.Event()
         self._ready: dict[str, Path] = {}
         self._without: dict[str, Release] = {}
         self._processes: dict[str, ReleaseProcess] = {}
@@ -115,12 +116,20 @@ class Run:
 
         def one(name: str) -> None:
             for item in work[name]:
+                if self._stopping.is_set():
+                    return
                 do(self.plan.releases[name], item)
                 self._progress.step(name)
 
         with ThreadPoolExecutor(self._options.jobs) as pool:
-            # Reading the results raises what a thread raised.
-            list(pool.map(one, work))
+            try:
+                for done in as_completed([pool.submit(one, name) for name in work]):
+                    done.result()
+            except BaseException:
+                # An interrupt, or a result that cannot be kept: every thread ends
+                # after the cell that it is at.
+                self._stopping.set()
+                raise
 
     # What is left to do.
 

@@ -1,5 +1,6 @@
 """One release: import its TE once, then fork a child for every request."""
 
+import gc
 import importlib
 import os
 import platform
@@ -69,6 +70,10 @@ def _import(start: Message) -> Message:
     importlib.import_module("worker.cell")
     import torch
 
+    # A collection in a child would touch, and so copy, every page of this process.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
     return {
         "protocol": PROTOCOL,
         "release": start["version"],
