@@ -50,8 +50,12 @@ class ReleaseProcess:
         self._next = 0
         self._broken: str | None = None
         connection.settimeout(START_TIMEOUT)
-        self.hello = self._receive()
-        self._check_hello(opened)
+        try:
+            self.hello = self._receive()
+            self._check_hello(opened)
+        except WorkerError:
+            self.close()
+            raise
 
     def _check_hello(self, opened: dict[str, Any]) -> None:
         if self.hello.get("protocol") != PROTOCOL:
@@ -119,6 +123,8 @@ class ReleaseProcess:
         """End the process."""
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            self._stream.close()
         self._connection.close()
 
 
@@ -177,11 +183,7 @@ class Host:
         }
         with theirs:
             socket.send_fds(self._control, [json.dumps(opened).encode()], [theirs.fileno()])
-        try:
-            return ReleaseProcess(release, ours, opened)
-        except WorkerError:
-            ours.close()
-            raise
+        return ReleaseProcess(release, ours, opened)
 
     def __exit__(
         self,

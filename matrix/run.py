@@ -105,8 +105,12 @@ class Run:
             return
         logs = self._scratch / "logs"
         with Host(logs) as self._host:
-            self._each("saves", by_saver, self._save)
-            self._each("loads", self._live_loads(), self._load)
+            try:
+                self._each("saves", by_saver, self._save)
+                self._each("loads", self._live_loads(), self._load)
+            finally:
+                for release in self.plan.releases.values():
+                    self._forget(release)
 
     def _each(
         self, what: str, work: dict[str, list[Any]], do: Callable[[Release, Any], None]

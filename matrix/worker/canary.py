@@ -4,18 +4,15 @@ from typing import Any, List
 
 import torch
 
-from worker.model import Site
+from worker.model import Site, fill
 
 _PERIOD = 97  # prime, so that no roll of the history by a few rows goes unnoticed
 
 
 def fill_weights(model: Any) -> None:
-    """Fill every parameter by a fixed pattern, exact in bf16, within (-1, 1)."""
-    with torch.no_grad():
-        for number, parameter in enumerate(model.parameters()):
-            steps = torch.arange(parameter.numel()) * (2 * number + 1)
-            pattern = (steps % 251 - 125).to(torch.float32) / 128
-            parameter.copy_(pattern.to(torch.bfloat16).reshape(parameter.shape))
+    """Fill every parameter by a fixed pattern, each by one of its own."""
+    for number, parameter in enumerate(model.parameters()):
+        fill(parameter, 2 * number + 1)
 
 
 def stamp(stateful: List[Site]) -> None:

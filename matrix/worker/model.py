@@ -72,6 +72,18 @@ def build(scenario: Dict[str, Any], recipe_fields: Dict[str, Any]) -> Any:
     return layers[0] if len(layers) == 1 else torch.nn.ModuleList(layers)
 
 
+def fill(parameter: torch.Tensor, stride: int = 1) -> None:
+    """Fill a parameter in place by a fixed pattern, exact in bf16, within (-1, 1).
+
+    It is also the modules' initialiser: casting random weights would leave their
+    amaxes in the metadata of a module with FP8 weights.
+    """
+    with torch.no_grad():
+        steps = torch.arange(parameter.numel()) * stride
+        pattern = (steps % 251 - 125).to(torch.float32) / 128
+        parameter.copy_(pattern.to(torch.bfloat16).reshape(parameter.shape))
+
+
 def _build_layer(scenario: Dict[str, Any], recipe_fields: Dict[str, Any]) -> Any:
     with _fp8_weights(scenario["weights"] == "fp8", recipe_fields):
         layer = _te().MultiheadAttention(
@@ -83,6 +95,8 @@ def _build_layer(scenario: Dict[str, Any], recipe_fields: Dict[str, Any]) -> Any
             fuse_qkv_params=True,
             attention_type="self",
             qkv_weight_interleaved=True,
+            init_method=fill,
+            output_layer_init_method=fill,
         )
     return layer.to(dtype=torch.bfloat16, device="cuda")
 

@@ -24,6 +24,8 @@ def save(request: Dict[str, Any]) -> Dict[str, Any]:
     built = model.build(scenario, scenario["save_recipe"])
     stateful = [site for site in model.sites(built) if site.attention or scenario["state"] == "all"]
     _train_one_step(stateful, scenario)
+    # FP8 weights are cast by the stamped scales, and casting them notes their amaxes.
+    canary.stamp(stateful)
     canary.fill_weights(built)
     canary.stamp(stateful)
     attention = [site for site in stateful if site.attention]

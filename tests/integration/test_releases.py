@@ -1,0 +1,91 @@
+"""Rule: what real release code does here is what was recorded, cell by cell."""
+
+from __future__ import annotations
+
+import pytest
+
+from builders import TODAY
+from matrix import judge, ledger, recorded, scenarios
+from matrix.index import Index
+
+INDEXED = ["1.11", "2.17.1"]
+
+
+@pytest.mark.parametrize("scenario", list(scenarios.load()))
+def test_live_agrees_with_recorded(bench, scenario) -> None:
+    made = bench.plan(INDEXED, INDEXED, scenario=scenario, variants=("plain", "trusted"))
+    bench.run(made)
+    live = bench.judge(made, with_recorded=False)
+    both = bench.judge(made)
+    old = judge.judge(
+        Index(made, None, recorded.evidence("cpu")), bench.documentation, ledger.load(), TODAY
+    )
+    assert [v.outcome for v in live.verdicts] == [v.outcome for v in old.verdicts]
+    assert [v.load.observed() for v in live.verdicts] == [v.load.observed() for v in old.verdicts]
+    assert both.totals["infra"] == 0
+    assert all(verdict.live for verdict in both.verdicts)
+
+
+def test_recorded_checkpoints_load_live(bench) -> None:
+    """1.7 cannot be fetched from the index; what it saved can still be loaded here."""
+    made = bench.plan(["1.5", "1.7"], ["1.11", "1.12"], variants=("plain", "remapped"))
+    bench.run(made)
+    verdicts = {v.cell.id: v for v in bench.judge(made).verdicts}
+    assert verdicts["autocast/plain/1.5->1.11"].outcome == "defaults"
+    assert verdicts["autocast/plain/1.7->1.11"].outcome == "defaults"
+    mapped = verdicts["autocast/remapped/1.7->1.11"]
+    assert (mapped.outcome, mapped.after_load) == ("loaded", "frozen")
+    assert (mapped.save_live, mapped.load_live, mapped.live) == (False, True, False)
+
+
+def test_nothing_known_is_run_twice(bench) -> None:
+    made = bench.plan(["1.11"], ["1.11"])
+    assert bench.run(made).measured > 0
+    assert bench.run(made).measured == 0
+
+
+def test_a_new_release_costs_its_row_and_column(bench) -> None:
+    bench.run(bench.plan(["1.11"], ["1.11"]))
+    grown = bench.run(bench.plan(["1.11", "2.17.1"], ["1.11", "2.17.1"]))
+    # one save; its load in the old loader; both loads and four controls in the new one
+    assert grown.measured == 1 + 1 + 2 + 4
+
+
+def test_two_runs_give_the_same_evidence(bench, tmp_path) -> None:
+    other = type(bench)(tmp_path / "other")
+    made = bench.plan(["1.11", "2.17.1"], ["1.11", "2.17.1"])
+    for each in (bench, other):
+        each.run(made)
+
+    def seen(store):
+        return {
+            key: [record.model_dump(exclude={"provenance", "file_digest"}) for record in records]
+            for key, records in {**store.saves(), **store.loads()}.items()
+        }
+
+    assert seen(bench.store) == seen(other.store)
+
+
+def test_the_users_own_scenario_with_more_layers(bench, tmp_path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        '[[scenario]]\nname = "two-layers"\nsummary = "s"\nsize = "small"\nlayers = 2\n'
+        'weights = "high-precision"\nstate = "all"\nsave_recipe = { amax_history_len = 16 }\n'
+        "load_recipe = { amax_history_len = 16 }\n"
+        "transport = { weights_only = false, strict = true }\n"
+    )
+    from matrix import plan
+
+    made = plan.make(
+        bench.documentation,
+        {"two-layers": scenarios.load(path)["two-layers"]},
+        {"plain": scenarios.variants()["plain"]},
+        [bench.known["1.11"]],
+        [bench.known["1.12"]],
+    )
+    bench.run(made)
+    (verdict,) = bench.judge(made).verdicts
+    assert (verdict.outcome, verdict.after_load) == ("loaded", "updates")
+    assert len(verdict.load.attention()) == 2
+    shape = verdict.save.sites[0].tensors["forward.amax_history"].shape
+    assert shape[0] == 16

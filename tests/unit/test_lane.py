@@ -1,0 +1,114 @@
+"""Rule: a worker that misbehaves is named as what it is, and never believed."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from matrix import lane
+from matrix.catalogue import Catalogue
+from matrix.errors import WorkerError
+from matrix.lane import ReleaseProcess, worker_environment
+
+OPENED = {"version": "1.8", "source": "/sources/x", "log": "/logs/1.8.log"}
+HELLO = {
+    "protocol": 1,
+    "release": "1.8",
+    "te_file": "/sources/x/transformer_engine/__init__.py",
+    "opt_in": None,
+}
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane, "START_TIMEOUT", 0.5)
+    monkeypatch.setattr(lane, "GRACE", 0.2)
+
+
+class Fake:
+    """The worker's end of the socket, answering each request by the next script line."""
+
+    def __init__(self, *script: bytes | dict[str, Any] | None) -> None:
+        self.ours, self._theirs = socket.socketpair()
+        self._script = script
+        threading.Thread(target=self._play, daemon=True).start()
+
+    def _play(self) -> None:
+        with self._theirs, self._theirs.makefile("rb") as reader:
+            for number, line in enumerate(self._script):
+                if (number and not reader.readline()) or line is None:
+                    return
+                data = line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n"
+                self._theirs.sendall(data)
+            reader.readline()
+
+
+@pytest.fixture
+def opened(known: Catalogue) -> Iterator[Any]:
+    processes: list[ReleaseProcess] = []
+
+    def make(*script: bytes | dict[str, Any] | None) -> ReleaseProcess:
+        made = ReleaseProcess(known["1.8"], Fake(*script).ours, OPENED)
+        processes.append(made)
+        return made
+
+    yield make
+    for process in processes:
+        process.close()
+
+
+def test_a_well_behaved_worker(opened: Any) -> None:
+    process = opened(HELLO, {"id": 1, "answer": {"keys": []}})
+    assert process.ask("probe", 1)["answer"] == {"keys": []}
+    process.close()
+
+
+@pytest.mark.parametrize(
+    ("hello", "complaint"),
+    [
+        ({**HELLO, "protocol": 2}, "speaks protocol 2, not 1"),
+        ({**HELLO, "release": "1.9"}, "asked to be 1.8 says it is 1.9"),
+        ({**HELLO, "te_file": "/usr/lib/transformer_engine/__init__.py"}, "came first"),
+        ({**HELLO, "opt_in": "NVTE_X"}, "has the opt-in NVTE_X, the catalogue says None"),
+        (
+            {"protocol": 1, "failure": {"type": "ImportError", "message": "no einops"}},
+            "1.8 cannot be imported: ImportError: no einops. See /logs/1.8.log",
+        ),
+        (b'{"protocol": 1, "rel', "did not answer|half a line"),
+        (b"hello\n", "did not answer"),
+        (b"[]\n", "half a line"),
+        (None, "it ended"),
+    ],
+)
+def test_a_bad_start_is_refused(opened: Any, hello: Any, complaint: str) -> None:
+    with pytest.raises(WorkerError, match=complaint):
+        opened(hello)
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        ({"id": 7, "answer": {}}, "answered request 7 instead of 1"),
+        (b'{"id": 1, "ans', "did not answer|answered half a line"),
+        (None, "ended"),
+    ],
+)
+def test_a_bad_answer_loses_the_process(opened: Any, answer: Any, complaint: str) -> None:
+    process = opened(HELLO, answer)
+    with pytest.raises(WorkerError, match=f"release 1.8 is lost: it ({complaint})"):
+        process.ask("load", 0.2)
+    with pytest.raises(WorkerError, match="is lost"):
+        process.ask("load", 0.2)
+
+
+def test_no_variable_of_te_reaches_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE", "1")
+    monkeypatch.setenv("SECRET_TOKEN", "x")
+    assert (
+        not {"NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE", "SECRET_TOKEN"} & worker_environment().keys()
+    )

@@ -1,0 +1,202 @@
+"""Rule: the worker stands alone, and its digests mean what they say."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import io
+import pickle
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import matrix
+
+WORKER = Path(matrix.__file__).parent / "worker"
+ALLOWED = {"worker", "torch", "transformer_engine"} | set(sys.stdlib_module_names)
+
+
+@pytest.fixture
+def worker() -> Iterator[Any]:
+    """Import the worker's modules under the name they run by."""
+    sys.path.insert(0, str(WORKER.parent))
+    try:
+        yield lambda name: importlib.import_module(f"worker.{name}")
+    finally:
+        sys.path.remove(str(WORKER.parent))
+        for name in [name for name in sys.modules if name.split(".")[0] == "worker"]:
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("path", sorted(WORKER.rglob("*.py")), ids=lambda path: path.stem)
+def test_it_parses_on_3_8_and_needs_torch_and_te_only(path: Path) -> None:
+    tree = ast.parse(path.read_text(), feature_version=(3, 8))
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            imported.add(node.module.split(".")[0])
+    assert imported <= ALLOWED
+
+
+class Box:
+    """Something picklable that a state may hold."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+
+def state(**changes: Any) -> dict[str, Any]:
+    payload = {"scale_fwd": torch.ones(3), "extra": {"n": 1}, "box": Box(1)} | changes
+    raw = torch.frombuffer(bytearray(pickle.dumps(payload)), dtype=torch.uint8)
+    return {"weight": torch.zeros(2, 2), "_extra_state": raw}
+
+
+def test_the_same_state_has_the_same_digest(worker: Any) -> None:
+    of_state = worker("digest").of_state
+    assert of_state(state()) == of_state(state())
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        state(scale_fwd=torch.full((3,), 2.0)),
+        state(scale_fwd=torch.ones(3, dtype=torch.float64)),
+        state(scale_fwd=torch.ones(1, 3)),
+        state(extra={"n": 2}),
+        state(extra={"n": True}),
+        state(box=Box(2)),
+        {**state(), "more": torch.zeros(1)},
+        {"weight": torch.zeros(2, 2), "_extra_state": torch.empty(0, dtype=torch.uint8)},
+    ],
+)
+def test_another_state_has_another_digest(worker: Any, other: dict[str, Any]) -> None:
+    of_state = worker("digest").of_state
+    assert of_state(other) != of_state(state())
+
+
+def test_the_container_is_part_of_the_state(worker: Any) -> None:
+    of_state = worker("digest").of_state
+    stream = io.BytesIO()
+    torch.save(None, stream)
+    nothing = torch.frombuffer(bytearray(pickle.dumps(None)), dtype=torch.uint8)
+    empty = torch.empty(0, dtype=torch.uint8)
+    digests = {of_state({"_extra_state": payload}) for payload in (stream, nothing, empty)}
+    assert len(digests) == 3
+
+
+def test_a_number_that_differs_between_processes_is_left_out(worker: Any) -> None:
+    of_state = worker("digest").of_state
+    with_hash = state(extra={"key": f"recipe:{hash(None)}"})
+    without = state(extra={"key": "recipe:hash(None)"})
+    assert of_state(with_hash) == of_state(without)
+
+
+def test_the_mapping_moves_every_attention_key(worker: Any) -> None:
+    remap = worker("rewriting").remap
+    found = remap(
+        {
+            "0.core_attention.fused_attention._extra_state": 1,
+            "1.core_attention.fused_attention._extra_state": 2,
+            "0.qkv._extra_state": 3,
+        }
+    )
+    assert found == {
+        "0.core_attention._extra_state": 1,
+        "1.core_attention._extra_state": 2,
+        "0.qkv._extra_state": 3,
+    }
+
+
+def test_controls_do_not_touch_their_input(worker: Any) -> None:
+    rewriting = worker("rewriting")
+    before = state()
+    kept = dict(before)
+    for rewrite in rewriting.REWRITES.values():
+        rewrite(before)
+    assert before == kept
+    truncated = rewriting.truncate_payload(before)["_extra_state"]
+    assert truncated.numel() == before["_extra_state"].numel() // 2
+    assert rewriting.empty_payload(before)["_extra_state"].numel() == 0
+
+
+def test_a_default_is_told_from_a_canary(worker: Any) -> None:
+    canary = worker("canary")
+    assert canary.is_default("forward.scale", torch.ones(3))
+    assert canary.is_default("forward.amax_history", torch.zeros(4, 3))
+    assert not canary.is_default("forward.scale", torch.tensor([1.0, 1.0, 2.0]))
+    one_left = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    assert canary.holds_defaults_somewhere("forward.amax_history", one_left)
+    assert canary.holds_defaults_somewhere("forward.scale", torch.tensor([float("nan"), 2.0]))
+
+
+def test_casts_saturate_and_come_back(worker: Any) -> None:
+    fp8 = worker("standin.fp8")
+    numbers = torch.tensor([0.5, -1.0, 1e6])
+    data = fp8.quantize(numbers, torch.tensor([2.0]), "kFloat8E4M3")
+    back = fp8.dequantize(data, torch.tensor([0.5]), "kFloat8E4M3", torch.float32)
+    assert back.tolist() == [0.5, -1.0, 224.0]
+
+
+def test_a_step_rolls_the_history_and_moves_the_scale(worker: Any) -> None:
+    fp8 = worker("standin.fp8")
+    history = torch.tensor([[0.0], [1.0], [4.0]])
+    scale, inverse = torch.ones(1), torch.ones(1)
+    fp8.update_amax_and_scale(history, scale, inverse, torch.tensor([2.0]), "max", 448.0, 0)
+    assert history.flatten().tolist() == [0.0, 4.0, 2.0]
+    assert scale.item() == 112.0
+    assert inverse.item() == pytest.approx(1 / 112)
+
+
+def test_numbers_behind_dtype_moved_once(worker: Any) -> None:
+    numbers = worker("standin.dtypes").numbers
+    assert numbers((1, 0))["kFloat8E4M3"] == numbers((2, 3))["kFloat8E4M3"] == 6
+    assert numbers((2, 4))["kFloat8E4M3"] == numbers((2, 20))["kFloat8E4M3"] == 7
+
+
+def test_a_gap_is_noted_even_when_it_is_swallowed(worker: Any) -> None:
+    gap = worker("standin.gap")
+    missing = gap.Missing("tex.fused_attn_fwd")
+    assert missing.SomeEnum.A is missing.SomeEnum.A
+    assert gap.met() == []
+    with pytest.raises(gap.EmulationGap):
+        missing.SomeEnum.A()
+    assert gap.met() == ["tex.fused_attn_fwd.SomeEnum.A"]
+
+
+@pytest.fixture
+def extension(worker: Any) -> Iterator[Any]:
+    common = worker("standin.common")
+    before = getattr(torch.ops, "tex_ts", None)
+    yield lambda version: common.load_extension("transformer_engine_torch", version)
+    torch.ops.tex_ts = before
+    sys.modules.pop("transformer_engine_torch", None)
+
+
+def test_dtype_pickles_by_number_under_the_extensions_name(extension: Any) -> None:
+    old = extension("2.3")
+    data = pickle.dumps(old.DType.kFloat8E4M3, protocol=2)
+    assert b"transformer_engine_torch\nDType" in data
+    extension("2.4")
+    assert pickle.loads(data).name == "kBFloat16"
+
+
+def test_an_error_of_the_stand_in_is_a_gap(extension: Any, worker: Any) -> None:
+    tex = extension("1.13")
+    gap = worker("standin.gap")
+    with pytest.raises(gap.EmulationGap, match="cast_from_fp8.*TypeError"):
+        tex.cast_from_fp8(1, 2)
+    with pytest.raises(gap.EmulationGap, match="an FP8 type"):
+        tex.cast_from_fp8(torch.zeros(1), torch.ones(1), tex.DType.kByte, tex.DType.kFloat32)
+    assert len(gap.met()) == 2
+
+
+def test_names_that_no_real_build_exports_are_absent(extension: Any) -> None:
+    tex = extension("2.20")
+    assert getattr(tex, "flash_attention", None) is None
+    assert tex.fused_attn_fwd is tex.fused_attn_fwd
