@@ -19,7 +19,7 @@ from matrix.evidence import Attempt, Entry, Failure, Load, Moved, Provenance, Sa
 from matrix.index import Index, pairs
 from matrix.lane import Host, ReleaseProcess
 from matrix.plan import CONTROLS, Cell, Plan
-from matrix.sources import Sources
+from matrix.sources import Sources, cache_folder
 from matrix.store import Store
 
 CELL_TIMEOUT = 120.0
@@ -103,8 +103,7 @@ class Run:
         by_saver = {name: items for name, items in by_saver.items() if name in self._ready}
         if not by_saver and not self._live_loads():
             return
-        logs = self._scratch / "logs"
-        with Host(logs) as self._host:
+        with Host(cache_folder() / "logs") as self._host:
             try:
                 self._each("saves", by_saver, self._save)
                 self._each("loads", self._live_loads(), self._load)

@@ -46,7 +46,7 @@ class Store:
         :raises StoreError: they cannot.
         """
         try:
-            for folder in (*_KINDS, "checkpoints", "logs"):
+            for folder in (*_KINDS, "checkpoints"):
                 self._fs.makedirs(self._path(folder), exist_ok=True)
             self._put("writable", b"")
         except OSError as error:

@@ -57,7 +57,10 @@ def test_a_crash_or_a_hang_is_infra_for_its_cell(bench, broken_release, action, 
     assert judged.exit_code == ExitCode.INFRA
 
 
-SWALLOWED = "try:\n                tex.fused_attn_fwd()\n            except Exception:\n                pass"
+SWALLOWED = """try:
+                tex.fused_attn_fwd()
+            except Exception:
+                pass"""
 
 
 @pytest.mark.parametrize(

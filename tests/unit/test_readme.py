@@ -1,0 +1,45 @@
+"""Rule: what the README shows is what the evidence says, and its layout is the layout."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from matrix.cli import main
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_band_table_is_the_observed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    CliRunner().invoke(main, ["report", "--releases", "all", "--variant", "plain"])
+    report = (tmp_path / "te-matrix-report" / "report.md").read_text()
+    observed = re.search(r"## autocast, plain\n\n(.*?)\n\n", report, re.DOTALL)
+    shown = re.search(r"<!-- generated.*?-->\n(.*?)\n<!-- end", README, re.DOTALL)
+    assert observed and shown
+    assert shown[1] == observed[1]
+
+
+def test_every_place_that_it_names_exists() -> None:
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    table = re.search(r"\| where \| what \|\n(.*?)\n\n", README, re.DOTALL)
+    assert table
+    places = re.findall(r"`((?:matrix/)?[\w/]+(?:\.py|/))`", table[1])
+    assert len(places) > 10
+    for place in links:
+        assert (ROOT / place).exists(), place
+    for place in places:
+        inside = place.removeprefix("matrix/")
+        assert any((ROOT / "matrix" / p / inside).exists() for p in ("", "worker")), place
+
+
+def test_every_command_that_it_names_exists() -> None:
+    named = set(re.findall(r"te-matrix ([a-z]+)", README))
+    assert named
+    assert named <= set(main.commands)
