@@ -6,12 +6,13 @@ import threading
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
+from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from matrix.expectations import Documentation
 from matrix.judge import Judgement
-from matrix.run import Progress as Silent
+from matrix.progress import Progress
 from matrix.summary import band_tables, live_counts
 
 PLAIN_EVERY = 200
@@ -84,12 +85,12 @@ def _why(verdict: Any) -> str:
     return verdict.note or f"documented {verdict.documented.outcome}, {verdict.outcome}{frozen}"
 
 
-def progress(console: Console) -> Silent:
+def progress(console: Console) -> Progress:
     """Return a progress display: a bar on a terminal, plain lines elsewhere."""
     return _Bar(console) if console.is_terminal else _Lines(console)
 
 
-class _Lines(Silent):
+class _Lines(Progress):
     def __init__(self, console: Console) -> None:
         self._console = console
         self._lock = threading.Lock()
@@ -111,7 +112,7 @@ class _Lines(Silent):
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-class _Bar(Silent):
+class _Bar(Progress):
     def __init__(self, console: Console) -> None:
         columns = (
             TextColumn("{task.description}"),
@@ -119,7 +120,7 @@ class _Bar(Silent):
             MofNCompleteColumn(),
             TextColumn("{task.fields[release]}"),
         )
-        self._bar = Progress(*columns, console=console)
+        self._bar = RichProgress(*columns, console=console)
         self._task: TaskID | None = None
 
     def start(self, what: str, total: int) -> None:

@@ -19,6 +19,7 @@ from matrix.evidence import Attempt, Entry, Failure, Load, Moved, Provenance, Sa
 from matrix.index import Index, pairs
 from matrix.lane import Host, ReleaseProcess
 from matrix.plan import CONTROLS, Cell, Plan
+from matrix.progress import Progress
 from matrix.sources import Sources, cache_folder
 from matrix.store import Store
 
@@ -38,19 +39,6 @@ class Options:
     jobs: int
     timeout: float = CELL_TIMEOUT
     every_cell: bool = False
-
-
-class Progress:
-    """What a run tells whoever watches it; this one tells nothing."""
-
-    def start(self, what: str, total: int) -> None:
-        """Begin a phase of ``total`` steps."""
-
-    def step(self, release: str) -> None:
-        """One step of the phase is done, for ``release``."""
-
-    def say(self, line: str) -> None:
-        """Something happened that a reader should see."""
 
 
 class Run:

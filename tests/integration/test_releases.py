@@ -6,6 +6,7 @@ import pytest
 
 from builders import TODAY
 from matrix import judge, ledger, recorded, scenarios
+from matrix.errors import ExitCode
 from matrix.index import Index
 
 INDEXED = ["1.11", "2.17.1"]
@@ -89,3 +90,24 @@ def test_the_users_own_scenario_with_more_layers(bench, tmp_path) -> None:
     assert len(verdict.load.attention()) == 2
     shape = verdict.save.sites[0].tensors["forward.amax_history"].shape
     assert shape[0] == 16
+
+
+def test_a_release_out_of_reach_with_nothing_recorded_is_unavailable(
+    bench, monkeypatch, tmp_path
+) -> None:
+    """The run goes on with what it has, and the exit code says that it is incomplete."""
+    monkeypatch.setenv("TE_MATRIX_GIT_URL", "/nowhere")
+    monkeypatch.setenv("TE_MATRIX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(recorded, "evidence", lambda lane: None)
+    made = bench.plan(["1.7", "1.11"], ["1.7", "1.11"])
+    bench.run(made)
+    judged = bench.judge(made)
+    verdicts = {verdict.cell.id: verdict.verdict for verdict in judged.verdicts}
+    assert verdicts == {
+        "autocast/plain/1.7->1.7": "unavailable",
+        "autocast/plain/1.11->1.7": "unavailable",
+        "autocast/plain/1.7->1.11": "unavailable",
+        "autocast/plain/1.11->1.11": "conforms",
+    }
+    assert "/nowhere cannot be used" in judged.verdicts[0].note
+    assert judged.exit_code == ExitCode.INCOMPLETE
