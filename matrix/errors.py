@@ -65,6 +65,10 @@ class WorkerError(MatrixError):
     """A worker that could not be started, or that stopped answering."""
 
 
+class GapError(WorkerError):
+    """A release that cannot be started without something the cpu lane does not emulate."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a sentence with the known names closest to ``name``."""
     names = list(known)

@@ -12,8 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
+from packaging.version import Version
+
 from matrix.catalogue import Release
-from matrix.errors import WorkerError
+from matrix.errors import GapError, WorkerError
 from matrix.worker import PROTOCOL
 
 START_TIMEOUT = 180
@@ -40,6 +42,11 @@ def worker_environment() -> dict[str, str]:
     return {**inherited, **_ENVIRONMENT}
 
 
+def refusal(failure: dict[str, Any]) -> type[WorkerError]:
+    """Return the kind of error that a worker's failure is: of the lane, or anything else."""
+    return GapError if failure.get("gaps") else WorkerError
+
+
 class ReleaseProcess:
     """The process of one release: knows what it is, answers one request at a time."""
 
@@ -64,7 +71,7 @@ class ReleaseProcess:
                 f"not {PROTOCOL}"
             )
         if failure := self.hello.get("failure"):
-            raise WorkerError(
+            raise refusal(failure)(
                 f"release {self.release.name} cannot be imported: "
                 f"{failure['type']}: {failure['message']}",
                 do=f"See {opened['log']}",
@@ -178,7 +185,7 @@ class Host:
         opened = {
             "lane": lane,
             "source": str(source),
-            "version": release.version,
+            "version": Version(release.version).base_version,
             "log": str(self._logs / f"{release.name}.log"),
         }
         with theirs:

@@ -14,13 +14,13 @@ from typing import Any
 
 from matrix import __version__, recorded
 from matrix.catalogue import Release
-from matrix.errors import MatrixError, SourceUnavailable, StoreError, WorkerError
+from matrix.errors import GapError, MatrixError, SourceUnavailable, StoreError, WorkerError
 from matrix.evidence import Attempt, Entry, Failure, Load, Moved, Provenance, Save, Site
 from matrix.index import Index, pairs
-from matrix.lane import Host, ReleaseProcess
+from matrix.lane import Host, ReleaseProcess, refusal
 from matrix.plan import CONTROLS, Cell, Plan
 from matrix.progress import Progress
-from matrix.sources import Sources, cache_folder
+from matrix.sources import Sources, cache_folder, prepare_cache
 from matrix.store import Store
 
 CELL_TIMEOUT = 120.0
@@ -57,6 +57,7 @@ class Run:
         progress: Progress | None = None,
     ) -> None:
         store.prepare()
+        prepare_cache()
         self.plan = plan
         self.store = store
         self.index = Index(plan, store, recorded.evidence(plan.lane))
@@ -177,11 +178,17 @@ class Run:
         except MatrixError as error:
             kind = "unavailable" if isinstance(error, SourceUnavailable) else "infra"
             for scenario in self.plan.recipes:
-                self._failed(self.index.save_attempt_key(scenario, release), kind, str(error))
+                self._no_source(self.index.save_attempt_key(scenario, release), kind, str(error))
             self._without[release.name] = release
             return str(error), release.name
         self._ready[release.name] = place
         return None
+
+    def _no_source(self, key: str, kind: str, why: str) -> None:
+        """Note why there is no source, unless that is what the last attempt says."""
+        before = self.index.attempts(key)
+        if not before or (before[-1].kind, before[-1].message) != (kind, why):
+            self._failed(key, kind, why)
 
     # Saving.
 
@@ -298,11 +305,11 @@ class Run:
             reply = process.ask(operation, self._options.timeout, **fields)
         except WorkerError as error:
             self._forget(release)
-            self._failed(key, "infra", str(error))
+            self._failed(key, _kind(type(error)), str(error))
             return None
         if failure := reply.get("failure"):
             text = f"{failure['kind']}: {failure.get('type', '')} {failure['message']}"
-            self._failed(key, "infra", text, failure.get("traceback", ""))
+            self._failed(key, _kind(refusal(failure)), text, failure.get("traceback", ""))
             return None
         if gaps := reply["answer"]["gaps"]:
             self._failed(key, "gap", f"not emulated: {'; '.join(gaps)}")
@@ -330,7 +337,7 @@ class Run:
             reply = process.ask("probe", self._options.timeout, scenario=recipe.request)
             if failure := reply.get("failure"):
                 process.close()
-                raise WorkerError(
+                raise refusal(failure)(
                     f"release {process.release.name} cannot build scenario {name} "
                     f"without any checkpoint: {failure.get('type')}: {failure['message']}"
                 )
@@ -371,6 +378,10 @@ def _grouped(items: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
     for name, item in items:
         found[name].append(item)
     return dict(found)
+
+
+def _kind(error: type[WorkerError]) -> str:
+    return "gap" if issubclass(error, GapError) else "infra"
 
 
 def _now() -> str:

@@ -36,6 +36,21 @@ def cache_folder() -> Path:
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("te-matrix"))
 
 
+def prepare_cache() -> None:
+    """Create the cache.
+
+    :raises SourceError: it cannot be written.
+    """
+    try:
+        (cache_folder() / "sources").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SourceError(
+            f"the cache {cache_folder()} cannot be written",
+            why=str(error),
+            do="Name a writable folder in TE_MATRIX_CACHE",
+        ) from error
+
+
 def digest(root: Path) -> str:
     """Return the digest of the Python files below ``root/transformer_engine``."""
     base = root / PACKAGE
@@ -75,9 +90,15 @@ class Sources:
                 f"the source of {release.name} is not cached, and --offline is set"
             )
         fetch = self._from_wheel if release.wheel else self._from_git
-        if release.path is not None:
-            return _unpack_candidate(Path(release.path), place)
-        return _into_place(place, lambda folder: fetch(release, folder), release)
+        try:
+            if release.path is not None:
+                return _unpack_candidate(Path(release.path), place)
+            return _into_place(place, lambda folder: fetch(release, folder), release)
+        except OSError as error:
+            raise SourceError(
+                f"the source of {release.name} could not be put into the cache {place.parent}",
+                why=str(error),
+            ) from error
 
     def _from_wheel(self, release: Release, folder: Path) -> None:
         """Have pip fetch and verify the wheel, then unpack it."""

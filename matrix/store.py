@@ -19,7 +19,7 @@ from typing import Any
 import fsspec
 from pydantic import ValidationError
 
-from matrix.errors import StoreError
+from matrix.errors import StoreError, UsageError
 from matrix.evidence import FORMAT, Attempt, Load, Save
 
 _KINDS: dict[str, type[Save] | type[Load] | type[Attempt]] = {
@@ -37,7 +37,10 @@ class Store:
 
     def __init__(self, url: str | os.PathLike[str]) -> None:
         self.url = str(url)
-        self._fs, self._root = fsspec.core.url_to_fs(self.url)
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(self.url)
+        except (ImportError, ValueError) as error:
+            raise UsageError(f"--store {self.url} cannot be used", why=str(error)) from error
         self._local = "file" in _protocols(self._fs)
 
     def prepare(self) -> None:

@@ -97,12 +97,15 @@ def _opt_in() -> Optional[str]:
 
 
 def _crash(error: BaseException) -> Dict[str, Any]:
+    from worker import gaps
+
     tail = traceback.format_exception(type(error), error, error.__traceback__)[-6:]
     return {
         "kind": "exception",
         "type": type(error).__name__,
         "message": str(error)[:4000],
         "traceback": "".join(tail)[-4000:],
+        "gaps": gaps.met(),
     }
 
 

@@ -107,6 +107,29 @@ def test_a_release_that_cannot_build_the_model_is_infra(bench, broken_release) -
     assert "without any checkpoint: ZeroDivisionError" in verdict.note
 
 
+BUILDING = ("pytorch/attention/multi_head_attention.py", r"(        super\(\).__init__\(\)\n)")
+GAP = "        import transformer_engine_torch as tex; tex.fused_attn_fwd()\n"
+
+
+def test_a_release_that_needs_the_missing_to_be_built_is_inconclusive(
+    bench, broken_release
+) -> None:
+    name = bench.candidate(broken_release(*BUILDING, r"\1" + GAP))
+    made = bench.plan(["1.11"], [name], variants=("trusted",))
+    bench.run(made)
+    (verdict,) = bench.judge(made).verdicts
+    assert verdict.verdict == "inconclusive"
+
+
+def test_a_release_that_needs_the_missing_to_save_is_inconclusive(bench, broken_release) -> None:
+    pattern = r"(\n    def get_extra_state\(self\) -> torch.Tensor:\n        \"\"\"[^\n]*\n)"
+    name = bench.candidate(broken_release(BASE, pattern, r"\1" + GAP))
+    made = bench.plan([name], ["2.17.1"], variants=("trusted",))
+    bench.run(made)
+    (verdict,) = bench.judge(made).verdicts
+    assert verdict.verdict == "inconclusive"
+
+
 def test_a_save_without_canaries_is_refused(bench, broken_release) -> None:
     pattern = r"(\n    def get_extra_state\(self\) -> torch.Tensor:\n        \"\"\"[^\n]*\n)"
     drop = r"\1        return torch.empty(0, dtype=torch.uint8)\n"

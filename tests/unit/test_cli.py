@@ -39,6 +39,7 @@ def te_matrix(*words: str) -> Result:
         (["plan", "--lane", "quantum"], "Invalid value for '--lane'"),
         (["plan", "--candidate", "gone"], "Invalid value for '--candidate'"),
         (["plan", "--candidate", "."], "is no candidate"),
+        (["plan", "--store", "nosuch://bucket"], "--store nosuch://bucket cannot be used"),
     ],
 )
 def test_usage_errors(words: list[str], complaint: str) -> None:
@@ -69,6 +70,15 @@ def test_a_store_that_cannot_be_written(elsewhere: Path) -> None:
     result = te_matrix("run", "--store", "file/store")
     assert result.exit_code == ExitCode.INFRA
     assert "store file/store cannot be written" in result.output
+
+
+def test_a_cache_that_cannot_be_written(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (elsewhere / "file").write_text("")
+    monkeypatch.setenv("TE_MATRIX_CACHE", str(elsewhere / "file" / "cache"))
+    result = te_matrix("run")
+    assert result.exit_code == ExitCode.INFRA
+    assert "cache" in result.output
+    assert "TE_MATRIX_CACHE" in result.output
 
 
 def test_a_report_that_cannot_be_written(elsewhere: Path) -> None:
