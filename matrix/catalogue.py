@@ -72,6 +72,12 @@ class Release(tables.Row):
             return self.path
         return f"index {self.wheel}" if self.wheel else f"git {self.git}"
 
+    @property
+    def identity(self) -> str:
+        """The source and what identifies it: commit or SHA-256; a candidate's digest does."""
+        mark = self.commit or self.sha256
+        return f"{self.source} {mark}" if mark else self.source
+
 
 class _Table(tables.Row):
     release: tuple[Release, ...]

@@ -294,6 +294,7 @@ def _run(options: dict[str, Any], *, refresh: bool) -> None:
         store,
         Sources(options["git_url"], offline=options["offline"]),
         Options(options["jobs"], options["timeout"], options["every_cell"]),
+        None if refresh else recorded.evidence(selected.plan.lane),
         console.progress(show),
     )
     running.execute()

@@ -32,7 +32,8 @@ class MatrixError(Exception):
     exit_code = ExitCode.INFRA
 
     def __init__(self, what: str, why: str = "", do: str = "") -> None:
-        super().__init__(". ".join(part.rstrip(".") for part in (what, why, do) if part) + ".")
+        sentences = [what, *(part[:1].upper() + part[1:] for part in (why, do) if part)]
+        super().__init__(". ".join(sentence.rstrip(".") for sentence in sentences) + ".")
 
 
 class UsageError(MatrixError):

@@ -58,10 +58,15 @@ class Entry(Record):
 
 
 class Provenance(Record):
-    """Where, when and with what a record was obtained."""
+    """Where, when and with what a record was obtained.
+
+    ``source`` names the release's code by commit or SHA-256, ``worker`` is the digest of
+    the worker's files.
+    """
 
     release: str
     source: str
+    worker: str
     torch: str
     python: str
     machine: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import socket
@@ -15,9 +16,11 @@ from typing import Any, BinaryIO, Self, cast
 from packaging.version import Version
 
 from matrix.catalogue import Release
+from matrix.digests import of_files
 from matrix.errors import GapError, WorkerError
 from matrix.worker import PROTOCOL
 
+WORKER = Path(__file__).resolve().parent / "worker"
 START_TIMEOUT = 180
 GRACE = 30
 """Seconds beyond a cell's own limit before its release process is given up."""
@@ -40,6 +43,17 @@ def worker_environment() -> dict[str, str]:
     """Return the environment of every worker process; no NVTE_* variable gets through."""
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     return {**inherited, **_ENVIRONMENT}
+
+
+@functools.cache
+def worker_digest() -> str:
+    """Return the digest of the worker's files."""
+    return of_files(WORKER)
+
+
+def describe(failure: dict[str, Any]) -> str:
+    """Return a worker's failure in words: an exception's class, or crash or timeout."""
+    return f"{failure.get('type') or failure['kind']}: {failure['message']}"
 
 
 def refusal(failure: dict[str, Any]) -> type[WorkerError]:
@@ -72,8 +86,7 @@ class ReleaseProcess:
             )
         if failure := self.hello.get("failure"):
             raise refusal(failure)(
-                f"release {self.release.name} cannot be imported: "
-                f"{failure['type']}: {failure['message']}",
+                f"release {self.release.name} cannot be imported: {describe(failure)}",
                 do=f"See {opened['log']}",
             )
         if self.hello["release"] != opened["version"]:
@@ -147,10 +160,9 @@ class Host:
     def __enter__(self) -> Self:
         self._logs.mkdir(parents=True, exist_ok=True)
         ours, theirs = socket.socketpair()
-        worker = Path(__file__).resolve().parent / "worker"
         with theirs, (self._logs / "host.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, str(worker), "host", str(theirs.fileno())],
+                [sys.executable, str(WORKER), "host", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 env=worker_environment(),
                 stdin=subprocess.DEVNULL,

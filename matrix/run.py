@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from matrix import __version__, recorded
+from matrix.archive import Archive
 from matrix.catalogue import Release
 from matrix.errors import GapError, MatrixError, SourceUnavailable, StoreError, WorkerError
 from matrix.evidence import Attempt, Entry, Failure, Load, Moved, Provenance, Save, Site
 from matrix.index import Index, pairs
-from matrix.lane import Host, ReleaseProcess, refusal
+from matrix.lane import Host, ReleaseProcess, describe, refusal, worker_digest
 from matrix.plan import CONTROLS, Cell, Plan
 from matrix.progress import Progress
 from matrix.sources import Sources, cache_folder, prepare_cache
@@ -46,6 +47,8 @@ class Run:
 
     Two phases, each parallel over releases: every saver saves, then every loader
     loads. A release whose source cannot be had takes part with recorded evidence.
+
+    :param archive: the recorded evidence; None for a run that shall be live throughout.
     """
 
     def __init__(
@@ -54,13 +57,14 @@ class Run:
         store: Store,
         sources: Sources,
         options: Options,
+        archive: Archive | None,
         progress: Progress | None = None,
     ) -> None:
         store.prepare()
         prepare_cache()
         self.plan = plan
         self.store = store
-        self.index = Index(plan, store, recorded.evidence(plan.lane))
+        self.index = Index(plan, store, archive)
         self._sources = sources
         self._options = options
         self._progress = progress or Progress()
@@ -308,8 +312,8 @@ class Run:
             self._failed(key, _kind(type(error)), str(error))
             return None
         if failure := reply.get("failure"):
-            text = f"{failure['kind']}: {failure.get('type', '')} {failure['message']}"
-            self._failed(key, _kind(refusal(failure)), text, failure.get("traceback", ""))
+            trace = failure.get("traceback", "")
+            self._failed(key, _kind(refusal(failure)), describe(failure), trace)
             return None
         if gaps := reply["answer"]["gaps"]:
             self._failed(key, "gap", f"not emulated: {'; '.join(gaps)}")
@@ -339,7 +343,7 @@ class Run:
                 process.close()
                 raise refusal(failure)(
                     f"release {process.release.name} cannot build scenario {name} "
-                    f"without any checkpoint: {failure.get('type')}: {failure['message']}"
+                    f"without any checkpoint: {describe(failure)}"
                 )
 
     def _forget(self, release: Release) -> None:
@@ -362,7 +366,8 @@ class Run:
         hello = self._processes[release.name].hello
         return Provenance(
             release=release.version,
-            source=release.source,
+            source=release.identity,
+            worker=worker_digest(),
             torch=hello["torch"],
             python=hello["python"],
             machine=hello["machine"],

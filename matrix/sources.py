@@ -23,6 +23,7 @@ import platformdirs
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from matrix.catalogue import PACKAGE, Release
+from matrix.digests import of_files
 from matrix.errors import SourceError, SourceUnavailable, UsageError
 
 GIT_URL = "https://github.com/NVIDIA/TransformerEngine.git"
@@ -49,16 +50,6 @@ def prepare_cache() -> None:
             why=str(error),
             do="Name a writable folder in TE_MATRIX_CACHE",
         ) from error
-
-
-def digest(root: Path) -> str:
-    """Return the digest of the Python files below ``root/transformer_engine``."""
-    base = root / PACKAGE
-    seen = hashlib.sha256()
-    for name in sorted(path.relative_to(base).as_posix() for path in base.rglob("*.py")):
-        file_digest = hashlib.sha256((base / name).read_bytes()).hexdigest()
-        seen.update(f"{name} {file_digest}\n".encode())
-    return seen.hexdigest()
 
 
 class Sources:
@@ -184,7 +175,7 @@ def _into_place(place: Path, fetch: Callable[[Path], None], release: Release) ->
         folder = Path(work) / "source"
         folder.mkdir()
         fetch(folder)
-        found = digest(folder)
+        found = of_files(folder / PACKAGE)
         if found != release.digest:
             raise SourceError(
                 f"the Python files of {release.name} have digest {found[:12]}, "
@@ -238,7 +229,7 @@ def candidate(path: Path) -> Release:
         root = _candidate_root(path, Path(work))
         return Release(
             version=_candidate_version(path, root),
-            digest=digest(root),
+            digest=of_files(root / PACKAGE),
             path=str(path.resolve()),
             opt_in=_OPT_IN if _mentions_opt_in(root) else None,
         )

@@ -21,13 +21,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-import matrix
 from matrix import catalogue, scenarios
 from matrix.errors import MatrixError
-from matrix.lane import Host, worker_environment
+from matrix.lane import WORKER, Host, worker_environment
 from matrix.sources import Sources
-
-WORKER = Path(matrix.__file__).parent / "worker"
 
 
 def timed(command: Sequence[str]) -> float:

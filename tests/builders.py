@@ -16,6 +16,7 @@ def provenance() -> Provenance:
     return Provenance(
         release="1.8",
         source="git v1.8",
+        worker="0" * 64,
         torch="2.13.0",
         python="3.11",
         machine="x86_64",

@@ -1,6 +1,7 @@
 """Load one checkpoint and read back what the first FP8 step would see."""
 
 import os
+import re
 import traceback
 from typing import Any, Dict, List, Optional
 
@@ -162,8 +163,7 @@ def _relative(path: str) -> str:
 
 
 def _without_addresses(text: str) -> str:
-    """Replace what differs between two runs of the same thing: paths and addresses."""
-    import re
-
-    text = re.sub(r'File "[^"]*?((?:transformer_engine|torch|worker)/[^"]*)"', r'File "\1"', text)
+    """Replace what differs between two runs of the same thing: folders and addresses."""
+    roots = r"((?:transformer_engine|torch|worker)/)"
+    text = re.sub(r"(?<=['\"])/[^'\"\n]*?/" + roots, r"\1", text)
     return re.sub(r"0x[0-9a-f]{6,}", "0x...", text)

@@ -62,7 +62,8 @@ class Bench:
         )
 
     def run(self, made: Plan, *, timeout: float = 60.0) -> Run:
-        running = Run(made, self.store, Sources(), Options(jobs=2, timeout=timeout))
+        options = Options(jobs=2, timeout=timeout)
+        running = Run(made, self.store, Sources(), options, recorded.evidence(made.lane))
         running.execute()
         return running
 

@@ -113,6 +113,17 @@ def test_the_mapping_moves_every_attention_key(worker: Any) -> None:
     }
 
 
+def test_an_errors_text_names_no_folder_of_this_machine(worker: Any) -> None:
+    text = (
+        "Can't get 'X' on <module 't' from '/home/me/my cache/0ab/transformer_engine/x.py'>\n"
+        'File "/usr/lib/site-packages/torch/nn/module.py", line 3, object at 0x7f00deadbeef'
+    )
+    assert worker("loading")._without_addresses(text) == (
+        "Can't get 'X' on <module 't' from 'transformer_engine/x.py'>\n"
+        'File "torch/nn/module.py", line 3, object at 0x...'
+    )
+
+
 def test_controls_do_not_touch_their_input(worker: Any) -> None:
     rewriting = worker("rewriting")
     before = state()
