@@ -44,6 +44,7 @@ class Archive:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lines: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        self._parsed: dict[str, list[Any]] = {}
         body = _body(path)
         for number, line in body:
             self._index(number, line)
@@ -75,9 +76,12 @@ class Archive:
         ]
 
     def _parse(self, kind: type[Any], key: str) -> list[Any]:
-        return [
-            parse(kind, line, f"{self.path}:{number}") for number, line in self._lines.get(key, ())
-        ]
+        if key not in self._parsed:
+            self._parsed[key] = [
+                parse(kind, line, f"{self.path}:{number}")
+                for number, line in self._lines.get(key, ())
+            ]
+        return self._parsed[key]
 
 
 def _body(path: Path) -> list[tuple[int, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 import subprocess
@@ -59,7 +60,7 @@ class Release(tables.Row):
         """Sort key: by version, a candidate right behind the release it calls itself."""
         return Version(self.version), self.path or ""
 
-    @property
+    @functools.cached_property
     def minor(self) -> tuple[int, int]:
         """(major, minor), by which a release belongs to a band."""
         version = Version(self.version)

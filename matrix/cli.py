@@ -30,7 +30,7 @@ from matrix import (
     sources,
 )
 from matrix.catalogue import Catalogue, Release
-from matrix.errors import MatrixError
+from matrix.errors import MatrixError, UsageError
 from matrix.expectations import Documentation
 from matrix.index import Index
 from matrix.run import CELL_TIMEOUT, Options, Run
@@ -279,6 +279,11 @@ def _state(index: Index, cell: plan.Cell) -> str:
 def run(**options: Any) -> None:
     """Save, cross-load, judge and report: whatever is not known yet."""
     if options.pop("refresh_recorded"):
+        if options["candidate"] or options["size"] or options["scenario_file"]:
+            raise UsageError(
+                "--refresh-recorded records the catalogue and the packaged scenarios as they are",
+                do="Leave out --candidate, --size and --scenarios",
+            )
         options |= {"releases": "all", "scenario": "all", "variant": "all"}
         _run(options, refresh=True)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Literal
 
@@ -108,6 +109,7 @@ def load(path: Path | None = None) -> Documentation:
     return Documentation(faq.band, faq.rule)
 
 
+@functools.cache
 def _minor(text: str) -> tuple[int, int]:
     version = Version(text)
     return version.major, version.minor

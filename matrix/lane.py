@@ -180,6 +180,9 @@ class Host:
             ready = self._control.recv(16)
         except TimeoutError:
             ready = b""
+        except BaseException:
+            self._end()
+            raise
         if ready != b"ready\n":
             self._end()
             raise WorkerError(

@@ -39,6 +39,7 @@ def te_matrix(*words: str) -> Result:
         (["plan", "--lane", "quantum"], "Invalid value for '--lane'"),
         (["plan", "--candidate", "gone"], "Invalid value for '--candidate'"),
         (["plan", "--candidate", "."], "is no candidate"),
+        (["run", "--refresh-recorded", "--size", "faq"], "Leave out --candidate"),
         (["plan", "--store", "nosuch://bucket"], "--store nosuch://bucket cannot be used"),
     ],
 )

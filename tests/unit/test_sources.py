@@ -134,8 +134,8 @@ def test_a_git_host_out_of_reach_is_asked_once(
 @pytest.mark.parametrize(
     ("error", "complaint"),
     [
-        (FileNotFoundError(), "git is not installed"),
-        (subprocess.TimeoutExpired("git", 300), "no answer within"),
+        (FileNotFoundError(), "Git is not installed"),
+        (subprocess.TimeoutExpired("git", 300), "No answer within"),
     ],
 )
 def test_git_that_does_not_answer(
