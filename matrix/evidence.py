@@ -135,7 +135,7 @@ class Load(Record):
     variant: str
     lane: str
     observation: int = OBSERVATION
-    stage: Literal["construct", "deserialize", "load_state_dict", "first_step"]
+    stage: Literal["deserialize", "load_state_dict", "first_step"]
     error: Failure | None = None
     missing_keys: tuple[str, ...] = ()
     unexpected_keys: tuple[str, ...] = ()

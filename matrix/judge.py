@@ -250,10 +250,7 @@ class _Judge:
             *self._index.attempts(self._index.attempt_key(scenario, variant, saver, loader)),
         ]
         known = self._index.load(scenario, variant, saved.records[0], loader)
-        found = _usable(known, attempts)
-        if isinstance(found, Known) and found.records[0].stage == "construct":
-            return _Absent("infra", f"{loader.name} could not build the model")
-        return found
+        return _usable(known, attempts)
 
     # Controls, saves and ledger entries.
 

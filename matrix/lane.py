@@ -18,6 +18,7 @@ from packaging.version import Version
 from matrix.catalogue import Release
 from matrix.digests import of_files
 from matrix.errors import GapError, WorkerError
+from matrix.scenarios import Recipe
 from matrix.worker import PROTOCOL
 
 WORKER = Path(__file__).resolve().parent / "worker"
@@ -69,6 +70,7 @@ class ReleaseProcess:
         self._connection = connection
         self._stream = cast(BinaryIO, connection.makefile("rwb"))
         self._next = 0
+        self._scenario: str | None = None
         self._broken: str | None = None
         connection.settimeout(START_TIMEOUT)
         try:
@@ -124,6 +126,28 @@ class ReleaseProcess:
         if reply.get("id") != self._next:
             raise self._gone(f"it answered request {reply.get('id')} instead of {self._next}")
         return reply
+
+    def enter(self, recipe: Recipe, timeout: float) -> None:
+        """Have the release build a scenario's model with no checkpoint at all.
+
+        Every load asked for afterwards starts from that model.
+
+        :raises WorkerError: it cannot; then it is no loader.
+        """
+        if self._scenario == recipe.name:
+            return
+        if self._scenario is not None:
+            self._scenario = None
+            self.ask("leave", timeout)
+        reply = self.ask("enter", timeout, scenario=recipe.request)
+        gaps = reply.get("answer", {}).get("gaps")
+        failure = {"type": "EmulationGap", "message": gaps, "gaps": gaps} if gaps else None
+        if failure := reply.get("failure", failure):
+            raise refusal(failure)(
+                f"release {self.release.name} cannot build scenario {recipe.name} "
+                f"without any checkpoint: {describe(failure)}"
+            )
+        self._scenario = recipe.name
 
     def _receive(self) -> dict[str, Any]:
         try:

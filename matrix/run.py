@@ -73,7 +73,7 @@ class Run:
         self._ready: dict[str, Path] = {}
         self._without: dict[str, Release] = {}
         self._processes: dict[str, ReleaseProcess] = {}
-        self._hopeless: dict[str, WorkerError] = {}
+        self._hopeless: dict[tuple[str, str], WorkerError] = {}
         self.measured = 0
 
     def execute(self) -> None:
@@ -155,9 +155,13 @@ class Run:
         )
 
     def _live_loads(self) -> dict[str, list[Cell]]:
-        """Return what can be loaded now and is not known yet, by loader."""
+        """Return what can be loaded now and is not known yet, by loader and scenario."""
         wanted = self._wanted_loads(set())
-        return {name: cells for name, cells in wanted.items() if name in self._ready}
+        return {
+            name: sorted(cells, key=lambda cell: cell.scenario)
+            for name, cells in wanted.items()
+            if name in self._ready
+        }
 
     def _unknown(self, cell: Cell) -> bool:
         saved = self.index.save(cell.scenario, self.plan.releases[cell.saved_by])
@@ -200,7 +204,7 @@ class Run:
         recipe = self.plan.recipes[scenario]
         path = self._scratch / f"{release.name}.{scenario}.pt"
         key = self.index.save_attempt_key(scenario, release)
-        reply = self._ask(release, key, "save", scenario=recipe.request, path=str(path))
+        reply = self._ask(release, scenario, key, "save", path=str(path))
         if reply is None:
             return
         answer = reply["answer"]
@@ -235,13 +239,12 @@ class Run:
         except StoreError as error:
             self._failed(key, "infra", str(error))
             return
-        recipe = self.plan.recipes[cell.scenario]
         rewrite, opt_in = self._how(cell, release)
         reply = self._ask(
             release,
+            cell.scenario,
             key,
             "load",
-            scenario=recipe.request,
             path=str(checkpoint),
             rewrite=rewrite,
             opt_in=opt_in,
@@ -302,11 +305,15 @@ class Run:
 
     # The worker, and what becomes of its answers.
 
-    def _ask(self, release: Release, key: str, operation: str, **fields: Any) -> Any:
+    def _ask(self, release: Release, scenario: str, key: str, operation: str, **fields: Any) -> Any:
         """Return the reply with an answer, or None after noting why there is none."""
+        if hopeless := self._hopeless.get((release.name, scenario)):
+            self._failed(key, _kind(type(hopeless)), str(hopeless))
+            return None
+        recipe = self.plan.recipes[scenario]
         try:
-            process = self._process(release)
-            reply = process.ask(operation, self._options.timeout, **fields)
+            process = self._start(release, scenario, operation)
+            reply = process.ask(operation, self._options.timeout, scenario=recipe.request, **fields)
         except WorkerError as error:
             self._forget(release)
             self._failed(key, _kind(type(error)), str(error))
@@ -320,31 +327,27 @@ class Run:
             return None
         return reply
 
+    def _start(self, release: Release, scenario: str, operation: str) -> ReleaseProcess:
+        """Return the release's process, ready for an operation.
+
+        What cannot be started once is not tried again in this run.
+        """
+        try:
+            process = self._process(release)
+            if operation == "load":
+                process.enter(self.plan.recipes[scenario], self._options.timeout)
+        except WorkerError as error:
+            self._hopeless[release.name, scenario] = error
+            raise
+        return process
+
     def _process(self, release: Release) -> ReleaseProcess:
-        """Return the release's process, started and proven able to build the model."""
-        if hopeless := self._hopeless.get(release.name):
-            raise hopeless
+        """Return the release's process, started if it is not running."""
         running = self._processes.get(release.name)
         if running is None:
-            try:
-                running = self._host.open(release, self._ready[release.name], self.plan.lane)
-                self._probe(running)
-            except WorkerError as error:
-                self._hopeless[release.name] = error
-                raise
+            running = self._host.open(release, self._ready[release.name], self.plan.lane)
             self._processes[release.name] = running
         return running
-
-    def _probe(self, process: ReleaseProcess) -> None:
-        """Have the release build every scenario's model with no checkpoint at all."""
-        for name, recipe in self.plan.recipes.items():
-            reply = process.ask("probe", self._options.timeout, scenario=recipe.request)
-            if failure := reply.get("failure"):
-                process.close()
-                raise refusal(failure)(
-                    f"release {process.release.name} cannot build scenario {name} "
-                    f"without any checkpoint: {describe(failure)}"
-                )
 
     def _forget(self, release: Release) -> None:
         process = self._processes.pop(release.name, None)

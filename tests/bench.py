@@ -82,16 +82,17 @@ def fresh_process(loader: catalogue.Release, recipe: scenarios.Recipe, checkpoin
         "source": str(Sources(offline=True).get(loader)),
         "version": loader.version,
     }
+    enter = {"op": "enter", "id": 1, "scenario": recipe.request}
     load = {
         "op": "load",
-        "id": 1,
+        "id": 2,
         "timeout": 60,
         "scenario": recipe.request,
         "path": str(checkpoint),
         "rewrite": None,
         "opt_in": loader.opt_in,
     }
-    text = "".join(json.dumps(line) + "\n" for line in (start, load))
+    text = "".join(json.dumps(line) + "\n" for line in (start, enter, load))
     done = subprocess.run(
         [sys.executable, str(WORKER), "serve"],
         input=text,
@@ -100,7 +101,7 @@ def fresh_process(loader: catalogue.Release, recipe: scenarios.Recipe, checkpoin
         check=True,
         env=worker_environment(),
     )
-    assert '"answer"' in done.stdout, done.stderr
+    assert '"stage"' in done.stdout, done.stderr
 
 
 def main() -> None:

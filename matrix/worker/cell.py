@@ -1,18 +1,27 @@
-"""What a child process does for one request: probe, save or load."""
+"""What a release's processes do for a request: enter a scenario, save, load."""
 
 from typing import Any, Callable, Dict
 
-from worker import loading, model, saving
+from worker import gaps, loading, model, saving
+
+_built: Dict[str, Any] = {}
 
 
-def probe(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Build the model with no checkpoint at all; a loader that cannot is no loader."""
-    built = model.build(request["scenario"], request["scenario"]["load_recipe"])
-    return {"keys": list(built.state_dict())}
+def enter(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Build the scenario's model with no checkpoint at all, for every load to start from.
+
+    :param request: ``scenario``.
+    """
+    _built["model"] = model.build(request["scenario"], request["scenario"]["load_recipe"])
+    return {"keys": list(_built["model"].state_dict()), "gaps": gaps.met()}
+
+
+def load(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Load into the model that :func:`enter` built."""
+    return loading.load(_built["model"], request)
 
 
 OPERATIONS: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]] = {
-    "probe": probe,
     "save": saving.save,
-    "load": loading.load,
+    "load": load,
 }

@@ -16,7 +16,7 @@ class _Trace:
     """Where the load stands, for the record of an error."""
 
     def __init__(self) -> None:
-        self.stage = "construct"
+        self.stage = "deserialize"
         self.missing: List[str] = []
         self.unexpected: List[str] = []
 
@@ -30,9 +30,10 @@ class _Trace:
         built.register_load_state_dict_post_hook(note)
 
 
-def load(request: Dict[str, Any]) -> Dict[str, Any]:
+def load(built: Any, request: Dict[str, Any]) -> Dict[str, Any]:
     """Take a checkpoint through every stage and report how far it came.
 
+    :param built: the scenario's model, fresh.
     :param request: ``scenario``, ``path``, ``rewrite`` (name or None), ``opt_in``
         (environment variable to set, or None).
     :returns: ``stage``, ``error`` (None or its facts), ``missing_keys``,
@@ -45,7 +46,7 @@ def load(request: Dict[str, Any]) -> Dict[str, Any]:
     found: Dict[str, Any] = {"sites": [], "after_load": None}
     error: Optional[Dict[str, Any]] = None
     try:
-        _run(request, trace, found)
+        _run(built, request, trace, found)
     except Exception as raised:
         error = _facts(raised)
     return dict(
@@ -58,10 +59,8 @@ def load(request: Dict[str, Any]) -> Dict[str, Any]:
     )
 
 
-def _run(request: Dict[str, Any], trace: _Trace, found: Dict[str, Any]) -> None:
+def _run(built: Any, request: Dict[str, Any], trace: _Trace, found: Dict[str, Any]) -> None:
     scenario = request["scenario"]
-    built = model.build(scenario, scenario["load_recipe"])
-    trace.stage = "deserialize"
     state = torch.load(request["path"], weights_only=scenario["weights_only"])
     if request["rewrite"]:
         state = rewriting.REWRITES[request["rewrite"]](state)

@@ -1,4 +1,8 @@
-"""One release: import its TE once, then fork a child for every request."""
+"""One release: import its TE once, then fork for every scenario and every cell.
+
+``save`` is answered at any time. ``enter`` builds a scenario's model, ``load`` is
+answered after it, and ``leave`` ends it.
+"""
 
 import gc
 import importlib
@@ -45,11 +49,52 @@ def _serve(channel: Channel, start: Message) -> None:
         channel.send({"protocol": PROTOCOL, "failure": _crash(error)})
         return
     channel.send(hello)
+    _answer_requests(channel)
+
+
+def _answer_requests(channel: Channel) -> None:
+    """Answer until the other end closes, or until it says to leave the scenario."""
     while True:
         request = channel.receive()
-        if request is None or request["op"] == "stop":
+        if request is None:
             return
-        channel.send(_in_child(request))
+        if request["op"] == "leave":
+            channel.send({"id": request["id"], "answer": {}})
+            return
+        if request["op"] == "enter":
+            _enter(channel, request)
+        else:
+            channel.send(_in_child(request))
+
+
+def _enter(channel: Channel, request: Message) -> None:
+    """Fork a process that builds the scenario's model and answers until told to leave.
+
+    Every cell of the scenario starts from that model, built with no checkpoint at
+    all, and nothing of it reaches another scenario.
+    """
+    child = os.fork()
+    if child == 0:
+        _build_and_answer(channel, request)
+    _pid, status = os.waitpid(child, 0)
+    if status:
+        failure = {"kind": "crash", "message": "the process that builds the model ended"}
+        channel.send({"id": request["id"], "failure": failure})
+
+
+def _build_and_answer(channel: Channel, request: Message) -> None:
+    """In the scenario's process: build, say how that went, answer, end."""
+    cell = importlib.import_module("worker.cell")
+    try:
+        reply: Message = {"answer": cell.enter(request)}
+    except BaseException as error:
+        reply = {"failure": _crash(error)}
+    gc.collect()
+    gc.freeze()
+    channel.send(dict(reply, id=request["id"]))
+    if "answer" in reply:
+        _answer_requests(channel)
+    os._exit(0)
 
 
 def _import(start: Message) -> Message:

@@ -27,6 +27,14 @@ def test_live_agrees_with_recorded(bench, scenario) -> None:
     assert all(verdict.live for verdict in both.verdicts)
 
 
+@pytest.fixture
+def no_git(monkeypatch, tmp_path) -> None:
+    """Put the git repository out of reach, and whatever of it is cached."""
+    monkeypatch.setenv("TE_MATRIX_GIT_URL", "/nowhere")
+    monkeypatch.setenv("TE_MATRIX_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.usefixtures("no_git")
 def test_recorded_checkpoints_load_live(bench) -> None:
     """1.7 cannot be fetched from the index; what it saved can still be loaded here."""
     made = bench.plan(["1.5", "1.7"], ["1.11", "1.12"], variants=("plain", "remapped"))
@@ -92,12 +100,9 @@ def test_the_users_own_scenario_with_more_layers(bench, tmp_path) -> None:
     assert shape[0] == 16
 
 
-def test_a_release_out_of_reach_with_nothing_recorded_is_unavailable(
-    bench, monkeypatch, tmp_path
-) -> None:
+@pytest.mark.usefixtures("no_git")
+def test_a_release_out_of_reach_with_nothing_recorded_is_unavailable(bench, monkeypatch) -> None:
     """The run goes on with what it has, and the exit code says that it is incomplete."""
-    monkeypatch.setenv("TE_MATRIX_GIT_URL", "/nowhere")
-    monkeypatch.setenv("TE_MATRIX_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(recorded, "evidence", lambda lane: None)
     made = bench.plan(["1.7", "1.11"], ["1.7", "1.11"])
     bench.run(made)

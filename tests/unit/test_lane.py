@@ -64,7 +64,7 @@ def opened(known: Catalogue) -> Iterator[Any]:
 
 def test_a_well_behaved_worker(opened: Any) -> None:
     process = opened(HELLO, {"id": 1, "answer": {"keys": []}})
-    assert process.ask("probe", 1)["answer"] == {"keys": []}
+    assert process.ask("save", 1)["answer"] == {"keys": []}
     process.close()
 
 
