@@ -10,9 +10,13 @@ _built: Dict[str, Any] = {}
 def enter(request: Dict[str, Any]) -> Dict[str, Any]:
     """Build the scenario's model with no checkpoint at all, for every load to start from.
 
+    A recipe that the release does not take fails here as well.
+
     :param request: ``scenario``.
     """
-    _built["model"] = model.build(request["scenario"], request["scenario"]["load_recipe"])
+    load_recipe = request["scenario"]["load_recipe"]
+    model.recipe(load_recipe)
+    _built["model"] = model.build(request["scenario"], load_recipe)
     return {"keys": list(_built["model"].state_dict()), "gaps": gaps.met()}
 
 

@@ -11,6 +11,9 @@ from worker import canary, gaps, model, rewriting
 from worker.model import Site
 from worker.saving import tensor_facts
 
+_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_STANDIN = _HERE + "standin" + os.sep
+
 
 class _Trace:
     """Where the load stands, for the record of an error."""
@@ -39,6 +42,7 @@ def load(built: Any, request: Dict[str, Any]) -> Dict[str, Any]:
     :returns: ``stage``, ``error`` (None or its facts), ``missing_keys``,
         ``unexpected_keys``, ``sites`` (metadata at the first step),
         ``after_load`` and ``gaps``.
+    :raises Exception: what went wrong is ours, not TE's or PyTorch's.
     """
     if request["opt_in"]:
         os.environ[request["opt_in"]] = "1"
@@ -48,6 +52,8 @@ def load(built: Any, request: Dict[str, Any]) -> Dict[str, Any]:
     try:
         _run(built, request, trace, found)
     except Exception as raised:
+        if is_ours(raised):
+            raise
         error = _facts(raised)
     return dict(
         found,
@@ -61,7 +67,8 @@ def load(built: Any, request: Dict[str, Any]) -> Dict[str, Any]:
 
 def _run(built: Any, request: Dict[str, Any], trace: _Trace, found: Dict[str, Any]) -> None:
     scenario = request["scenario"]
-    state = torch.load(request["path"], weights_only=scenario["weights_only"])
+    with open(request["path"], "rb") as stream:
+        state = torch.load(stream, weights_only=scenario["weights_only"])
     if request["rewrite"]:
         state = rewriting.REWRITES[request["rewrite"]](state)
     trace.stage = "load_state_dict"
@@ -136,6 +143,19 @@ def _moved(site: Site, before: Dict[str, torch.Tensor]) -> Dict[str, Any]:
         else:
             moved[name] = not torch.equal(tensor, old)
     return {"path": site.path, "name": site.name, "moved": moved}
+
+
+def is_ours(raised: BaseException) -> bool:
+    """Tell whether an exception came from the worker itself, or from want of memory.
+
+    Frames of the stand-in do not count: they lie between TE and PyTorch, and what the
+    stand-in itself raises is noted as a gap.
+    """
+    if isinstance(raised, MemoryError):
+        return True
+    files = [frame.filename for frame in traceback.extract_tb(raised.__traceback__)]
+    own = [file for file in files if not file.startswith(_STANDIN)]
+    return not own or own[-1].startswith(_HERE)
 
 
 def _facts(raised: Exception) -> Dict[str, Any]:

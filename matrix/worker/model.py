@@ -57,13 +57,16 @@ def recipe(fields: Dict[str, Any]) -> Any:
     """Build ``DelayedScaling`` with FP8 attention on, where the release has that.
 
     :param fields: further fields, as the scenario declares them.
+    :raises ValueError: the release's recipe has no such field.
     """
     from transformer_engine.common.recipe import DelayedScaling
 
-    wanted = dict({"fp8_dpa": True, "fp8_mha": False}, **fields)
     known = inspect.signature(DelayedScaling).parameters
-    optional = ("fp8_dpa", "fp8_mha")
-    return DelayedScaling(**{k: v for k, v in wanted.items() if k in known or k not in optional})
+    unknown = sorted(set(fields) - set(known))
+    if unknown:
+        raise ValueError("DelayedScaling has no field {}".format(", ".join(unknown)))
+    attention = {"fp8_dpa": True, "fp8_mha": False}
+    return DelayedScaling(**dict({k: v for k, v in attention.items() if k in known}, **fields))
 
 
 def build(scenario: Dict[str, Any], recipe_fields: Dict[str, Any]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from builders import TODAY
-from matrix import judge, ledger, recorded, scenarios
+from matrix import judge, ledger, plan, recorded, scenarios
 from matrix.errors import ExitCode
 from matrix.index import Index
 
@@ -83,8 +83,6 @@ def test_the_users_own_scenario_with_more_layers(bench, tmp_path) -> None:
         "load_recipe = { amax_history_len = 16 }\n"
         "transport = { weights_only = false, strict = true }\n"
     )
-    from matrix import plan
-
     made = plan.make(
         bench.documentation,
         {"two-layers": scenarios.load(path)["two-layers"]},
@@ -116,3 +114,24 @@ def test_a_release_out_of_reach_with_nothing_recorded_is_unavailable(bench, monk
     }
     assert "/nowhere cannot be used" in judged.verdicts[0].note
     assert judged.exit_code == ExitCode.INCOMPLETE
+
+
+def test_a_recipe_that_no_release_takes_is_infra(bench, tmp_path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        '[[scenario]]\nname = "wrong"\nsummary = "s"\nsize = "small"\nlayers = 1\n'
+        'weights = "high-precision"\nstate = "all"\nsave_recipe = {}\n'
+        "load_recipe = { no_such_field = 1 }\n"
+        "transport = { weights_only = false, strict = true }\n"
+    )
+    made = plan.make(
+        bench.documentation,
+        {"wrong": scenarios.load(path)["wrong"]},
+        {"plain": scenarios.variants()["plain"]},
+        [bench.known["1.11"]],
+        [bench.known["1.12"]],
+    )
+    bench.run(made)
+    (verdict,) = bench.judge(made).verdicts
+    assert verdict.verdict == "infra"
+    assert "no_such_field" in verdict.note

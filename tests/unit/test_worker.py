@@ -113,6 +113,24 @@ def test_the_mapping_moves_every_attention_key(worker: Any) -> None:
     }
 
 
+def test_a_bug_of_ours_is_told_from_an_error_of_the_release(worker: Any, tmp_path: Path) -> None:
+    loading, model = worker("loading"), worker("model")
+    scenario = {"weights_only": False, "strict": True, "state": "all", "load_recipe": {}}
+    request = {"scenario": scenario, "opt_in": None, "rewrite": None, "path": str(tmp_path / "x")}
+    with pytest.raises(FileNotFoundError):  # the file is ours to provide
+        loading.load(torch.nn.Linear(1, 1), request)
+    (tmp_path / "x").write_bytes(b"not a checkpoint")
+    torn = loading.load(torch.nn.Linear(1, 1), request)
+    assert (torn["stage"], torn["error"] is None) == ("deserialize", False)
+    torch.save({"weight": torch.zeros(2, 2)}, tmp_path / "x")
+    wrong = loading.load(torch.nn.Linear(1, 1), request)
+    assert (wrong["stage"], wrong["error"]["type"]) == ("load_state_dict", "RuntimeError")
+    assert wrong["missing_keys"] == ["bias"]
+    with pytest.raises(AttributeError):  # called without what the model needs
+        model.sites(None)
+    assert loading.is_ours(MemoryError())
+
+
 def test_an_errors_text_names_no_folder_of_this_machine(worker: Any) -> None:
     text = (
         "Can't get 'X' on <module 't' from '/home/me/my cache/0ab/transformer_engine/x.py'>\n"
