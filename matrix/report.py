@@ -19,7 +19,11 @@ FORMAT = 1
 
 
 def cell_object(verdict: Verdict, judgement: Judgement) -> dict[str, Any]:
-    """Return one cell as ``report.json`` has it."""
+    """Return one cell as ``report.json`` has it.
+
+    ``measured_with`` names the release whose checkpoint was loaded: the cell's saver,
+    or another that wrote the very same state.
+    """
     plan, load, error = judgement.plan, verdict.load, verdict.error
     return {
         "id": verdict.cell.id,
@@ -28,6 +32,7 @@ def cell_object(verdict: Verdict, judgement: Judgement) -> dict[str, Any]:
         "runner": plan.runner,
         "outcome": verdict.outcome,
         "after_load": verdict.after_load,
+        "measured_with": load.saved_by if load else None,
         "stage": load.stage if load else None,
         "error_type": error.type if error else None,
         "error_message": error.message if error else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Sequence
@@ -53,8 +54,6 @@ def _read(path: Path) -> str:
 
 def _as_json(data: dict[str, Any]) -> str:
     # Through JSON, so that strict mode still takes dates and tuples.
-    import json
-
     return json.dumps(data, default=str)
 
 

@@ -162,27 +162,27 @@ def test_state_of_one_cell_never_reaches_the_next(bench, broken_release) -> None
     assert {verdict.verdict for verdict in bench.judge(made).verdicts} == {"conforms"}
 
 
-def test_an_interrupted_run_goes_on_where_it_was(bench, tmp_path) -> None:
-    """Ctrl-C at some moment: exit code 130, and the next run does the rest."""
-    command = [sys.executable, "-m", "matrix", "run", "--releases", "1.11-1.13"]
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path) -> None:
+    """Ctrl-C in the middle: exit code 130, and the next run does the rest."""
+    command = [sys.executable, "-m", "matrix", "run", "--releases", "1.11-1.13,2.3-2.5"]
+    command += ["--scenario", "all", "--variant", "plain"]
     command += ["--store", str(tmp_path / "store"), "--report", str(tmp_path / "report")]
     loads = tmp_path / "store" / "loads"
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while len(list(loads.glob("*.json"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
     finished = {path.name: path.stat().st_mtime_ns for path in loads.glob("*.json")}
     assert process.returncode == 130, output
     assert b"interrupted; what is finished is kept" in output
-    assert len(finished) < 9 + 3 * 3
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    kept = {name: (loads / name).stat().st_mtime_ns for name in finished}
-    assert kept == finished
+    assert finished.items() <= {p.name: p.stat().st_mtime_ns for p in loads.glob("*.json")}.items()
+    assert len(list(loads.glob("*.json"))) > len(finished)
     report = json.loads((tmp_path / "report" / "report.json").read_text())
-    assert report["totals"]["conforms"] == report["planned"] == 9
+    assert report["evidence"] == {"live": 6 * 6 * 3, "recorded": 0, "without": 0}
 
 
 def test_a_checkpoint_that_changed_costs_its_cells_only(bench, tmp_path) -> None:

@@ -132,7 +132,7 @@ def test_report_writes_three_files(elsewhere: Path) -> None:
     needed = {
         "scenario", "variant", "saved_by", "loaded_by", "lane", "runner", "outcome", "after_load",
         "stage", "error_type", "error_message", "documented", "documented_reason", "verdict",
-        "provenance",
+        "provenance", "measured_with",
     }  # fmt: skip
     assert all(needed <= cell.keys() for cell in data["cells"])
     assert "frozen" in (elsewhere / "te-matrix-report" / "report.md").read_text()
