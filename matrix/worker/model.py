@@ -22,7 +22,7 @@ class Site:
 
     ``path`` is its place in the model; ``name`` is the same for every release:
     for attention the path up to and including ``core_attention`` (1.6 and 1.7
-    keep the state one level deeper).
+    keep the state one level deeper), unless a module above has that name already.
     """
 
     path: str
@@ -116,11 +116,13 @@ def _fp8_weights(enabled: bool, recipe_fields: Dict[str, Any]) -> Any:
 
 def sites(model: Any) -> List[Site]:
     """Return every TE module of ``model`` that can hold FP8 metadata, in forward order."""
-    found = []
+    found: List[Site] = []
     for path, module in model.named_modules():
         if hasattr(module, "fp8_meta") and hasattr(module, "prepare_forward"):
             head, mark, _rest = path.partition(ATTENTION)
-            found.append(Site(path, head + mark if mark else path, module, bool(mark)))
+            name = head + mark if mark else path
+            taken = any(site.name == name for site in found)
+            found.append(Site(path, path if taken else name, module, bool(mark)))
     return found
 
 
