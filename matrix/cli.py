@@ -34,6 +34,7 @@ from matrix.errors import MatrixError, UsageError
 from matrix.expectations import Documentation
 from matrix.index import Index
 from matrix.run import CELL_TIMEOUT, Options, Run
+from matrix.selection import Selection
 from matrix.sources import Sources
 from matrix.store import Store
 
@@ -48,21 +49,18 @@ class Selected:
     catalogue: Catalogue
     documentation: Documentation
     plan: plan.Plan
+    typed: Selection
 
 
 def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the selection options to a command."""
     for option in reversed(
         [
-            click.option("--releases", default="bands", show_default=True, help=selection.GRAMMAR),
+            click.option("--releases", help=f"{selection.GRAMMAR}  [default: bands]"),
             click.option("--saved-by", help="savers only; the same grammar"),
             click.option("--loaded-by", help="loaders only; the same grammar"),
-            click.option(
-                "--scenario", default="autocast", show_default=True, help="NAME,... | all"
-            ),
-            click.option(
-                "--variant", default="plain,remapped", show_default=True, help="NAME,... | all"
-            ),
+            click.option("--scenario", help="NAME,... | all  [default: autocast]"),
+            click.option("--variant", help="NAME,... | all  [default: plain,remapped]"),
             click.option(
                 "--candidate",
                 multiple=True,
@@ -91,22 +89,27 @@ def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def select(options: dict[str, Any]) -> Selected:
-    """Turn selection options into a plan, taking them out of ``options``."""
+def select(options: dict[str, Any], last: Selection | None = None) -> Selected:
+    """Turn selection options into a plan, taking them out of ``options``.
+
+    :param last: the selection to take up where the options hold none.
+    """
+    typed = Selection(**{name: options.pop(name) for name in Selection.model_fields})
+    if last is not None and typed == Selection():
+        typed = last
     known = catalogue.load()
     documentation = expectations.load()
-    for path in options.pop("candidate"):
+    for path in typed.candidate:
         known = known.with_candidate(sources.candidate(path))
-    releases = options.pop("releases")
 
     def chosen(text: str | None) -> list[Release]:
-        return selection.releases(known, documentation, text or releases)
+        return selection.releases(known, documentation, text or typed.releases or "bands")
 
-    recipes = scenarios.load(options.pop("scenario_file"), options.pop("size"))
+    recipes = scenarios.load(typed.scenario_file, typed.size)
     variants = scenarios.variants()
-    savers, loaders = chosen(options.pop("saved_by")), chosen(options.pop("loaded_by"))
-    wanted_scenarios = selection.names("scenario", recipes, options.pop("scenario"))
-    wanted_variants = selection.names("variant", variants, options.pop("variant"))
+    savers, loaders = chosen(typed.saved_by), chosen(typed.loaded_by)
+    wanted_scenarios = selection.names("scenario", recipes, typed.scenario or "autocast")
+    wanted_variants = selection.names("variant", variants, typed.variant or "plain,remapped")
     everything = {release.name for release in known.releases}
     made = plan.make(
         documentation,
@@ -121,7 +124,7 @@ def select(options: dict[str, Any]) -> Selected:
         and wanted_scenarios == list(recipes)
         and wanted_variants == list(variants),
     )
-    return Selected(catalogue=known, documentation=documentation, plan=made)
+    return Selected(catalogue=known, documentation=documentation, plan=made, typed=typed)
 
 
 def judged(selected: Selected, store: Store | None, today: datetime.date) -> judge.Judgement:
@@ -302,6 +305,7 @@ def _run(options: dict[str, Any], *, refresh: bool) -> None:
         None if refresh else recorded.evidence(selected.plan.lane),
         console.progress(show),
     )
+    store.remember(selected.typed)
     running.execute()
     show.print(f"{running.measured} measured, the rest was known", highlight=False)
     _conclude(show, selected, store, options, refresh=refresh)
@@ -328,9 +332,10 @@ def _conclude(
 @with_store
 @click.option("--json", "as_json", is_flag=True, help="print the verdicts as JSON")
 def judge_command(as_json: bool, store: str, today: Any, **options: Any) -> None:
-    """Judge what a store holds, running nothing."""
-    selected = select(options)
-    judgement = judged(selected, Store(store), _date(today))
+    """Judge what a store holds, running nothing; by default what the last run selected."""
+    kept = Store(store)
+    selected = select(options, kept.remembered())
+    judgement = judged(selected, kept, _date(today))
     if as_json:
         rows = [report.cell_object(verdict, judgement) for verdict in judgement.verdicts]
         click.echo(json.dumps(rows, indent=1))
@@ -344,9 +349,10 @@ def judge_command(as_json: bool, store: str, today: Any, **options: Any) -> None
 @click.option("--report", "folder", type=click.Path(path_type=Path), default=Path(REPORT))
 @click.option("--json", "as_json", is_flag=True, help="print report.json instead of writing files")
 def report_command(as_json: bool, folder: Path, store: str, today: Any, **options: Any) -> None:
-    """Write report.json, report.md and index.html from what a store holds."""
-    selected = select(options)
-    judgement = judged(selected, Store(store), _date(today))
+    """Write the report on what a store holds; by default on what the last run selected."""
+    kept = Store(store)
+    selected = select(options, kept.remembered())
+    judgement = judged(selected, kept, _date(today))
     if as_json:
         click.echo(json.dumps(report.build(judgement, selected.documentation), indent=1))
     else:
@@ -359,11 +365,13 @@ def report_command(as_json: bool, folder: Path, store: str, today: Any, **option
 def gate(store: str, today: Any, **options: Any) -> None:
     """Judge what a store holds and say it with the exit code.
 
-    A candidate is gated as a loader unless --candidate-as says otherwise.
+    By default what the last run selected. A candidate is gated as a loader unless
+    --candidate-as says otherwise.
     """
     options["candidate_as"] = options["candidate_as"] or "loader"
-    selected = select(options)
-    judgement = judged(selected, Store(store), _date(today))
+    kept = Store(store)
+    selected = select(options, kept.remembered())
+    judgement = judged(selected, kept, _date(today))
     console.print_judgement(Console(), judgement, selected.documentation)
     sys.exit(int(judgement.exit_code))
 
@@ -381,7 +389,7 @@ def explain_command(saved_by: str, loaded_by: str, store: str, today: Any, as_js
     known, documentation = catalogue.load(), expectations.load()
     pair = [known[saved_by]], [known[loaded_by]]
     made = plan.make(documentation, scenarios.load(), scenarios.variants(), *pair)
-    selected = Selected(catalogue=known, documentation=documentation, plan=made)
+    selected = Selected(catalogue=known, documentation=documentation, plan=made, typed=Selection())
     judgement = judged(selected, Store(store), _date(today))
     if as_json:
         rows = [report.cell_object(verdict, judgement) for verdict in judgement.verdicts]

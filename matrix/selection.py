@@ -4,12 +4,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 from packaging.version import Version
+from pydantic import BaseModel, ConfigDict
 
 from matrix.catalogue import Catalogue, Release
 from matrix.errors import UsageError, nearest
 from matrix.expectations import Documentation
+
+
+class Selection(BaseModel):
+    """What a command line selects, as it was typed; None where it says nothing.
+
+    A run leaves its selection in the store, and the commands that only read the store
+    take it up where they are given none.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    releases: str | None = None
+    saved_by: str | None = None
+    loaded_by: str | None = None
+    scenario: str | None = None
+    variant: str | None = None
+    candidate: tuple[Path, ...] = ()
+    size: str | None = None
+    scenario_file: Path | None = None
+
 
 GRAMMAR = "bands | all | latest:N | a release | FROM-TO, joined by commas"
 

@@ -21,12 +21,14 @@ from pydantic import ValidationError
 
 from matrix.errors import StoreError, UsageError
 from matrix.evidence import FORMAT, Attempt, Load, Save
+from matrix.selection import Selection
 
 _KINDS: dict[str, type[Save] | type[Load] | type[Attempt]] = {
     "saves": Save,
     "loads": Load,
     "attempts": Attempt,
 }
+_SELECTION = "selection.json"
 
 
 class Store:
@@ -101,6 +103,21 @@ class Store:
         digest = hashlib.sha256(data).hexdigest()
         self._write(f"checkpoints/{digest}.pt", data)
         return digest
+
+    def remember(self, selection: Selection) -> None:
+        """Keep the selection of the run that is about to begin."""
+        self._write(_SELECTION, selection.model_dump_json().encode())
+
+    def remembered(self) -> Selection | None:
+        """Return the last run's selection, or None before the first run.
+
+        :raises StoreError: what is kept cannot be read.
+        """
+        path = self._path(_SELECTION)
+        if not self._fs.exists(path):
+            return None
+        found: Selection = parse(Selection, self._read(path), f"{self.url}/{_SELECTION}")
+        return found
 
     def checkpoint(self, digest: str) -> bytes | None:
         """Return a checkpoint's bytes, or None where the store does not have it.

@@ -12,6 +12,8 @@ from click.testing import CliRunner, Result
 from matrix import archive, catalogue, recorded
 from matrix.cli import main
 from matrix.errors import ExitCode, worst
+from matrix.selection import Selection
+from matrix.store import Store
 
 
 @pytest.fixture(autouse=True)
@@ -143,6 +145,24 @@ def test_report_and_judge_as_json() -> None:
     report = json.loads(te_matrix("report", "--releases", "1.7", "--json").output)
     cells = json.loads(te_matrix("judge", "--releases", "1.7", "--json").output)
     assert report["cells"] == cells
+
+
+def test_the_last_runs_selection_is_taken_up(elsewhere: Path) -> None:
+    store = Store(elsewhere / "te-matrix-store")
+    store.prepare()
+    store.remember(Selection(releases="1.6-1.7", variant="plain"))
+    assert len(json.loads(te_matrix("judge", "--json").output)) == 4
+    assert "4 cells planned" in te_matrix("gate").output
+    assert len(json.loads(te_matrix("report", "--json").output)["cells"]) == 4
+    assert len(json.loads(te_matrix("judge", "--json", "--releases", "1.7").output)) == 2
+
+
+def test_a_remembered_selection_that_cannot_be_read(elsewhere: Path) -> None:
+    (elsewhere / "te-matrix-store").mkdir()
+    (elsewhere / "te-matrix-store" / "selection.json").write_text("{")
+    result = te_matrix("gate")
+    assert result.exit_code == ExitCode.INFRA
+    assert "te-matrix-store/selection.json cannot be read" in result.output
 
 
 def test_explain_needs_no_store() -> None:
