@@ -20,8 +20,6 @@ OBSERVATION = 1
 FORMAT = 1
 """Version of the records' form; a reader refuses a newer one."""
 
-FAILURES = ("gap", "infra", "unavailable")
-
 
 class Record(BaseModel):
     """Base of everything that is stored: closed and immutable."""

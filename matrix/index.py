@@ -93,7 +93,7 @@ def _known(live: Sequence[Any], recorded: Sequence[Any]) -> Known | None:
     return Known(records, bool(live)) if records else None
 
 
-def control_variant(control: Control, loader: Release, plan: Plan) -> str:
+def control_variant(control: Control, loader: Release) -> str:
     """Return the variant that a control is kept under.
 
     A loader's own save is an ordinary cell: ``trusted`` where it has an opt-in,
@@ -110,6 +110,6 @@ def pairs(plan: Plan) -> list[tuple[Cell, Control | None]]:
     for loader in plan.loaders:
         for scenario in plan.recipes:
             for control in CONTROLS:
-                variant = control_variant(control, loader, plan)
+                variant = control_variant(control, loader)
                 wanted.setdefault(Cell(scenario, variant, loader.name, loader.name), control)
     return list(wanted.items())

@@ -270,7 +270,7 @@ class _Judge:
         saved = self._save(scenario, loader)
         if isinstance(saved, _Absent):
             return saved.word
-        variant = control_variant(control, loader, self._plan)
+        variant = control_variant(control, loader)
         loaded = self._load(scenario, variant, saved, loader, loader)
         if isinstance(loaded, _Absent):
             return loaded.word

@@ -16,7 +16,7 @@ import pytest
 from matrix import catalogue, expectations, judge, ledger, plan, recorded, scenarios, sources
 from matrix.catalogue import Catalogue
 from matrix.index import Index
-from matrix.judge import Judgement, Verdict
+from matrix.judge import Judgement
 from matrix.plan import Plan
 from matrix.run import Options, Run
 from matrix.sources import Sources
@@ -76,10 +76,6 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
-
-
-def by_id(judgement: Judgement) -> dict[str, Verdict]:
-    return {verdict.cell.id: verdict for verdict in judgement.verdicts}
 
 
 @pytest.fixture
