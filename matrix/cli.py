@@ -297,16 +297,20 @@ def _run(options: dict[str, Any], *, refresh: bool) -> None:
     selected = select(options)
     store = Store(options["store"])
     show = Console()
+    watching = console.progress(show)
     running = Run(
         selected.plan,
         store,
         Sources(options["git_url"], offline=options["offline"]),
         Options(options["jobs"], options["timeout"], options["every_cell"]),
         None if refresh else recorded.evidence(selected.plan.lane),
-        console.progress(show),
+        watching,
     )
     store.remember(selected.typed)
-    running.execute()
+    try:
+        running.execute()
+    finally:
+        watching.stop()
     show.print(f"{running.measured} measured, the rest was known", highlight=False)
     _conclude(show, selected, store, options, refresh=refresh)
 

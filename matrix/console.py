@@ -131,8 +131,9 @@ class _Bar(Progress):
     def step(self, release: str) -> None:
         assert self._task is not None
         self._bar.update(self._task, advance=1, release=release)
-        if self._bar.finished:
-            self._bar.stop()
+
+    def stop(self) -> None:
+        self._bar.stop()
 
     def say(self, line: str) -> None:
         self._bar.console.print(line, highlight=False, markup=False, soft_wrap=True)

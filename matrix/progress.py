@@ -10,5 +10,8 @@ class Progress:
     def step(self, release: str) -> None:
         """One step of the phase is done, for ``release``."""
 
+    def stop(self) -> None:
+        """The run is over, or was interrupted."""
+
     def say(self, line: str) -> None:
         """Something happened that a reader should see."""
