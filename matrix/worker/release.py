@@ -6,6 +6,7 @@ answered after it, and ``leave`` ends it.
 
 import gc
 import importlib
+import json
 import os
 import platform
 import select
@@ -176,8 +177,6 @@ def _in_child(request: Message) -> Message:
 
 
 def _decode(data: bytes, status: int) -> Message:
-    import json
-
     try:
         return json.loads(data)
     except ValueError:
@@ -203,8 +202,6 @@ def _read_all(fd: int, deadline: float) -> Optional[bytes]:
 
 def _answer(request: Message, fd: int) -> None:
     """In the child: run the request, write the answer, leave."""
-    import json
-
     status = 0
     try:
         operations = importlib.import_module("worker.cell").OPERATIONS
