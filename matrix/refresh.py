@@ -31,7 +31,7 @@ def refresh(plan: Plan, store: Store, today: datetime.date) -> int:
                 data = store.checkpoint(save.file_digest)
                 assert data is not None
                 checkpoints[save.file_digest] = data
-    for cell, _control in pairs(plan):
+    for cell in pairs(plan):
         saver, loader = plan.releases[cell.saved_by], plan.releases[cell.loaded_by]
         saved = saves[index.save_key(cell.scenario, saver)]
         load = _live(index.load(cell.scenario, cell.variant, saved, loader), cell.id)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from matrix import __version__, recorded
+from matrix import __version__, recorded, scenarios
 from matrix.archive import Archive
 from matrix.catalogue import Release
 from matrix.errors import GapError, MatrixError, SourceUnavailable, StoreError, WorkerError
@@ -65,6 +65,8 @@ class Run:
         self.plan = plan
         self.store = store
         self.index = Index(plan, store, archive)
+        # A loader's own save is a control in a variant that the plan may not have.
+        self._variants = scenarios.variants() | plan.variants
         self._sources = sources
         self._options = options
         self._progress = progress or Progress()
@@ -150,7 +152,7 @@ class Run:
         """
         return _grouped(
             (cell.loaded_by, cell)
-            for cell, _control in pairs(self.plan)
+            for cell in pairs(self.plan)
             if cell.saved_by in saving or self._unknown(cell)
         )
 
@@ -257,9 +259,7 @@ class Run:
         for control in CONTROLS:
             if cell.variant == f"control:{control.name}":
                 return control.rewrite, loader.opt_in
-        if cell.variant not in self.plan.variants:  # a loader's own save, as a control
-            return None, loader.opt_in if cell.variant == "trusted" else None
-        variant = self.plan.variants[cell.variant]
+        variant = self._variants[cell.variant]
         return variant.rewrite, loader.opt_in if variant.opt_in else None
 
     def _load_record(self, release: Release, cell: Cell, save: Save, reply: Any) -> Load:

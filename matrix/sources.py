@@ -80,26 +80,24 @@ class Sources:
             raise SourceUnavailable(
                 f"the source of {release.name} is not cached, and --offline is set"
             )
-        fetch = self._from_wheel if release.wheel else self._from_git
         try:
-            if release.path is not None:
-                return _unpack_candidate(Path(release.path), place)
-            return _into_place(place, lambda folder: fetch(release, folder), release)
+            return _into_place(place, self._fetcher(release), release)
         except OSError as error:
             raise SourceError(
                 f"the source of {release.name} could not be put into the cache {place.parent}",
                 why=str(error),
             ) from error
 
+    def _fetcher(self, release: Release) -> Callable[[Release, Path], None]:
+        if release.path is not None:
+            return _from_candidate
+        return self._from_wheel if release.wheel else self._from_git
+
     def _from_wheel(self, release: Release, folder: Path) -> None:
         """Have pip fetch and verify the wheel, then unpack it."""
         wanted = folder / "requirements.txt"
         wanted.write_text(f"{PACKAGE}=={release.wheel} --hash=sha256:{release.sha256}\n")
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        command += ["--require-hashes", "--only-binary=:all:", "--dest", str(folder)]
-        done = subprocess.run(
-            [*command, "-r", str(wanted)], capture_output=True, text=True, check=False
-        )
+        done = _pip_download(folder, "--require-hashes", "-r", str(wanted))
         wanted.unlink()
         if done.returncode:
             _refuse_wheel(release, done.stderr)
@@ -157,6 +155,13 @@ class Sources:
         return self._git_refusal
 
 
+def _pip_download(folder: Path, *what: str) -> subprocess.CompletedProcess[str]:
+    """Have pip download a wheel of the package alone into ``folder``."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command += ["--only-binary=:all:", "--dest", str(folder), *what]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
 def _refuse_wheel(release: Release, stderr: str) -> None:
     last = stderr.strip().splitlines()[-1] if stderr.strip() else "pip said nothing"
     if "DO NOT MATCH THE HASHES" in stderr:
@@ -168,19 +173,21 @@ def _refuse_wheel(release: Release, stderr: str) -> None:
     raise SourceUnavailable(f"pip could not fetch {PACKAGE} {release.wheel}", why=last)
 
 
-def _into_place(place: Path, fetch: Callable[[Path], None], release: Release) -> Path:
+def _into_place(place: Path, fetch: Callable[[Release, Path], None], release: Release) -> Path:
     """Fetch into a folder of its own, check it, and move it into place whole."""
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent) as work:
         folder = Path(work) / "source"
         folder.mkdir()
-        fetch(folder)
+        fetch(release, folder)
         found = of_files(folder / PACKAGE)
         if found != release.digest:
             raise SourceError(
                 f"the Python files of {release.name} have digest {found[:12]}, "
                 f"the catalogue says {release.digest[:12]}",
-                why="another build was published under the same name, or the catalogue is wrong",
+                why="it changed meanwhile"
+                if release.candidate
+                else "another build was published under the same name, or the catalogue is wrong",
                 do="Do not use it before somebody has looked at it",
             )
         _settle(folder, place)
@@ -204,9 +211,7 @@ def describe(version: str) -> Release:
     :raises SourceUnavailable: pip could not fetch it, or it holds no Python files.
     """
     with tempfile.TemporaryDirectory() as work:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        command += ["--only-binary=:all:", "--dest", work, f"{PACKAGE}=={version}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = _pip_download(Path(work), f"{PACKAGE}=={version}")
         wheels = list(Path(work).glob("*.whl"))
         if done.returncode or not wheels:
             raise SourceUnavailable(f"pip could not fetch {PACKAGE} {version}", why=done.stderr)
@@ -265,14 +270,10 @@ def _mentions_opt_in(root: Path) -> bool:
     return any(_OPT_IN in file.read_text(encoding="utf-8") for file in files)
 
 
-def _unpack_candidate(path: Path, place: Path) -> Path:
-    """Copy a candidate's Python package into the cache, under its digest."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent) as work:
-        root = _candidate_root(path, Path(work) / "wheel")
-        folder = Path(work) / "source"
+def _from_candidate(release: Release, folder: Path) -> None:
+    """Copy a candidate's Python package."""
+    with tempfile.TemporaryDirectory() as work:
+        root = _candidate_root(Path(str(release.path)), Path(work))
         shutil.copytree(root / PACKAGE, folder / PACKAGE)
         for info in root.glob("*.dist-info"):
             shutil.copytree(info, folder / info.name)
-        _settle(folder, place)
-    return place

@@ -46,14 +46,16 @@ def _invert_scales(site: Site) -> None:
             tensor.copy_(1.0 / tensors[name[: -len("_inv")]])
 
 
+def _default(name: str) -> float:
+    return 0.0 if name.endswith("amax_history") else 1.0
+
+
 def is_default(name: str, tensor: torch.Tensor) -> bool:
     """Tell whether a metadata tensor holds the FAQ's defaults: scales 1, amaxes 0."""
-    default = 0.0 if name.endswith("amax_history") else 1.0
-    return bool((tensor.detach() == default).all())
+    return bool((tensor.detach() == _default(name)).all())
 
 
 def holds_defaults_somewhere(name: str, tensor: torch.Tensor) -> bool:
     """Tell whether any slot of a saved tensor is still at its default."""
-    default = 0.0 if name.endswith("amax_history") else 1.0
     slots = tensor.detach().reshape(-1, tensor.shape[-1])
-    return bool((slots == default).all(dim=0).any() or not torch.isfinite(slots).all())
+    return bool((slots == _default(name)).all(dim=0).any() or not torch.isfinite(slots).all())

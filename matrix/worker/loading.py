@@ -7,9 +7,8 @@ from typing import Any, Dict, List, Optional
 
 import torch
 
-from worker import canary, gaps, model, rewriting
+from worker import facts, gaps, model, rewriting
 from worker.model import Site
-from worker.saving import tensor_facts
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _STANDIN = _HERE + "standin" + os.sep
@@ -85,7 +84,7 @@ def _first_step(built: Any, scenario: Dict[str, Any], found: Dict[str, Any]) -> 
     with model.autocast(model.recipe(scenario["load_recipe"])):
         for site in stepping:
             with model.forward(site, scenario["hidden_size"]):
-                found["sites"].append(_read_back(site))
+                found["sites"].append(facts.of_site(site))
         before = [_copies(site) for site in attention]
         _write_amaxes(attention, "forward")
     _write_amaxes(attention, "backward")
@@ -94,26 +93,13 @@ def _first_step(built: Any, scenario: Dict[str, Any], found: Dict[str, Any]) -> 
         found["after_load"] = [_moved(site, copies) for site, copies in zip(attention, before)]
 
 
-def _read_back(site: Site) -> Dict[str, Any]:
-    tensors = site.tensors()
-    return {
-        "path": site.path,
-        "name": site.name,
-        "attention": site.attention,
-        "tensors": {
-            name: dict(tensor_facts(tensor), default=canary.is_default(name, tensor))
-            for name, tensor in tensors.items()
-        },
-    }
-
-
 def _copies(site: Site) -> Dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in site.tensors().items()}
 
 
 def _write_amaxes(attention: List[Site], direction: str) -> None:
     """Write new amaxes where a kernel would: through the quantizers, where there are any."""
-    key = {"forward": "scaling_fwd", "backward": "scaling_bwd"}[direction]
+    key = model.DIRECTIONS[direction]
     with torch.no_grad():
         for site in attention:
             for slot, amax in enumerate(_amax_slots(site, key)):

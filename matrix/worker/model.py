@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterator, List, Optional
 
 import torch
 
-_DIRECTIONS = {"forward": "scaling_fwd", "backward": "scaling_bwd"}
+DIRECTIONS = {"forward": "scaling_fwd", "backward": "scaling_bwd"}
 _TENSORS = ("scale", "scale_inv", "amax_history")
 ATTENTION = "core_attention"
 
@@ -38,7 +38,7 @@ class Site:
     def tensors(self) -> Dict[str, torch.Tensor]:
         """Return the site's metadata tensors, e.g. ``forward.scale``: float32, live."""
         found = {}
-        for direction, key in _DIRECTIONS.items():
+        for direction, key in DIRECTIONS.items():
             holder = self.module.fp8_meta.get(key)
             for name in _TENSORS:
                 value = getattr(holder, name, None)

@@ -4,7 +4,7 @@ from typing import Any, Dict, List
 
 import torch
 
-from worker import canary, digest, gaps, model
+from worker import canary, digest, facts, gaps, model
 from worker.model import Site
 
 
@@ -35,7 +35,7 @@ def save(request: Dict[str, Any]) -> Dict[str, Any]:
     return {
         "state_digest": digest.of_state(state),
         "keys": {key: digest.describe(key, value) for key, value in state.items()},
-        "sites": [_describe(site) for site in stateful],
+        "sites": [facts.of_site(site) for site in stateful],
         "gaps": gaps.met(),
     }
 
@@ -47,26 +47,6 @@ def _train_one_step(stateful: List[Site], scenario: Dict[str, Any]) -> None:
             with model.forward(site, scenario["hidden_size"]):
                 pass
     model.finish_backward()
-
-
-def _describe(site: Site) -> Dict[str, Any]:
-    return {
-        "path": site.path,
-        "name": site.name,
-        "attention": site.attention,
-        "tensors": {name: tensor_facts(tensor) for name, tensor in site.tensors().items()},
-    }
-
-
-def tensor_facts(tensor: torch.Tensor) -> Dict[str, Any]:
-    """Return dtype, shape, digest and the first row (at most 16 values) of a tensor."""
-    first = tensor.detach().reshape(-1, tensor.shape[-1])[0][:16]
-    return {
-        "dtype": str(tensor.dtype).replace("torch.", ""),
-        "shape": list(tensor.shape),
-        "digest": digest.of_tensor(tensor),
-        "first": [float(value) for value in first],
-    }
 
 
 def _check(attention: List[Site], state: Dict[str, Any]) -> None:

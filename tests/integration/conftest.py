@@ -52,10 +52,11 @@ class Bench:
         *,
         scenario: str = "autocast",
         variants: tuple[str, ...] = ("plain",),
+        scenario_file: Path | None = None,
     ) -> Plan:
         return plan.make(
             self.documentation,
-            {scenario: scenarios.load()[scenario]},
+            {scenario: scenarios.load(scenario_file)[scenario]},
             {name: scenarios.variants()[name] for name in variants},
             [self.known[name] for name in savers],
             [self.known[name] for name in loaders],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from builders import TODAY
-from matrix import judge, ledger, plan, recorded, scenarios
+from matrix import judge, ledger, recorded, scenarios
 from matrix.errors import ExitCode
 from matrix.index import Index
 
@@ -83,13 +83,7 @@ def test_the_users_own_scenario_with_more_layers(bench, tmp_path) -> None:
         "load_recipe = { amax_history_len = 16 }\n"
         "transport = { weights_only = false, strict = true }\n"
     )
-    made = plan.make(
-        bench.documentation,
-        {"two-layers": scenarios.load(path)["two-layers"]},
-        {"plain": scenarios.variants()["plain"]},
-        [bench.known["1.11"]],
-        [bench.known["1.12"]],
-    )
+    made = bench.plan(["1.11"], ["1.12"], scenario="two-layers", scenario_file=path)
     bench.run(made)
     (verdict,) = bench.judge(made).verdicts
     assert (verdict.outcome, verdict.after_load) == ("loaded", "updates")
@@ -124,13 +118,7 @@ def test_a_recipe_that_no_release_takes_is_infra(bench, tmp_path) -> None:
         "load_recipe = { no_such_field = 1 }\n"
         "transport = { weights_only = false, strict = true }\n"
     )
-    made = plan.make(
-        bench.documentation,
-        {"wrong": scenarios.load(path)["wrong"]},
-        {"plain": scenarios.variants()["plain"]},
-        [bench.known["1.11"]],
-        [bench.known["1.12"]],
-    )
+    made = bench.plan(["1.11"], ["1.12"], scenario="wrong", scenario_file=path)
     bench.run(made)
     (verdict,) = bench.judge(made).verdicts
     assert verdict.verdict == "infra"

@@ -83,10 +83,12 @@ def bench(
     return make
 
 
-def pair(bench: Callable[..., Bench], saver: str, loader: str, **load: Any) -> Bench:
-    """One pair, its loader's controls in order, one load of the given kind."""
+def pair(
+    bench: Callable[..., Bench], saver: str, loader: str, *, skip: str = "", **load: Any
+) -> Bench:
+    """One pair, its loader's controls in order but for one, one load of the given kind."""
     made = bench([saver], [loader])
-    made.controls(loader)
+    made.controls(loader, skip=skip)
     save = a_save(made.plan, saver)
     made.store.add(save)
     made.store.add(a_load(made.plan, save, loader, **load))
@@ -222,24 +224,14 @@ def test_an_error_for_another_reason_conforms_and_says_so(bench: Callable[..., B
 def test_without_its_controls_a_loader_is_not_believed(
     bench: Callable[..., Bench], skip: str
 ) -> None:
-    made = bench(["1.8"], ["1.11"])
-    made.controls("1.11", skip=skip)
-    save = a_save(made.plan, "1.8")
-    made.store.add(save)
-    made.store.add(a_load(made.plan, save, "1.11"))
-    judged = made.judge()
+    judged = pair(bench, "1.8", "1.11", skip=skip).judge()
     assert judged.verdicts[0].verdict == "infra"
     assert f"control {skip} of 1.11" in judged.verdicts[0].note
     assert judged.exit_code == ExitCode.INFRA
 
 
 def test_the_empty_control_is_shown_and_not_required(bench: Callable[..., Bench]) -> None:
-    made = bench(["1.8"], ["1.11"])
-    made.controls("1.11", skip="empty")
-    save = a_save(made.plan, "1.8")
-    made.store.add(save)
-    made.store.add(a_load(made.plan, save, "1.11"))
-    judged = made.judge()
+    judged = pair(bench, "1.8", "1.11", skip="empty").judge()
     assert judged.verdicts[0].verdict == "conforms"
     assert [c.observed for c in judged.controls if c.control == "empty"] == ["not-run"]
 
