@@ -1,0 +1,52 @@
+"""The command line: ``te-matrix``. Reads options, calls the modules, sets the exit code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from matrix import __version__
+from matrix.cli.explain import explain_command
+from matrix.cli.plan import plan_command
+from matrix.cli.releases import releases_command
+from matrix.cli.run import run_command
+from matrix.cli.verdicts import gate_command, judge_command, report_command
+from matrix.errors import MatrixError
+
+
+class Group(click.Group):
+    """Turns the harness's errors into one sentence and an exit code."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(context)
+        except MatrixError as error:
+            click.echo(f"te-matrix: {error}", err=True)
+            context.exit(int(error.exit_code))
+        except KeyboardInterrupt:
+            click.echo("te-matrix: interrupted; what is finished is kept, run again", err=True)
+            context.exit(130)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="te-matrix")
+def main() -> None:
+    """Does an FP8 checkpoint of one Transformer Engine release load in another?
+
+    Exit codes: 0 agrees with the FAQ or is a known deviation, 1 deviates, 2 usage,
+    3 incomplete, 4 something of ours or around us failed.
+    """
+
+
+for command in (
+    releases_command,
+    plan_command,
+    run_command,
+    judge_command,
+    report_command,
+    gate_command,
+    explain_command,
+):
+    main.add_command(command)

@@ -1,0 +1,140 @@
+"""Options that commands share, and what they mean: a plan, a store, a date."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from matrix import (
+    catalogue,
+    expectations,
+    judge,
+    ledger,
+    plan,
+    recorded,
+    scenarios,
+    selection,
+    sources,
+)
+from matrix.catalogue import Catalogue, Release
+from matrix.expectations import Documentation
+from matrix.index import Index
+from matrix.selection import Selection
+from matrix.store import Store
+
+STORE = "te-matrix-store"
+REPORT = "te-matrix-report"
+
+
+@dataclasses.dataclass(kw_only=True)
+class Selected:
+    """What the selection options of a command line mean."""
+
+    catalogue: Catalogue
+    documentation: Documentation
+    plan: plan.Plan
+    typed: Selection
+
+
+def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the selection options to a command."""
+    for option in reversed(
+        [
+            click.option("--releases", help=f"{selection.GRAMMAR}  [default: bands]"),
+            click.option("--saved-by", help="savers only; the same grammar"),
+            click.option("--loaded-by", help="loaders only; the same grammar"),
+            click.option("--scenario", help="NAME,... | all  [default: autocast]"),
+            click.option("--variant", help="NAME,... | all  [default: plain,remapped]"),
+            click.option(
+                "--candidate",
+                multiple=True,
+                type=click.Path(exists=True, path_type=Path),
+                help="a TE source tree or wheel under test, as one more release",
+            ),
+            click.option(
+                "--candidate-as",
+                type=click.Choice(["loader", "saver", "both"]),
+                help="which of a candidate's cells are planned  [gate: loader; else both]",
+            ),
+            click.option("--lane", type=click.Choice(["cpu"]), default="cpu", show_default=True),
+            click.option(
+                "--runner", type=click.Choice(["local"]), default="local", show_default=True
+            ),
+            click.option("--size", help="a size of scenarios.toml instead of each scenario's own"),
+            click.option(
+                "--scenarios",
+                "scenario_file",
+                type=click.Path(path_type=Path),
+                help="a file with scenarios of your own",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def select(options: dict[str, Any], last: Selection | None = None) -> Selected:
+    """Turn selection options into a plan, taking them out of ``options``.
+
+    :param last: the selection to take up where the options hold none.
+    """
+    typed = Selection(**{name: options.pop(name) for name in Selection.model_fields})
+    if last is not None and typed == Selection():
+        typed = last
+    known = catalogue.load()
+    documentation = expectations.load()
+    for path in typed.candidate:
+        known = known.with_candidate(sources.candidate(path))
+
+    def chosen(text: str | None) -> list[Release]:
+        return selection.releases(known, documentation, text or typed.releases or "bands")
+
+    recipes = scenarios.load(typed.scenario_file, typed.size)
+    variants = scenarios.variants()
+    savers, loaders = chosen(typed.saved_by), chosen(typed.loaded_by)
+    wanted_scenarios = selection.names("scenario", recipes, typed.scenario or "autocast")
+    wanted_variants = selection.names("variant", variants, typed.variant or "plain,remapped")
+    everything = {release.name for release in known.releases}
+    made = plan.make(
+        documentation,
+        {name: recipes[name] for name in wanted_scenarios},
+        {name: variants[name] for name in wanted_variants},
+        savers,
+        loaders,
+        candidate_as=options.pop("candidate_as") or "both",
+        lane=options.pop("lane"),
+        runner=options.pop("runner"),
+        whole=everything == {r.name for r in savers} == {r.name for r in loaders}
+        and wanted_scenarios == list(recipes)
+        and wanted_variants == list(variants),
+    )
+    return Selected(catalogue=known, documentation=documentation, plan=made, typed=typed)
+
+
+def judged(selected: Selected, store: Store | None, today: datetime.date) -> judge.Judgement:
+    """Judge a selection on what a store and the recorded evidence hold."""
+    index = Index(selected.plan, store, recorded.evidence(selected.plan.lane))
+    return judge.judge(index, selected.documentation, ledger.load(), today)
+
+
+def with_store(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --store and --today to a command."""
+    store = click.option(
+        "--store", default=STORE, show_default=True, help="a folder, or any fsspec URL"
+    )
+    today = click.option(
+        "--today",
+        type=click.DateTime(["%Y-%m-%d"]),
+        help="the date that ledger entries expire by  [default: today]",
+    )
+    return store(today(command))
+
+
+def date(given: datetime.datetime | None) -> datetime.date:
+    """Return the date to judge by: the one given, else today."""
+    return given.date() if given else datetime.date.today()

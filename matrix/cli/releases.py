@@ -1,0 +1,53 @@
+"""``te-matrix releases``: the catalogue."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from matrix import catalogue, expectations, sources
+
+
+@click.group("releases", invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@click.pass_context
+def releases_command(context: click.Context, as_json: bool) -> None:
+    """Show the catalogue of releases."""
+    if context.invoked_subcommand:
+        return
+    documentation = expectations.load()
+    rows = [
+        {"name": release.name, "band": documentation.band(release).name, "source": release.source}
+        | release.model_dump(exclude={"digest", "path"}, exclude_none=True, mode="json")
+        for release in catalogue.load().releases
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        image = row.get("image", "-").rpartition("/")[2]
+        basis = " (inferred)" if row.get("basis") == "inferred" else ""
+        click.echo(
+            f"{row['name']:8} {row['band']:9} {row['source']:20} {image + basis:32} "
+            f"python {row.get('python', '-'):8} cuda {row.get('cuda', '-'):10} "
+            f"torch {row.get('torch', '-')}"
+        )
+
+
+@releases_command.command("sync")
+@click.option("--output", type=click.Path(path_type=Path), help="write the rows there")
+def sync(output: Path | None) -> None:
+    """Propose rows for releases that the package index has and the catalogue lacks."""
+    known = catalogue.load()
+    new = catalogue.missing(known, catalogue.published())
+    if not new:
+        click.echo(f"the catalogue has every published release ({len(known.releases)} rows)")
+        return
+    text = "\n".join(catalogue.render(sources.describe(version)) for version in new)
+    if output:
+        output.write_text(text)
+        click.echo(f"{len(new)} new: {', '.join(new)}; rows for review in {output}")
+    else:
+        click.echo(text)

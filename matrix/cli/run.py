@@ -1,0 +1,95 @@
+"""``te-matrix run``: measure what is not known, judge, report."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from matrix import console, recorded, report
+from matrix.cli.options import REPORT, Selected, date, judged, select, selecting, with_store
+from matrix.errors import UsageError
+from matrix.run import CELL_TIMEOUT, Options, Run
+from matrix.sources import Sources
+from matrix.store import Store
+
+
+@click.command("run")
+@selecting
+@with_store
+@click.option("--jobs", type=click.IntRange(1), default=os.cpu_count(), show_default=True)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=CELL_TIMEOUT,
+    show_default=True,
+    help="seconds per save or load",
+)
+@click.option("--git-url", help="git repository or mirror  [TE_MATRIX_GIT_URL]")
+@click.option("--offline", is_flag=True, help="fetch no source; use what is cached or recorded")
+@click.option(
+    "--every-cell",
+    is_flag=True,
+    help="load also what a cell with the very same checkpoint state has answered; "
+    "a disagreement makes the cells infra",
+)
+@click.option("--report", "folder", type=click.Path(path_type=Path), default=Path(REPORT))
+@click.option(
+    "--refresh-recorded",
+    is_flag=True,
+    help="run the whole catalogue live and replace the recorded evidence by it",
+)
+def run_command(**options: Any) -> None:
+    """Save, cross-load, judge and report: whatever is not known yet."""
+    if options.pop("refresh_recorded"):
+        if options["candidate"] or options["size"] or options["scenario_file"]:
+            raise UsageError(
+                "--refresh-recorded records the catalogue and the packaged scenarios as they are",
+                do="Leave out --candidate, --size and --scenarios",
+            )
+        options |= {"releases": "all", "scenario": "all", "variant": "all"}
+        _run(options, refresh=True)
+    else:
+        _run(options, refresh=False)
+
+
+def _run(options: dict[str, Any], *, refresh: bool) -> None:
+    selected = select(options)
+    store = Store(options["store"])
+    show = Console()
+    watching = console.progress(show)
+    running = Run(
+        selected.plan,
+        store,
+        Sources(options["git_url"], offline=options["offline"]),
+        Options(options["jobs"], options["timeout"], options["every_cell"]),
+        None if refresh else recorded.evidence(selected.plan.lane),
+        watching,
+    )
+    store.remember(selected.typed)
+    try:
+        running.execute()
+    finally:
+        watching.stop()
+    show.print(f"{running.measured} measured, the rest was known", highlight=False)
+    _conclude(show, selected, store, options, refresh=refresh)
+
+
+def _conclude(
+    show: Console, selected: Selected, store: Store, options: dict[str, Any], *, refresh: bool
+) -> None:
+    today = date(options["today"])
+    if refresh:
+        from matrix.refresh import refresh as refresh_recorded
+
+        count = refresh_recorded(selected.plan, store, today)
+        show.print(f"{count} records in {recorded.folder(selected.plan.lane)}", highlight=False)
+    judgement = judged(selected, store, today)
+    page = report.write(judgement, selected.documentation, options["folder"])
+    console.print_judgement(show, judgement, selected.documentation)
+    show.print(f"report: {page}", highlight=False, soft_wrap=True)
+    sys.exit(int(judgement.exit_code))
