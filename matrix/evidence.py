@@ -59,7 +59,8 @@ class Provenance(Record):
     """Where, when and with what a record was obtained.
 
     ``source`` names the release's code by commit or SHA-256, ``worker`` is the digest of
-    the worker's files.
+    the worker's files, ``te`` is the version that the release itself reports, ``image``
+    the id of the container image where the runner is ``docker``.
     """
 
     release: str
@@ -70,6 +71,8 @@ class Provenance(Record):
     machine: str
     harness: str
     runner: str
+    te: str | None = None
+    image: str | None = None
     recorded_at: str
     seconds: float
 

@@ -16,9 +16,11 @@ from matrix.store import Store
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """The records under one key, live ones first.
+    """The records under one key: the plan's runner's first, then others', then recorded ones.
 
-    ``records`` holds one per differing observation; more than one is a conflict.
+    More than one observation among them is a conflict. ``live`` says whether the plan's
+    own runner is among them: what another runner saw is held against it, and stands in
+    for it as recorded evidence does, but it is not what was asked for.
     """
 
     records: tuple[Any, ...]
@@ -57,7 +59,8 @@ class Index:
     def save(self, scenario: str, release: Release) -> Known | None:
         """Return what is known of a release's save."""
         key = self.save_key(scenario, release)
-        return _known(self._saves.get(key, []), self._archive.saves(key) if self._archive else [])
+        recorded = self._archive.saves(key) if self._archive else []
+        return self._known(self._saves.get(key, []), recorded)
 
     def load_key(self, scenario: str, variant: str, save: Save, loader: Release) -> str:
         """Return the key of one load of a known checkpoint."""
@@ -69,7 +72,8 @@ class Index:
     def load(self, scenario: str, variant: str, save: Save, loader: Release) -> Known | None:
         """Return what is known of one load of a known checkpoint."""
         key = self.load_key(scenario, variant, save, loader)
-        return _known(self._loads.get(key, []), self._archive.loads(key) if self._archive else [])
+        recorded = self._archive.loads(key) if self._archive else []
+        return self._known(self._loads.get(key, []), recorded)
 
     def attempt_key(self, scenario: str, variant: str, saver: Release, loader: Release) -> str:
         """Return the key that the failed attempts at one cell share."""
@@ -87,10 +91,11 @@ class Index:
         """Return the failed attempts under a key, oldest first."""
         return self._attempts.get(key, [])
 
-
-def _known(live: Sequence[Any], recorded: Sequence[Any]) -> Known | None:
-    records = (*live, *recorded)
-    return Known(records, bool(live)) if records else None
+    def _known(self, live: Sequence[Any], recorded: Sequence[Any]) -> Known | None:
+        own = [record for record in live if record.provenance.runner == self.plan.runner]
+        others = [record for record in live if record.provenance.runner != self.plan.runner]
+        records = (*own, *others, *recorded)
+        return Known(records, bool(own)) if records else None
 
 
 def control_variant(control: Control, loader: Release) -> str:

@@ -1,4 +1,4 @@
-"""The cpu lane on this machine: a fork server, and one process per release behind it."""
+"""The process of one release, wherever it runs: what it is asked, and what it may answer."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ import functools
 import json
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Self, cast
+from typing import Any, BinaryIO, Protocol, Self, cast
 
 from packaging.version import Version
 
@@ -62,11 +59,74 @@ def refusal(failure: dict[str, Any]) -> type[WorkerError]:
     return GapError if failure.get("gaps") else WorkerError
 
 
-class ReleaseProcess:
-    """The process of one release: knows what it is, answers one request at a time."""
+class Place:
+    """Where a release process runs, and how files get to it and back. This one: right here."""
 
-    def __init__(self, release: Release, connection: socket.socket, opened: dict[str, Any]) -> None:
+    image: str | None = None
+    """Id of the container image, where there is one."""
+
+    def reading(self, path: Path) -> str:
+        """Return how the process sees a file that it shall read."""
+        return str(path)
+
+    def writing(self, path: Path) -> str:
+        """Return where the process shall write what :meth:`collect` brings to ``path``."""
+        return str(path)
+
+    def collect(self, path: Path) -> None:
+        """Bring what the process wrote to ``path``.
+
+        :raises WorkerError: it cannot be had.
+        """
+
+    def epitaph(self) -> str:
+        """Say how the process ended, where the place knows; else an empty string."""
+        return ""
+
+    def close(self) -> None:
+        """Give the place up, and whatever still runs there."""
+
+
+class Host(Protocol):
+    """A runner: opens release processes. A context manager that ends them when left."""
+
+    resident: bool
+    """Whether processes are kept between saving and loading."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def open(self, release: Release, source: Path, lane: str) -> ReleaseProcess:
+        """Start a process for one release and have it import its Transformer Engine.
+
+        :param source: folder that holds the release's ``transformer_engine``.
+        :raises WorkerError: it cannot be imported, or is not what was asked for.
+        """
+
+
+def opening(release: Release, source: str, lane: str, log: Path) -> dict[str, Any]:
+    """Return the first message to a release process: what it is to be."""
+    version = Version(release.version).base_version
+    return {"lane": lane, "source": source, "version": version, "log": str(log)}
+
+
+class ReleaseProcess:
+    """The process of one release: knows what it is, answers one request at a time.
+
+    :param connection: the harness's end of the conversation, JSON Lines both ways.
+    :param opened: the message it was started with.
+    """
+
+    def __init__(
+        self,
+        release: Release,
+        connection: socket.socket,
+        opened: dict[str, Any],
+        place: Place | None = None,
+    ) -> None:
         self.release = release
+        self.place = place or Place()
         self._connection = connection
         self._stream = cast(BinaryIO, connection.makefile("rwb"))
         self._next = 0
@@ -105,6 +165,40 @@ class ReleaseProcess:
                 f"release {self.release.name} has the opt-in {self.hello['opt_in']}, "
                 f"the catalogue says {self.release.opt_in}"
             )
+
+    def save(self, recipe: Recipe, path: Path, timeout: float) -> dict[str, Any]:
+        """Have the release save a checkpoint to ``path`` and return its reply.
+
+        :raises WorkerError: the release process, or what it wrote, is lost.
+        """
+        place = self.place.writing(path)
+        reply = self.ask("save", timeout, scenario=recipe.request, path=place)
+        if "answer" in reply:
+            self.place.collect(path)
+        return reply
+
+    def load(
+        self,
+        recipe: Recipe,
+        path: Path,
+        timeout: float,
+        rewrite: str | None,
+        opt_in: str | None,
+    ) -> dict[str, Any]:
+        """Have the release load the checkpoint at ``path``, after :meth:`enter`.
+
+        :param rewrite: name of what is done to the state dict first.
+        :param opt_in: environment variable to set.
+        :raises WorkerError: the release process is lost.
+        """
+        return self.ask(
+            "load",
+            timeout,
+            scenario=recipe.request,
+            path=self.place.reading(path),
+            rewrite=rewrite,
+            opt_in=opt_in,
+        )
 
     def ask(self, operation: str, timeout: float, **fields: Any) -> dict[str, Any]:
         """Send one request and return its reply: ``answer`` or ``failure``, and ``seconds``.
@@ -160,7 +254,10 @@ class ReleaseProcess:
         return reply
 
     def _gone(self, why: str) -> WorkerError:
-        self._broken = f"the process of release {self.release.name} is lost: {why}"
+        how = self.place.epitaph()
+        self._broken = f"the process of release {self.release.name} is lost: {why}" + (
+            f" ({how})" if how else ""
+        )
         return WorkerError(self._broken)
 
     def close(self) -> None:
@@ -170,77 +267,4 @@ class ReleaseProcess:
         with contextlib.suppress(OSError):
             self._stream.close()
         self._connection.close()
-
-
-class Host:
-    """The fork server. Use it as a context manager: leaving it ends every process.
-
-    :param logs: folder for one log per release.
-    """
-
-    def __init__(self, logs: Path) -> None:
-        self._logs = logs
-
-    def __enter__(self) -> Self:
-        self._logs.mkdir(parents=True, exist_ok=True)
-        ours, theirs = socket.socketpair()
-        with theirs, (self._logs / "host.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, str(WORKER), "host", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                env=worker_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self._control = ours
-        ours.settimeout(START_TIMEOUT)
-        self._await_ready()
-        return self
-
-    def _await_ready(self) -> None:
-        try:
-            ready = self._control.recv(16)
-        except TimeoutError:
-            ready = b""
-        except BaseException:
-            self._end()
-            raise
-        if ready != b"ready\n":
-            self._end()
-            raise WorkerError(
-                "the worker could not be started",
-                why="PyTorch or a package of the cpu lane may be missing here",
-                do=f"Install te-matrix with its cpu extra and torch; see {self._logs / 'host.log'}",
-            )
-
-    def open(self, release: Release, source: Path, lane: str) -> ReleaseProcess:
-        """Fork a process for one release and have it import its Transformer Engine.
-
-        :raises WorkerError: it cannot be imported, or is not what was asked for.
-        """
-        ours, theirs = socket.socketpair()
-        opened = {
-            "lane": lane,
-            "source": str(source),
-            "version": Version(release.version).base_version,
-            "log": str(self._logs / f"{release.name}.log"),
-        }
-        with theirs:
-            socket.send_fds(self._control, [json.dumps(opened).encode()], [theirs.fileno()])
-        return ReleaseProcess(release, ours, opened)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._end()
-
-    def _end(self) -> None:
-        self._control.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, 9)
-        self._process.wait()
+        self.place.close()

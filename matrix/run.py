@@ -6,8 +6,7 @@ import dataclasses
 import datetime
 import tempfile
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,14 @@ from matrix.archive import Archive
 from matrix.catalogue import Release
 from matrix.errors import GapError, MatrixError, SourceUnavailable, StoreError, WorkerError
 from matrix.evidence import Attempt, Entry, Failure, Load, Moved, Provenance, Save, Site
-from matrix.index import Index, pairs
+from matrix.index import Index
 from matrix.lane import Host, ReleaseProcess, describe, refusal, worker_digest
+from matrix.local import LocalHost
 from matrix.plan import CONTROLS, Cell, Plan
 from matrix.progress import Progress
 from matrix.sources import Sources, cache_folder, prepare_cache
 from matrix.store import Store
+from matrix.todo import Scope, Todo, grouped
 
 CELL_TIMEOUT = 120.0
 
@@ -35,11 +36,13 @@ class Options:
     :param timeout: seconds that one save or load may take.
     :param every_cell: load also what another saver's cell has answered in this run,
         because both wrote the very same state.
+    :param scope: the part of the plan to do.
     """
 
     jobs: int
     timeout: float = CELL_TIMEOUT
     every_cell: bool = False
+    scope: Scope = dataclasses.field(default_factory=Scope)
 
 
 class Run:
@@ -48,7 +51,10 @@ class Run:
     Two phases, each parallel over releases: every saver saves, then every loader
     loads. A release whose source cannot be had takes part with recorded evidence.
 
+    :param sources: where releases come from.
     :param archive: the recorded evidence; None for a run that shall be live throughout.
+    :param host: makes the runner, given the folder that checkpoints lie in while they are
+        loaded; by default a fork server on this machine.
     """
 
     def __init__(
@@ -59,6 +65,7 @@ class Run:
         options: Options,
         archive: Archive | None,
         progress: Progress | None = None,
+        host: Callable[[Path], Host] | None = None,
     ) -> None:
         store.prepare()
         prepare_cache()
@@ -67,7 +74,9 @@ class Run:
         self.index = Index(plan, store, archive)
         # A loader's own save is a control in a variant that the plan may not have.
         self._variants = scenarios.variants() | plan.variants
+        self._todo = Todo(self.index, options.scope)
         self._sources = sources
+        self._make_host = host or (lambda _checkpoints: LocalHost(cache_folder() / "logs"))
         self._options = options
         self._progress = progress or Progress()
         self._lock = threading.Lock()
@@ -83,28 +92,35 @@ class Run:
 
         :raises StoreError: a result cannot be kept.
         """
-        saves = self._wanted_saves()
+        saves = self._todo.saves()
         self._fetch({release.name: release for _s, release in saves})
-        loads = self._wanted_loads({release.name for _s, release in saves})
+        loads = self._todo.loads({release.name for _s, release in saves})
         self._fetch({name: self.plan.releases[name] for name in loads})
         if not (saves or loads):
             return
         with tempfile.TemporaryDirectory(prefix="te-matrix-") as scratch:
             self._scratch = Path(scratch)
+            # Read by a container's user, whoever that is; the folder above is closed.
+            self._checkpoints = self._scratch / "checkpoints"
+            self._checkpoints.mkdir(mode=0o755)
             self._execute(saves)
 
     def _execute(self, saves: list[tuple[str, Release]]) -> None:
-        by_saver = _grouped((release.name, scenario) for scenario, release in saves)
+        by_saver = grouped((release.name, scenario) for scenario, release in saves)
         by_saver = {name: items for name, items in by_saver.items() if name in self._ready}
         if not by_saver and not self._live_loads():
             return
-        with Host(cache_folder() / "logs") as self._host:
+        with self._make_host(self._checkpoints) as self._host:
             try:
                 self._each("saves", by_saver, self._save)
                 self._each("loads", self._live_loads(), self._load)
             finally:
                 for release in self.plan.releases.values():
                     self._forget(release)
+
+    def _live_loads(self) -> dict[str, list[Cell]]:
+        """Return what can be loaded now and is not known yet, by loader."""
+        return {name: cells for name, cells in self._todo.loads().items() if name in self._ready}
 
     def _each(
         self, what: str, work: dict[str, list[Any]], do: Callable[[Release, Any], None]
@@ -118,6 +134,8 @@ class Run:
                     return
                 do(self.plan.releases[name], item)
                 self._progress.step(name)
+            if not self._host.resident:
+                self._forget(self.plan.releases[name])
 
         with ThreadPoolExecutor(self._options.jobs) as pool:
             try:
@@ -129,56 +147,12 @@ class Run:
                 self._stopping.set()
                 raise
 
-    # What is left to do.
-
-    def _wanted_saves(self) -> list[tuple[str, Release]]:
-        """Return (scenario, release) of every save that is not in the store."""
-        return [
-            (scenario, release)
-            for scenario in self.plan.recipes
-            for release in self.plan.releases.values()
-            if not self._live_save(scenario, release)
-        ]
-
-    def _live_save(self, scenario: str, release: Release) -> bool:
-        known = self.index.save(scenario, release)
-        return known is not None and known.live
-
-    def _wanted_loads(self, saving: set[str]) -> dict[str, list[Cell]]:
-        """Return the cells of each loader that are not in the store.
-
-        :param saving: savers whose checkpoints are still to be made; what will
-            load them is not known yet, so their loaders are wanted in any case.
-        """
-        return _grouped(
-            (cell.loaded_by, cell)
-            for cell in pairs(self.plan)
-            if cell.saved_by in saving or self._unknown(cell)
-        )
-
-    def _live_loads(self) -> dict[str, list[Cell]]:
-        """Return what can be loaded now and is not known yet, by loader and scenario."""
-        wanted = self._wanted_loads(set())
-        return {
-            name: sorted(cells, key=lambda cell: cell.scenario)
-            for name, cells in wanted.items()
-            if name in self._ready
-        }
-
-    def _unknown(self, cell: Cell) -> bool:
-        saved = self.index.save(cell.scenario, self.plan.releases[cell.saved_by])
-        if saved is None:
-            return False
-        loader = self.plan.releases[cell.loaded_by]
-        known = self.index.load(cell.scenario, cell.variant, saved.records[0], loader)
-        return known is None or not known.live
-
     def _fetch(self, releases: dict[str, Release]) -> None:
         """Fetch the sources of releases, in parallel, noting those that cannot be had."""
         left = [r for name, r in releases.items() if name not in {*self._ready, *self._without}]
         with ThreadPoolExecutor(max(self._options.jobs, 4)) as pool:
             refusals = [refusal for refusal in pool.map(self._fetch_one, left) if refusal]
-        for message, names in _grouped(refusals).items():
+        for message, names in grouped(refusals).items():
             self._progress.say(f"{message} Without source: {', '.join(sorted(names))}.")
 
     def _fetch_one(self, release: Release) -> tuple[str, str] | None:
@@ -206,7 +180,10 @@ class Run:
         recipe = self.plan.recipes[scenario]
         path = self._scratch / f"{release.name}.{scenario}.pt"
         key = self.index.save_attempt_key(scenario, release)
-        reply = self._ask(release, scenario, key, "save", path=str(path))
+        timeout = self._options.timeout
+        reply = self._ask(
+            release, scenario, key, lambda process: process.save(recipe, path, timeout)
+        )
         if reply is None:
             return
         answer = reply["answer"]
@@ -229,7 +206,7 @@ class Run:
     # Loading.
 
     def _load(self, release: Release, cell: Cell) -> None:
-        if not (self._options.every_cell or self._unknown(cell)):
+        if not (self._options.every_cell or self._todo.unknown(cell)):
             return
         saver = self.plan.releases[cell.saved_by]
         known = self.index.save(cell.scenario, saver)
@@ -242,14 +219,13 @@ class Run:
             self._failed(key, "infra", str(error))
             return
         rewrite, opt_in = self._how(cell, release)
+        recipe, timeout = self.plan.recipes[cell.scenario], self._options.timeout
         reply = self._ask(
             release,
             cell.scenario,
             key,
-            "load",
-            path=str(checkpoint),
-            rewrite=rewrite,
-            opt_in=opt_in,
+            lambda process: process.load(recipe, checkpoint, timeout, rewrite, opt_in),
+            entering=True,
         )
         if reply is not None:
             self._keep(self._load_record(release, cell, save, reply))
@@ -287,7 +263,7 @@ class Run:
 
     def _checkpoint(self, save: Save) -> Path:
         """Return a checkpoint as a file, its bytes checked against their digest."""
-        path = self._scratch / f"{save.file_digest}.pt"
+        path = self._checkpoints / f"{save.file_digest}.pt"
         with self._lock:
             if path.exists():
                 return path
@@ -301,19 +277,29 @@ class Run:
                     do="Delete the record and run again",
                 )
             path.write_bytes(data)
+            path.chmod(0o644)
         return path
 
     # The worker, and what becomes of its answers.
 
-    def _ask(self, release: Release, scenario: str, key: str, operation: str, **fields: Any) -> Any:
-        """Return the reply with an answer, or None after noting why there is none."""
+    def _ask(
+        self,
+        release: Release,
+        scenario: str,
+        key: str,
+        request: Callable[[ReleaseProcess], dict[str, Any]],
+        *,
+        entering: bool = False,
+    ) -> Any:
+        """Return the reply with an answer, or None after noting why there is none.
+
+        :param entering: the scenario's model has to be built before.
+        """
         if hopeless := self._hopeless.get((release.name, scenario)):
             self._failed(key, _kind(type(hopeless)), str(hopeless))
             return None
-        recipe = self.plan.recipes[scenario]
         try:
-            process = self._start(release, scenario, operation)
-            reply = process.ask(operation, self._options.timeout, scenario=recipe.request, **fields)
+            reply = request(self._start(release, scenario, entering))
         except WorkerError as error:
             self._forget(release)
             self._failed(key, _kind(type(error)), str(error))
@@ -327,14 +313,14 @@ class Run:
             return None
         return reply
 
-    def _start(self, release: Release, scenario: str, operation: str) -> ReleaseProcess:
-        """Return the release's process, ready for an operation.
+    def _start(self, release: Release, scenario: str, entering: bool) -> ReleaseProcess:
+        """Return the release's process, ready to be asked.
 
         What cannot be started once is not tried again in this run.
         """
         try:
             process = self._process(release)
-            if operation == "load":
+            if entering:
                 process.enter(self.plan.recipes[scenario], self._options.timeout)
         except WorkerError as error:
             self._hopeless[release.name, scenario] = error
@@ -366,7 +352,8 @@ class Run:
         )
 
     def _provenance(self, release: Release, reply: Any) -> Provenance:
-        hello = self._processes[release.name].hello
+        process = self._processes[release.name]
+        hello = process.hello
         return Provenance(
             release=release.version,
             source=release.identity,
@@ -375,17 +362,12 @@ class Run:
             python=hello["python"],
             machine=hello["machine"],
             harness=__version__,
+            te=hello["te_version"],
             runner=self.plan.runner,
+            image=process.place.image,
             recorded_at=_now(),
             seconds=reply["seconds"],
         )
-
-
-def _grouped(items: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = defaultdict(list)
-    for name, item in items:
-        found[name].append(item)
-    return dict(found)
 
 
 def _kind(error: type[WorkerError]) -> str:

@@ -1,8 +1,8 @@
 """The store: immutable records and checkpoints, named by their content.
 
-A record's name is its key and the digest of what it observed, so that writing the
-same observation twice is writing the same object, and two observations under one
-key lie side by side. Any fsspec URL serves; a plain path is a local directory.
+A record's name is its key, the digest of what it observed and the runner, so that
+writing the same observation twice is writing the same object, and two observations
+under one key lie side by side. Any fsspec URL serves; a plain path is a local directory.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ class Store:
     def add(self, record: Save | Load) -> None:
         """Keep a record."""
         folder = "saves" if isinstance(record, Save) else "loads"
-        name = f"{folder}/{record.key}-{record.observed()[:16]}.json"
-        self._write(name, record.model_dump_json(exclude_none=True).encode())
+        name = f"{record.key}-{record.observed()[:16]}-{record.provenance.runner}"
+        self._write(f"{folder}/{name}.json", record.model_dump_json(exclude_none=True).encode())
 
     def add_attempt(self, attempt: Attempt) -> None:
         """Keep an attempt that gave no evidence, beside all earlier ones."""

@@ -23,7 +23,8 @@ from rich.table import Table
 
 from matrix import catalogue, scenarios
 from matrix.errors import MatrixError
-from matrix.lane import WORKER, Host, worker_environment
+from matrix.lane import WORKER, worker_environment
+from matrix.local import LocalHost
 from matrix.sources import Sources
 
 
@@ -68,9 +69,9 @@ def one_process_per_pair(releases: list[catalogue.Release], pairs: int) -> float
 
 def save_one(release: catalogue.Release, recipe: scenarios.Recipe, folder: Path) -> Path:
     path = folder / "checkpoint.pt"
-    with Host(folder) as host:
+    with LocalHost(folder) as host:
         process = host.open(release, Sources(offline=True).get(release), "cpu")
-        process.ask("save", 60, scenario=recipe.request, path=str(path))
+        process.save(recipe, path, 60)
         process.close()
     return path
 

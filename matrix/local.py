@@ -1,0 +1,79 @@
+"""The local runner: a fork server on this machine, and one process per release behind it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Self
+
+from matrix.catalogue import Release
+from matrix.errors import WorkerError
+from matrix.lane import START_TIMEOUT, WORKER, ReleaseProcess, opening, worker_environment
+
+
+class LocalHost:
+    """The fork server. Use it as a context manager: leaving it ends every process.
+
+    :param logs: folder for one log per release.
+    """
+
+    resident = True
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+
+    def __enter__(self) -> Self:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        ours, theirs = socket.socketpair()
+        with theirs, (self._logs / "host.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, str(WORKER), "host", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=worker_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._control = ours
+        ours.settimeout(START_TIMEOUT)
+        self._await_ready()
+        return self
+
+    def _await_ready(self) -> None:
+        try:
+            ready = self._control.recv(16)
+        except TimeoutError:
+            ready = b""
+        except BaseException:
+            self._end()
+            raise
+        if ready != b"ready\n":
+            self._end()
+            raise WorkerError(
+                "the worker could not be started",
+                why="PyTorch or a package of the cpu lane may be missing here",
+                do=f"Install te-matrix with its cpu extra and torch; see {self._logs / 'host.log'}",
+            )
+
+    def open(self, release: Release, source: Path, lane: str) -> ReleaseProcess:
+        """Fork a process for one release and have it import its Transformer Engine."""
+        ours, theirs = socket.socketpair()
+        opened = opening(release, str(source), lane, self._logs / f"{release.name}.log")
+        with theirs:
+            socket.send_fds(self._control, [json.dumps(opened).encode()], [theirs.fileno()])
+        return ReleaseProcess(release, ours, opened)
+
+    def __exit__(self, *error: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        self._control.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, 9)
+        self._process.wait()

@@ -1,0 +1,88 @@
+"""What of a plan is left to do: the saves and the loads that are not in the store."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from matrix.catalogue import Release
+from matrix.index import Index, pairs
+from matrix.plan import Cell
+
+
+def everyone(_release: Release) -> bool:
+    """Every release takes part."""
+    return True
+
+
+@dataclasses.dataclass(frozen=True)
+class Scope:
+    """The part of a plan that one run is to do.
+
+    :param saves: whether it saves.
+    :param loads: whether it loads.
+    :param takes_part: which releases do anything; the others' results are used as they are.
+    """
+
+    saves: bool = True
+    loads: bool = True
+    takes_part: Callable[[Release], bool] = everyone
+
+
+class Todo:
+    """Compares a plan with what is known."""
+
+    def __init__(self, index: Index, scope: Scope) -> None:
+        self._index = index
+        self._plan = index.plan
+        self._scope = scope
+
+    def saves(self) -> list[tuple[str, Release]]:
+        """Return (scenario, release) of every save that is not in the store."""
+        return [
+            (scenario, release)
+            for scenario in self._plan.recipes
+            for release in self._plan.releases.values()
+            if self._scope.saves
+            and self._scope.takes_part(release)
+            and not self._live_save(scenario, release)
+        ]
+
+    def _live_save(self, scenario: str, release: Release) -> bool:
+        known = self._index.save(scenario, release)
+        return known is not None and known.live
+
+    def loads(self, saving: set[str] | None = None) -> dict[str, list[Cell]]:
+        """Return the cells of each loader that are not in the store, scenario by scenario.
+
+        :param saving: savers whose checkpoints are still to be made; what will
+            load them is not known yet, so their loaders are wanted in any case.
+        """
+        wanted = grouped(
+            (cell.loaded_by, cell)
+            for cell in (pairs(self._plan) if self._scope.loads else [])
+            if self._scope.takes_part(self._plan.releases[cell.loaded_by])
+            and (cell.saved_by in (saving or ()) or self.unknown(cell))
+        )
+        return {
+            name: sorted(cells, key=lambda cell: cell.scenario) for name, cells in wanted.items()
+        }
+
+    def unknown(self, cell: Cell) -> bool:
+        """Whether a cell could be loaded now, and has not been."""
+        saved = self._index.save(cell.scenario, self._plan.releases[cell.saved_by])
+        if saved is None:
+            return False
+        loader = self._plan.releases[cell.loaded_by]
+        known = self._index.load(cell.scenario, cell.variant, saved.records[0], loader)
+        return known is None or not known.live
+
+
+def grouped(items: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
+    """Collect (name, item) pairs by name."""
+    found: dict[str, list[Any]] = defaultdict(list)
+    for name, item in items:
+        found[name].append(item)
+    return dict(found)
