@@ -1,15 +1,32 @@
-"""Digests of Python files: of a release's code, and of the worker's."""
+"""Digests of files: of a release's Python code, of a candidate's whole tree, of the worker."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 
 def of_files(folder: Path) -> str:
     """Return the SHA-256 over "path SHA-256" lines, sorted, of every .py below ``folder``."""
+    return _of(folder, folder.rglob("*.py"))
+
+
+def of_tree(path: Path) -> str:
+    """Return the same of every file below a folder but what git and Python keep there.
+
+    :param path: a folder, or one file.
+    """
+    if path.is_file():
+        return _of(path.parent, [path])
+    kept = {".git", "__pycache__"}
+    files = (file for file in path.rglob("*") if file.is_file())
+    return _of(path, (file for file in files if not kept & set(file.parts)))
+
+
+def _of(folder: Path, files: Iterable[Path]) -> str:
     seen = hashlib.sha256()
-    for name in sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py")):
+    for name in sorted(path.relative_to(folder).as_posix() for path in files):
         file_digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         seen.update(f"{name} {file_digest}\n".encode())
     return seen.hexdigest()

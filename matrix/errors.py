@@ -66,6 +66,10 @@ class WorkerError(MatrixError):
     """A worker that could not be started, or that stopped answering."""
 
 
+class LostError(WorkerError):
+    """A worker that had started, and is gone."""
+
+
 class GapError(WorkerError):
     """A release that cannot be started without something the cpu lane does not emulate."""
 

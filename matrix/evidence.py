@@ -55,6 +55,19 @@ class Entry(Record):
     fields: tuple[str, ...] | None = None
 
 
+class Device(Record):
+    """A GPU and its software, as the release's own process saw them.
+
+    ``capability`` is the compute capability, "9.0"; ``cudnn`` the number that cuDNN gives.
+    """
+
+    gpu: str
+    capability: str
+    driver: str
+    cuda: str
+    cudnn: str
+
+
 class Provenance(Record):
     """Where, when and with what a record was obtained.
 
@@ -73,6 +86,7 @@ class Provenance(Record):
     runner: str
     te: str | None = None
     image: str | None = None
+    device: Device | None = None
     recorded_at: str
     seconds: float
 

@@ -10,11 +10,11 @@ import socket
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, Self, cast
 
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from matrix.catalogue import Release
 from matrix.digests import of_files
-from matrix.errors import GapError, WorkerError
+from matrix.errors import GapError, LostError, WorkerError
 from matrix.scenarios import Recipe
 from matrix.worker import PROTOCOL
 
@@ -59,6 +59,14 @@ def refusal(failure: dict[str, Any]) -> type[WorkerError]:
     return GapError if failure.get("gaps") else WorkerError
 
 
+def _same_base(one: str, other: str) -> bool:
+    """Tell whether two versions differ in no more than post-release and build marks."""
+    try:
+        return Version(Version(one).base_version) == Version(Version(other).base_version)
+    except InvalidVersion:
+        return False
+
+
 class Place:
     """Where a release process runs, and how files get to it and back. This one: right here."""
 
@@ -97,25 +105,39 @@ class Host(Protocol):
 
     def __exit__(self, *error: object) -> None: ...
 
-    def open(self, release: Release, source: Path, lane: str) -> ReleaseProcess:
+    def open(self, release: Release, source: Path | None, lane: str) -> ReleaseProcess:
         """Start a process for one release and have it import its Transformer Engine.
 
-        :param source: folder that holds the release's ``transformer_engine``.
+        :param source: folder that holds the release's ``transformer_engine``; None where
+            the lane runs the one that is installed.
         :raises WorkerError: it cannot be imported, or is not what was asked for.
         """
 
 
-def opening(release: Release, source: str, lane: str, log: Path) -> dict[str, Any]:
-    """Return the first message to a release process: what it is to be."""
-    version = Version(release.version).base_version
-    return {"lane": lane, "source": source, "version": version, "log": str(log)}
+def opening(
+    release: Release, source: str | None, lane: str, log: Path, **more: Any
+) -> dict[str, Any]:
+    """Return the first message to a release process: what it is to be.
+
+    :param source: where the process sees the folder that holds ``transformer_engine``;
+        None for the one that is installed there.
+    :param log: where the harness keeps what the process prints.
+    """
+    return {
+        "lane": lane,
+        "source": source,
+        "version": Version(release.version).base_version,
+        "timeout": START_TIMEOUT,
+        "log": str(log),
+        **more,
+    }
 
 
 class ReleaseProcess:
     """The process of one release: knows what it is, answers one request at a time.
 
     :param connection: the harness's end of the conversation, JSON Lines both ways.
-    :param opened: the message it was started with.
+    :param opened: the message that it has been started with.
     """
 
     def __init__(
@@ -155,15 +177,27 @@ class ReleaseProcess:
             raise WorkerError(
                 f"the worker asked to be {opened['version']} says it is {self.hello['release']}"
             )
-        if not self.hello["te_file"].startswith(opened["source"]):
-            raise WorkerError(
-                f"the worker of {self.release.name} imported {self.hello['te_file']}",
-                why="another Transformer Engine is installed there and came first",
-            )
+        self._check_origin(opened["source"])
         if self.hello["opt_in"] != self.release.opt_in:
             raise WorkerError(
                 f"release {self.release.name} has the opt-in {self.hello['opt_in']}, "
                 f"the catalogue says {self.release.opt_in}"
+            )
+
+    def _check_origin(self, source: str | None) -> None:
+        """See that what was imported is the source given, or of the release's version."""
+        if source is not None:
+            if not self.hello["te_file"].startswith(source):
+                raise WorkerError(
+                    f"the worker of {self.release.name} imported {self.hello['te_file']}",
+                    why="another Transformer Engine is installed there and came first",
+                )
+        elif not _same_base(self.hello["te_version"], self.release.version):
+            raise WorkerError(
+                f"what should be release {self.release.name} says it is "
+                f"{self.hello['te_version'] or 'of no version'}",
+                why="the image carries another release than the catalogue says",
+                do="Correct its row in releases.toml, or give the image as a --candidate",
             )
 
     def save(self, recipe: Recipe, path: Path, timeout: float) -> dict[str, Any]:
@@ -207,7 +241,7 @@ class ReleaseProcess:
         :raises WorkerError: the release process itself is gone.
         """
         if self._broken:
-            raise WorkerError(self._broken)
+            raise LostError(self._broken)
         self._next += 1
         request = dict(fields, op=operation, id=self._next, timeout=timeout)
         self._connection.settimeout(timeout + GRACE)
@@ -253,12 +287,12 @@ class ReleaseProcess:
             raise self._gone("it ended" if not line else "it answered half a line")
         return reply
 
-    def _gone(self, why: str) -> WorkerError:
+    def _gone(self, why: str) -> LostError:
         how = self.place.epitaph()
         self._broken = f"the process of release {self.release.name} is lost: {why}" + (
             f" ({how})" if how else ""
         )
-        return WorkerError(self._broken)
+        return LostError(self._broken)
 
     def close(self) -> None:
         """End the process."""

@@ -61,10 +61,12 @@ class LocalHost:
                 do=f"Install te-matrix with its cpu extra and torch; see {self._logs / 'host.log'}",
             )
 
-    def open(self, release: Release, source: Path, lane: str) -> ReleaseProcess:
+    def open(self, release: Release, source: Path | None, lane: str) -> ReleaseProcess:
         """Fork a process for one release and have it import its Transformer Engine."""
         ours, theirs = socket.socketpair()
-        opened = opening(release, str(source), lane, self._logs / f"{release.name}.log")
+        opened = opening(
+            release, str(source) if source else None, lane, self._logs / f"{release.name}.log"
+        )
         with theirs:
             socket.send_fds(self._control, [json.dumps(opened).encode()], [theirs.fileno()])
         return ReleaseProcess(release, ours, opened)

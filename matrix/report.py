@@ -46,6 +46,8 @@ def cell_object(verdict: Verdict, judgement: Judgement) -> dict[str, Any]:
         "ledger": list(verdict.entries),
         "note": verdict.note or None,
         "provenance": _provenance(verdict),
+        "save_image": verdict.save.provenance.image if verdict.save else None,
+        "load_image": load.provenance.image if load else None,
         "save_provenance": _words(verdict.save_live) if verdict.save else None,
         "load_provenance": _words(verdict.load_live) if verdict.load else None,
     }

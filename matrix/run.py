@@ -14,14 +14,21 @@ from typing import Any
 from matrix import __version__, recorded, scenarios
 from matrix.archive import Archive
 from matrix.catalogue import Release
-from matrix.errors import GapError, MatrixError, SourceUnavailable, StoreError, WorkerError
-from matrix.evidence import Attempt, Entry, Failure, Load, Moved, Provenance, Save, Site
+from matrix.errors import (
+    GapError,
+    LostError,
+    MatrixError,
+    SourceUnavailable,
+    StoreError,
+    WorkerError,
+)
+from matrix.evidence import Attempt, Device, Entry, Failure, Load, Moved, Provenance, Save, Site
 from matrix.index import Index
 from matrix.lane import Host, ReleaseProcess, describe, refusal, worker_digest
 from matrix.local import LocalHost
 from matrix.plan import CONTROLS, Cell, Plan
 from matrix.progress import Progress
-from matrix.sources import Sources, cache_folder, prepare_cache
+from matrix.sources import Source, cache_folder, prepare_cache
 from matrix.store import Store
 from matrix.todo import Scope, Todo, grouped
 
@@ -53,19 +60,18 @@ class Run:
 
     :param sources: where releases come from.
     :param archive: the recorded evidence; None for a run that shall be live throughout.
-    :param host: makes the runner, given the folder that checkpoints lie in while they are
-        loaded; by default a fork server on this machine.
+    :param host: the runner; by default a fork server on this machine.
     """
 
     def __init__(
         self,
         plan: Plan,
         store: Store,
-        sources: Sources,
+        sources: Source,
         options: Options,
         archive: Archive | None,
         progress: Progress | None = None,
-        host: Callable[[Path], Host] | None = None,
+        host: Host | None = None,
     ) -> None:
         store.prepare()
         prepare_cache()
@@ -76,15 +82,16 @@ class Run:
         self._variants = scenarios.variants() | plan.variants
         self._todo = Todo(self.index, options.scope)
         self._sources = sources
-        self._make_host = host or (lambda _checkpoints: LocalHost(cache_folder() / "logs"))
+        self._host = host or LocalHost(cache_folder() / "logs")
         self._options = options
         self._progress = progress or Progress()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._ready: dict[str, Path] = {}
+        self._ready: dict[str, Path | None] = {}
         self._without: dict[str, Release] = {}
         self._processes: dict[str, ReleaseProcess] = {}
         self._hopeless: dict[tuple[str, str], WorkerError] = {}
+        self._lost: set[tuple[str, str]] = set()
         self.measured = 0
 
     def execute(self) -> None:
@@ -100,9 +107,6 @@ class Run:
             return
         with tempfile.TemporaryDirectory(prefix="te-matrix-") as scratch:
             self._scratch = Path(scratch)
-            # Read by a container's user, whoever that is; the folder above is closed.
-            self._checkpoints = self._scratch / "checkpoints"
-            self._checkpoints.mkdir(mode=0o755)
             self._execute(saves)
 
     def _execute(self, saves: list[tuple[str, Release]]) -> None:
@@ -110,7 +114,7 @@ class Run:
         by_saver = {name: items for name, items in by_saver.items() if name in self._ready}
         if not by_saver and not self._live_loads():
             return
-        with self._make_host(self._checkpoints) as self._host:
+        with self._host:
             try:
                 self._each("saves", by_saver, self._save)
                 self._each("loads", self._live_loads(), self._load)
@@ -263,7 +267,7 @@ class Run:
 
     def _checkpoint(self, save: Save) -> Path:
         """Return a checkpoint as a file, its bytes checked against their digest."""
-        path = self._checkpoints / f"{save.file_digest}.pt"
+        path = self._scratch / f"{save.file_digest}.pt"
         with self._lock:
             if path.exists():
                 return path
@@ -277,7 +281,6 @@ class Run:
                     do="Delete the record and run again",
                 )
             path.write_bytes(data)
-            path.chmod(0o644)
         return path
 
     # The worker, and what becomes of its answers.
@@ -316,14 +319,18 @@ class Run:
     def _start(self, release: Release, scenario: str, entering: bool) -> ReleaseProcess:
         """Return the release's process, ready to be asked.
 
-        What cannot be started once is not tried again in this run.
+        What cannot be started is not tried again in this run; what was lost while it
+        started is, once.
         """
+        place = release.name, scenario
         try:
             process = self._process(release)
             if entering:
                 process.enter(self.plan.recipes[scenario], self._options.timeout)
         except WorkerError as error:
-            self._hopeless[release.name, scenario] = error
+            if not isinstance(error, LostError) or place in self._lost:
+                self._hopeless[place] = error
+            self._lost.add(place)
             raise
         return process
 
@@ -365,6 +372,7 @@ class Run:
             te=hello["te_version"],
             runner=self.plan.runner,
             image=process.place.image,
+            device=Device(**hello["device"]) if hello.get("device") else None,
             recorded_at=_now(),
             seconds=reply["seconds"],
         )

@@ -28,12 +28,16 @@ class Selection(BaseModel):
     loaded_by: str | None = None
     scenario: str | None = None
     variant: str | None = None
-    candidate: tuple[Path, ...] = ()
+    candidate: tuple[str, ...] = ()
     size: str | None = None
     scenario_file: Path | None = None
+    lane: str | None = None
+    runner: str | None = None
+    images_lock: Path | None = None
+    base: str | None = None
 
 
-GRAMMAR = "bands | all | latest:N | a release | FROM-TO, joined by commas"
+GRAMMAR = "bands | all | latest:N | a band | a release | FROM-TO, joined by commas"
 
 
 def releases(catalogue: Catalogue, documentation: Documentation, text: str) -> list[Release]:
@@ -67,6 +71,8 @@ def _term(catalogue: Catalogue, documentation: Documentation, term: str) -> list
         return known
     if term == "bands":
         return _band_ends(known, documentation)
+    if term in {band.name for band in documentation.bands}:
+        return [release for release in known if documentation.band(release).name == term]
     if match := re.fullmatch(r"latest:(\d+)", term):
         return known[-int(match[1]) :] if int(match[1]) else []
     if match := re.fullmatch(r"([^-]+)-([^-]+)", term):

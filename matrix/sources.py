@@ -18,6 +18,7 @@ import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import platformdirs
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
@@ -50,6 +51,17 @@ def prepare_cache() -> None:
             why=str(error),
             do="Name a writable folder in TE_MATRIX_CACHE",
         ) from error
+
+
+class Source(Protocol):
+    """Says where the code of a release is."""
+
+    def get(self, release: Release) -> Path | None:
+        """Return the folder that holds the release's ``transformer_engine``.
+
+        :returns: None where the lane runs the one that is installed in the release's image.
+        :raises SourceUnavailable: it cannot be had here.
+        """
 
 
 class Sources:
@@ -240,6 +252,29 @@ def candidate(path: Path) -> Release:
         )
 
 
+def keep_candidate(root: Path, version: str, name: str) -> Release:
+    """Describe Python files that lie in a folder for now as a candidate, and cache them.
+
+    :param root: folder that holds ``transformer_engine``.
+    :param name: where they come from.
+    :raises SourceError: they cannot be put into the cache.
+    """
+    release = Release(
+        version=version,
+        digest=of_files(root / PACKAGE),
+        path=name,
+        opt_in=_OPT_IN if _mentions_opt_in(root) else None,
+    )
+    place = cache_folder() / "sources" / release.digest
+    if not place.is_dir():
+        _into_place(place, lambda _release, folder: _copy_package(root, folder), release)
+    return release
+
+
+def _copy_package(root: Path, folder: Path) -> None:
+    shutil.copytree(root / PACKAGE, folder / PACKAGE)
+
+
 def _candidate_root(path: Path, work: Path) -> Path:
     """Return the folder that holds a candidate's ``transformer_engine``."""
     if path.is_file() and zipfile.is_zipfile(path):
@@ -274,6 +309,6 @@ def _from_candidate(release: Release, folder: Path) -> None:
     """Copy a candidate's Python package."""
     with tempfile.TemporaryDirectory() as work:
         root = _candidate_root(Path(str(release.path)), Path(work))
-        shutil.copytree(root / PACKAGE, folder / PACKAGE)
+        _copy_package(root, folder)
         for info in root.glob("*.dist-info"):
             shutil.copytree(info, folder / info.name)

@@ -22,6 +22,8 @@ from matrix import (
     sources,
 )
 from matrix.catalogue import Catalogue, Release
+from matrix.cli import containers
+from matrix.errors import UsageError
 from matrix.expectations import Documentation
 from matrix.index import Index
 from matrix.selection import Selection
@@ -39,6 +41,7 @@ class Selected:
     documentation: Documentation
     plan: plan.Plan
     typed: Selection
+    bases: tuple[Any, ...] = ()
 
 
 def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,18 +56,30 @@ def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--candidate",
                 multiple=True,
-                type=click.Path(exists=True, path_type=Path),
-                help="a TE source tree or wheel under test, as one more release",
+                metavar="PATH|IMAGE",
+                help="a TE source tree, wheel or image under test, as one more release",
             ),
             click.option(
                 "--candidate-as",
                 type=click.Choice(["loader", "saver", "both"]),
                 help="which of a candidate's cells are planned  [gate: loader; else both]",
             ),
-            click.option("--lane", type=click.Choice(["cpu"]), default="cpu", show_default=True),
             click.option(
-                "--runner", type=click.Choice(["local"]), default="local", show_default=True
+                "--lane",
+                type=click.Choice(["cpu", "gpu"]),
+                help="what runs TE  [default: gpu in docker, else cpu]",
             ),
+            click.option(
+                "--runner",
+                type=click.Choice(["local", "docker"]),
+                help="where: here, or in a container per release  [default: local]",
+            ),
+            click.option(
+                "--images-lock",
+                type=click.Path(path_type=Path),
+                help="docker: the locked base images to build on  [TE_MATRIX_IMAGES_LOCK]",
+            ),
+            click.option("--base", help="docker: a base image of your own instead of the lock's"),
             click.option("--size", help="a size of scenarios.toml instead of each scenario's own"),
             click.option(
                 "--scenarios",
@@ -86,10 +101,9 @@ def select(options: dict[str, Any], last: Selection | None = None) -> Selected:
     typed = Selection(**{name: options.pop(name) for name in Selection.model_fields})
     if last is not None and typed == Selection():
         typed = last
-    known = catalogue.load()
     documentation = expectations.load()
-    for path in typed.candidate:
-        known = known.with_candidate(sources.candidate(path))
+    lane, runner = lane_and_runner(typed)
+    known, bases = _known(typed, lane, runner)
 
     def chosen(text: str | None) -> list[Release]:
         return selection.releases(known, documentation, text or typed.releases or "bands")
@@ -107,13 +121,44 @@ def select(options: dict[str, Any], last: Selection | None = None) -> Selected:
         savers,
         loaders,
         candidate_as=options.pop("candidate_as") or "both",
-        lane=options.pop("lane"),
-        runner=options.pop("runner"),
+        lane=lane,
+        runner=runner,
         whole=everything == {r.name for r in savers} == {r.name for r in loaders}
         and wanted_scenarios == list(recipes)
         and wanted_variants == list(variants),
     )
-    return Selected(catalogue=known, documentation=documentation, plan=made, typed=typed)
+    return Selected(
+        catalogue=known, documentation=documentation, plan=made, typed=typed, bases=bases
+    )
+
+
+def lane_and_runner(typed: Selection) -> tuple[str, str]:
+    """Return the lane and the runner that a selection means.
+
+    :raises UsageError: that lane does not run there.
+    """
+    runner = typed.runner or "local"
+    lane = typed.lane or ("gpu" if runner == "docker" else "cpu")
+    if (lane, runner) == ("gpu", "local"):
+        raise UsageError(
+            "the gpu lane does not run in this interpreter",
+            do="`--runner docker` runs it in containers",
+        )
+    return lane, runner
+
+
+def _known(typed: Selection, lane: str, runner: str) -> tuple[Catalogue, tuple[Any, ...]]:
+    """Return the catalogue with its candidates, and the bases that containers are built on."""
+    known = catalogue.load()
+    if runner == "local":
+        for text in typed.candidate:
+            known = known.with_candidate(sources.candidate(Path(text)))
+        return known, ()
+    bases = containers.bases(typed.images_lock, typed.base)
+    for text in typed.candidate:
+        candidate, own = containers.candidate(text)
+        known, bases = known.with_candidate(candidate), (*own, *bases)
+    return containers.identified(known, bases, lane), bases
 
 
 def judged(selected: Selected, store: Store | None, today: datetime.date) -> judge.Judgement:

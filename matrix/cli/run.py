@@ -11,16 +11,20 @@ import click
 from rich.console import Console
 
 from matrix import console, recorded, report
+from matrix.cli import containers
+from matrix.cli.containers import Containers, with_containers
 from matrix.cli.options import REPORT, Selected, date, judged, select, selecting, with_store
 from matrix.errors import UsageError
+from matrix.lane import Host
 from matrix.run import CELL_TIMEOUT, Options, Run
-from matrix.sources import Sources
+from matrix.sources import Source, Sources
 from matrix.store import Store
 
 
 @click.command("run")
 @selecting
 @with_store
+@with_containers
 @click.option("--jobs", type=click.IntRange(1), default=os.cpu_count(), show_default=True)
 @click.option(
     "--timeout",
@@ -62,13 +66,25 @@ def _run(options: dict[str, Any], *, refresh: bool) -> None:
     store = Store(options["store"])
     show = Console()
     watching = console.progress(show)
+    source: Source = Sources(options["git_url"], offline=options["offline"])
+    host: Host | None = None
+    if selected.plan.runner == "docker":
+        source, host = containers.runner(
+            selected.plan,
+            selected.documentation,
+            selected.bases,
+            Containers.of(options),
+            source,
+            watching,
+        )
     running = Run(
         selected.plan,
         store,
-        Sources(options["git_url"], offline=options["offline"]),
+        source,
         Options(options["jobs"], options["timeout"], options["every_cell"]),
         None if refresh else recorded.evidence(selected.plan.lane),
         watching,
+        host,
     )
     store.remember(selected.typed)
     try:

@@ -2,7 +2,7 @@
 
 from typing import Any, Callable, Dict
 
-from worker import gaps, loading, model, saving
+from worker import device, gaps, loading, model, saving
 
 _built: Dict[str, Any] = {}
 
@@ -21,11 +21,18 @@ def enter(request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def load(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Load into the model that :func:`enter` built."""
+    """Load into the model that :func:`enter` built, where that was in this process's past.
+
+    On a GPU every process builds its own: what is on the device does not survive a fork.
+    """
+    if "model" not in _built:
+        enter(request)
     return loading.load(_built["model"], request)
 
 
 OPERATIONS: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]] = {
+    "device": device.observe,
+    "enter": enter,
     "save": saving.save,
     "load": load,
 }

@@ -1,6 +1,7 @@
 """JSON Lines over a byte stream: one request, one reply, in order."""
 
 import json
+import os
 from typing import Any, BinaryIO, Dict, Optional
 
 Message = Dict[str, Any]
@@ -26,3 +27,10 @@ class Channel:
         """Write one message and flush it."""
         self._writer.write(json.dumps(message).encode("utf-8") + b"\n")
         self._writer.flush()
+
+    def leave(self) -> None:
+        """Take no part any more: a cell's process must not speak for its release."""
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for stream in (self._reader, self._writer):
+            os.dup2(nothing, stream.fileno())
+        os.close(nothing)

@@ -18,7 +18,7 @@ import traceback
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional
 
-from worker import PROTOCOL
+from worker import PROTOCOL, alone
 from worker.protocol import Channel, Message
 
 _OPT_IN = ("transformer_engine.pytorch._extra_state", "UNSAFE_PICKLE_EXTRA_STATE_ENV")
@@ -26,11 +26,12 @@ _OPT_IN = ("transformer_engine.pytorch._extra_state", "UNSAFE_PICKLE_EXTRA_STATE
 
 def serve_stdio() -> None:
     """Serve on standard input and output; everything else printed goes to stderr."""
-    writer = os.fdopen(os.dup(1), "wb")
+    channel = Channel(sys.stdin.buffer, os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)
-    channel = Channel(sys.stdin.buffer, writer)
     start = channel.receive()
     if start is not None:
+        if "scratch" in start:
+            alone.begin(start["scratch"])
         _serve(channel, start)
 
 
@@ -49,11 +50,14 @@ def _serve(channel: Channel, start: Message) -> None:
     except BaseException as error:
         channel.send({"protocol": PROTOCOL, "failure": _crash(error)})
         return
+    if start["lane"] == "gpu":
+        reply = _in_child(channel, {"op": "device", "timeout": start["timeout"]})
+        hello.update(device=reply.get("answer"), failure=reply.get("failure"))
     channel.send(hello)
-    _answer_requests(channel)
+    _answer_requests(channel, start["lane"])
 
 
-def _answer_requests(channel: Channel) -> None:
+def _answer_requests(channel: Channel, lane: str) -> None:
     """Answer until the other end closes, or until it says to leave the scenario."""
     while True:
         request = channel.receive()
@@ -63,28 +67,33 @@ def _answer_requests(channel: Channel) -> None:
             channel.send({"id": request["id"], "answer": {}})
             return
         if request["op"] == "enter":
-            _enter(channel, request)
+            _enter(channel, lane, request)
         else:
-            channel.send(_in_child(request))
+            channel.send(_in_child(channel, request))
 
 
-def _enter(channel: Channel, request: Message) -> None:
-    """Fork a process that builds the scenario's model and answers until told to leave.
+def _enter(channel: Channel, lane: str, request: Message) -> None:
+    """Fork a process that stands for the scenario and answers until told to leave.
 
-    Every cell of the scenario starts from that model, built with no checkpoint at
-    all, and nothing of it reaches another scenario.
+    Nothing of one scenario reaches another.
     """
+    alone.clear()
     child = os.fork()
     if child == 0:
-        _build_and_answer(channel, request)
+        alone.adopt()
+        reply = _in_child(channel, request) if lane == "gpu" else _build(request)
+        channel.send(dict(reply, id=request["id"]))
+        if "answer" in reply:
+            _answer_requests(channel, lane)
+        os._exit(0)
     _pid, status = os.waitpid(child, 0)
     if status:
         failure = {"kind": "crash", "message": "the process that builds the model ended"}
         channel.send({"id": request["id"], "failure": failure})
 
 
-def _build_and_answer(channel: Channel, request: Message) -> None:
-    """In the scenario's process: build, say how that went, answer, end."""
+def _build(request: Message) -> Message:
+    """Build the scenario's model with no checkpoint at all, for every cell to start from."""
     cell = importlib.import_module("worker.cell")
     try:
         reply: Message = {"answer": cell.enter(request)}
@@ -92,17 +101,14 @@ def _build_and_answer(channel: Channel, request: Message) -> None:
         reply = {"failure": _crash(error)}
     gc.collect()
     gc.freeze()
-    channel.send(dict(reply, id=request["id"]))
-    if "answer" in reply:
-        _answer_requests(channel)
-    os._exit(0)
+    return reply
 
 
 def _import(start: Message) -> Message:
     """Import the release and say what it is.
 
-    :param start: ``lane``, ``source`` (folder that holds ``transformer_engine``)
-        and ``version``.
+    :param start: ``lane``, ``version``, and ``source``: the folder that holds
+        ``transformer_engine``. The gpu lane has none and runs what is installed.
     """
     os.environ["NVTE_TORCH_COMPILE"] = "0"
     if start["lane"] == "cpu":
@@ -155,13 +161,15 @@ def _crash(error: BaseException) -> Dict[str, Any]:
     }
 
 
-def _in_child(request: Message) -> Message:
+def _in_child(channel: Channel, request: Message) -> Message:
     """Fork, let the child answer, and tell a crash or a time-out from an answer."""
+    alone.clear()
     read_end, write_end = os.pipe()
     began = time.monotonic()
     child = os.fork()
     if child == 0:
         os.close(read_end)
+        channel.leave()
         _answer(request, write_end)
     os.close(write_end)
     data = _read_all(read_end, began + request["timeout"])
@@ -169,7 +177,7 @@ def _in_child(request: Message) -> Message:
     if data is None:
         os.kill(child, signal.SIGKILL)
     _pid, status = os.waitpid(child, 0)
-    reply = {"id": request["id"], "seconds": round(time.monotonic() - began, 4)}
+    reply = {"id": request.get("id"), "seconds": round(time.monotonic() - began, 4)}
     if data is None:
         message = "no answer within {} s".format(request["timeout"])
         return dict(reply, failure={"kind": "timeout", "message": message})

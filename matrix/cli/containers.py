@@ -1,0 +1,148 @@
+"""What the docker runner adds to the command line: its options, and what they mean."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from matrix import sources
+from matrix.catalogue import Catalogue, Release
+from matrix.errors import SourceUnavailable, UsageError
+from matrix.expectations import Documentation
+from matrix.lane import Host
+from matrix.plan import Plan
+from matrix.progress import Progress
+from matrix.sources import Source, cache_folder
+
+if TYPE_CHECKING:
+    from matrix.containers.lock import Base
+
+
+def with_containers(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of the docker runner to a command that builds or runs."""
+    for option in reversed(
+        [
+            click.option(
+                "--allow-unpinned", is_flag=True, help="build on bases whose digest is not locked"
+            ),
+            click.option(
+                "--gpu", default="0", show_default=True, help="the GPU to use: an index or a UUID"
+            ),
+            click.option(
+                "--memory", default="8g", show_default=True, help="what one container may use"
+            ),
+            click.option(
+                "--keep-images",
+                type=click.IntRange(1),
+                help="keep at most so many releases' images: build, use and drop in turn",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Containers:
+    """The options of :func:`with_containers`."""
+
+    allow_unpinned: bool
+    gpu: str
+    memory: str
+    keep_images: int | None
+
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> Containers:
+        """Take the options out of a command's."""
+        return cls(**{field.name: options.pop(field.name) for field in dataclasses.fields(cls)})
+
+
+def require() -> None:
+    """See that the Docker SDK is installed.
+
+    :raises UsageError: it is not.
+    """
+    try:
+        import docker  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            "the docker runner needs the Python package docker",
+            do="Install this package with its extra `docker`",
+        ) from error
+
+
+def bases(images_lock: Path | None, base: str | None) -> tuple[Base, ...]:
+    """Return the locked bases; those named by hand come first."""
+    require()
+    from matrix.containers import lock
+
+    locked = lock.load(images_lock or lock.default())
+    return (*(lock.given(base, locked) if base else ()), *locked)
+
+
+def candidate(text: str) -> tuple[Release, tuple[Base, ...]]:
+    """Describe a candidate: a path, else an image, with the base that it is."""
+    if Path(text).exists():
+        return sources.candidate(Path(text)), ()
+    from matrix.containers import engine
+    from matrix.containers.candidate import from_image
+
+    release, base = from_image(engine.connect(), text)
+    return release, (base,)
+
+
+def identified(known: Catalogue, locked: tuple[Base, ...], lane: str) -> Catalogue:
+    """Return the catalogue with the digests that evidence is kept under in a lane."""
+    from matrix.containers import lock
+
+    return Catalogue(tuple(lock.identified(locked, lane, release) for release in known.releases))
+
+
+def runner(
+    plan: Plan,
+    documentation: Documentation,
+    locked: tuple[Base, ...],
+    options: Containers,
+    source: Source,
+    progress: Progress,
+) -> tuple[Source, Host]:
+    """Return where the code of a plan's releases is, and the runner, all checks passed.
+
+    :param source: where the cpu lane's code comes from.
+    :raises EngineError: there is no engine, or it cannot do what is asked.
+    """
+    from matrix.containers import engine, gpu, lock
+    from matrix.containers.cage import Limits
+    from matrix.containers.host import DockerHost
+    from matrix.containers.workshop import InImages, Workshop
+
+    client = engine.connect()
+    chosen = options.gpu if plan.lane == "gpu" else None
+    if chosen is not None:
+        gpu.require_device(client, chosen)
+    needed = _needed(plan, locked)
+    if not options.allow_unpinned:
+        lock.require_pinned(needed)
+    if chosen is not None and needed:
+        gpu.require_fp8_attention(client, chosen, lock.fetch(client, needed[0]))
+    logs = cache_folder() / "logs"
+    workshop = Workshop(client, locked, documentation, logs, progress, options.keep_images)
+    host = DockerHost(client, workshop, logs, Limits(memory=options.memory), chosen)
+    return InImages(locked) if chosen is not None else source, host
+
+
+def _needed(plan: Plan, locked: tuple[Base, ...]) -> list[Base]:
+    """Return the bases that a plan's releases are built on, each once."""
+    from matrix.containers import lock
+
+    found: dict[Base, None] = {}
+    for release in plan.releases.values():
+        try:
+            found[lock.base_for(locked, plan.lane, release)] = None
+        except SourceUnavailable:
+            continue
+    return list(found)

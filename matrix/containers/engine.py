@@ -1,0 +1,154 @@
+"""The container engine: found by its API, and cleared of what a dead run left behind.
+
+Any engine that speaks the Docker API serves; ``DOCKER_HOST`` names it.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import docker
+import psutil
+import requests
+import urllib3
+from docker.errors import APIError, DockerException, NotFound
+
+from matrix.errors import MatrixError
+
+PATIENCE = 60.0
+"""Seconds that a run waits for an engine which is being restarted."""
+
+TIMEOUT = 120
+"""Seconds that one call of the API may take."""
+
+OWNER = "te-matrix.owner"
+"""Label of our containers and volumes: which process on which machine made them."""
+
+GONE = (
+    requests.exceptions.ConnectionError,
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.Timeout,
+    urllib3.exceptions.ProtocolError,
+    ConnectionError,
+)
+"""The engine's socket refused, closed or silent. What the engine itself answers is not here."""
+
+Answer = TypeVar("Answer")
+
+
+class EngineError(MatrixError):
+    """No engine, or one that cannot do what is asked."""
+
+
+class EngineGone(EngineError):
+    """The engine was there, and is not any more."""
+
+
+def connect() -> docker.DockerClient:
+    """Return a client of the engine.
+
+    :raises EngineError: none answers.
+    """
+    try:
+        client = docker.from_env(timeout=TIMEOUT)
+        client.ping()
+    except (DockerException, *GONE) as error:
+        raise EngineError(
+            "no container engine answers",
+            why=_innermost(error),
+            do="Start Docker or Podman's socket, or name it in DOCKER_HOST; "
+            "without an engine, `--runner local --lane cpu` answers in the cpu lane",
+        ) from error
+    return client
+
+
+def _innermost(error: BaseException) -> str:
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return str(error)
+
+
+def words(error: BaseException) -> str:
+    """Return what the engine itself said of an error."""
+    return str(getattr(error, "explanation", None) or error)
+
+
+def patiently(client: docker.DockerClient, call: Callable[[], Answer]) -> Answer:
+    """Return what ``call`` returns; where the engine is gone, wait for it and call again.
+
+    :raises EngineGone: it does not come back.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return call()
+        except GONE as error:
+            if not _back(client, deadline):
+                raise EngineGone(
+                    f"the container engine went away and did not come back in {PATIENCE:.0f} s",
+                    why=_innermost(error),
+                    do="Start it and run again; what is finished is kept",
+                ) from error
+
+
+def _back(client: docker.DockerClient, deadline: float) -> bool:
+    while time.monotonic() < deadline:
+        try:
+            client.ping()
+            return True
+        except (APIError, *GONE):
+            time.sleep(0.5)
+    return False
+
+
+def owner() -> str:
+    """Return the label that names this process: machine, process id, and when it began."""
+    process = psutil.Process()
+    return f"{platform.node()}/{process.pid}/{process.create_time():.0f}"
+
+
+def sweep(client: docker.DockerClient) -> list[str]:
+    """Remove containers and volumes of processes that are no more; return their names."""
+    return clear(client, lambda label: not _alive(label))
+
+
+def clear(client: docker.DockerClient, whose: Callable[[str], bool]) -> list[str]:
+    """Remove the containers and volumes whose owner satisfies ``whose``; return their names.
+
+    :param whose: is given the label of :func:`owner`.
+    """
+    containers: list[Any] = client.containers.list(
+        all=True, filters={"label": OWNER}, ignore_removed=True
+    )
+    volumes: list[Any] = client.volumes.list(filters={"label": OWNER})
+    left = [container for container in containers if whose(container.labels[OWNER])]
+    left += [volume for volume in volumes if whose(volume.attrs["Labels"][OWNER])]
+    for it in left:
+        remove(it)
+    return [it.name for it in left]
+
+
+def _alive(label: str) -> bool:
+    """Tell whether the process that a label names still runs; on another machine, believe so."""
+    node, pid, began = label.rsplit("/", 2)
+    if node != platform.node():
+        return True
+    try:
+        return f"{psutil.Process(int(pid)).create_time():.0f}" == began
+    except psutil.NoSuchProcess:
+        return False
+
+
+def remove(it: Any) -> None:
+    """Remove a container, running or not, or a volume, if it is still there."""
+    try:
+        it.remove(force=True)
+    except NotFound:
+        return
+    except APIError as error:
+        # 409: the engine is at it already.
+        if error.status_code != requests.codes.conflict:
+            raise

@@ -1,0 +1,112 @@
+"""The cpu lane's Python packages, gathered as wheels by this machine's pip.
+
+They are chosen for the Python and the platform of the base image, whatever runs here,
+and by the settings that pip has here: index, certificates and credentials stay outside
+of every image, and the build itself needs no network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+from docker.errors import APIError, ContainerError
+from packaging.requirements import Requirement
+
+from matrix.containers.engine import EngineError, words
+
+DISTRIBUTION = "te-checkpoint-matrix"
+_OLDEST_GLIBC = 17  # manylinux2014; older wheels than that are of no interest here
+_ASK = (
+    "import json, os, platform, sys; print(json.dumps({"
+    "'python': '%d.%d' % sys.version_info[:2], 'machine': platform.machine(), "
+    "'glibc': os.confstr('CS_GNU_LIBC_VERSION').split('.')[-1]}))"
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Target:
+    """What wheels must fit: Python ("3.11"), machine ("x86_64"), minor version of glibc 2."""
+
+    python: str
+    machine: str
+    glibc: str
+
+    def options(self) -> Iterator[str]:
+        """Yield pip's options that ask for wheels of this kind."""
+        yield from ("--only-binary=:all:", "--implementation=cp")
+        yield f"--python-version={self.python}"
+        for minor in range(int(self.glibc), _OLDEST_GLIBC - 1, -1):
+            yield f"--platform=manylinux_2_{minor}_{self.machine}"
+        yield f"--platform=manylinux2014_{self.machine}"
+        yield f"--platform=linux_{self.machine}"
+
+
+def target(client: docker.DockerClient, image: str) -> Target:
+    """Ask a base image which Python it has.
+
+    :raises EngineError: it has none.
+    """
+    try:
+        said = client.containers.run(
+            image, ["-c", _ASK], entrypoint=["python3"], network_mode="none", remove=True
+        )
+        return Target(**json.loads(said))
+    except (APIError, ContainerError, ValueError, TypeError) as error:
+        raise EngineError(
+            f"the base image {image} has no Python to build the cpu lane on",
+            why=words(error),
+            do="Use a base with python3, pip and venv on glibc, such as python:3.11-slim-bookworm",
+        ) from error
+
+
+def requirements() -> tuple[str, ...]:
+    """Return what the cpu lane needs, PyTorch first; ``TE_MATRIX_TORCH`` overrides that one."""
+    torch = os.environ.get("TE_MATRIX_TORCH")
+    return (*([torch] if torch else _extra("torch")), *_extra("cpu"))
+
+
+def _extra(name: str) -> list[str]:
+    """Return the requirements of one of this package's extras, as they are on Linux."""
+    there = {"extra": name, "platform_system": "Linux", "sys_platform": "linux"}
+    found = []
+    for text in importlib.metadata.requires(DISTRIBUTION) or ():
+        wanted = Requirement(text)
+        if wanted.marker and "extra" in str(wanted.marker) and wanted.marker.evaluate(there):
+            found.append(f"{wanted.name}{wanted.specifier}")
+    return found
+
+
+def gather(folder: Path, wanted: tuple[str, ...], target: Target) -> None:
+    """Download wheels, and write ``requirements.txt`` beside them.
+
+    :param wanted: PyTorch first; it comes from ``TE_MATRIX_TORCH_INDEX`` where that is set.
+    :raises EngineError: pip could not.
+    """
+    torch, *others = wanted
+    index = os.environ.get("TE_MATRIX_TORCH_INDEX")
+    _download(folder, [torch], target, ["--index-url", index] if index else [])
+    _download(folder, others, target, [])
+    (folder / "requirements.txt").write_text("\n".join(wanted) + "\n")
+
+
+def _download(folder: Path, wanted: list[str], target: Target, options: list[str]) -> None:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder)]
+    command += [*options, "--find-links", str(folder), *target.options(), *wanted]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = done.stderr.strip().splitlines() or ["pip said nothing"]
+        raise EngineError(
+            f"pip could not gather {', '.join(wanted)} for Python {target.python} "
+            f"on {target.machine}",
+            why=last[-1],
+            do="Check pip's index settings; TE_MATRIX_TORCH and TE_MATRIX_TORCH_INDEX "
+            "choose another build of PyTorch",
+        )

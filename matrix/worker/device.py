@@ -1,0 +1,25 @@
+"""What a process sees of its GPU. Asked in a child: a fork cannot share CUDA."""
+
+import subprocess
+from typing import Any, Dict
+
+
+def observe(_request: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the GPU's name, compute capability and driver, and the versions of CUDA and cuDNN.
+
+    :returns: ``gpu``, ``capability`` ("9.0"), ``driver``, ``cuda``, ``cudnn``.
+    """
+    import torch
+
+    return {
+        "gpu": torch.cuda.get_device_name(0),
+        "capability": "{}.{}".format(*torch.cuda.get_device_capability(0)),
+        "driver": _driver(),
+        "cuda": str(torch.version.cuda),
+        "cudnn": str(torch.backends.cudnn.version()),
+    }
+
+
+def _driver() -> str:
+    command = ["nvidia-smi", "--id=0", "--query-gpu=driver_version", "--format=csv,noheader"]
+    return subprocess.check_output(command, universal_newlines=True, timeout=30).strip()
