@@ -6,14 +6,18 @@ downloading CUDA.
 """
 
 import os
+import tomllib
+from pathlib import Path
 
 import nox
 
 nox.needs_version = ">=2024.3.2"
 nox.options.sessions = ["tests", "lint", "typecheck"]
 
-TORCH = os.environ.get("TE_MATRIX_TORCH", "torch==2.13.0")
+EXTRAS = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]
+TORCH = os.environ.get("TE_MATRIX_TORCH", *EXTRAS["torch"])
 TORCH_INDEX = os.environ.get("TE_MATRIX_TORCH_INDEX")
+BANDS = [band["name"] for band in tomllib.loads(Path("matrix/data/faq.toml").read_text())["band"]]
 
 
 def install(session: nox.Session, *extras: str) -> None:
@@ -26,14 +30,44 @@ def install(session: nox.Session, *extras: str) -> None:
 @nox.session
 def matrix(session: nox.Session) -> None:
     """Save with every release, load in every release, judge; options go to `te-matrix run`."""
-    install(session, "cpu")
+    if "docker" in session.posargs or "--runner=docker" in session.posargs:
+        session.install("-e", ".[docker]")
+    else:
+        install(session, "cpu")
     session.run("te-matrix", "run", *session.posargs)
+
+
+def in_containers(session: nox.Session, *command: str) -> None:
+    """Run one step of the matrix in containers."""
+    session.install("-e", ".[docker]")
+    session.run("te-matrix", *command, *session.posargs)
+
+
+@nox.session
+@nox.parametrize("band", BANDS)
+def build(session: nox.Session, band: str) -> None:
+    """Build the container images of a band's releases; options go to `te-matrix images build`."""
+    in_containers(session, "images", "build", "--band", band)
+
+
+@nox.session
+@nox.parametrize("band", BANDS)
+def save(session: nox.Session, band: str) -> None:
+    """Save with a band's releases, in containers; options go to `te-matrix run`."""
+    in_containers(session, "run", "--runner", "docker", "--phase", "save", "--band", band)
+
+
+@nox.session
+@nox.parametrize("band", BANDS)
+def cross_load(session: nox.Session, band: str) -> None:
+    """Load all that is saved with a band's releases, in containers; then `report` and `gate`."""
+    in_containers(session, "run", "--runner", "docker", "--phase", "cross-load", "--band", band)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests: no GPU, no container engine, no git host; options go to pytest."""
-    install(session, "cpu", "test")
+    install(session, "cpu", "docker", "test")
     session.run("pytest", *session.posargs)
 
 
@@ -69,5 +103,5 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typecheck(session: nox.Session) -> None:
     """Check types with mypy, strictly."""
-    session.install("-e", ".[test]", "mypy", "nox")
+    session.install("-e", ".[docker,test]", "mypy", "nox", "types-docker", "types-psutil")
     session.run("mypy")

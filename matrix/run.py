@@ -15,12 +15,14 @@ from matrix import __version__, recorded, scenarios
 from matrix.archive import Archive
 from matrix.catalogue import Release
 from matrix.errors import (
+    ExitCode,
     GapError,
     LostError,
     MatrixError,
     SourceUnavailable,
     StoreError,
     WorkerError,
+    worst,
 )
 from matrix.evidence import Attempt, Device, Entry, Failure, Load, Moved, Provenance, Save, Site
 from matrix.index import Index
@@ -92,6 +94,7 @@ class Run:
         self._processes: dict[str, ReleaseProcess] = {}
         self._hopeless: dict[tuple[str, str], WorkerError] = {}
         self._lost: set[tuple[str, str]] = set()
+        self._trouble: set[str] = set()
         self.measured = 0
 
     def execute(self) -> None:
@@ -108,6 +111,18 @@ class Run:
         with tempfile.TemporaryDirectory(prefix="te-matrix-") as scratch:
             self._scratch = Path(scratch)
             self._execute(saves)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Whether everything asked for was done, whatever it showed."""
+        codes = {"infra": ExitCode.INFRA, "gap": ExitCode.INCOMPLETE}
+        found = [codes[kind] for kind in self._trouble if kind in codes]
+        alone = (
+            self.index.save(scenario, release) is None
+            for release in self._without.values()
+            for scenario in self.plan.recipes
+        )
+        return worst([*found, *([ExitCode.INCOMPLETE] if any(alone) else [])])
 
     def _execute(self, saves: list[tuple[str, Release]]) -> None:
         by_saver = grouped((release.name, scenario) for scenario, release in saves)
@@ -354,6 +369,7 @@ class Run:
             self.measured += 1
 
     def _failed(self, key: str, kind: Any, message: str, detail: str = "") -> None:
+        self._trouble.add(kind)
         self.store.add_attempt(
             Attempt(key=key, kind=kind, message=message, detail=detail, at=_now())
         )

@@ -8,6 +8,7 @@ import click
 
 from matrix import __version__
 from matrix.cli.explain import explain_command
+from matrix.cli.images import images_command
 from matrix.cli.plan import plan_command
 from matrix.cli.releases import releases_command
 from matrix.cli.run import run_command
@@ -48,5 +49,6 @@ for command in (
     report_command,
     gate_command,
     explain_command,
+    images_command,
 ):
     main.add_command(command)

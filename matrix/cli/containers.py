@@ -13,12 +13,14 @@ from matrix import sources
 from matrix.catalogue import Catalogue, Release
 from matrix.errors import SourceUnavailable, UsageError
 from matrix.expectations import Documentation
-from matrix.lane import Host
 from matrix.plan import Plan
 from matrix.progress import Progress
 from matrix.sources import Source, cache_folder
 
 if TYPE_CHECKING:
+    import docker
+
+    from matrix.containers.host import DockerHost
     from matrix.containers.lock import Base
 
 
@@ -75,6 +77,19 @@ def require() -> None:
         ) from error
 
 
+def connect() -> docker.DockerClient:
+    """Return a client of the engine, for as long as the command runs.
+
+    :raises EngineError: none answers.
+    """
+    require()
+    from matrix.containers import engine
+
+    client = engine.connect()
+    click.get_current_context().call_on_close(client.close)
+    return client
+
+
 def bases(images_lock: Path | None, base: str | None) -> tuple[Base, ...]:
     """Return the locked bases; those named by hand come first."""
     require()
@@ -88,10 +103,9 @@ def candidate(text: str) -> tuple[Release, tuple[Base, ...]]:
     """Describe a candidate: a path, else an image, with the base that it is."""
     if Path(text).exists():
         return sources.candidate(Path(text)), ()
-    from matrix.containers import engine
     from matrix.containers.candidate import from_image
 
-    release, base = from_image(engine.connect(), text)
+    release, base = from_image(connect(), text)
     return release, (base,)
 
 
@@ -109,18 +123,18 @@ def runner(
     options: Containers,
     source: Source,
     progress: Progress,
-) -> tuple[Source, Host]:
+) -> tuple[Source, DockerHost]:
     """Return where the code of a plan's releases is, and the runner, all checks passed.
 
     :param source: where the cpu lane's code comes from.
     :raises EngineError: there is no engine, or it cannot do what is asked.
     """
-    from matrix.containers import engine, gpu, lock
+    from matrix.containers import gpu, lock
     from matrix.containers.cage import Limits
     from matrix.containers.host import DockerHost
     from matrix.containers.workshop import InImages, Workshop
 
-    client = engine.connect()
+    client = connect()
     chosen = options.gpu if plan.lane == "gpu" else None
     if chosen is not None:
         gpu.require_device(client, chosen)

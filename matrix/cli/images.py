@@ -12,7 +12,7 @@ from rich.console import Console
 from matrix import console
 from matrix.cli import containers
 from matrix.cli.containers import Containers, with_containers
-from matrix.cli.options import select, selecting
+from matrix.cli.options import of_band, select, selecting, with_band
 from matrix.errors import MatrixError, SourceUnavailable
 from matrix.sources import Sources, cache_folder
 
@@ -24,12 +24,11 @@ def images_command(context: click.Context, as_json: bool) -> None:
     """Show the images that are built, by release."""
     if context.invoked_subcommand:
         return
-    containers.require()
-    from matrix.containers import engine, images
+    from matrix.containers import images
 
     rows = [
         {"id": image.id, "tags": image.tags, "created": image.attrs["Created"], **image.labels}
-        for image in images.built(engine.connect())
+        for image in images.built(containers.connect())
     ]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
@@ -54,10 +53,10 @@ def lock_command(images_lock: Path | None, only: str | None, dry_run: bool) -> N
     A base that no registry tells stays as it is, and makes the exit code 4.
     """
     containers.require()
-    from matrix.containers import engine, lock
+    from matrix.containers import lock
 
     path = images_lock or lock.default()
-    client, before = engine.connect(), lock.load(path)
+    client, before = containers.connect(), lock.load(path)
     after, failed = [], 0
     for base in before:
         try:
@@ -79,6 +78,7 @@ def lock_command(images_lock: Path | None, only: str | None, dry_run: bool) -> N
 @images_command.command("build")
 @selecting
 @with_containers
+@with_band
 @click.option("--git-url", help="git repository or mirror  [TE_MATRIX_GIT_URL]")
 @click.option("--offline", is_flag=True, help="fetch no source; use what is cached")
 def build_command(**options: Any) -> None:
@@ -86,8 +86,9 @@ def build_command(**options: Any) -> None:
     options["runner"] = "docker"
     show = Console()
     chosen = Containers.of(options)
-    git_url, offline = options.pop("git_url"), options.pop("offline")
+    git_url, offline, band = (options.pop(name) for name in ("git_url", "offline", "band"))
     selected = select(options)
+    wanted = of_band(band, selected.documentation)
     watching = console.progress(show)
     source, host = containers.runner(
         selected.plan,
@@ -98,7 +99,7 @@ def build_command(**options: Any) -> None:
         watching,
     )
     failed = 0
-    for release in selected.plan.releases.values():
+    for release in filter(wanted, selected.plan.releases.values()):
         try:
             place = source.get(release)
             with host.workshop.image(release, place, selected.plan.lane) as image:
@@ -116,7 +117,7 @@ def prune_command() -> None:
     containers.require()
     from matrix.containers import engine, images
 
-    client = engine.connect()
+    client = containers.connect()
     engine.sweep(client)
     removed = images.prune(client)
     for name in removed:

@@ -23,11 +23,12 @@ from matrix import (
 )
 from matrix.catalogue import Catalogue, Release
 from matrix.cli import containers
-from matrix.errors import UsageError
+from matrix.errors import UsageError, nearest
 from matrix.expectations import Documentation
 from matrix.index import Index
 from matrix.selection import Selection
 from matrix.store import Store
+from matrix.todo import everyone
 
 STORE = "te-matrix-store"
 REPORT = "te-matrix-report"
@@ -178,6 +179,24 @@ def with_store(command: Callable[..., Any]) -> Callable[..., Any]:
         help="the date that ledger entries expire by  [default: today]",
     )
     return store(today(command))
+
+
+def with_band(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --band to a command that can do its work for one band at a time."""
+    return click.option("--band", help="do this band's releases only, and judge nothing")(command)
+
+
+def of_band(band: str | None, documentation: Documentation) -> Callable[[Release], bool]:
+    """Return a test for the releases of a band; None stands for all.
+
+    :raises UsageError: there is no such band.
+    """
+    if band is None:
+        return everyone
+    bands = [known.name for known in documentation.bands]
+    if band not in bands:
+        raise UsageError(f"there is no band {band}", do=nearest(band, bands))
+    return lambda release: documentation.band(release).name == band
 
 
 def date(given: datetime.datetime | None) -> datetime.date:

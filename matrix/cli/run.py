@@ -13,12 +13,24 @@ from rich.console import Console
 from matrix import console, recorded, report
 from matrix.cli import containers
 from matrix.cli.containers import Containers, with_containers
-from matrix.cli.options import REPORT, Selected, date, judged, select, selecting, with_store
+from matrix.cli.options import (
+    REPORT,
+    Selected,
+    date,
+    judged,
+    of_band,
+    select,
+    selecting,
+    with_band,
+    with_store,
+)
 from matrix.errors import UsageError
+from matrix.expectations import Documentation
 from matrix.lane import Host
 from matrix.run import CELL_TIMEOUT, Options, Run
 from matrix.sources import Source, Sources
 from matrix.store import Store
+from matrix.todo import Scope
 
 
 @click.command("run")
@@ -41,6 +53,12 @@ from matrix.store import Store
     help="load also what a cell with the very same checkpoint state has answered; "
     "a disagreement makes the cells infra",
 )
+@click.option(
+    "--phase",
+    type=click.Choice(["save", "cross-load"]),
+    help="do that much and judge nothing; the store keeps it for the rest",
+)
+@with_band
 @click.option("--report", "folder", type=click.Path(path_type=Path), default=Path(REPORT))
 @click.option(
     "--refresh-recorded",
@@ -81,7 +99,12 @@ def _run(options: dict[str, Any], *, refresh: bool) -> None:
         selected.plan,
         store,
         source,
-        Options(options["jobs"], options["timeout"], options["every_cell"]),
+        Options(
+            options["jobs"],
+            options["timeout"],
+            options["every_cell"],
+            _scope(options["phase"], options["band"], selected.documentation),
+        ),
         None if refresh else recorded.evidence(selected.plan.lane),
         watching,
         host,
@@ -92,7 +115,18 @@ def _run(options: dict[str, Any], *, refresh: bool) -> None:
     finally:
         watching.stop()
     show.print(f"{running.measured} measured, the rest was known", highlight=False)
+    if options["phase"] or options["band"]:
+        sys.exit(int(running.exit_code))
     _conclude(show, selected, store, options, refresh=refresh)
+
+
+def _scope(phase: str | None, band: str | None, documentation: Documentation) -> Scope:
+    """Return the part of the plan that is asked for."""
+    return Scope(
+        saves=phase != "cross-load",
+        loads=phase != "save",
+        takes_part=of_band(band, documentation),
+    )
 
 
 def _conclude(

@@ -30,6 +30,7 @@ SCRATCH = (TEMPORARY, OUTPUT)
 """Folders that a container may write to; the worker empties them before every cell."""
 
 _LOG_LIMIT = 16 << 20
+_PARTING = 5  # seconds for the last of a removed container's output
 _ENVIRONMENT = {
     "HOME": TEMPORARY,
     "OMP_NUM_THREADS": "1",
@@ -78,6 +79,7 @@ class Cage:
         self._output = scratch_volume(client, limits.scratch, USER)
         self.container: Any = None
         self._stream: Any = None
+        self._listener: threading.Thread | None = None
         try:
             mounts = {**inputs, self._output.name: {"bind": OUTPUT, "mode": "rw"}}
             self.container = self._create(name, mounts, limits, gpu)
@@ -120,11 +122,12 @@ class Cage:
     def _converse(self) -> socket.socket:
         """Return our end of a socket on which the worker's standard streams can be spoken to."""
         ours, theirs = socket.socketpair()
-        raw = getattr(self._stream, "_sock", self._stream)
+        raw = _raw(self._stream)
         speaker = threading.Thread(target=_speak, args=(theirs, raw), daemon=True)
-        listener = threading.Thread(target=self._listen, args=(raw, theirs, speaker), daemon=True)
+        listen = (raw, theirs, speaker)
+        self._listener = threading.Thread(target=self._listen, args=listen, daemon=True)
         speaker.start()
-        listener.start()
+        self._listener.start()
         return ours
 
     def _listen(self, raw: Any, theirs: socket.socket, speaker: threading.Thread) -> None:
@@ -155,11 +158,20 @@ class Cage:
 
     def close(self) -> None:
         """Remove the container and what it wrote. An engine that is gone has done so, or will."""
-        if self._stream is not None:
-            self._stream.close()
         for it in filter(None, (self.container, self._output)):
             with contextlib.suppress(*GONE):
                 remove(it)
+        if self._listener is not None:
+            self._listener.join(_PARTING)
+        if self._stream is not None:
+            raw = _raw(self._stream)
+            self._stream.close()
+            raw.close()
+
+
+def _raw(stream: Any) -> Any:
+    """Return the socket below what docker-py returns for attached streams."""
+    return getattr(stream, "_sock", stream)
 
 
 def _frames(raw: Any) -> Iterator[tuple[int, bytes]]:

@@ -41,7 +41,7 @@ class DockerHost:
         gpu: str | None = None,
     ) -> None:
         self._client = client
-        self._workshop = workshop
+        self.workshop = workshop
         self._logs = logs
         self._limits = limits
         self._gpu = gpu
@@ -61,7 +61,7 @@ class DockerHost:
         """Start a container for one release and have it import its Transformer Engine."""
         with contextlib.ExitStack() as held:
             try:
-                image = held.enter_context(self._workshop.image(release, source, lane))
+                image = held.enter_context(self.workshop.image(release, source, lane))
                 cage = patiently(self._client, lambda: self._cage(release, image))
             except EngineGone:
                 raise

@@ -148,7 +148,8 @@ class Shelf:
         self._most = most
         self._changed = threading.Condition()
         self._used: Counter[str] = Counter()
-        self._building: dict[str, threading.Lock] = {}
+        # One at a time: what is removed may be a layer that a build has just found.
+        self._changing_images = threading.Lock()
 
     @contextlib.contextmanager
     def hold(self, blueprint: Blueprint, make: Callable[[], str]) -> Iterator[str]:
@@ -156,32 +157,37 @@ class Shelf:
 
         :param make: builds it where it is not there.
         """
-        tag = blueprint.tag
-        with self._changed:
-            self._changed.wait_for(lambda: self._room_for(tag))
-            self._used[tag] += 1
-            lock = self._building.setdefault(tag, threading.Lock())
+        self._take(blueprint.tag)
         try:
-            with lock:
+            with self._changing_images:
+                self._make_room(blueprint.tag)
                 image = patiently(self._client, lambda: find(self._client, blueprint)) or make()
             yield image
         finally:
-            with self._changed:
-                self._used[tag] -= 1
-                self._used += Counter()  # forget zeros
-                self._changed.notify_all()
+            self._give_back(blueprint.tag)
 
-    def _room_for(self, tag: str) -> bool:
-        """Drop what is not in use until there is room; tell whether there is."""
-        if self._most is None or tag in self._used:
-            return True
-        if len(self._used) >= self._most:
-            return False
-        idle = [
-            image
-            for image in patiently(self._client, lambda: built(self._client))
-            if image.labels.get(RELEASE) and not {tag, *self._used} & set(image.tags)
-        ]
-        for image in idle[: max(0, len(idle) + len(self._used) + 1 - self._most)]:
+    def _take(self, tag: str) -> None:
+        """Wait until one more image may be in use."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._most is None or tag in self._used or len(self._used) < self._most
+            )
+            self._used[tag] += 1
+
+    def _give_back(self, tag: str) -> None:
+        with self._changed:
+            self._used[tag] -= 1
+            if not self._used[tag]:
+                del self._used[tag]
+            self._changed.notify_all()
+
+    def _make_room(self, tag: str) -> None:
+        """Remove the oldest images that are not in use until the rest are few enough."""
+        if self._most is None:
+            return
+        with self._changed:
+            used = {tag, *self._used}
+        there = patiently(self._client, lambda: built(self._client))
+        idle = [image for image in there if RELEASE in image.labels and not used & {*image.tags}]
+        for image in idle[: max(0, len(idle) + len(used) - self._most)]:
             drop(self._client, image.tags or [image.id])
-        return True

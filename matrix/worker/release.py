@@ -40,8 +40,7 @@ def serve_socket(connection: socket.socket, start: Message) -> None:
     log = os.open(start["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    stream = connection.makefile("rwb")
-    _serve(Channel(stream, stream), start)
+    _serve(Channel(connection.makefile("rb"), connection.makefile("wb")), start)
 
 
 def _serve(channel: Channel, start: Message) -> None:
@@ -172,7 +171,7 @@ def _in_child(channel: Channel, request: Message) -> Message:
         channel.leave()
         _answer(request, write_end)
     os.close(write_end)
-    data = _read_all(read_end, began + request["timeout"])
+    data = _read_line(read_end, began + request["timeout"])
     os.close(read_end)
     if data is None:
         os.kill(child, signal.SIGKILL)
@@ -195,17 +194,22 @@ def _decode(data: bytes, status: int) -> Message:
         return {"failure": {"kind": "crash", "message": "the cell's process ended: " + how}}
 
 
-def _read_all(fd: int, deadline: float) -> Optional[bytes]:
-    """Read until the other end closes; None when the deadline passes first."""
+def _read_line(fd: int, deadline: float) -> Optional[bytes]:
+    """Read a line, or less where the other end closes before its end.
+
+    Processes that a cell left behind may hold the other end open.
+
+    :returns: None when the deadline passes first.
+    """
     parts = []
     while True:
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([fd], [], [], left)[0]:
             return None
         part = os.read(fd, 1 << 16)
-        if not part:
-            return b"".join(parts)
         parts.append(part)
+        if not part or part.endswith(b"\n"):
+            return b"".join(parts)
 
 
 def _answer(request: Message, fd: int) -> None:
@@ -218,5 +222,5 @@ def _answer(request: Message, fd: int) -> None:
     except BaseException as error:
         answer, status = {"failure": _crash(error)}, 1
     with os.fdopen(fd, "wb") as stream:
-        stream.write(json.dumps(answer).encode("utf-8"))
+        stream.write(json.dumps(answer).encode("utf-8") + b"\n")
     os._exit(status)

@@ -1,77 +1,19 @@
-"""Runs of real Transformer Engine code in the cpu lane.
-
-The releases used here come from the package index, so that no git host is needed.
-"""
+"""Runs of real Transformer Engine code in the cpu lane, on this machine."""
 
 from __future__ import annotations
 
-import datetime
-import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from matrix import catalogue, expectations, judge, ledger, plan, recorded, scenarios, sources
-from matrix.catalogue import Catalogue
-from matrix.index import Index
-from matrix.judge import Judgement
-from matrix.plan import Plan
-from matrix.run import Options, Run
-from matrix.sources import Sources
-from matrix.store import Store
-
-TODAY = datetime.date(2026, 11, 24)
+from running import Bench, broken_copy
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "integration" in item.path.parts:
             item.add_marker(pytest.mark.integration)
-
-
-class Bench:
-    """A store in a folder of its own, and runs into it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.store = Store(folder / "store")
-        self.known: Catalogue = catalogue.load()
-        self.documentation = expectations.load()
-
-    def candidate(self, path: Path) -> str:
-        """Take a source tree as one more release and return its name."""
-        release = sources.candidate(path)
-        self.known = self.known.with_candidate(release)
-        return release.name
-
-    def plan(
-        self,
-        savers: list[str],
-        loaders: list[str],
-        *,
-        scenario: str = "autocast",
-        variants: tuple[str, ...] = ("plain",),
-        scenario_file: Path | None = None,
-    ) -> Plan:
-        return plan.make(
-            self.documentation,
-            {scenario: scenarios.load(scenario_file)[scenario]},
-            {name: scenarios.variants()[name] for name in variants},
-            [self.known[name] for name in savers],
-            [self.known[name] for name in loaders],
-        )
-
-    def run(self, made: Plan, *, timeout: float = 60.0) -> Run:
-        options = Options(jobs=2, timeout=timeout)
-        running = Run(made, self.store, Sources(), options, recorded.evidence(made.lane))
-        running.execute()
-        return running
-
-    def judge(self, made: Plan, *, with_recorded: bool = True) -> Judgement:
-        archive = recorded.evidence(made.lane) if with_recorded else None
-        index = Index(made, self.store, archive)
-        return judge.judge(index, self.documentation, ledger.load(), TODAY)
 
 
 @pytest.fixture
@@ -84,19 +26,6 @@ def broken_release(tmp_path: Path) -> Callable[[str, str, str], Path]:
     """Copy release 2.17.1 and change one place in one of its files."""
 
     def make(file: str, pattern: str, replacement: str) -> Path:
-        source = Sources().get(catalogue.load()["2.17.1"])
-        root = tmp_path / "candidate"
-        shutil.copytree(
-            source / "transformer_engine",
-            root / "transformer_engine",
-            ignore=shutil.ignore_patterns("__pycache__"),
-        )
-        (root / "build_tools").mkdir()
-        (root / "build_tools" / "VERSION.txt").write_text("2.17.1\n")
-        path = root / "transformer_engine" / file
-        text, count = re.subn(pattern, replacement, path.read_text(), count=1)
-        assert count == 1, f"{pattern} is not in {file}"
-        path.write_text(text)
-        return root
+        return broken_copy(tmp_path / "candidate", file, pattern, replacement)
 
     return make

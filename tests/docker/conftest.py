@@ -1,0 +1,84 @@
+"""Runs in real containers. Needs an engine and the base image that ``engine.sh`` makes.
+
+These tests build images of the harness, and the last of them prunes them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from matrix import expectations
+from matrix.containers import engine, lock
+from matrix.containers.cage import Limits
+from matrix.containers.engine import EngineError
+from matrix.containers.host import DockerHost
+from matrix.containers.lock import Base
+from matrix.containers.workshop import Workshop
+from matrix.progress import Progress
+from running import Bench
+
+BASE = "te-matrix-test/base:bookworm"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "docker" in item.path.parts:
+            item.add_marker(pytest.mark.docker)
+    items.sort(key=lambda item: item.path.name == "test_prune.py")
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Any]:
+    """The engine, with the base image loaded."""
+    try:
+        found = engine.connect()
+    except EngineError as error:
+        pytest.skip(str(error))
+    if not found.images.list(BASE):
+        pytest.skip(f"the engine has no image {BASE}; tests/docker/engine.sh makes it")
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def bases() -> tuple[Base, ...]:
+    return lock.given(BASE, lock.load(lock.default()))
+
+
+class Counted(DockerHost):
+    """The docker runner, counting the containers it starts."""
+
+    started = 0
+
+    def open(self, *words: Any) -> Any:
+        self.started += 1
+        return super().open(*words)
+
+
+@pytest.fixture
+def make_host(client: Any, bases: tuple[Base, ...], tmp_path: Path) -> Callable[..., Counted]:
+    """Return a maker of docker runners; keywords are limits of a container, or ``most``."""
+
+    def make(most: int | None = None, **limits: Any) -> Counted:
+        logs = tmp_path / "logs"
+        workshop = Workshop(client, bases, expectations.load(), logs, Progress(), most)
+        return Counted(client, workshop, logs, Limits(**limits))
+
+    return make
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After each test nothing of this process is left on the engine."""
+    yield
+    if "client" in request.fixturenames:
+        assert engine.clear(request.getfixturevalue("client"), lambda _owner: True) == []

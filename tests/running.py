@@ -1,0 +1,94 @@
+"""Runs of real Transformer Engine code into a store in a folder of its own.
+
+The releases used come from the package index, so that no git host is needed.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+import shutil
+from pathlib import Path
+
+from matrix import catalogue, expectations, judge, ledger, plan, recorded, scenarios, sources
+from matrix.catalogue import Catalogue
+from matrix.index import Index
+from matrix.judge import Judgement
+from matrix.lane import Host
+from matrix.plan import Plan
+from matrix.run import Options, Run
+from matrix.sources import Sources
+from matrix.store import Store
+from matrix.todo import Scope
+
+TODAY = datetime.date(2026, 11, 24)
+
+
+class Bench:
+    """A store in a folder of its own, and runs into it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Store(folder / "store")
+        self.known: Catalogue = catalogue.load()
+        self.documentation = expectations.load()
+
+    def candidate(self, path: Path) -> str:
+        """Take a source tree as one more release and return its name."""
+        release = sources.candidate(path)
+        self.known = self.known.with_candidate(release)
+        return release.name
+
+    def plan(
+        self,
+        savers: list[str],
+        loaders: list[str],
+        *,
+        scenario: str = "autocast",
+        variants: tuple[str, ...] = ("plain",),
+        scenario_file: Path | None = None,
+        runner: str = "local",
+    ) -> Plan:
+        return plan.make(
+            self.documentation,
+            {scenario: scenarios.load(scenario_file)[scenario]},
+            {name: scenarios.variants()[name] for name in variants},
+            [self.known[name] for name in savers],
+            [self.known[name] for name in loaders],
+            runner=runner,
+        )
+
+    def run(
+        self,
+        made: Plan,
+        *,
+        timeout: float = 60.0,
+        host: Host | None = None,
+        scope: Scope | None = None,
+    ) -> Run:
+        options = Options(jobs=2, timeout=timeout, scope=scope or Scope())
+        archive = recorded.evidence(made.lane)
+        running = Run(made, self.store, Sources(), options, archive, host=host)
+        running.execute()
+        return running
+
+    def judge(self, made: Plan, *, with_recorded: bool = True) -> Judgement:
+        archive = recorded.evidence(made.lane) if with_recorded else None
+        index = Index(made, self.store, archive)
+        return judge.judge(index, self.documentation, ledger.load(), TODAY)
+
+
+def broken_copy(root: Path, file: str, pattern: str, replacement: str) -> Path:
+    """Copy release 2.17.1 to ``root`` and change one place in one of its files."""
+    source = Sources().get(catalogue.load()["2.17.1"])
+    shutil.copytree(
+        source / "transformer_engine",
+        root / "transformer_engine",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    (root / "build_tools").mkdir()
+    (root / "build_tools" / "VERSION.txt").write_text("2.17.1\n")
+    path = root / "transformer_engine" / file
+    text, count = re.subn(pattern, replacement, path.read_text(), count=1)
+    assert count == 1, f"{pattern} is not in {file}"
+    path.write_text(text)
+    return root
