@@ -22,6 +22,8 @@ from matrix.store import Store
 from matrix.todo import Scope
 
 TODAY = datetime.date(2026, 11, 24)
+TEST_BASE = "te-matrix-test/base:bookworm"
+"""The image that tests of containers build on; ``tests/docker/engine.sh`` makes it."""
 
 
 class Bench:

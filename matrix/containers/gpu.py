@@ -45,6 +45,7 @@ def require_device(client: docker.DockerClient, gpu: str) -> None:
             ) from error
     finally:
         remove(probe)
+        client.images.remove(image, force=True)
 
 
 def _empty_image(client: docker.DockerClient) -> str:

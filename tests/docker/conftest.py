@@ -19,9 +19,7 @@ from matrix.containers.host import DockerHost
 from matrix.containers.lock import Base
 from matrix.containers.workshop import Workshop
 from matrix.progress import Progress
-from running import Bench
-
-BASE = "te-matrix-test/base:bookworm"
+from running import TEST_BASE, Bench
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,15 +36,15 @@ def client() -> Iterator[Any]:
         found = engine.connect()
     except EngineError as error:
         pytest.skip(str(error))
-    if not found.images.list(BASE):
-        pytest.skip(f"the engine has no image {BASE}; tests/docker/engine.sh makes it")
+    if not found.images.list(TEST_BASE):
+        pytest.skip(f"the engine has no image {TEST_BASE}; tests/docker/engine.sh makes it")
     yield found
     found.close()
 
 
 @pytest.fixture
 def bases() -> tuple[Base, ...]:
-    return lock.given(BASE, lock.load(lock.default()))
+    return lock.given(TEST_BASE, lock.load(lock.default()))
 
 
 class Counted(DockerHost):

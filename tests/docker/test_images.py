@@ -15,8 +15,7 @@ from click.testing import CliRunner, Result
 
 from matrix.cli import main
 from matrix.containers import images, lock
-
-BASE = "te-matrix-test/base:bookworm"
+from running import TEST_BASE
 
 
 def te_matrix(*words: str) -> Result:
@@ -68,7 +67,7 @@ def row(image: str, digest: str = "unlocked") -> str:
 def pushed(client: Any, registry: str) -> Iterator[str]:
     """The base image in the registry, by its name there."""
     name = f"{registry}/python"
-    client.images.get(BASE).tag(name, "3.11")
+    client.images.get(TEST_BASE).tag(name, "3.11")
     for event in client.images.push(name, "3.11", stream=True, decode=True):
         assert "error" not in event, event
     yield f"{name}:3.11"
@@ -112,9 +111,9 @@ def test_an_unpinned_base_is_refused(client, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     before = {image.id for image in images.built(client)}
     for words in (["images", "build"], ["run", "--runner", "docker"]):
-        said = te_matrix(*words, "--lane", "cpu", "--base", BASE, "--releases", "1.12")
+        said = te_matrix(*words, "--lane", "cpu", "--base", TEST_BASE, "--releases", "1.12")
         assert said.exit_code == 4
-        assert f"not pinned by digest: {BASE}" in said.output
+        assert f"not pinned by digest: {TEST_BASE}" in said.output
         assert "--allow-unpinned" in said.output
     assert {image.id for image in images.built(client)} == before
 
