@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,11 +139,16 @@ def test_without_a_gpu_it_says_which_lane_is_possible(client, tmp_path, monkeypa
     assert all(image.labels["te-matrix.kind"] == "probe" for image in built)
 
 
-def test_no_engine_is_one_sentence(tmp_path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
-    said = te_matrix("run", "--runner", "docker", "--lane", "cpu")
-    assert said.exit_code == 4
-    assert said.output.startswith("te-matrix: no container engine answers. ")
-    assert "--runner local --lane cpu" in said.output
-    assert len(said.output.strip().splitlines()) == 1
+def test_no_engine_is_one_sentence(tmp_path: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "matrix", "run", "--runner", "docker", "--lane", "cpu"],
+        env=dict(os.environ, DOCKER_HOST="unix:///nowhere.sock"),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 4
+    assert said.stderr.startswith("te-matrix: no container engine answers. ")
+    assert "--runner local --lane cpu" in said.stderr
+    assert (said.stdout, len(said.stderr.splitlines())) == ("", 1)
