@@ -154,6 +154,7 @@ class ReleaseProcess:
         self._next = 0
         self._scenario: str | None = None
         self._broken: str | None = None
+        self._lane = opened["lane"]
         connection.settimeout(START_TIMEOUT)
         try:
             self.hello = self._receive()
@@ -206,7 +207,7 @@ class ReleaseProcess:
         :raises WorkerError: the release process, or what it wrote, is lost.
         """
         place = self.place.writing(path)
-        reply = self.ask("save", timeout, scenario=recipe.request, path=place)
+        reply = self.ask("save", timeout, scenario=recipe.request, lane=self._lane, path=place)
         if "answer" in reply:
             self.place.collect(path)
         return reply

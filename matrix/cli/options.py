@@ -32,6 +32,8 @@ from matrix.todo import everyone
 
 STORE = "te-matrix-store"
 REPORT = "te-matrix-report"
+SIZES = {"gpu": "device"}
+"""The size of scenarios.toml that a lane uses unless one is asked for."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -109,7 +111,7 @@ def select(options: dict[str, Any], last: Selection | None = None) -> Selected:
     def chosen(text: str | None) -> list[Release]:
         return selection.releases(known, documentation, text or typed.releases or "bands")
 
-    recipes = scenarios.load(typed.scenario_file, typed.size)
+    recipes = scenarios.load(typed.scenario_file, typed.size or SIZES.get(lane))
     variants = scenarios.variants()
     savers, loaders = chosen(typed.saved_by), chosen(typed.loaded_by)
     wanted_scenarios = selection.names("scenario", recipes, typed.scenario or "autocast")

@@ -4,7 +4,7 @@ from typing import Any, Dict, List
 
 import torch
 
-from worker import canary, digest, facts, gaps, model
+from worker import canary, digest, facts, gaps, model, training
 from worker.model import Site
 
 
@@ -13,22 +13,24 @@ class Refused(RuntimeError):
 
 
 def save(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Build, train one step, stamp, write ``request["path"]`` and describe it.
+    """Build, train, write ``request["path"]`` and describe it.
 
-    :param request: ``scenario`` and ``path``.
+    The cpu lane runs TE's bookkeeping of one training step and stamps every slot; the
+    gpu lane trains.
+
+    :param request: ``scenario``, ``lane`` and ``path``.
     :returns: ``state_digest``, ``keys``, ``sites`` and ``gaps``.
-    :raises Refused: the release supports FP8 attention, but the checkpoint does
-        not hold what its attention held.
+    :raises Refused: the release supports FP8 attention, but it did not run, or the
+        checkpoint does not hold what its attention held.
     """
     scenario = request["scenario"]
     built = model.build(scenario, scenario["save_recipe"])
     stateful = [site for site in model.sites(built) if site.attention or scenario["state"] == "all"]
-    _train_one_step(stateful, scenario)
-    # FP8 weights are cast by the stamped scales, and casting them notes their amaxes.
-    canary.stamp(stateful)
-    canary.fill_weights(built)
-    canary.stamp(stateful)
     attention = [site for site in stateful if site.attention]
+    if request["lane"] == "gpu":
+        _train(built, attention, scenario)
+    else:
+        _stamp(built, stateful, scenario)
     state = built.state_dict()
     _check(attention, state)
     torch.save(state, request["path"])
@@ -38,6 +40,27 @@ def save(request: Dict[str, Any]) -> Dict[str, Any]:
         "sites": [facts.of_site(site) for site in stateful],
         "gaps": gaps.met(),
     }
+
+
+def _train(built: Any, attention: List[Site], scenario: Dict[str, Any]) -> None:
+    """Train on the device, and see that it was FP8 attention that did."""
+    canary.fill_weights(built)
+    training.train(built, scenario)
+    if missing := training.unused(attention):
+        raise Refused("FP8 attention did not run; never written: " + ", ".join(missing))
+
+
+def _stamp(built: Any, stateful: List[Site], scenario: Dict[str, Any]) -> None:
+    """Leave what a training step leaves, and in every slot a canary."""
+    _train_one_step(stateful, scenario)
+    # FP8 weights are cast by the stamped scales, and casting them notes their amaxes.
+    canary.stamp(stateful)
+    canary.fill_weights(built)
+    canary.stamp(stateful)
+    for site in stateful:
+        for name, tensor in site.tensors().items():
+            if site.attention and canary.holds_defaults_somewhere(name, tensor):
+                raise Refused("{}: {} still holds defaults".format(site.path, name))
 
 
 def _train_one_step(stateful: List[Site], scenario: Dict[str, Any]) -> None:
@@ -57,8 +80,6 @@ def _check(attention: List[Site], state: Dict[str, Any]) -> None:
             raise Refused("{} holds FP8 metadata, but {} is not saved".format(site.path, key))
         payload = digest.decode(state[key])["state"] or {}
         for name, tensor in site.tensors().items():
-            if canary.holds_defaults_somewhere(name, tensor):
-                raise Refused("{}: {} still holds defaults".format(site.path, name))
             direction, _, what = name.partition(".")
             saved = payload.get(what + {"forward": "_fwd", "backward": "_bwd"}[direction])
             if saved is None or digest.of_tensor(saved) != digest.of_tensor(tensor):

@@ -15,7 +15,7 @@ from matrix.catalogue import Catalogue
 from matrix.errors import WorkerError
 from matrix.lane import ReleaseProcess, worker_environment
 
-OPENED = {"version": "1.8", "source": "/sources/x", "log": "/logs/1.8.log"}
+OPENED = {"lane": "cpu", "version": "1.8", "source": "/sources/x", "log": "/logs/1.8.log"}
 HELLO = {
     "protocol": 1,
     "release": "1.8",

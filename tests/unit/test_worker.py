@@ -229,3 +229,43 @@ def test_names_that_no_real_build_exports_are_absent(extension: Any) -> None:
     tex = extension("2.20")
     assert getattr(tex, "flash_attention", None) is None
     assert tex.fused_attn_fwd is tex.fused_attn_fwd
+
+
+@pytest.fixture
+def attention(worker: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An attention's metadata after a step, and the slots as a release numbers them."""
+    training = worker("training")
+    slots = {"META_QKV": 2, "META_S": 8, "META_O": 3, "META_DO": 2, "META_DP": 5, "META_DQKV": 0}
+    monkeypatch.setattr(training, "_slot", slots.__getitem__)
+    tensors = {
+        "forward.scale": torch.full((9,), 2.0),
+        "forward.amax_history": torch.ones(4, 9),
+        "backward.scale": torch.full((6,), 2.0),
+        "backward.amax_history": torch.ones(4, 6),
+    }
+    site = worker("model").Site("core_attention", "core_attention", None, True)
+    site.tensors = lambda: tensors
+    return lambda: training.unused([site]), tensors
+
+
+def test_slots_that_fp8_attention_wrote_are_all_told(attention: Any) -> None:
+    unused, tensors = attention
+    assert unused() == []
+    tensors["forward.scale"][4] = 1.0
+    assert unused() == []  # nothing trains in slot 4
+
+
+@pytest.mark.parametrize(
+    ("name", "slot", "value", "missing"),
+    [
+        ("forward.scale", 8, 1.0, "META_S of forward"),
+        ("forward.scale", 2, float("inf"), "META_QKV of forward"),
+        ("backward.amax_history", 5, 0.0, "META_DP of backward"),
+    ],
+)
+def test_a_slot_that_fp8_attention_did_not_write_is_named(
+    attention: Any, name: str, slot: int, value: float, missing: str
+) -> None:
+    unused, tensors = attention
+    tensors[name][..., slot] = value
+    assert unused() == [f"core_attention: {missing}"]
