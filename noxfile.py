@@ -66,7 +66,7 @@ def cross_load(session: nox.Session, band: str) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests: no GPU, no container engine, no git host; options go to pytest."""
+    """Run the tests; needs no GPU, container engine or git host. Options go to pytest."""
     install(session, "cpu", "docker", "test")
     session.run("pytest", *session.posargs)
 

@@ -34,12 +34,21 @@ def evidence(lane: str) -> Archive | None:
     return Archive(path) if path.exists() else None
 
 
+def _checkpoint(lane: str, digest: str) -> Path:
+    return folder(lane) / "checkpoints" / f"{digest}.pt.gz"
+
+
+def has_checkpoint(lane: str, digest: str) -> bool:
+    """Tell whether a checkpoint was recorded."""
+    return _checkpoint(lane, digest).exists()
+
+
 def checkpoint(lane: str, digest: str) -> bytes | None:
     """Return a recorded checkpoint's bytes, or None where it was not recorded.
 
     :raises StoreError: the bytes do not match the digest.
     """
-    path = folder(lane) / "checkpoints" / f"{digest}.pt.gz"
+    path = _checkpoint(lane, digest)
     if not path.exists():
         return None
     try:

@@ -95,6 +95,7 @@ class Run:
         self._hopeless: dict[tuple[str, str], WorkerError] = {}
         self._lost: set[tuple[str, str]] = set()
         self._trouble: set[str] = set()
+        self.unsaved: set[str] = set()
         self.measured = 0
 
     def execute(self) -> None:
@@ -122,7 +123,8 @@ class Run:
             for release in self._without.values()
             for scenario in self.plan.recipes
         )
-        return worst([*found, *([ExitCode.INCOMPLETE] if any(alone) else [])])
+        incomplete = self.unsaved or any(alone)
+        return worst([*found, *([ExitCode.INCOMPLETE] if incomplete else [])])
 
     def _execute(self, saves: list[tuple[str, Release]]) -> None:
         by_saver = grouped((release.name, scenario) for scenario, release in saves)
@@ -139,7 +141,18 @@ class Run:
 
     def _live_loads(self) -> dict[str, list[Cell]]:
         """Return what can be loaded now and is not known yet, by loader."""
-        return {name: cells for name, cells in self._todo.loads().items() if name in self._ready}
+        wanted = {n: cells for n, cells in self._todo.loads().items() if n in self._ready}
+        found = {n: [c for c in cells if self._is_saved(c)] for n, cells in wanted.items()}
+        return {name: cells for name, cells in found.items() if cells}
+
+    def _is_saved(self, cell: Cell) -> bool:
+        """Tell whether a cell's checkpoint is here, or was recorded; if not, note it."""
+        known = self.index.save(cell.scenario, self.plan.releases[cell.saved_by])
+        assert known is not None
+        there = known.live or recorded.has_checkpoint(self.plan.lane, known.records[0].file_digest)
+        if not there:
+            self.unsaved.add(cell.saved_by)
+        return there
 
     def _each(
         self, what: str, work: dict[str, list[Any]], do: Callable[[Release, Any], None]

@@ -116,6 +116,9 @@ def _run(options: dict[str, Any], *, refresh: bool) -> None:
         watching.stop()
     show.print(f"{running.measured} measured, the rest was known", highlight=False)
     if options["phase"] or options["band"]:
+        if running.unsaved:
+            names = ", ".join(sorted(running.unsaved, key=list(selected.plan.releases).index))
+            show.print(f"not loaded, because not saved yet: {names}", highlight=False)
         sys.exit(int(running.exit_code))
     _conclude(show, selected, store, options, refresh=refresh)
 
