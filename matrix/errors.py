@@ -70,6 +70,10 @@ class LostError(WorkerError):
     """A worker that had started, and is gone."""
 
 
+class EngineError(MatrixError):
+    """No container engine, or one that cannot do what is asked."""
+
+
 class GapError(WorkerError):
     """A release that cannot be started without something the cpu lane does not emulate."""
 

@@ -11,6 +11,8 @@ import click
 
 from matrix import sources
 from matrix.catalogue import Catalogue, Release
+from matrix.containers import lock
+from matrix.containers.lock import Base
 from matrix.errors import SourceUnavailable, UsageError
 from matrix.expectations import Documentation
 from matrix.plan import Plan
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     import docker
 
     from matrix.containers.host import DockerHost
-    from matrix.containers.lock import Base
 
 
 def with_containers(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,9 +93,6 @@ def connect() -> docker.DockerClient:
 
 def bases(images_lock: Path | None, base: str | None) -> tuple[Base, ...]:
     """Return the locked bases; those named by hand come first."""
-    require()
-    from matrix.containers import lock
-
     locked = lock.load(images_lock or lock.default())
     return (*(lock.given(base, locked) if base else ()), *locked)
 
@@ -111,8 +109,6 @@ def candidate(text: str) -> tuple[Release, tuple[Base, ...]]:
 
 def identified(known: Catalogue, locked: tuple[Base, ...], lane: str) -> Catalogue:
     """Return the catalogue with the digests that evidence is kept under in a lane."""
-    from matrix.containers import lock
-
     return Catalogue(tuple(lock.identified(locked, lane, release) for release in known.releases))
 
 
@@ -129,7 +125,7 @@ def runner(
     :param source: where the cpu lane's code comes from.
     :raises EngineError: there is no engine, or it cannot do what is asked.
     """
-    from matrix.containers import gpu, lock
+    from matrix.containers import gpu, registry
     from matrix.containers.cage import Limits
     from matrix.containers.host import DockerHost
     from matrix.containers.workshop import InImages, Workshop
@@ -142,7 +138,7 @@ def runner(
     if not options.allow_unpinned:
         lock.require_pinned(needed)
     if chosen is not None and needed:
-        gpu.require_fp8_attention(client, chosen, lock.fetch(client, needed[0]))
+        gpu.require_fp8_attention(client, chosen, registry.fetch(client, needed[0]))
     logs = cache_folder() / "logs"
     workshop = Workshop(client, locked, documentation, logs, progress, options.keep_images)
     host = DockerHost(client, workshop, logs, Limits(memory=options.memory), chosen)
@@ -151,8 +147,6 @@ def runner(
 
 def _needed(plan: Plan, locked: tuple[Base, ...]) -> list[Base]:
     """Return the bases that a plan's releases are built on, each once."""
-    from matrix.containers import lock
-
     found: dict[Base, None] = {}
     for release in plan.releases.values():
         try:

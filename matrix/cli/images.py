@@ -13,6 +13,7 @@ from matrix import console
 from matrix.cli import containers
 from matrix.cli.containers import Containers, with_containers
 from matrix.cli.options import of_band, select, selecting, with_band
+from matrix.containers import lock
 from matrix.errors import MatrixError, SourceUnavailable
 from matrix.sources import Sources, cache_folder
 
@@ -53,14 +54,14 @@ def lock_command(images_lock: Path | None, only: str | None, dry_run: bool) -> N
     A base that no registry tells stays as it is, and makes the exit code 4.
     """
     containers.require()
-    from matrix.containers import lock
+    from matrix.containers import registry
 
     path = images_lock or lock.default()
     client, before = containers.connect(), lock.load(path)
     after, failed = [], 0
     for base in before:
         try:
-            read = lock.read(client, base) if (only or "") in base.image else base
+            read = registry.read(client, base) if (only or "") in base.image else base
         except MatrixError as error:
             click.echo(f"te-matrix: {error}", err=True)
             read, failed = base, failed + 1

@@ -13,9 +13,9 @@ import docker
 from docker.errors import APIError, ContainerError, ImageNotFound
 
 from matrix.catalogue import PACKAGE, Release
-from matrix.containers.engine import OWNER, EngineError, owner, remove, words
+from matrix.containers.engine import OWNER, owner, remove, words
 from matrix.containers.lock import Base
-from matrix.errors import UsageError
+from matrix.errors import EngineError, UsageError
 from matrix.sources import keep_candidate
 
 _ASK = (

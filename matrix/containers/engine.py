@@ -16,7 +16,7 @@ import requests
 import urllib3
 from docker.errors import APIError, DockerException, NotFound
 
-from matrix.errors import MatrixError
+from matrix.errors import EngineError
 
 PATIENCE = 60.0
 """Seconds that a run waits for an engine which is being restarted."""
@@ -37,10 +37,6 @@ GONE = (
 """The engine's socket refused, closed or silent. What the engine itself answers is not here."""
 
 Answer = TypeVar("Answer")
-
-
-class EngineError(MatrixError):
-    """No engine, or one that cannot do what is asked."""
 
 
 class EngineGone(EngineError):

@@ -12,7 +12,8 @@ from docker.errors import APIError, ContainerError
 
 from matrix.containers.blueprint import KIND
 from matrix.containers.cage import device_requests
-from matrix.containers.engine import OWNER, EngineError, owner, remove, words
+from matrix.containers.engine import OWNER, owner, remove, words
+from matrix.errors import EngineError
 
 FP8_ATTENTION = (9, 0)
 """Compute capability from which TE has FP8 attention kernels

@@ -15,7 +15,8 @@ import docker
 from docker.errors import APIError, ImageNotFound
 
 from matrix.containers.blueprint import KIND, RELEASE, Blueprint
-from matrix.containers.engine import EngineError, patiently, words
+from matrix.containers.engine import patiently, words
+from matrix.errors import EngineError
 
 Say = Callable[[str], None]
 _LEFT_OUT = {".git", "__pycache__"}

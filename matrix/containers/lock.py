@@ -1,4 +1,7 @@
-"""``containers/images.lock``: every base image, by readable tag and by digest."""
+"""``containers/images.lock``: every base image, by readable tag and by digest.
+
+Needs no engine: judging asks it, too, for the digests that evidence is kept under.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-import docker
-from docker.errors import APIError, DockerException, ImageNotFound
 from pydantic import Field, ValidationError, field_validator
 
 from matrix import tables
 from matrix.catalogue import Release
-from matrix.containers.engine import GONE, EngineError, words
 from matrix.digests import of_tree
-from matrix.errors import SourceUnavailable, UsageError
+from matrix.errors import EngineError, SourceUnavailable, UsageError
 from matrix.selection import covers
 
 UNLOCKED = "unlocked"
@@ -172,39 +172,6 @@ def require_pinned(bases: Iterable[Base]) -> None:
             do="`te-matrix images lock` pins them where a registry can be reached; "
             "--allow-unpinned builds on whatever the tag means now",
         )
-
-
-def fetch(client: docker.DockerClient, base: Base) -> str:
-    """Return a base's image id, pulling it where the engine does not have it.
-
-    :raises EngineError: it is not there and cannot be pulled.
-    """
-    for name in filter(None, (base.digest if base.pinned else None, base.reference)):
-        try:
-            return str(client.images.get(name).id)
-        except ImageNotFound:
-            continue
-    try:
-        return str(client.images.pull(base.reference).id)
-    except (APIError, DockerException) as error:
-        raise EngineError(
-            f"the base image {base.reference} is not here and cannot be pulled",
-            why=words(error),
-            do="Make its registry reachable, load the image into the engine, "
-            "or name another base (--base, or a lock of your own with --images-lock)",
-        ) from error
-
-
-def read(client: docker.DockerClient, base: Base) -> Base:
-    """Ask the registry for a base's digest and return the row with it.
-
-    :raises EngineError: the registry did not say.
-    """
-    try:
-        digest = client.images.get_registry_data(base.image).id
-    except (APIError, DockerException, *GONE) as error:
-        raise EngineError(f"{base.image} could not be read", why=words(error)) from error
-    return base.model_copy(update={"digest": digest})
 
 
 def write(path: Path, bases: Iterable[Base]) -> None:

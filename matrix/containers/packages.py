@@ -20,7 +20,8 @@ import docker
 from docker.errors import APIError, ContainerError
 from packaging.requirements import Requirement
 
-from matrix.containers.engine import EngineError, words
+from matrix.containers.engine import words
+from matrix.errors import EngineError
 
 DISTRIBUTION = "te-checkpoint-matrix"
 _OLDEST_GLIBC = 17  # manylinux2014; older wheels than that are of no interest here

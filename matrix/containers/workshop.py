@@ -13,7 +13,7 @@ from pathlib import Path
 import docker
 
 from matrix.catalogue import Release
-from matrix.containers import blueprint, images, lock, packages
+from matrix.containers import blueprint, images, lock, packages, registry
 from matrix.containers.blueprint import Blueprint
 from matrix.containers.engine import patiently
 from matrix.containers.lock import Base
@@ -56,7 +56,7 @@ class Workshop:
         """
         base = lock.base_for(self._bases, lane, release)
         with self._first:
-            base_id = patiently(self._client, lambda: lock.fetch(self._client, base))
+            base_id = patiently(self._client, lambda: registry.fetch(self._client, base))
             shared = self._packages(base, base_id) if base.kind == "cpu" else None
         band = self._documentation.band(release).name
         plan = blueprint.of_release(base, base_id, release, band, source, shared)

@@ -14,10 +14,10 @@ import pytest
 from matrix import expectations
 from matrix.containers import engine, lock
 from matrix.containers.cage import Limits
-from matrix.containers.engine import EngineError
 from matrix.containers.host import DockerHost
 from matrix.containers.lock import Base
 from matrix.containers.workshop import Workshop
+from matrix.errors import EngineError
 from matrix.progress import Progress
 from running import TEST_BASE, Bench
 

@@ -10,8 +10,7 @@ import pytest
 
 from matrix import catalogue
 from matrix.containers.candidate import from_image
-from matrix.containers.engine import EngineError
-from matrix.errors import UsageError
+from matrix.errors import EngineError, UsageError
 from matrix.sources import Sources
 from running import TEST_BASE
 

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 
 from matrix.cli import main
 from matrix.containers import gpu, images
-from matrix.containers.engine import EngineError
+from matrix.errors import EngineError
 from running import TEST_BASE
 
 NVIDIA_SMI = """#!/bin/sh
