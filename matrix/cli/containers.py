@@ -101,9 +101,10 @@ def candidate(text: str) -> tuple[Release, tuple[Base, ...]]:
     """Describe a candidate: a path, else an image, with the base that it is."""
     if Path(text).exists():
         return sources.candidate(Path(text)), ()
+    client = connect()
     from matrix.containers.candidate import from_image
 
-    release, base = from_image(connect(), text)
+    release, base = from_image(client, text)
     return release, (base,)
 
 
@@ -125,12 +126,12 @@ def runner(
     :param source: where the cpu lane's code comes from.
     :raises EngineError: there is no engine, or it cannot do what is asked.
     """
+    client = connect()
     from matrix.containers import gpu, registry
     from matrix.containers.cage import Limits
     from matrix.containers.host import DockerHost
     from matrix.containers.workshop import InImages, Workshop
 
-    client = connect()
     chosen = options.gpu if plan.lane == "gpu" else None
     if chosen is not None:
         gpu.require_device(client, chosen)

@@ -25,11 +25,12 @@ def images_command(context: click.Context, as_json: bool) -> None:
     """Show the images that are built, by release."""
     if context.invoked_subcommand:
         return
+    client = containers.connect()
     from matrix.containers import images
 
     rows = [
         {"id": image.id, "tags": image.tags, "created": image.attrs["Created"], **image.labels}
-        for image in images.built(containers.connect())
+        for image in images.built(client)
     ]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
@@ -53,11 +54,11 @@ def lock_command(images_lock: Path | None, only: str | None, dry_run: bool) -> N
 
     A base that no registry tells stays as it is, and makes the exit code 4.
     """
-    containers.require()
+    client = containers.connect()
     from matrix.containers import registry
 
     path = images_lock or lock.default()
-    client, before = containers.connect(), lock.load(path)
+    before = lock.load(path)
     after, failed = [], 0
     for base in before:
         try:
@@ -115,10 +116,9 @@ def build_command(**options: Any) -> None:
 @images_command.command("prune")
 def prune_command() -> None:
     """Remove the images that this harness built, known by their label, and nothing else."""
-    containers.require()
+    client = containers.connect()
     from matrix.containers import engine, images
 
-    client = containers.connect()
     engine.sweep(client)
     removed = images.prune(client)
     for name in removed:
