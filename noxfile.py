@@ -6,6 +6,8 @@ downloading CUDA.
 """
 
 import os
+import shutil
+from pathlib import Path
 
 import nox
 
@@ -35,6 +37,24 @@ def tests(session: nox.Session) -> None:
     """Run the tests: no GPU, no container engine, no git host; options go to pytest."""
     install(session, "cpu", "test")
     session.run("pytest", *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Drive the report's page in Chromium, axe-core included; pictures go to the report folder."""
+    install(session, "cpu", "test", "browser")
+    chromium = shutil.which(os.environ.get("TE_MATRIX_CHROMIUM", "chromium"))
+    if chromium is None:
+        session.run("apt-get", "install", "-y", "chromium", external=True)
+        chromium = shutil.which("chromium")
+    modules = session.create_tmp()
+    session.run("npm", "install", "--prefix", modules, "axe-core@4.14.1", external=True)
+    env = {
+        "TE_MATRIX_CHROMIUM": chromium,
+        "TE_MATRIX_AXE": str(Path(modules) / "node_modules" / "axe-core" / "axe.min.js"),
+        "TE_MATRIX_PICTURES": str(Path("te-matrix-report", "pictures").absolute()),
+    }
+    session.run("pytest", "tests/browser", "-m", "browser", *session.posargs, env=env)
 
 
 @nox.session

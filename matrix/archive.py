@@ -86,7 +86,8 @@ class Archive:
 
 def _body(path: Path) -> list[tuple[int, str]]:
     """Return the numbered lines between header and footer, both checked."""
-    lines = _text(path).splitlines()
+    # Not splitlines(): a message may hold other line separators, which JSON leaves as they are.
+    lines = _text(path).removesuffix("\n").split("\n")
     header = _object(path, 1, lines[0] if lines else "")
     if header.get("schema") != _SCHEMA:
         raise _refusal(path, 1, f"is not the header of {_SCHEMA}")

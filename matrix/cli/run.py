@@ -89,7 +89,7 @@ def _conclude(
         count = refresh_recorded(selected.plan, store, today)
         show.print(f"{count} records in {recorded.folder(selected.plan.lane)}", highlight=False)
     judgement = judged(selected, store, today)
-    page = report.write(judgement, selected.documentation, options["folder"])
+    page = report.write(judgement, selected.documentation, options["folder"], selected.typed)
     console.print_judgement(show, judgement, selected.documentation)
     show.print(f"report: {page}", highlight=False, soft_wrap=True)
     sys.exit(int(judgement.exit_code))

@@ -25,7 +25,9 @@ def judge_command(as_json: bool, store: str, today: Any, **options: Any) -> None
     selected = select(options, kept.remembered())
     judgement = judged(selected, kept, date(today))
     if as_json:
-        rows = [report.cell_object(verdict, judgement) for verdict in judgement.verdicts]
+        rows = [
+            report.cell_object(v, judgement).model_dump(mode="json") for v in judgement.verdicts
+        ]
         click.echo(json.dumps(rows, indent=1))
     else:
         console.print_judgement(Console(), judgement, selected.documentation)
@@ -42,9 +44,10 @@ def report_command(as_json: bool, folder: Path, store: str, today: Any, **option
     selected = select(options, kept.remembered())
     judgement = judged(selected, kept, date(today))
     if as_json:
-        click.echo(json.dumps(report.build(judgement, selected.documentation), indent=1))
+        click.echo(report.build(judgement, selected.documentation).model_dump_json(indent=1))
     else:
-        click.echo(f"report: {report.write(judgement, selected.documentation, folder)}")
+        page = report.write(judgement, selected.documentation, folder, selected.typed)
+        click.echo(f"report: {page}")
 
 
 @click.command("gate")

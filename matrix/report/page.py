@@ -1,0 +1,232 @@
+"""``index.html``: one file with everything in it, evidence included, and no request anywhere.
+
+What the page shows on demand is embedded once as JSON: cells are numbers that point
+into pools of distinct records, so that ten thousand cells stay small.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+from markupsafe import Markup
+
+from matrix import catalogue
+from matrix.evidence import Load, Provenance, Save, Site
+from matrix.expectations import Documentation
+from matrix.explain import PLAINLY
+from matrix.judge import Judgement, Verdict
+from matrix.plan import Plan
+from matrix.report import causes, templates
+from matrix.report.document import Report
+from matrix.selection import Selection
+from matrix.summary import seen
+
+_NO_CELL = -1
+_CHANGING = ("recorded_at", "seconds")
+
+
+class Pool:
+    """Distinct values, each kept once and named by its number."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self._numbers: dict[Any, int] = {}
+
+    def add(self, key: Any, make: Callable[[], Any]) -> int:
+        """Return the number of what ``key`` stands for, made when it is first met."""
+        if key not in self._numbers:
+            value = make()
+            self._numbers[key] = len(self.values)
+            self.values.append(value)
+        return self._numbers[key]
+
+    def same(self, value: Any) -> int:
+        """Return the number of a value that is its own key."""
+        return self.add(json.dumps(value, sort_keys=True), lambda: value)
+
+
+class Evidence:
+    """What the page embeds of a judgement, pooled."""
+
+    def __init__(self, judgement: Judgement, typed: Selection) -> None:
+        self._judgement = judgement
+        self._typed = typed
+        self._kinds, self._saves, self._loads = Pool(), Pool(), Pool()
+        self._sites, self._tensors, self._errors, self._places = Pool(), Pool(), Pool(), Pool()
+
+    def data(self) -> dict[str, Any]:
+        """Return everything that the page's script reads."""
+        plan = self._judgement.plan
+        grids = self._grids()
+        return {
+            "savers": [release.name for release in plan.savers],
+            "loaders": [release.name for release in plan.loaders],
+            "grids": grids,
+            "kinds": self._kinds.values,
+            "saves": self._saves.values,
+            "loads": self._loads.values,
+            "sites": self._sites.values,
+            "tensors": self._tensors.values,
+            "errors": self._errors.values,
+            "places": self._places.values,
+            "plainly": PLAINLY,
+            "ledger": {
+                check.entry.id: {**check.entry.model_dump(mode="json"), "state": check.state}
+                for check in self._judgement.entries
+            },
+            "repeat": repeat(plan, self._typed),
+        }
+
+    def _grids(self) -> list[dict[str, Any]]:
+        plan = self._judgement.plan
+        columns = {release.name: number for number, release in enumerate(plan.savers)}
+        rows = {release.name: number for number, release in enumerate(plan.loaders)}
+        size = len(columns) * len(rows)
+        grids: dict[tuple[str, str], dict[str, Any]] = {}
+        for verdict in self._judgement.verdicts:
+            cell = verdict.cell
+            grid = grids.setdefault(
+                (cell.scenario, cell.variant),
+                {
+                    "scenario": cell.scenario,
+                    "variant": cell.variant,
+                    "kinds": [_NO_CELL] * size,
+                    "loads": [_NO_CELL] * size,
+                    "saves": [_NO_CELL] * len(columns),
+                },
+            )
+            column = columns[cell.saved_by]
+            place = rows[cell.loaded_by] * len(columns) + column
+            grid["kinds"][place] = self._kind(verdict)
+            if verdict.save:
+                grid["saves"][column] = self._save(verdict.save)
+            if verdict.load:
+                grid["loads"][place] = self._load(verdict.load)
+        return list(grids.values())
+
+    def _kind(self, verdict: Verdict) -> int:
+        says = verdict.documented
+        return self._kinds.same(
+            {
+                "seen": seen(verdict),
+                "outcome": verdict.outcome,
+                "verdict": verdict.verdict,
+                "documented": says.outcome,
+                "reason": says.reason,
+                "sentence": says.sentence,
+                "same_reason": verdict.same_reason,
+                "entries": verdict.entries,
+                "note": verdict.note,
+                "live": [verdict.save_live, verdict.load_live],
+            }
+        )
+
+    def _save(self, save: Save) -> int:
+        def make() -> dict[str, Any]:
+            return {
+                "release": save.release,
+                "sites": [self._site(site) for site in save.sites],
+                **self._provenance(save.provenance),
+            }
+
+        return self._saves.add(id(save), make)
+
+    def _load(self, load: Load) -> int:
+        def make() -> dict[str, Any]:
+            whole = {
+                "stage": load.stage,
+                "saved_by": load.saved_by,
+                "error": self._errors.same(load.error.model_dump()) if load.error else None,
+                "missing": load.missing_keys,
+                "unexpected": load.unexpected_keys,
+                "sites": [self._site(site) for site in load.sites],
+                "moved": [moved.model_dump() for moved in load.after_load or ()],
+                **self._provenance(load.provenance),
+            }
+            return {name: value for name, value in whole.items() if value not in (None, (), [])}
+
+        return self._loads.add(id(load), make)
+
+    def _site(self, site: Site) -> int:
+        tensors = {
+            name: self._tensors.same(tensor.model_dump()) for name, tensor in site.tensors.items()
+        }
+        return self._sites.same(
+            {
+                "path": site.path,
+                "name": site.name,
+                "attention": site.attention,
+                "tensors": tensors,
+            }
+        )
+
+    def _provenance(self, provenance: Provenance) -> dict[str, Any]:
+        whole = provenance.model_dump(mode="json", exclude_none=True)
+        changing = {name: whole.pop(name) for name in _CHANGING}
+        return {"place": self._places.same(whole), **changing}
+
+
+def repeat(plan: Plan, typed: Selection) -> dict[str, Any]:
+    """Return the command that repeats one cell, for whoever knows the cell to fill in.
+
+    ``command`` has the places ``{saved_by}``, ``{loaded_by}``, ``{scenario}``, ``{variant}``
+    and ``{candidates}``; ``words`` holds the releases' names as a shell takes them, and
+    ``candidates`` the options that make a candidate known. A new store makes sure
+    that the cell is measured and not looked up.
+    """
+    names = [release.name for release in plan.releases.values()]
+    options = ["--lane", plan.lane, "--runner", plan.runner]
+    if typed.size:
+        options += ["--size", typed.size]
+    if typed.scenario_file:
+        options += ["--scenarios", str(typed.scenario_file)]
+    return {
+        "command": "te-matrix run --saved-by {saved_by} --loaded-by {loaded_by}"
+        " --scenario {scenario} --variant {variant}{candidates} "
+        + shlex.join([*options, "--report", "te-matrix-repeat"])
+        + ' --store "$(mktemp -d)"',
+        "words": {name: shlex.quote(name) for name in names},
+        "candidates": {
+            release.name: " " + shlex.join(["--candidate", str(release.path)])
+            for release in plan.releases.values()
+            if release.candidate
+        },
+    }
+
+
+def _embedded(data: dict[str, Any]) -> Markup:
+    """Return JSON that cannot end the script element it stands in."""
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+    for mark, escape in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
+        text = text.replace(mark, escape)
+    return Markup(text)
+
+
+def render(
+    judgement: Judgement, documentation: Documentation, report: Report, typed: Selection
+) -> str:
+    """Return the page.
+
+    :param typed: the selection as it was typed, for the command that repeats a cell.
+    """
+    order = catalogue.order(judgement.plan.releases)
+    script = templates.source("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return templates.render(
+        "index.html.j2",
+        report=report,
+        answer=templates.verdict_words(report),
+        order=order,
+        sentences=[band.model_dump() for band in documentation.bands],
+        deviations=causes.grouped(c for c in report.cells if c.verdict in causes.DEVIATING),
+        absent=causes.grouped(cell for cell in report.cells if not cell.present),
+        style=Markup(templates.source("page.css")),
+        script=Markup(script),
+        script_digest=digest,
+        data=_embedded(Evidence(judgement, typed).data()),
+    )
