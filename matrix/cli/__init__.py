@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from matrix import __version__
+from matrix.cli.bands import bands_command
 from matrix.cli.explain import explain_command
 from matrix.cli.plan import plan_command
 from matrix.cli.releases import releases_command
@@ -48,5 +49,6 @@ for command in (
     report_command,
     gate_command,
     explain_command,
+    bands_command,
 ):
     main.add_command(command)
