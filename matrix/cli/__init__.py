@@ -8,6 +8,7 @@ import click
 
 from matrix import __version__
 from matrix.cli.bands import bands_command
+from matrix.cli.diff import diff_command
 from matrix.cli.explain import explain_command
 from matrix.cli.plan import plan_command
 from matrix.cli.releases import releases_command
@@ -50,5 +51,6 @@ for command in (
     gate_command,
     explain_command,
     bands_command,
+    diff_command,
 ):
     main.add_command(command)
