@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
-from matrix import catalogue, diff, report
-from matrix.cli.options import date, judged, select, selecting
-from matrix.errors import UsageError
-from matrix.report import document
-from matrix.report.document import Report
-from matrix.store import Store
-
-
-def a_run(place: str, options: dict[str, Any], today: datetime.date) -> Report:
-    """Return a run as a report: read from a report.json, or judged from a store.
-
-    :param options: the selection options; where they hold none, what the store's own last
-        run selected.
-    :raises UsageError: there is nothing at ``place``.
-    """
-    if place.endswith(".json"):
-        return document.read(Path(place))
-    store = Store(place)
-    if not store.exists():
-        raise UsageError(
-            f"{place} is neither a store nor a report.json",
-            do="Name a folder that `te-matrix run --store` wrote, or a report.json",
-        )
-    selected = select(dict(options), store.remembered())
-    return report.build(judged(selected, store, today), selected.documentation)
+from matrix import catalogue, diff
+from matrix.cli.options import date, selecting
+from matrix.cli.runs import a_run
 
 
 @click.command("diff")

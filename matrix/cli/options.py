@@ -24,6 +24,7 @@ from matrix import (
 from matrix.catalogue import Catalogue, Release
 from matrix.expectations import Documentation
 from matrix.index import Index
+from matrix.ledger import Entry
 from matrix.selection import Selection
 from matrix.store import Store
 
@@ -39,6 +40,7 @@ class Selected:
     documentation: Documentation
     plan: plan.Plan
     typed: Selection
+    entries: tuple[Entry, ...] = dataclasses.field(default_factory=ledger.load)
 
 
 def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -71,6 +73,12 @@ def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
                 "scenario_file",
                 type=click.Path(path_type=Path),
                 help="a file with scenarios of your own",
+            ),
+            click.option(
+                "--ledger",
+                "ledger_file",
+                type=click.Path(path_type=Path),
+                help="a file with ledger entries of your own, beside the packaged ones",
             ),
         ]
     ):
@@ -113,13 +121,16 @@ def select(options: dict[str, Any], last: Selection | None = None) -> Selected:
         and wanted_scenarios == list(recipes)
         and wanted_variants == list(variants),
     )
-    return Selected(catalogue=known, documentation=documentation, plan=made, typed=typed)
+    entries = ledger.load(extra=options.pop("ledger_file"))
+    return Selected(
+        catalogue=known, documentation=documentation, plan=made, typed=typed, entries=entries
+    )
 
 
 def judged(selected: Selected, store: Store | None, today: datetime.date) -> judge.Judgement:
     """Judge a selection on what a store and the recorded evidence hold."""
     index = Index(selected.plan, store, recorded.evidence(selected.plan.lane))
-    return judge.judge(index, selected.documentation, ledger.load(), today)
+    return judge.judge(index, selected.documentation, selected.entries, today)
 
 
 def with_store(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,9 +1,8 @@
-"""``te-matrix judge``, ``report`` and ``gate``: what a store says, running nothing."""
+"""``te-matrix judge`` and ``report``: what a store says, running nothing."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,20 +47,3 @@ def report_command(as_json: bool, folder: Path, store: str, today: Any, **option
     else:
         page = report.write(judgement, selected.documentation, folder, selected.typed)
         click.echo(f"report: {page}")
-
-
-@click.command("gate")
-@selecting
-@with_store
-def gate_command(store: str, today: Any, **options: Any) -> None:
-    """Judge what a store holds and say it with the exit code.
-
-    By default what the last run selected. A candidate is gated as a loader unless
-    --candidate-as says otherwise.
-    """
-    options["candidate_as"] = options["candidate_as"] or "loader"
-    kept = Store(store)
-    selected = select(options, kept.remembered())
-    judgement = judged(selected, kept, date(today))
-    console.print_judgement(Console(), judgement, selected.documentation)
-    sys.exit(int(judgement.exit_code))

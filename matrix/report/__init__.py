@@ -29,7 +29,7 @@ def write(
     texts = {
         "report.json": document.text(report),
         "report.md": templates.render("report.md.j2", report=report),
-        "badge.svg": templates.badge(report),
+        "badge.svg": templates.badge(report.lane, report.exit_code),
         "index.html": page.render(judgement, documentation, report, typed or Selection()),
     }
     try:

@@ -148,7 +148,11 @@ class Counts(Part):
 
 
 class Report(Part):
-    """A whole report. ``exit_code`` is what the gate says under its default policy."""
+    """A whole report.
+
+    ``exit_code`` is what the gate says under its default policy; ``whole`` tells that the
+    whole catalogue was planned, in every scenario and variant.
+    """
 
     format: int = FORMAT
     harness: str
@@ -157,6 +161,7 @@ class Report(Part):
     runner: str
     exit_code: int
     planned: int
+    whole: bool = False
     totals: dict[Word, int]
     evidence: Counts
     releases: tuple[ReleaseRow, ...]
@@ -213,6 +218,7 @@ def build(judgement: Judgement, documentation: Documentation) -> Report:
         runner=plan.runner,
         exit_code=int(judgement.exit_code),
         planned=len(plan.cells),
+        whole=plan.whole,
         totals=judgement.totals,
         evidence=Counts(**live_counts(judgement)),
         releases=tuple(

@@ -220,7 +220,7 @@ def render(
     return templates.render(
         "index.html.j2",
         report=report,
-        answer=templates.verdict_words(report),
+        answer=templates.verdict_words(report.exit_code),
         order=order,
         sentences=[band.model_dump() for band in documentation.bands],
         deviations=causes.grouped(c for c in report.cells if c.verdict in causes.DEVIATING),

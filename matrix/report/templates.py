@@ -7,8 +7,6 @@ from typing import Any
 
 import jinja2
 
-from matrix.report.document import Report
-
 _ESCAPED = (".html.j2", ".svg.j2")
 
 
@@ -46,17 +44,16 @@ def source(name: str) -> str:
     return environment.loader.get_source(environment, name)[0]
 
 
-def badge(report: Report) -> str:
+def badge(lane: str, exit_code: int) -> str:
     """Return an SVG badge: what was asked, and the answer with its lane."""
-    answer = verdict_words(report)
     return render(
         "badge.svg.j2",
         label="FP8 checkpoints",
-        answer=f"{answer} ({report.lane})",
-        good=report.exit_code == 0,
+        answer=f"{verdict_words(exit_code)} ({lane})",
+        good=exit_code == 0,
     )
 
 
-def verdict_words(report: Report) -> str:
-    """Return the answer in two or three words."""
-    return {0: "qualified", 1: "not qualified"}.get(report.exit_code, "not decided")
+def verdict_words(exit_code: int) -> str:
+    """Return what an exit code means for a release, in two or three words."""
+    return {0: "qualified", 1: "not qualified"}.get(exit_code, "not decided")
