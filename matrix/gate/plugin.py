@@ -27,10 +27,6 @@ _MARKERS = {
 }
 
 
-class Deviation(Exception):
-    """What a check found; its text is all there is to show."""
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options. None of them does anything without ``--te-matrix``."""
     group = parser.getgroup(GROUP, "checkpoint compatibility matrix")
@@ -44,7 +40,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--te-matrix-select",
         default="",
         metavar="OPTIONS",
-        help="selection options of te-matrix as one string [default: the last run's selection]",
+        help="selection options of te-matrix, as in --te-matrix-select='--releases all'"
+        " [default: what the store's last run selected]",
     )
 
 
@@ -122,6 +119,12 @@ class Cells:
         collected = pytest.CollectReport(GROUP, "passed", None, [*mine])
         session.config.hook.pytest_collectreport(report=collected)
 
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> pytest.TestReport | None:
+        """Report a check under its own name."""
+        return Outcome.from_item_and_call(item, call) if isinstance(item, Item) else None
+
 
 class Item(pytest.Item):
     """One check as a test."""
@@ -142,28 +145,33 @@ class Item(pytest.Item):
         if self.check.state == "skip":
             pytest.skip(self.check.reason)
         if self.check.state == "broken":
-            raise Deviation(self.check.reason)
+            pytest.fail(f"{self.check.id}: {self.check.reason}", pytrace=False)
 
     def runtest(self) -> None:
         """Fail where the check does; a known deviation must."""
         if self.check.state in ("known", "fail"):
-            raise Deviation(self.check.reason)
-
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """Return what was found, without frames of ours."""
-        if isinstance(excinfo.value, Deviation):
-            return f"{self.check.id}: {excinfo.value}"
-        return super().repr_failure(excinfo, style)
+            pytest.fail(f"{self.check.id}: {self.check.reason}", pytrace=False)
 
     def reportinfo(self) -> tuple[Any, int | None, str]:
-        """Return where it stands: in no file."""
-        return self.config.rootpath, None, self.check.id
+        """Return where it stands: in no file. pytest would put colons for the id's dots."""
+        return self.config.rootpath, None, ""
+
+
+class Outcome(pytest.TestReport):
+    """What became of a check, headed by its name."""
+
+    @property
+    def head_line(self) -> str:
+        """The check's name, which pytest takes from a place in a file."""
+        return self.nodeid
 
 
 def _marks(check: Check) -> list[pytest.MarkDecorator]:
     marks = []
     if check.state in ("known", "fixed"):
-        marks.append(pytest.mark.xfail(strict=True, raises=Deviation, reason=check.reason))
+        marks.append(
+            pytest.mark.xfail(strict=True, raises=pytest.fail.Exception, reason=check.reason)
+        )
     cell = check.cell
     if cell is None:
         kind = check.id.partition("/")[0]
