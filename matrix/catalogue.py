@@ -81,7 +81,9 @@ class Release(tables.Row):
         return f"{self.source} {mark}" if mark else self.source
 
 
-class _Table(tables.Row):
+class Releases(tables.Row):
+    """The whole of ``releases.toml``."""
+
     release: tuple[Release, ...]
 
 
@@ -113,7 +115,7 @@ def load(path: Path | None = None) -> Catalogue:
     :raises TableError: a row is malformed, or a version stands there twice.
     """
     path = path or tables.packaged("releases.toml")
-    rows = tables.load(path, _Table).release
+    rows = tables.load(path, Releases).release
     for row in rows:
         _check_version(path, row, rows)
     return Catalogue(tuple(sorted(rows, key=lambda release: release.order)))

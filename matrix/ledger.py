@@ -59,7 +59,9 @@ class Entry(tables.Row):
         return stage == self.stage and error == self.error and str(self.fragment) in message
 
 
-class _Ledger(tables.Row):
+class Ledger(tables.Row):
+    """The whole of ``ledger.toml``."""
+
     entry: tuple[Entry, ...] = ()
 
 
@@ -72,7 +74,7 @@ def load(path: Path | None = None, extra: Path | None = None) -> tuple[Entry, ..
     """
     found: list[Entry] = []
     for file in filter(None, (path or tables.packaged("ledger.toml"), extra)):
-        for entry in tables.load(file, _Ledger).entry:
+        for entry in tables.load(file, Ledger).entry:
             if any(entry.id == other.id for other in found):
                 raise TableError(f"{file}: more than one entry is called {entry.id}")
             found.append(entry)

@@ -15,6 +15,7 @@ from matrix.cli.ledger import ledger_command
 from matrix.cli.plan import plan_command
 from matrix.cli.releases import releases_command
 from matrix.cli.run import run_command
+from matrix.cli.schema import schema_command
 from matrix.cli.verdicts import judge_command, report_command
 from matrix.errors import MatrixError
 
@@ -55,5 +56,6 @@ for command in (
     bands_command,
     diff_command,
     ledger_command,
+    schema_command,
 ):
     main.add_command(command)
