@@ -73,9 +73,10 @@ def report(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Time the whole autocast matrix, a second run, and one process per pair, and compare."""
-    install(session, "cpu")
+    """Time the whole autocast matrix against other ways, and reports of up to 28,800 cells."""
+    install(session, "cpu", "test", "browser")
     session.run("python", "tests/bench.py", *session.posargs)
+    session.run("python", "tests/bench_report.py")
 
 
 @nox.session

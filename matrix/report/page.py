@@ -27,7 +27,7 @@ from matrix.selection import Selection
 from matrix.summary import seen
 
 _NO_CELL = -1
-_CHANGING = ("recorded_at", "seconds")
+_CHANGING = {"recorded_at", "seconds"}
 
 
 class Pool:
@@ -44,10 +44,6 @@ class Pool:
             self._numbers[key] = len(self.values)
             self.values.append(value)
         return self._numbers[key]
-
-    def same(self, value: Any) -> int:
-        """Return the number of a value that is its own key."""
-        return self.add(json.dumps(value, sort_keys=True), lambda: value)
 
 
 class Evidence:
@@ -110,21 +106,21 @@ class Evidence:
         return list(grids.values())
 
     def _kind(self, verdict: Verdict) -> int:
-        says = verdict.documented
-        return self._kinds.same(
-            {
-                "seen": seen(verdict),
-                "outcome": verdict.outcome,
-                "verdict": verdict.verdict,
+        says, live = verdict.documented, (verdict.save_live, verdict.load_live)
+        looks = seen(verdict), verdict.outcome, verdict.verdict
+        reasons = verdict.same_reason, verdict.entries, verdict.note
+
+        def make() -> dict[str, Any]:
+            return {
+                **dict(zip(("seen", "outcome", "verdict"), looks, strict=True)),
                 "documented": says.outcome,
                 "reason": says.reason,
                 "sentence": says.sentence,
-                "same_reason": verdict.same_reason,
-                "entries": verdict.entries,
-                "note": verdict.note,
-                "live": [verdict.save_live, verdict.load_live],
+                **dict(zip(("same_reason", "entries", "note"), reasons, strict=True)),
+                "live": live,
             }
-        )
+
+        return self._kinds.add((says, live, looks, reasons), make)
 
     def _save(self, save: Save) -> int:
         def make() -> dict[str, Any]:
@@ -138,10 +134,11 @@ class Evidence:
 
     def _load(self, load: Load) -> int:
         def make() -> dict[str, Any]:
+            error = load.error
             whole = {
                 "stage": load.stage,
                 "saved_by": load.saved_by,
-                "error": self._errors.same(load.error.model_dump()) if load.error else None,
+                "error": self._errors.add(error, error.model_dump) if error else None,
                 "missing": load.missing_keys,
                 "unexpected": load.unexpected_keys,
                 "sites": [self._site(site) for site in load.sites],
@@ -154,21 +151,21 @@ class Evidence:
 
     def _site(self, site: Site) -> int:
         tensors = {
-            name: self._tensors.same(tensor.model_dump()) for name, tensor in site.tensors.items()
+            name: self._tensors.add(tensor, tensor.model_dump)
+            for name, tensor in site.tensors.items()
         }
-        return self._sites.same(
-            {
-                "path": site.path,
-                "name": site.name,
-                "attention": site.attention,
-                "tensors": tensors,
-            }
-        )
+
+        def make() -> dict[str, Any]:
+            return {**site.model_dump(exclude={"tensors"}), "tensors": tensors}
+
+        return self._sites.add((site.path, site.name, tuple(tensors.items())), make)
 
     def _provenance(self, provenance: Provenance) -> dict[str, Any]:
-        whole = provenance.model_dump(mode="json", exclude_none=True)
-        changing = {name: whole.pop(name) for name in _CHANGING}
-        return {"place": self._places.same(whole), **changing}
+        place = provenance.model_dump_json(exclude_none=True, exclude=_CHANGING)
+        return {
+            "place": self._places.add(place, lambda: json.loads(place)),
+            **{name: getattr(provenance, name) for name in sorted(_CHANGING)},
+        }
 
 
 def repeat(plan: Plan, typed: Selection) -> dict[str, Any]:

@@ -75,12 +75,12 @@
 
   function show() {
     grid.kinds.forEach((number, index) => {
-      if (shown[index] === number) return;
-      const kind = data.kinds[number];
-      shown[index] = number;
+      const kind = data.kinds[number], label = kind ? kind.label : "no such cell";
+      if (shown[index] === label) return;
+      shown[index] = label;
       texts[index].data = kind ? kind.letter : "";
       cells[index].className = kind ? kind.className : "void";
-      cells[index].setAttribute("aria-label", kind ? kind.label : "no such cell");
+      cells[index].setAttribute("aria-label", label);
     });
     for (const table of document.querySelectorAll(".table")) {
       table.hidden = table.dataset.scenario !== grid.scenario || table.dataset.variant !== grid.variant;
