@@ -84,7 +84,7 @@ def _policy(config: pytest.Config, options: dict[str, Any]) -> Policy:
     )
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)  # pytest keeps its plugins in sets
 class Cells:
     """A plugin that collects checks as items, instead of files unless files are named."""
 

@@ -108,7 +108,7 @@ class Evidence:
     def _kind(self, verdict: Verdict) -> int:
         says, live = verdict.documented, (verdict.save_live, verdict.load_live)
         looks = seen(verdict), verdict.outcome, verdict.verdict
-        reasons = verdict.same_reason, verdict.entries, verdict.note
+        reasons = verdict.same_reason, verdict.entries, verdict.note, verdict.detail
 
         def make() -> dict[str, Any]:
             return {
@@ -116,7 +116,7 @@ class Evidence:
                 "documented": says.outcome,
                 "reason": says.reason,
                 "sentence": says.sentence,
-                **dict(zip(("same_reason", "entries", "note"), reasons, strict=True)),
+                **dict(zip(("same_reason", "entries", "note", "detail"), reasons, strict=True)),
                 "live": live,
             }
 

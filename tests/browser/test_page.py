@@ -18,6 +18,10 @@ from playwright.sync_api import Page, expect
 from builders import with_message
 from matrix import recorded
 from matrix.cli import main
+from matrix.evidence import Attempt
+from matrix.index import Index
+from matrix.plan import Plan
+from matrix.store import Store
 
 Open = Callable[..., Page]
 
@@ -222,6 +226,29 @@ def test_a_hostile_message_stays_text(
     page.locator(cell(page, "1.8", "2.0")).click()
     assert "alert(1)</script><img src=x onerror=alert(2)>{{7*7}}" in evidence(page)
     assert page.locator("img").count() == 0
+
+
+def test_a_cell_without_outcome_says_why(
+    tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch, make_plan: Callable[..., Plan]
+) -> None:
+    monkeypatch.setattr(recorded, "evidence", lambda lane: None)
+    made = make_plan(["1.8"], ["1.11"])
+    key = Index(made, None, None).save_attempt_key("autocast", made.savers[0])
+    store = Store(tmp_path / "store")
+    store.prepare()
+    store.add_attempt(Attempt(key=key, kind="infra", message="killed", detail="out of", at="1"))
+    words = ["report", "--saved-by", "1.8", "--loaded-by", "1.11", "--variant", "plain"]
+    CliRunner().invoke(
+        main, [*words, "--store", str(tmp_path / "store"), "--report", str(tmp_path)]
+    )
+    page = opened(tmp_path / "index.html")
+    first = page.locator("header").inner_text()
+    assert "Not decided on lane cpu" in first
+    assert "1 cells are infra" in first
+    page.locator(cell(page, "1.8", "1.11")).click()
+    shown = evidence(page)
+    for part in ("no outcome: infra", "killed", "What the attempt left", "Nothing was loaded"):
+        assert part in shown
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -112,6 +112,19 @@ def test_files_are_collected_only_where_they_are_named(
     assert outcomes(both) == {"passed": 1, "deselected": 6}
 
 
+def test_beside_a_project_with_settings_of_its_own(pytester: pytest.Pytester, run: Path) -> None:
+    """A conftest of any folder, its own markers and filters: the cells run all the same."""
+    pytester.makeini(
+        "[pytest]\naddopts = --strict-markers -ra\nfilterwarnings = error\ntestpaths = tests\n"
+        "xfail_strict = true\n"
+    )
+    pytester.mkdir("tests")
+    (pytester.path / "tests" / "conftest.py").write_text("def pytest_runtest_setup(): pass\n")
+    (pytester.path / "tests" / "test_mine.py").write_text("def test_mine(): assert False\n")
+    result = pytester.runpytest_inprocess("--te-matrix", str(run), "-k", "2.5 or 2.6")
+    assert outcomes(result) == {"failed": 1, "xfailed": 1, "deselected": 4}
+
+
 def test_without_the_option_nothing_changes(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_mine="def test_mine(): pass")
     result = pytester.runpytest_inprocess("--strict-markers", "-v")

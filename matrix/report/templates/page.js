@@ -165,7 +165,7 @@
     const save = data.saves[grid.saves[place % columns]], load = data.loads[grid.loads[place]];
     at("evidence-title").textContent = "Saved by " + saved_by + ", loaded by " + loaded_by;
     at("evidence-body").replaceChildren(
-      summary(kind), documented(kind), stages(load), ...failure(load), ...keys(load),
+      summary(kind), documented(kind), stages(load), ...attempt(kind), ...failure(load), ...keys(load),
       ...ledger(kind), ...metadata(kind, save, load), ...environment(save, load, kind),
       ...repeat(saved_by, loaded_by));
     history.replaceState(null, "", "#" + encodeURIComponent(id(grid, saved_by, loaded_by)));
@@ -206,6 +206,10 @@
       const [style, text] = word(index);
       return make("li", { class: style }, stage + ": " + text);
     }));
+  }
+
+  function attempt(kind) {
+    return kind.detail ? part("What the attempt left", make("pre", {}, kind.detail)) : [];
   }
 
   function failure(load) {
