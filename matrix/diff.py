@@ -9,7 +9,7 @@ from typing import Literal
 from matrix import ranges
 from matrix.errors import ExitCode, UsageError, nearest, worst
 from matrix.report.document import Cell, Report
-from matrix.report.templates import markdown_cell
+from matrix.report.rendering import markdown_cell
 
 Direction = Literal["regression", "lost", "changed", "found", "improvement"]
 

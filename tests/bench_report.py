@@ -14,10 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 
-import synthetic
 from rich.console import Console
 from rich.table import Table
 
+import synthetic
 from builders import TODAY
 from matrix import catalogue, expectations, judge, ledger, plan, recorded, report, scenarios
 from matrix.index import Index

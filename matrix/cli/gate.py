@@ -16,7 +16,7 @@ from matrix.cli.runs import a_policy
 from matrix.errors import ExitCode
 from matrix.gate import outputs, policies
 from matrix.gate.policies import POLICIES, Check
-from matrix.report import templates
+from matrix.report import rendering
 from matrix.report.document import Report
 from matrix.store import Store
 
@@ -85,7 +85,7 @@ def gate_command(
     texts = {
         code_quality: outputs.code_quality(checks),
         summary: outputs.summary(made, found, code, order),
-        badge: templates.badge(made.lane, int(code)),
+        badge: rendering.badge(made.lane, int(code)),
     }
     outputs.write({path: text for path, text in texts.items() if path})
     _github(made, found, code, order)

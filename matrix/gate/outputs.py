@@ -12,7 +12,7 @@ from pathlib import Path
 from matrix import ranges
 from matrix.errors import ExitCode, StoreError
 from matrix.gate.policies import Check
-from matrix.report import templates
+from matrix.report import rendering
 from matrix.report.document import Report
 
 ANNOTATIONS = 10
@@ -20,6 +20,9 @@ ANNOTATIONS = 10
 
 GROUPS = 50
 """Groups that a summary lists; GitHub refuses one of more than a mebibyte."""
+
+LONGEST = 1500
+"""Characters that one text of an annotation or a summary may have."""
 
 _SEVERITY = {ExitCode.DEVIATES: "critical", ExitCode.INFRA: "major", ExitCode.INCOMPLETE: "minor"}
 
@@ -75,7 +78,7 @@ def workflow_commands(found: Sequence[Problem], order: Sequence[str]) -> Iterato
     """Yield GitHub workflow commands, one error for each problem, as many as GitHub shows."""
     for problem in found[:ANNOTATIONS]:
         title = f"te-matrix: {len(problem.checks)} checks fail"
-        text = f"{problem.reason}\n{problem.where(order)}"
+        text = f"{problem.reason[:LONGEST]}\n{problem.where(order)[:LONGEST]}"
         yield f"::error title={_property(title)}::{_data(text)}"
 
 
@@ -90,13 +93,13 @@ def _property(text: str) -> str:
 
 def summary(report: Report, found: Sequence[Problem], code: ExitCode, order: Sequence[str]) -> str:
     """Return the gate's answer as Markdown, for a step summary or a comment."""
-    return templates.render(
+    return rendering.render(
         "summary.md.j2",
         report=report,
         code=int(code),
-        answer=templates.verdict_words(code),
+        answer=rendering.verdict_words(code),
         problems=[
-            {"count": len(p.checks), "reason": p.reason, "where": p.where(order)}
+            {"count": len(p.checks), "reason": p.reason, "where": p.where(order)[:LONGEST]}
             for p in found[:GROUPS]
         ],
         more=max(0, len(found) - GROUPS),

@@ -7,7 +7,7 @@ from pathlib import Path
 from matrix.errors import StoreError
 from matrix.expectations import Documentation
 from matrix.judge import Judgement
-from matrix.report import document, page, templates
+from matrix.report import document, page, rendering
 from matrix.report.document import build, cell_object
 from matrix.selection import Selection
 
@@ -28,9 +28,9 @@ def write(
     report = build(judgement, documentation)
     texts = {
         "report.json": document.text(report),
-        "report.md": templates.render("report.md.j2", report=report),
-        "badge.svg": templates.badge(report.lane, report.exit_code),
-        "index.html": page.render(judgement, documentation, report, typed or Selection()),
+        "report.md": rendering.render("report.md.j2", report=report),
+        "badge.svg": rendering.badge(report.lane, report.exit_code),
+        "index.html": page.render(judgement, report, typed or Selection()),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)

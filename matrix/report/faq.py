@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 from matrix import ranges
-from matrix.report import templates
+from matrix.report import rendering
 from matrix.report.document import Cell, Report
 from matrix.scenarios import Recipe, Variant
 
@@ -59,7 +59,7 @@ def section(
     for scenario in dict.fromkeys(cell.scenario for cell in report.cells):
         groups = list(_groups(report, scenario, variants, order))
         parts.append((scenario, recipes[scenario].summary, groups))
-    return templates.render("faq.rst.j2", report=report, parts=parts)
+    return rendering.render("faq.rst.j2", report=report, parts=parts)
 
 
 def _groups(

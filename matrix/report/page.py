@@ -17,11 +17,10 @@ from markupsafe import Markup
 
 from matrix import catalogue
 from matrix.evidence import Load, Provenance, Save, Site
-from matrix.expectations import Documentation
 from matrix.explain import PLAINLY
 from matrix.judge import Judgement, Verdict
 from matrix.plan import Plan
-from matrix.report import causes, templates
+from matrix.report import causes, rendering
 from matrix.report.document import Report
 from matrix.selection import Selection
 from matrix.summary import seen
@@ -204,25 +203,22 @@ def _embedded(data: dict[str, Any]) -> Markup:
     return Markup(text)
 
 
-def render(
-    judgement: Judgement, documentation: Documentation, report: Report, typed: Selection
-) -> str:
+def render(judgement: Judgement, report: Report, typed: Selection) -> str:
     """Return the page.
 
     :param typed: the selection as it was typed, for the command that repeats a cell.
     """
     order = catalogue.order(judgement.plan.releases)
-    script = templates.source("page.js")
+    script = rendering.source("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return templates.render(
+    return rendering.render(
         "index.html.j2",
         report=report,
-        answer=templates.verdict_words(report.exit_code),
+        answer=rendering.verdict_words(report.exit_code),
         order=order,
-        sentences=[band.model_dump() for band in documentation.bands],
         deviations=causes.grouped(c for c in report.cells if c.verdict in causes.DEVIATING),
         absent=causes.grouped(cell for cell in report.cells if not cell.present),
-        style=Markup(templates.source("page.css")),
+        style=Markup(rendering.source("page.css")),
         script=Markup(script),
         script_digest=digest,
         data=_embedded(Evidence(judgement, typed).data()),
