@@ -43,14 +43,14 @@ def tests(session: nox.Session) -> None:
 def browser(session: nox.Session) -> None:
     """Drive the report's page in Chromium, axe-core included; pictures go to the report folder."""
     install(session, "cpu", "test", "browser")
-    chromium = shutil.which(os.environ.get("TE_MATRIX_CHROMIUM", "chromium"))
-    if chromium is None:
-        session.run("apt-get", "install", "-y", "chromium", external=True)
-        chromium = shutil.which("chromium")
+    chromium = os.environ.get("TE_MATRIX_CHROMIUM", "chromium")
+    for program, package in ((chromium, "chromium"), ("npm", "npm")):
+        if shutil.which(program) is None:
+            session.run("apt-get", "install", "-y", package, external=True)
     modules = session.create_tmp()
     session.run("npm", "install", "--prefix", modules, "axe-core@4.14.1", external=True)
     env = {
-        "TE_MATRIX_CHROMIUM": chromium,
+        "TE_MATRIX_CHROMIUM": shutil.which(chromium),
         "TE_MATRIX_AXE": str(Path(modules) / "node_modules" / "axe-core" / "axe.min.js"),
         "TE_MATRIX_PICTURES": str(Path("te-matrix-report", "pictures").absolute()),
     }

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from matrix import bands, catalogue, report
+from matrix import catalogue, report
 from matrix.cli.options import date, judged, select, selecting, with_store
-from matrix.report import faq
+from matrix.report import bands, faq
 from matrix.store import Store
 
 

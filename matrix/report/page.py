@@ -15,12 +15,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from matrix import catalogue
+from matrix import catalogue, ranges
 from matrix.evidence import Load, Provenance, Save, Site
 from matrix.explain import PLAINLY
 from matrix.judge import Judgement, Verdict
 from matrix.plan import Plan
-from matrix.report import causes, rendering
+from matrix.report import bands, causes, rendering
 from matrix.report.document import Report
 from matrix.selection import Selection
 from matrix.summary import seen
@@ -216,6 +216,8 @@ def render(judgement: Judgement, report: Report, typed: Selection) -> str:
         report=report,
         answer=rendering.verdict_words(report.exit_code),
         order=order,
+        behaviours=list(bands.discover(report, order)),
+        ranges=ranges.text,
         deviations=causes.grouped(c for c in report.cells if c.verdict in causes.DEVIATING),
         absent=causes.grouped(cell for cell in report.cells if not cell.present),
         style=Markup(rendering.source("page.css")),

@@ -59,12 +59,12 @@ def test_the_answer_comes_first(whole: Path, opened: Open) -> None:
 def test_scenario_and_variant_switch_without_a_reload(whole: Path, opened: Open) -> None:
     page = opened(whole)
     page.evaluate("window.kept = true")
-    assert page.locator(cell(page, "1.7", "1.8")).inner_text() == "D"
+    assert page.locator(cell(page, "1.7", "1.8")).text_content() == "D"
     choose(page, "autocast", "remapped")
-    assert page.locator(cell(page, "1.7", "1.8")).inner_text() == "F*"
+    assert page.locator(cell(page, "1.7", "1.8")).text_content() == "F*"
     assert page.locator(cell(page, "1.8", "1.8")).get_attribute("aria-label") == "no such cell"
     choose(page, "fp8-weights", "remapped")
-    assert page.locator(cell(page, "1.7", "1.8")).inner_text() == "E*"
+    assert page.locator(cell(page, "1.7", "1.8")).text_content() == "E*"
     assert page.locator(".table:visible caption").inner_text().startswith("fp8-weights, remapped")
     assert page.evaluate("window.kept")
 
@@ -88,6 +88,14 @@ def test_every_cell_of_every_grid_is_what_report_json_says(whole: Path, opened: 
                 found[place] = f"{cell_['outcome']}{frozen}, {cell_['verdict']}"
         expected = [found.get(place, "no such cell") for place in range(len(names) ** 2)]
         assert labels == expected
+
+
+def test_behaviours_stand_beside_the_faqs_bands(whole: Path, opened: Open) -> None:
+    page = opened(whole)
+    page.get_by_text("autocast: 7 behaviours where the FAQ has 4 bands; too coarse: >=1.12").click()
+    shown = page.locator("section", has=page.locator("#h-behaviours")).inner_text()
+    assert "G: 2.16.1, 2.17.1-2.20.2" in shown
+    assert "2.16.1, 2.17 (back to F), 2.17.1 (back to G)." in shown
 
 
 def test_a_click_opens_the_evidence(whole: Path, opened: Open) -> None:
