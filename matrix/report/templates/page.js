@@ -41,7 +41,8 @@
   let grid = data.grids[0], place = 0;
   const cells = [], texts = [], shown = new Array(rows * columns).fill(undefined);
 
-  // Rows are boxes that the browser may leave undrawn while out of sight, which no table row is.
+  // Rows are boxes: of a large grid the browser leaves undrawn what is out of sight, which it
+  // does of no table row.
   function build() {
     const head = make("div", { class: "row head", role: "row" },
       make("div", { class: "corner", role: "columnheader" }, "loaded by \\ saved by"),
