@@ -17,9 +17,9 @@ from matrix.errors import ExitCode
 from matrix.gate import outputs, policies
 from matrix.gate.policies import POLICIES, Check
 from matrix.report import rendering
-from matrix.report.document import Report
 from matrix.store import Store
 
+DEMANDS = ("require_lane", "require_live", "allow_missing")
 A_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -28,27 +28,16 @@ A_FILE = click.Path(path_type=Path, dir_okay=False)
 @with_store
 @click.option("--policy", type=click.Choice(POLICIES), default="ledger", show_default=True)
 @click.option("--baseline", help="the run to hold against: a store or a report.json")
-@click.option("--require-lane", help="refuse what was measured on another lane")
+@click.option(
+    "--require-lane", type=click.Choice(["cpu", "gpu"]), help="refuse what another lane measured"
+)
 @click.option("--require-live", is_flag=True, help="refuse what rests on recorded evidence")
 @click.option("--allow-missing", is_flag=True, help="skip cells without outcome, but for infra")
 @click.option("--junit", type=A_FILE, help="write JUnit XML there")
 @click.option("--code-quality", type=A_FILE, help="write GitLab's code quality report there")
 @click.option("--summary", type=A_FILE, help="write a Markdown summary there")
 @click.option("--badge", type=A_FILE, help="write an SVG badge there")
-def gate_command(
-    store: str,
-    today: Any,
-    policy: str,
-    baseline: str | None,
-    require_lane: str | None,
-    require_live: bool,
-    allow_missing: bool,
-    junit: Path | None,
-    code_quality: Path | None,
-    summary: Path | None,
-    badge: Path | None,
-    **options: Any,
-) -> None:
+def gate_command(store: str, today: Any, policy: str, baseline: str | None, **options: Any) -> None:
     """Judge what a store holds under a policy and say it with the exit code.
 
     By default what the last run selected. Policies: `documented` (every deviation fails),
@@ -58,15 +47,9 @@ def gate_command(
     are written too.
     """
     options["candidate_as"] = options["candidate_as"] or "loader"
-    asked = a_policy(
-        policy,
-        baseline,
-        options,
-        date(today),
-        require_lane=require_lane,
-        require_live=require_live,
-        allow_missing=allow_missing,
-    )
+    places = {name: options.pop(name) for name in ("junit", "code_quality", "summary", "badge")}
+    demands = {name: options.pop(name) for name in DEMANDS}
+    asked = a_policy(policy, baseline, options, date(today), **demands)
     kept = Store(store)
     selected = select(options, kept.remembered())
     judgement = judged(selected, kept, date(today))
@@ -76,19 +59,19 @@ def gate_command(
     checks = policies.checks(made, asked, order)
     show = Console()
     console.print_judgement(show, judgement, selected.documentation)
-    code = _run(checks, junit)
+    code = _run(checks, places["junit"])
     found = outputs.problems(checks)
-    show.print(outputs.totals(checks), highlight=False)
-    for line in outputs.lines(found, order):
+    for line in (outputs.totals(checks), *outputs.lines(found, order)):
         show.print(line, highlight=False, markup=False, soft_wrap=True)
     show.print(f"gate: policy {policy}, exit code {int(code)}", highlight=False)
+    summary = outputs.summary(made, found, code, order)
     texts = {
-        code_quality: outputs.code_quality(checks),
-        summary: outputs.summary(made, found, code, order),
-        badge: rendering.badge(made.lane, int(code)),
+        places["code_quality"]: outputs.code_quality(checks),
+        places["summary"]: summary,
+        places["badge"]: rendering.badge(made.lane, int(code)),
     }
     outputs.write({path: text for path, text in texts.items() if path})
-    _github(made, found, code, order)
+    _github(list(outputs.workflow_commands(found, order)), summary)
     sys.exit(int(code))
 
 
@@ -99,11 +82,11 @@ def _run(checks: list[Check], junit: Path | None) -> ExitCode:
     return engine.run(checks, junit)
 
 
-def _github(made: Report, found: list[outputs.Problem], code: ExitCode, order: list[str]) -> None:
+def _github(commands: list[str], summary: str) -> None:
     """Tell GitHub Actions, where this runs there."""
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
-    for line in outputs.workflow_commands(found, order):
+    for line in commands:
         click.echo(line)
     if path := os.environ.get("GITHUB_STEP_SUMMARY"):
-        outputs.append(Path(path), outputs.summary(made, found, code, order))
+        outputs.append(Path(path), summary)

@@ -64,6 +64,7 @@ def _checks(config: pytest.Config) -> list[Check]:
     from matrix.gate import policies
 
     options = selection_of(shlex.split(config.getoption("te_matrix_select")))
+    options["candidate_as"] = options["candidate_as"] or "loader"
     report = a_run(config.getoption("te_matrix"), options)
     policy = _policy(config, options)
     runs = [report, policy.baseline] if policy.baseline else [report]
