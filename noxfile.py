@@ -6,6 +6,7 @@ downloading CUDA.
 """
 
 import os
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -72,6 +73,24 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """Drive the report's page in Chromium, axe-core included; pictures go to the report folder."""
+    install(session, "cpu", "test", "browser")
+    chromium = os.environ.get("TE_MATRIX_CHROMIUM", "chromium")
+    for program, package in ((chromium, "chromium"), ("npm", "npm")):
+        if shutil.which(program) is None:
+            session.run("apt-get", "install", "-y", package, external=True)
+    modules = session.create_tmp()
+    session.run("npm", "install", "--prefix", modules, "axe-core@4.14.1", external=True)
+    env = {
+        "TE_MATRIX_CHROMIUM": shutil.which(chromium),
+        "TE_MATRIX_AXE": str(Path(modules) / "node_modules" / "axe-core" / "axe.min.js"),
+        "TE_MATRIX_PICTURES": str(Path("te-matrix-report", "pictures").absolute()),
+    }
+    session.run("pytest", "tests/browser", "-m", "browser", *session.posargs, env=env)
+
+
+@nox.session
 def gate(session: nox.Session) -> None:
     """Judge what the last run stored, as an exit code; options go to `te-matrix gate`."""
     session.install("-e", ".")
@@ -87,9 +106,10 @@ def report(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Time the whole autocast matrix, a second run, and one process per pair, and compare."""
-    install(session, "cpu")
+    """Time the whole autocast matrix against other ways, and reports of up to 28,800 cells."""
+    install(session, "cpu", "test", "browser")
     session.run("python", "tests/bench.py", *session.posargs)
+    session.run("python", "tests/bench_report.py")
 
 
 @nox.session

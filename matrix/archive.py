@@ -8,14 +8,33 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
 
 from matrix import __version__
 from matrix.errors import StoreError
-from matrix.evidence import FORMAT, Load, Save
+from matrix.evidence import FORMAT, Load, Record, Save
 from matrix.store import parse
 
-_SCHEMA = "te-matrix-evidence"
+_SCHEMA: Literal["te-matrix-evidence"] = "te-matrix-evidence"
+
+
+class Header(Record):
+    """The first line of an exported file."""
+
+    schema_: Literal["te-matrix-evidence"] = Field(default=_SCHEMA, alias="schema")
+    format: int = FORMAT
+    harness: str
+    recorded_at: str
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+
+class Footer(Record):
+    """The last line of an exported file: how many records stand between it and the first."""
+
+    records: int
 
 
 def write(path: Path, records: Iterable[Save | Load], recorded_at: str) -> int:
@@ -25,13 +44,9 @@ def write(path: Path, records: Iterable[Save | Load], recorded_at: str) -> int:
     :param recorded_at: date that the header carries.
     """
     lines = sorted(record.model_dump_json(exclude_none=True) for record in records)
-    header = {
-        "schema": _SCHEMA,
-        "format": FORMAT,
-        "harness": __version__,
-        "recorded_at": recorded_at,
-    }
-    text = "\n".join([json.dumps(header), *lines, json.dumps({"records": len(lines)})]) + "\n"
+    header = Header(harness=__version__, recorded_at=recorded_at).model_dump_json()
+    footer = Footer(records=len(lines)).model_dump_json()
+    text = "\n".join([header, *lines, footer]) + "\n"
     data = text.encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
@@ -86,7 +101,8 @@ class Archive:
 
 def _body(path: Path) -> list[tuple[int, str]]:
     """Return the numbered lines between header and footer, both checked."""
-    lines = _text(path).splitlines()
+    # Not splitlines(): a message may hold other line separators, which JSON leaves as they are.
+    lines = _text(path).removesuffix("\n").split("\n")
     header = _object(path, 1, lines[0] if lines else "")
     if header.get("schema") != _SCHEMA:
         raise _refusal(path, 1, f"is not the header of {_SCHEMA}")

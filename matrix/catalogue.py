@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
@@ -80,7 +81,9 @@ class Release(tables.Row):
         return f"{self.source} {mark}" if mark else self.source
 
 
-class _Table(tables.Row):
+class Releases(tables.Row):
+    """The whole of ``releases.toml``."""
+
     release: tuple[Release, ...]
 
 
@@ -112,10 +115,19 @@ def load(path: Path | None = None) -> Catalogue:
     :raises TableError: a row is malformed, or a version stands there twice.
     """
     path = path or tables.packaged("releases.toml")
-    rows = tables.load(path, _Table).release
+    rows = tables.load(path, Releases).release
     for row in rows:
         _check_version(path, row, rows)
     return Catalogue(tuple(sorted(rows, key=lambda release: release.order)))
+
+
+def order(names: Iterable[str]) -> list[str]:
+    """Return every release of the catalogue and ``names``, oldest first.
+
+    A candidate's name is its version, ``@`` and its digest's first digits.
+    """
+    everything = {*load().names(), *names}
+    return sorted(everything, key=lambda name: (Version(name.partition("@")[0]), name))
 
 
 def _check_version(path: Path, row: Release, rows: tuple[Release, ...]) -> None:

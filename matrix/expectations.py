@@ -42,7 +42,9 @@ class Rule(tables.Row):
     sentence: str
 
 
-class _Faq(tables.Row):
+class Faq(tables.Row):
+    """The whole of ``faq.toml``."""
+
     source: str
     read_in: str
     band: tuple[Band, ...]
@@ -94,7 +96,7 @@ def load(path: Path | None = None) -> Documentation:
         of one combination.
     """
     path = path or tables.packaged("faq.toml")
-    faq = tables.load(path, _Faq)
+    faq = tables.load(path, Faq)
     known = {band.name for band in faq.band}
     said: set[tuple[str, str, str]] = set()
     for rule in faq.rule:

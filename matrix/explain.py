@@ -9,7 +9,7 @@ from matrix.judge import Judgement, Verdict
 from matrix.ledger import Entry
 from matrix.summary import seen
 
-_PLAINLY = {
+PLAINLY = {
     "loaded": "loads, FP8 attention metadata intact",
     "loaded (frozen)": "loads, but the metadata is dead: no later step updates it",
     "defaults": "loads, FP8 attention metadata silently at its defaults",
@@ -17,6 +17,7 @@ _PLAINLY = {
     "error": "fails",
     "partial": "loads, FP8 attention metadata neither intact nor default",
 }
+"""Every outcome in plain words."""
 
 
 def page(
@@ -38,7 +39,7 @@ def page(
 
 def _cell(verdict: Verdict) -> Iterator[str]:
     cell = verdict.cell
-    plainly = _PLAINLY.get(seen(verdict), f"no outcome ({verdict.outcome}): {verdict.note}")
+    plainly = PLAINLY.get(seen(verdict), f"no outcome ({verdict.outcome}): {verdict.note}")
     yield f"{cell.scenario}, {cell.variant}: {plainly}  [{verdict.verdict}]"
     if verdict.error:
         message = " ".join(verdict.error.message.split())[:300]

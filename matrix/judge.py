@@ -23,7 +23,11 @@ _WORDS = {"gap": "inconclusive", "infra": "infra", "unavailable": "unavailable"}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One cell, judged. ``outcome`` is an outcome, or the word for having none."""
+    """One cell, judged.
+
+    ``outcome`` is an outcome, or the word for having none; ``note`` then says why, and
+    ``detail`` is what the failed attempt left: the end of its output, or a traceback.
+    """
 
     cell: Cell
     documented: Documented
@@ -31,6 +35,7 @@ class Verdict:
     outcome: str
     after_load: str = "untested"
     note: str = ""
+    detail: str = ""
     entries: tuple[str, ...] = ()
     save: Save | None = None
     load: Load | None = None
@@ -334,6 +339,7 @@ class _Absent:
 
     word: str
     why: str
+    detail: str = ""
 
 
 def _usable(known: Known | None, attempts: Sequence[Attempt]) -> Known | _Absent:
@@ -350,7 +356,7 @@ def _usable(known: Known | None, attempts: Sequence[Attempt]) -> Known | _Absent
         return known
     if attempts:
         last = (broken or attempts)[-1]
-        return _Absent(_WORDS[last.kind], last.message)
+        return _Absent(_WORDS[last.kind], last.message, last.detail)
     return _Absent("not-run", "nothing was run for it, and nothing is recorded")
 
 
@@ -361,4 +367,5 @@ def _absent(cell: Cell, documented: Documented, absent: _Absent) -> Verdict:
         verdict=absent.word,
         outcome=absent.word,
         note=absent.why,
+        detail=absent.detail,
     )

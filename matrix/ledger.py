@@ -59,18 +59,23 @@ class Entry(tables.Row):
         return stage == self.stage and error == self.error and str(self.fragment) in message
 
 
-class _Ledger(tables.Row):
+class Ledger(tables.Row):
+    """The whole of ``ledger.toml``."""
+
     entry: tuple[Entry, ...] = ()
 
 
-def load(path: Path | None = None) -> tuple[Entry, ...]:
+def load(path: Path | None = None, extra: Path | None = None) -> tuple[Entry, ...]:
     """Read the ledger.
 
-    :raises TableError: it is malformed, or two entries have one id.
+    :param path: the ledger to read; by default the packaged one.
+    :param extra: a further file of the same form.
+    :raises TableError: a file is malformed, or two entries have one id.
     """
-    path = path or tables.packaged("ledger.toml")
-    entries = tables.load(path, _Ledger).entry
-    ids = [entry.id for entry in entries]
-    if twice := {name for name in ids if ids.count(name) > 1}:
-        raise TableError(f"{path}: more than one entry is called {min(twice)}")
-    return entries
+    found: list[Entry] = []
+    for file in filter(None, (path or tables.packaged("ledger.toml"), extra)):
+        for entry in tables.load(file, Ledger).entry:
+            if any(entry.id == other.id for other in found):
+                raise TableError(f"{file}: more than one entry is called {entry.id}")
+            found.append(entry)
+    return tuple(found)

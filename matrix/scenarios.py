@@ -51,12 +51,16 @@ class Variant(tables.Row):
     opt_in: bool = False
 
 
-class _Scenarios(tables.Row):
+class Scenarios(tables.Row):
+    """The whole of ``scenarios.toml``, or of a file of the user's own."""
+
     size: dict[str, Size] = Field(default_factory=dict)
     scenario: tuple[Scenario, ...]
 
 
-class _Variants(tables.Row):
+class Variants(tables.Row):
+    """The whole of ``variants.toml``."""
+
     variant: tuple[Variant, ...]
 
 
@@ -90,7 +94,7 @@ def load(extra: Path | None = None, size: str | None = None) -> dict[str, Recipe
     found: dict[str, Recipe] = {}
     sizes: dict[str, Size] = {}
     for path in filter(None, (tables.packaged("scenarios.toml"), extra)):
-        table = tables.load(path, _Scenarios)
+        table = tables.load(path, Scenarios)
         sizes.update(table.size)
         if size is not None and size not in sizes:
             raise UsageError(f"there is no size {size}", do=nearest(size, sizes))
@@ -110,5 +114,5 @@ def _size(path: Path, scenario: Scenario, size: str | None, sizes: dict[str, Siz
 
 def variants() -> dict[str, Variant]:
     """Read the packaged variants, by name."""
-    table = tables.load(tables.packaged("variants.toml"), _Variants)
+    table = tables.load(tables.packaged("variants.toml"), Variants)
     return {variant.name: variant for variant in table.variant}

@@ -61,6 +61,10 @@ class Store:
                 do="Name a writable place with --store",
             ) from error
 
+    def exists(self) -> bool:
+        """Tell whether there is a store, prepared by a run."""
+        return any(self._fs.exists(self._path(folder)) for folder in _KINDS)
+
     def _path(self, *parts: str) -> str:
         return posixpath.join(self._root, *parts)
 

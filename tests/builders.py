@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import datetime
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
-from matrix import evidence
+from matrix import evidence, recorded
+from matrix.archive import Archive, write
 from matrix.evidence import Entry, Failure, Load, Moved, Provenance, Save, Site, Tensor
 from matrix.plan import Plan
+from matrix.report.document import Cell, Counts, ReleaseRow, Report
 
 TODAY = datetime.date(2026, 11, 24)
 
@@ -97,3 +101,72 @@ def a_load(
             **more,
         }
     )
+
+
+def with_message(path: Path, message: str) -> Archive:
+    """The recorded evidence, with one message in place of every error's own."""
+    kept = recorded.evidence("cpu")
+    assert kept is not None
+    changed: list[Any] = []
+    for record in kept.records():
+        if isinstance(record, Load) and record.error:
+            error = record.error.model_copy(update={"message": message, "traceback": message})
+            record = record.model_copy(update={"error": error})
+        changed.append(record)
+    write(path, changed, "2026-11-24")
+    return Archive(path)
+
+
+def a_cell(saver: str, loader: str, outcome: str = "loaded", **more: Any) -> Cell:
+    """A cell as ``report.json`` has it: loaded where that is documented, unless said otherwise."""
+    variant = more.get("variant", "plain")
+    fields: dict[str, Any] = {
+        "id": f"autocast/{variant}/{saver}->{loader}",
+        "scenario": "autocast",
+        "variant": variant,
+        "saved_by": saver,
+        "loaded_by": loader,
+        "lane": "cpu",
+        "runner": "local",
+        "outcome": outcome,
+        "after_load": "updates" if outcome == "loaded" else "untested",
+        "measured_with": saver,
+        "stage": "load_state_dict" if outcome == "error" else "first_step",
+        "error_type": "KeyError" if outcome == "error" else None,
+        "error_message": "'recipe'" if outcome == "error" else None,
+        "missing_keys": (),
+        "unexpected_keys": (),
+        "documented": "loaded",
+        "documented_reason": None,
+        "documented_sentence": "Loads",
+        "same_reason": None,
+        "verdict": "conforms" if outcome == "loaded" else "deviates",
+        "ledger": (),
+        "note": None,
+        "provenance": "live",
+        "save_provenance": "live",
+        "load_provenance": "live",
+    }
+    return Cell(**(fields | more))
+
+
+def a_report(*cells: Cell, **more: Any) -> Report:
+    """A report of these cells and nothing else."""
+    names = dict.fromkeys(name for cell in cells for name in (cell.saved_by, cell.loaded_by))
+    fields: dict[str, Any] = {
+        "harness": "0.1.0",
+        "date": TODAY.isoformat(),
+        "lane": "cpu",
+        "runner": "local",
+        "exit_code": 0,
+        "planned": len(cells),
+        "totals": Counter(cell.verdict for cell in cells),
+        "evidence": Counts(live=len(cells), recorded=0, without=0),
+        "releases": tuple(ReleaseRow(name=name, band=">=1.12", source="s") for name in names),
+        "bands": (),
+        "saves": (),
+        "controls": (),
+        "ledger": (),
+        "cells": cells,
+    }
+    return Report(**(fields | more))

@@ -7,12 +7,17 @@ from typing import Any
 import click
 
 from matrix import __version__
+from matrix.cli.bands import bands_command
+from matrix.cli.diff import diff_command
 from matrix.cli.explain import explain_command
+from matrix.cli.gate import gate_command
 from matrix.cli.images import images_command
+from matrix.cli.ledger import ledger_command
 from matrix.cli.plan import plan_command
 from matrix.cli.releases import releases_command
 from matrix.cli.run import run_command
-from matrix.cli.verdicts import gate_command, judge_command, report_command
+from matrix.cli.schema import schema_command
+from matrix.cli.verdicts import judge_command, report_command
 from matrix.errors import MatrixError
 
 
@@ -50,5 +55,9 @@ for command in (
     gate_command,
     explain_command,
     images_command,
+    bands_command,
+    diff_command,
+    ledger_command,
+    schema_command,
 ):
     main.add_command(command)

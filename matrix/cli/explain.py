@@ -29,7 +29,9 @@ def explain_command(saved_by: str, loaded_by: str, store: str, today: Any, as_js
     selected = Selected(catalogue=known, documentation=documentation, plan=made, typed=Selection())
     judgement = judged(selected, Store(store), date(today))
     if as_json:
-        rows = [report.cell_object(verdict, judgement) for verdict in judgement.verdicts]
+        rows = [
+            report.cell_object(v, judgement).model_dump(mode="json") for v in judgement.verdicts
+        ]
         click.echo(json.dumps(rows, indent=1))
         return
     for line in explain.page(judgement, documentation, ledger.load()):

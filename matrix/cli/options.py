@@ -26,6 +26,7 @@ from matrix.cli import containers
 from matrix.errors import UsageError, nearest
 from matrix.expectations import Documentation
 from matrix.index import Index
+from matrix.ledger import Entry
 from matrix.selection import Selection
 from matrix.store import Store
 from matrix.todo import everyone
@@ -45,6 +46,7 @@ class Selected:
     plan: plan.Plan
     typed: Selection
     bases: tuple[Any, ...] = ()
+    entries: tuple[Entry, ...] = dataclasses.field(default_factory=ledger.load)
 
 
 def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -90,6 +92,12 @@ def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
                 type=click.Path(path_type=Path),
                 help="a file with scenarios of your own",
             ),
+            click.option(
+                "--ledger",
+                "ledger_file",
+                type=click.Path(path_type=Path),
+                help="a file with ledger entries of your own, beside the packaged ones",
+            ),
         ]
     ):
         command = option(command)
@@ -131,7 +139,12 @@ def select(options: dict[str, Any], last: Selection | None = None) -> Selected:
         and wanted_variants == list(variants),
     )
     return Selected(
-        catalogue=known, documentation=documentation, plan=made, typed=typed, bases=bases
+        catalogue=known,
+        documentation=documentation,
+        plan=made,
+        typed=typed,
+        bases=bases,
+        entries=ledger.load(extra=options.pop("ledger_file")),
     )
 
 
@@ -167,7 +180,7 @@ def _known(typed: Selection, lane: str, runner: str) -> tuple[Catalogue, tuple[A
 def judged(selected: Selected, store: Store | None, today: datetime.date) -> judge.Judgement:
     """Judge a selection on what a store and the recorded evidence hold."""
     index = Index(selected.plan, store, recorded.evidence(selected.plan.lane))
-    return judge.judge(index, selected.documentation, ledger.load(), today)
+    return judge.judge(index, selected.documentation, selected.entries, today)
 
 
 def with_store(command: Callable[..., Any]) -> Callable[..., Any]:

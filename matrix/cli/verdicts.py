@@ -1,9 +1,8 @@
-"""``te-matrix judge``, ``report`` and ``gate``: what a store says, running nothing."""
+"""``te-matrix judge`` and ``report``: what a store says, running nothing."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,9 @@ def judge_command(as_json: bool, store: str, today: Any, **options: Any) -> None
     selected = select(options, kept.remembered())
     judgement = judged(selected, kept, date(today))
     if as_json:
-        rows = [report.cell_object(verdict, judgement) for verdict in judgement.verdicts]
+        rows = [
+            report.cell_object(v, judgement).model_dump(mode="json") for v in judgement.verdicts
+        ]
         click.echo(json.dumps(rows, indent=1))
     else:
         console.print_judgement(Console(), judgement, selected.documentation)
@@ -42,23 +43,7 @@ def report_command(as_json: bool, folder: Path, store: str, today: Any, **option
     selected = select(options, kept.remembered())
     judgement = judged(selected, kept, date(today))
     if as_json:
-        click.echo(json.dumps(report.build(judgement, selected.documentation), indent=1))
+        click.echo(report.build(judgement, selected.documentation).model_dump_json(indent=1))
     else:
-        click.echo(f"report: {report.write(judgement, selected.documentation, folder)}")
-
-
-@click.command("gate")
-@selecting
-@with_store
-def gate_command(store: str, today: Any, **options: Any) -> None:
-    """Judge what a store holds and say it with the exit code.
-
-    By default what the last run selected. A candidate is gated as a loader unless
-    --candidate-as says otherwise.
-    """
-    options["candidate_as"] = options["candidate_as"] or "loader"
-    kept = Store(store)
-    selected = select(options, kept.remembered())
-    judgement = judged(selected, kept, date(today))
-    console.print_judgement(Console(), judgement, selected.documentation)
-    sys.exit(int(judgement.exit_code))
+        page = report.write(judgement, selected.documentation, folder, selected.typed)
+        click.echo(f"report: {page}")

@@ -13,6 +13,7 @@ from builders import a_load, a_save
 from matrix import recorded
 from matrix.archive import Archive, write
 from matrix.errors import StoreError
+from matrix.evidence import Failure
 from matrix.plan import Plan
 
 MakePlan = Callable[..., Plan]
@@ -42,6 +43,14 @@ def test_compressed_it_is_the_same_bytes_each_time(tmp_path: Path, make_plan: Ma
         write(tmp_path / name, [save], "2026-11-24")
     assert (tmp_path / "a.jsonl.gz").read_bytes() == (tmp_path / "b.jsonl.gz").read_bytes()
     assert Archive(tmp_path / "a.jsonl.gz").records() == [save]
+
+
+def test_a_message_may_hold_any_line_separator(tmp_path: Path, make_plan: MakePlan) -> None:
+    plan = make_plan(["1.8"], ["1.11"])
+    error = Failure(type="KeyError", message="a\nb\u2028c\x85d\r\ne")
+    load = a_load(plan, a_save(plan, "1.8"), "1.11", error=error)
+    write(tmp_path / "evidence.jsonl", [load], "2026-11-24")
+    assert Archive(tmp_path / "evidence.jsonl").records() == [load]
 
 
 def edited(path: Path, edit: Callable[[list[str]], list[str]]) -> Path:

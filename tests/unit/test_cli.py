@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from matrix import archive, catalogue, recorded
+from builders import with_message
+from matrix import catalogue, recorded
 from matrix.cli import main
 from matrix.errors import ExitCode, worst
 from matrix.selection import Selection
@@ -181,22 +181,13 @@ def test_a_hostile_message_cannot_inject_markup(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hostile = "<script>alert(1)</script>|x"
-    kept = recorded.evidence("cpu")
-    assert kept is not None
-    changed: list[Any] = []
-    for record in kept.records():
-        if record.record == "load" and record.error:
-            error = record.error.model_copy(update={"message": hostile})
-            changed.append(record.model_copy(update={"error": error}))
-        else:
-            changed.append(record)
-    archive.write(elsewhere / "evidence.jsonl.gz", changed, "2026-11-24")
-    forged = archive.Archive(elsewhere / "evidence.jsonl.gz")
+    forged = with_message(elsewhere / "evidence.jsonl.gz", hostile)
     monkeypatch.setattr(recorded, "evidence", lambda lane: forged)
     te_matrix("report", "--releases", "1.7,2.20.2")
     page = (elsewhere / "te-matrix-report" / "index.html").read_text()
-    assert "<script>" not in page
+    assert page.count("<script") == page.count("</script") == 2
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "\\u003cscript\\u003ealert(1)" in page
     assert "\\|x" in (elsewhere / "te-matrix-report" / "report.md").read_text()
 
 

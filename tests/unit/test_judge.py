@@ -253,9 +253,10 @@ def test_an_attempt_without_evidence_is_what_it_was(
     releases = made.plan.releases
     index = Index(made.plan, None, None)
     key = index.attempt_key("autocast", "plain", releases["1.8"], releases["1.11"])
-    made.store.add_attempt(Attempt(key=key, kind=kind, message="why", at="1"))
+    made.store.add_attempt(Attempt(key=key, kind=kind, message="why", detail="end", at="1"))
     judged = made.judge()
-    assert (judged.verdicts[0].verdict, judged.verdicts[0].note) == (word, "why")
+    (verdict,) = judged.verdicts
+    assert (verdict.verdict, verdict.note, verdict.detail) == (word, "why", "end")
     assert judged.exit_code == code
 
 

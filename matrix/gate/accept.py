@@ -1,0 +1,184 @@
+"""Chosen deviations of a run, turned into ledger entries for review."""
+
+from __future__ import annotations
+
+import datetime
+import fnmatch
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from matrix import ledger, ranges
+from matrix.errors import StoreError, UsageError, nearest
+from matrix.ledger import Entry
+from matrix.report.document import Cell, Report
+
+_FRAGMENT = 120
+
+
+class Review(BaseModel):
+    """What a person says of a deviation; nothing of it can be left out or made up."""
+
+    model_config = ConfigDict(frozen=True, str_strip_whitespace=True)
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    cause: str = Field(min_length=1)
+    owner: str = Field(min_length=1)
+    reference: str = Field(min_length=1)
+    advice: str = Field(min_length=1)
+    expires: datetime.date
+
+
+def review(**fields: Any) -> Review:
+    """Return a review.
+
+    :raises UsageError: a field is empty or malformed.
+    """
+    try:
+        return Review(**fields)
+    except ValidationError as error:
+        wrong = "; ".join(f"--{item['loc'][0]}: {item['msg']}" for item in error.errors())
+        raise UsageError(
+            f"a known deviation needs its whole story: {wrong}",
+            do="Say what causes it and who answers for it",
+        ) from error
+
+
+def chosen(report: Report, patterns: Sequence[str]) -> list[Cell]:
+    """Return the cells that deviate unknown to the ledger and whose ids match a pattern.
+
+    :param patterns: cell ids, with ``*`` for any run of characters.
+    :raises UsageError: a pattern matches no such cell, or one that no entry can excuse.
+    """
+    deviating = [cell for cell in report.cells if cell.verdict == "deviates"]
+    found: dict[str, Cell] = {}
+    for pattern in patterns:
+        met = [cell for cell in deviating if fnmatch.fnmatchcase(cell.id, pattern)]
+        if not met:
+            raise UsageError(
+                f"{pattern} matches no cell that deviates unknown to the ledger",
+                do=nearest(pattern, [cell.id for cell in deviating] or ["(none deviates)"]),
+            )
+        found |= {cell.id: cell for cell in met}
+    _excusable(report, list(found.values()))
+    return list(found.values())
+
+
+def _excusable(report: Report, cells: Sequence[Cell]) -> None:
+    candidates = {row.name for row in report.releases if row.candidate}
+    for cell in cells:
+        if cell.outcome == "partial":
+            raise UsageError(
+                f"{cell.id} is partial, and that is never excused",
+                why="metadata that is neither intact nor default has no known meaning",
+                do="Find out what it is; leave it out of the patterns",
+            )
+        if candidates & {cell.saved_by, cell.loaded_by}:
+            raise UsageError(
+                f"{cell.id} is a candidate's, and the ledger holds releases only",
+                do="Accept it when the release is in the catalogue; leave it out of the patterns",
+            )
+
+
+def entries(cells: Sequence[Cell], said: Review, order: Sequence[str]) -> list[Entry]:
+    """Return entries that together know exactly these cells' deviations.
+
+    :param order: every release there is, oldest first.
+    """
+    found: list[Entry] = []
+    for (observed, stage, error, fragment), members in _deviations(cells).items():
+        for scenarios, variants, savers, loaders in _blocks(members, order):
+            number = f"-{len(found) + 1}" if found else ""
+            found.append(
+                Entry(
+                    id=said.id + number,
+                    saved_by=ranges.text(savers, order),
+                    loaded_by=ranges.text(loaders, order),
+                    scenarios=scenarios,
+                    variants=variants,
+                    observed=observed,
+                    stage=stage,
+                    error=error,
+                    fragment=fragment,
+                    cause=said.cause,
+                    reference=said.reference,
+                    advice=said.advice,
+                    accepted_by=said.owner,
+                    expires=said.expires,
+                )
+            )
+    return found
+
+
+_Deviation = tuple[str, str | None, str | None, str | None]
+
+
+def _deviations(cells: Sequence[Cell]) -> dict[_Deviation, list[Cell]]:
+    """Return the cells by deviation. One that deviates in outcome and is frozen has two."""
+    found: dict[_Deviation, list[Cell]] = {}
+    for cell in cells:
+        if cell.outcome == "error":
+            fragment = (cell.error_message or "")[:_FRAGMENT]
+            key: _Deviation = ("error", cell.stage, cell.error_type, fragment)
+            found.setdefault(key, []).append(cell)
+        elif cell.outcome != cell.documented:
+            found.setdefault((cell.outcome, None, None, None), []).append(cell)
+        if cell.after_load == "frozen":
+            found.setdefault(("frozen", None, None, None), []).append(cell)
+    return found
+
+
+def _blocks(
+    cells: Sequence[Cell], order: Sequence[str]
+) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], list[str], list[str]]]:
+    """Yield (scenarios, variants, savers, loaders) that together are exactly the cells."""
+    places: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for cell in cells:
+        pairs = places.setdefault((cell.scenario, cell.variant), [])
+        pairs.append((cell.saved_by, cell.loaded_by))
+    shared: dict[tuple[str, tuple[tuple[str, str], ...]], list[str]] = {}
+    for (scenario, variant), pairs in places.items():
+        shared.setdefault((variant, tuple(sorted(pairs))), []).append(scenario)
+    for (variant, pairs_), scenarios in shared.items():
+        for savers, loaders in ranges.rectangles(pairs_, order):
+            yield tuple(scenarios), (variant,), savers, loaders
+
+
+def text(found: Sequence[Entry]) -> str:
+    """Return entries as the text of a ledger file."""
+    return "\n".join(_row(entry) for entry in found)
+
+
+def _row(entry: Entry) -> str:
+    lines = ["[[entry]]"]
+    for name, value in entry.model_dump(exclude_none=True).items():
+        date = isinstance(value, datetime.date)
+        lines.append(f"{name} = {value.isoformat() if date else _quoted(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(value: Any) -> str:
+    # JSON's strings and lists are TOML's, but for one character that TOML wants escaped.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def add(path: Path, found: Sequence[Entry]) -> None:
+    """Append entries to a ledger file, made where there is none.
+
+    :raises TableError: the file is no ledger.
+    :raises UsageError: it has an entry of one of the ids.
+    :raises StoreError: it cannot be written.
+    """
+    before = ""
+    if path.exists():
+        taken = {entry.id for entry in ledger.load(path)}
+        if twice := taken & {entry.id for entry in found}:
+            raise UsageError(f"{path} has an entry {min(twice)}", do="Choose another --id")
+        before = path.read_text(encoding="utf-8").rstrip("\n") + "\n\n"
+    try:
+        path.write_text(before + text(found), encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written", why=str(error)) from error

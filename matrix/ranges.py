@@ -1,0 +1,55 @@
+"""Sets of releases in few words: closed ranges that never bridge a release left out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+
+def runs(names: Collection[str], order: Sequence[str]) -> list[tuple[str, str]]:
+    """Return first and last of every unbroken run of ``names``, in order.
+
+    :param order: every release there is, oldest first. A run ends where the next
+        release of this order is not among ``names``, whether or not it was looked at.
+    """
+    found: list[tuple[str, str]] = []
+    last = -2
+    for place, name in enumerate(order):
+        if name not in names:
+            continue
+        found.append((found.pop()[0], name) if place == last + 1 else (name, name))
+        last = place
+    return found
+
+
+def text(names: Collection[str], order: Sequence[str]) -> str:
+    """Return ``names`` as ranges, e.g. ``1.6-1.7, 2.16.1``; see :func:`runs`."""
+    return ", ".join(
+        first if first == last else f"{first}-{last}" for first, last in runs(names, order)
+    )
+
+
+def rectangles(
+    pairs: Iterable[tuple[str, str]], order: Sequence[str]
+) -> Iterator[tuple[list[str], list[str]]]:
+    """Yield (savers, loaders) that together are exactly ``pairs`` of (saver, loader).
+
+    Loaders with the very same savers share one. Each list is in ``order``.
+    """
+    place = {name: number for number, name in enumerate(order)}
+    savers: dict[str, set[str]] = {}
+    for saver, loader in pairs:
+        savers.setdefault(loader, set()).add(saver)
+    shared: dict[tuple[str, ...], list[str]] = {}
+    for loader in sorted(savers, key=place.__getitem__):
+        row = tuple(sorted(savers[loader], key=place.__getitem__))
+        shared.setdefault(row, []).append(loader)
+    for row, loaders in shared.items():
+        yield list(row), loaders
+
+
+def described(pairs: Iterable[tuple[str, str]], order: Sequence[str]) -> str:
+    """Return ``pairs`` of (saver, loader) as e.g. ``1.6-1.7 -> 1.8; 1.7 -> 2.0-2.3``."""
+    return "; ".join(
+        f"{text(savers, order)} -> {text(loaders, order)}"
+        for savers, loaders in rectangles(pairs, order)
+    )

@@ -1,0 +1,45 @@
+"""The report: ``report.json``, ``report.md``, ``index.html`` and a badge, from one judgement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matrix.errors import StoreError
+from matrix.expectations import Documentation
+from matrix.judge import Judgement
+from matrix.report import document, page, rendering
+from matrix.report.document import build, cell_object
+from matrix.selection import Selection
+
+__all__ = ["build", "cell_object", "write"]
+
+
+def write(
+    judgement: Judgement,
+    documentation: Documentation,
+    folder: Path,
+    typed: Selection | None = None,
+) -> Path:
+    """Write the report's files and return the path of ``index.html``.
+
+    :param typed: the selection as it was typed, for the command that repeats a cell.
+    :raises StoreError: the folder cannot be written.
+    """
+    report = build(judgement, documentation)
+    texts = {
+        "report.json": document.text(report),
+        "report.md": rendering.render("report.md.j2", report=report),
+        "badge.svg": rendering.badge(report.lane, report.exit_code),
+        "index.html": page.render(judgement, report, typed or Selection()),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StoreError(
+            f"the report cannot be written to {folder}",
+            why=str(error),
+            do="Name a writable folder with --report; the evidence itself is kept",
+        ) from error
+    return folder / "index.html"

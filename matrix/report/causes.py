@@ -1,0 +1,58 @@
+"""Cells with one cause, together: what thousands of cells come down to."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from matrix import ranges
+from matrix.report.document import Cell
+
+DEVIATING = ("deviates", "known-deviation")
+_MESSAGE = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Cause:
+    """What several cells have in common: verdict, outcome, reason and ledger entries.
+
+    ``reason`` is one line, see :attr:`Cell.reason`, cut to 200 characters.
+    """
+
+    verdict: str
+    seen: str
+    reason: str
+    entries: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """A cause and its cells, never none."""
+
+    cause: Cause
+    cells: tuple[Cell, ...]
+
+    def where(self, order: Sequence[str]) -> list[str]:
+        """Return a line for each scenario and variant: which savers, which loaders.
+
+        :param order: every release there is, oldest first.
+        """
+        pairs: dict[str, list[tuple[str, str]]] = {}
+        for cell in self.cells:
+            place = f"{cell.scenario}/{cell.variant}"
+            pairs.setdefault(place, []).append((cell.saved_by, cell.loaded_by))
+        return [f"{place}: {ranges.described(found, order)}" for place, found in pairs.items()]
+
+
+def cause(cell: Cell) -> Cause:
+    """Return what a cell is grouped by."""
+    return Cause(cell.verdict, cell.seen, cell.reason[:_MESSAGE], cell.ledger)
+
+
+def grouped(cells: Iterable[Cell]) -> list[Group]:
+    """Group cells by cause: what the ledger does not know first, then the most frequent."""
+    found: dict[Cause, list[Cell]] = {}
+    for cell in cells:
+        found.setdefault(cause(cell), []).append(cell)
+    groups = [Group(key, tuple(members)) for key, members in found.items()]
+    return sorted(groups, key=lambda group: (bool(group.cause.entries), -len(group.cells)))

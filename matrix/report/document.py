@@ -1,0 +1,292 @@
+"""``report.json``: its types, how it is built from a judgement, and how it is read back."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from matrix import __version__
+from matrix.errors import StoreError
+from matrix.expectations import Documentation
+from matrix.judge import Judgement, Verdict
+from matrix.ledger import Entry
+from matrix.summary import BandTable, band_tables, live_counts
+
+FORMAT = 1
+
+Basis = Literal["live", "recorded"]
+Absent = Literal["inconclusive", "infra", "unavailable", "not-run"]
+Word = Literal["conforms", "known-deviation", "deviates", "undocumented", Absent]
+
+
+class Part(BaseModel):
+    """Base of all parts. Fields may be added under one format, so unknown ones are passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Cell(Part):
+    """One judged cell.
+
+    ``outcome`` is an outcome, or the word for having none. ``measured_with`` names the
+    release whose checkpoint was loaded: the cell's saver, or another that wrote the very
+    same state. ``provenance`` is live where both checkpoint and load are. The images are
+    the ids of the containers' images, where the runner is docker.
+    """
+
+    id: str
+    scenario: str
+    variant: str
+    saved_by: str
+    loaded_by: str
+    lane: str
+    runner: str
+    outcome: Literal["loaded", "defaults", "none", "error", "partial", Absent]
+    after_load: Literal["updates", "frozen", "untested"]
+    measured_with: str | None
+    stage: Literal["deserialize", "load_state_dict", "first_step"] | None
+    error_type: str | None
+    error_message: str | None
+    missing_keys: tuple[str, ...]
+    unexpected_keys: tuple[str, ...]
+    documented: str
+    documented_reason: str | None
+    documented_sentence: str | None
+    same_reason: bool | None
+    verdict: Word
+    ledger: tuple[str, ...]
+    note: str | None
+    provenance: Basis | None
+    save_provenance: Basis | None
+    load_provenance: Basis | None
+    save_image: str | None = None
+    load_image: str | None = None
+
+    @property
+    def seen(self) -> str:
+        """The outcome, with ``(frozen)`` where the metadata is dead."""
+        return self.outcome + (" (frozen)" if self.after_load == "frozen" else "")
+
+    @property
+    def present(self) -> bool:
+        """Whether the cell has an outcome."""
+        return self.verdict not in ("inconclusive", "infra", "unavailable", "not-run")
+
+    @property
+    def reason(self) -> str:
+        """Why the outcome is what it is, on one line: the error, or why there is none."""
+        if not self.error_type:
+            return self.note or ""
+        message = " ".join((self.error_message or "").split())
+        return f"{self.error_type} at {self.stage}: {message}"
+
+
+class ReleaseRow(Part):
+    """One release of the plan."""
+
+    name: str
+    band: str
+    source: str
+    candidate: bool = False
+
+
+class BandRow(Part):
+    """One cell of the FAQ's band table: what is documented, and what was seen how often."""
+
+    loaded_by: str
+    saved_by: str
+    documented: str
+    observed: dict[str, int]
+    deviating: int
+
+
+class Bands(Part):
+    """The FAQ's band table for one scenario and variant."""
+
+    scenario: str
+    variant: str
+    bands: tuple[str, ...]
+    rows: tuple[BandRow, ...]
+
+
+class SaveRow(Part):
+    """Where a release saved the attention's metadata, beside where the FAQ says."""
+
+    scenario: str
+    release: str
+    documented: str
+    observed: str
+    conforms: bool
+
+
+class ControlRow(Part):
+    """What a loader did with its own save, damaged or not."""
+
+    scenario: str
+    release: str
+    control: str
+    required: str
+    observed: str
+    good: bool
+
+
+class LedgerRow(Entry):
+    """A ledger entry, its state and how many planned cells fall under it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=False)
+
+    state: Literal["used", "stale", "expired", "unused"]
+    cells: int
+
+
+class Counts(Part):
+    """Cells by what their evidence rests on."""
+
+    live: int
+    recorded: int
+    without: int
+
+
+class Report(Part):
+    """A whole report.
+
+    ``exit_code`` is what the gate says under its default policy; ``whole`` tells that the
+    whole catalogue was planned, in every scenario and variant.
+    """
+
+    format: int = FORMAT
+    harness: str
+    date: str
+    lane: str
+    runner: str
+    exit_code: int
+    planned: int
+    whole: bool = False
+    totals: dict[Word, int]
+    evidence: Counts
+    releases: tuple[ReleaseRow, ...]
+    bands: tuple[Bands, ...]
+    saves: tuple[SaveRow, ...]
+    controls: tuple[ControlRow, ...]
+    ledger: tuple[LedgerRow, ...]
+    cells: tuple[Cell, ...]
+
+
+def cell_object(verdict: Verdict, judgement: Judgement) -> Cell:
+    """Return one cell as ``report.json`` has it."""
+    plan, load, error, says = judgement.plan, verdict.load, verdict.error, verdict.documented
+    return Cell.model_construct(
+        id=verdict.cell.id,
+        scenario=verdict.cell.scenario,
+        variant=verdict.cell.variant,
+        saved_by=verdict.cell.saved_by,
+        loaded_by=verdict.cell.loaded_by,
+        lane=plan.lane,
+        runner=plan.runner,
+        outcome=verdict.outcome,
+        after_load=verdict.after_load,
+        measured_with=load.saved_by if load else None,
+        stage=load.stage if load else None,
+        error_type=error.type if error else None,
+        error_message=error.message if error else None,
+        missing_keys=load.missing_keys if load else (),
+        unexpected_keys=verdict.unexpected,
+        documented=says.outcome,
+        documented_reason=says.reason or None,
+        documented_sentence=says.sentence or None,
+        same_reason=verdict.same_reason,
+        verdict=verdict.verdict,
+        ledger=verdict.entries,
+        note=verdict.note or None,
+        provenance=_basis(verdict.live) if load else None,
+        save_provenance=_basis(verdict.save_live) if verdict.save else None,
+        load_provenance=_basis(verdict.load_live) if load else None,
+        save_image=verdict.save.provenance.image if verdict.save else None,
+        load_image=load.provenance.image if load else None,
+    )
+
+
+def _basis(live: bool) -> Basis:
+    return "live" if live else "recorded"
+
+
+def build(judgement: Judgement, documentation: Documentation) -> Report:
+    """Return the whole report."""
+    plan = judgement.plan
+    return Report.model_construct(
+        harness=__version__,
+        date=judgement.today.isoformat(),
+        lane=plan.lane,
+        runner=plan.runner,
+        exit_code=int(judgement.exit_code),
+        planned=len(plan.cells),
+        whole=plan.whole,
+        totals=judgement.totals,
+        evidence=Counts(**live_counts(judgement)),
+        releases=tuple(
+            ReleaseRow(
+                name=r.name,
+                band=documentation.band(r).name,
+                source=r.source,
+                candidate=r.candidate,
+            )
+            for r in plan.releases.values()
+        ),
+        bands=tuple(_bands(table) for table in band_tables(judgement, documentation)),
+        saves=tuple(SaveRow(**dataclasses.asdict(check)) for check in judgement.saves),
+        controls=tuple(ControlRow(**dataclasses.asdict(check)) for check in judgement.controls),
+        ledger=tuple(
+            LedgerRow.model_validate(
+                {**check.entry.model_dump(), "state": check.state, "cells": check.cells}
+            )
+            for check in judgement.entries
+        ),
+        cells=tuple(cell_object(verdict, judgement) for verdict in judgement.verdicts),
+    )
+
+
+def _bands(table: BandTable) -> Bands:
+    rows = [
+        BandRow(
+            loaded_by=loader,
+            saved_by=saver,
+            documented=cell.documented,
+            observed=dict(cell.observed),
+            deviating=cell.deviating,
+        )
+        for (loader, saver), cell in table.cells.items()
+    ]
+    return Bands(
+        scenario=table.scenario, variant=table.variant, bands=table.bands, rows=tuple(rows)
+    )
+
+
+def text(report: Report) -> str:
+    """Return a report as the text of ``report.json``."""
+    return report.model_dump_json(indent=1) + "\n"
+
+
+def read(path: Path) -> Report:
+    """Read ``report.json`` back.
+
+    :raises StoreError: it cannot be read, is none, or is of a newer format.
+    """
+    try:
+        report = Report.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else None
+        why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
+        raise StoreError(
+            f"{path} cannot be read as a report",
+            why=why,
+            do="Name a report.json that `te-matrix report` wrote, or a store",
+        ) from error
+    if report.format > FORMAT:
+        raise StoreError(
+            f"{path} has format {report.format}; this program reads up to {FORMAT}",
+            do="Use the version of te-matrix that wrote it, or a newer one",
+        )
+    return report

@@ -1,0 +1,231 @@
+"""``index.html``: one file with everything in it, evidence included, and no request anywhere.
+
+What the page shows on demand is embedded once as JSON: cells are numbers that point
+into pools of distinct records, so that ten thousand cells stay small.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+from markupsafe import Markup
+
+from matrix import catalogue, ranges
+from matrix.evidence import Load, Provenance, Save, Site
+from matrix.explain import PLAINLY
+from matrix.judge import Judgement, Verdict
+from matrix.plan import Plan
+from matrix.report import bands, causes, rendering
+from matrix.report.document import Report
+from matrix.selection import Selection
+from matrix.summary import seen
+
+_NO_CELL = -1
+_CHANGING = {"recorded_at", "seconds"}
+
+
+class Pool:
+    """Distinct values, each kept once and named by its number."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self._numbers: dict[Any, int] = {}
+
+    def add(self, key: Any, make: Callable[[], Any]) -> int:
+        """Return the number of what ``key`` stands for, made when it is first met."""
+        if key not in self._numbers:
+            value = make()
+            self._numbers[key] = len(self.values)
+            self.values.append(value)
+        return self._numbers[key]
+
+
+class Evidence:
+    """What the page embeds of a judgement, pooled."""
+
+    def __init__(self, judgement: Judgement, typed: Selection) -> None:
+        self._judgement = judgement
+        self._typed = typed
+        self._kinds, self._saves, self._loads = Pool(), Pool(), Pool()
+        self._sites, self._tensors, self._errors, self._places = Pool(), Pool(), Pool(), Pool()
+
+    def data(self) -> dict[str, Any]:
+        """Return everything that the page's script reads."""
+        plan = self._judgement.plan
+        grids = self._grids()
+        return {
+            "savers": [release.name for release in plan.savers],
+            "loaders": [release.name for release in plan.loaders],
+            "grids": grids,
+            "kinds": self._kinds.values,
+            "saves": self._saves.values,
+            "loads": self._loads.values,
+            "sites": self._sites.values,
+            "tensors": self._tensors.values,
+            "errors": self._errors.values,
+            "places": self._places.values,
+            "plainly": PLAINLY,
+            "ledger": {
+                check.entry.id: {**check.entry.model_dump(mode="json"), "state": check.state}
+                for check in self._judgement.entries
+            },
+            "repeat": repeat(plan, self._typed),
+        }
+
+    def _grids(self) -> list[dict[str, Any]]:
+        plan = self._judgement.plan
+        columns = {release.name: number for number, release in enumerate(plan.savers)}
+        rows = {release.name: number for number, release in enumerate(plan.loaders)}
+        size = len(columns) * len(rows)
+        grids: dict[tuple[str, str], dict[str, Any]] = {}
+        for verdict in self._judgement.verdicts:
+            cell = verdict.cell
+            grid = grids.setdefault(
+                (cell.scenario, cell.variant),
+                {
+                    "scenario": cell.scenario,
+                    "variant": cell.variant,
+                    "kinds": [_NO_CELL] * size,
+                    "loads": [_NO_CELL] * size,
+                    "saves": [_NO_CELL] * len(columns),
+                },
+            )
+            column = columns[cell.saved_by]
+            place = rows[cell.loaded_by] * len(columns) + column
+            grid["kinds"][place] = self._kind(verdict)
+            if verdict.save:
+                grid["saves"][column] = self._save(verdict.save)
+            if verdict.load:
+                grid["loads"][place] = self._load(verdict.load)
+        return list(grids.values())
+
+    def _kind(self, verdict: Verdict) -> int:
+        says, live = verdict.documented, (verdict.save_live, verdict.load_live)
+        looks = seen(verdict), verdict.outcome, verdict.verdict
+        reasons = verdict.same_reason, verdict.entries, verdict.note, verdict.detail
+
+        def make() -> dict[str, Any]:
+            return {
+                **dict(zip(("seen", "outcome", "verdict"), looks, strict=True)),
+                "documented": says.outcome,
+                "reason": says.reason,
+                "sentence": says.sentence,
+                **dict(zip(("same_reason", "entries", "note", "detail"), reasons, strict=True)),
+                "live": live,
+            }
+
+        return self._kinds.add((says, live, looks, reasons), make)
+
+    def _save(self, save: Save) -> int:
+        def make() -> dict[str, Any]:
+            return {
+                "release": save.release,
+                "sites": [self._site(site) for site in save.sites],
+                **self._provenance(save.provenance),
+            }
+
+        return self._saves.add(id(save), make)
+
+    def _load(self, load: Load) -> int:
+        def make() -> dict[str, Any]:
+            error = load.error
+            whole = {
+                "stage": load.stage,
+                "saved_by": load.saved_by,
+                "error": self._errors.add(error, error.model_dump) if error else None,
+                "missing": load.missing_keys,
+                "unexpected": load.unexpected_keys,
+                "sites": [self._site(site) for site in load.sites],
+                "moved": [moved.model_dump() for moved in load.after_load or ()],
+                **self._provenance(load.provenance),
+            }
+            return {name: value for name, value in whole.items() if value not in (None, (), [])}
+
+        return self._loads.add(id(load), make)
+
+    def _site(self, site: Site) -> int:
+        tensors = {
+            name: self._tensors.add(tensor, tensor.model_dump)
+            for name, tensor in site.tensors.items()
+        }
+
+        def make() -> dict[str, Any]:
+            return {**site.model_dump(exclude={"tensors"}), "tensors": tensors}
+
+        return self._sites.add((site.path, site.name, tuple(tensors.items())), make)
+
+    def _provenance(self, provenance: Provenance) -> dict[str, Any]:
+        place = provenance.model_dump_json(exclude_none=True, exclude=_CHANGING)
+        return {
+            "place": self._places.add(place, lambda: json.loads(place)),
+            **{name: getattr(provenance, name) for name in sorted(_CHANGING)},
+        }
+
+
+def repeat(plan: Plan, typed: Selection) -> dict[str, Any]:
+    """Return the command that repeats one cell, for whoever knows the cell to fill in.
+
+    ``command`` has the places ``{saved_by}``, ``{loaded_by}``, ``{scenario}``, ``{variant}``
+    and ``{candidates}``; ``words`` holds the releases' names as a shell takes them, and
+    ``candidates`` the options that make a candidate known. A new store makes sure
+    that the cell is measured and not looked up.
+    """
+    names = [release.name for release in plan.releases.values()]
+    options = ["--lane", plan.lane, "--runner", plan.runner]
+    if typed.size:
+        options += ["--size", typed.size]
+    if typed.scenario_file:
+        options += ["--scenarios", str(typed.scenario_file)]
+    if typed.images_lock:
+        options += ["--images-lock", str(typed.images_lock)]
+    if typed.base:
+        options += ["--base", typed.base]
+    return {
+        "command": "te-matrix run --saved-by {saved_by} --loaded-by {loaded_by}"
+        " --scenario {scenario} --variant {variant}{candidates} "
+        + shlex.join([*options, "--report", "te-matrix-repeat"])
+        + ' --store "$(mktemp -d)"',
+        "words": {name: shlex.quote(name) for name in names},
+        "candidates": {
+            release.name: " " + shlex.join(["--candidate", str(release.path)])
+            for release in plan.releases.values()
+            if release.candidate
+        },
+    }
+
+
+def _embedded(data: dict[str, Any]) -> Markup:
+    """Return JSON that cannot end the script element it stands in."""
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+    for mark, escape in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
+        text = text.replace(mark, escape)
+    return Markup(text)
+
+
+def render(judgement: Judgement, report: Report, typed: Selection) -> str:
+    """Return the page.
+
+    :param typed: the selection as it was typed, for the command that repeats a cell.
+    """
+    order = catalogue.order(judgement.plan.releases)
+    script = rendering.source("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return rendering.render(
+        "index.html.j2",
+        report=report,
+        answer=rendering.verdict_words(report.exit_code),
+        order=order,
+        behaviours=list(bands.discover(report, order)),
+        ranges=ranges.text,
+        deviations=causes.grouped(c for c in report.cells if c.verdict in causes.DEVIATING),
+        absent=causes.grouped(cell for cell in report.cells if not cell.present),
+        style=Markup(rendering.source("page.css")),
+        script=Markup(script),
+        script_digest=digest,
+        data=_embedded(Evidence(judgement, typed).data()),
+    )

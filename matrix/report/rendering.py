@@ -1,0 +1,59 @@
+"""Rendering: one Jinja2 environment for all templates, escaping wherever markup is made."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jinja2
+
+_ESCAPED = (".html.j2", ".svg.j2")
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("matrix.report", "templates"),
+        autoescape=lambda name: bool(name and name.endswith(_ESCAPED)),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["one_line"] = lambda text: " ".join(str(text or "").split())[:160]
+    environment.filters["cell"] = markdown_cell
+    return environment
+
+
+def markdown_cell(text: str) -> str:
+    """Return text that cannot leave its cell of a Markdown table, or bring markup with it."""
+    plain = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;")
+    for mark in ("\\", "|", "`", "*", "_", "[", "]"):
+        plain = plain.replace(mark, "\\" + mark)
+    return plain
+
+
+def render(template: str, **values: Any) -> str:
+    """Return a template filled with ``values``."""
+    return _environment().get_template(template).render(**values)
+
+
+def source(name: str) -> str:
+    """Return a file beside the templates as it is: the page's style and script."""
+    environment = _environment()
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def badge(lane: str, exit_code: int) -> str:
+    """Return an SVG badge: what was asked, and the answer with its lane."""
+    return render(
+        "badge.svg.j2",
+        label="FP8 checkpoints",
+        answer=f"{verdict_words(exit_code)} ({lane})",
+        good=exit_code == 0,
+    )
+
+
+def verdict_words(exit_code: int) -> str:
+    """Return what an exit code means for a release, in two or three words."""
+    return {0: "qualified", 1: "not qualified"}.get(exit_code, "not decided")

@@ -1,0 +1,93 @@
+"""The generated page in Debian's Chromium, from a file and without any network.
+
+Collected only where ``-m`` asks for ``browser``; `nox -s browser` installs what it needs
+and says where axe-core lies (TE_MATRIX_AXE) and where pictures go (TE_MATRIX_PICTURES).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from matrix.cli import main
+
+SWITCHES = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+def pytest_ignore_collect(config: pytest.Config) -> bool | None:
+    return None if "browser" in config.option.markexpr else True
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "browser" in item.path.parts:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page on the whole matrix, from the recorded evidence."""
+    folder = tmp_path_factory.mktemp("whole")
+    words = ["report", "--releases", "all", "--scenario", "all", "--variant", "all"]
+    words += ["--store", str(folder / "store"), "--report", str(folder)]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    return folder / "index.html"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as driver:
+        started = driver.chromium.launch(
+            executable_path=os.environ.get("TE_MATRIX_CHROMIUM", "/usr/bin/chromium"),
+            args=SWITCHES,
+        )
+        yield started
+        started.close()
+
+
+class Watched:
+    """A page, and everything that it complained of or asked for."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        page.on("console", lambda message: self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Iterator[Any]:
+    """Open a file at a width; afterwards no complaint and no request but the file's own."""
+    watched: list[Watched] = []
+
+    def open_(path: Path, width: int = 1280, **options: Any) -> Page:
+        options = {"viewport": {"width": width, "height": 900}} | options
+        page = browser.new_context(**options).new_page()
+        watched.append(Watched(page))
+        page.goto(path.as_uri())
+        return page
+
+    yield open_
+    for one in watched:
+        assert one.complaints == []
+        assert {url.partition("#")[0] for url in one.requests} == {one.page.url.partition("#")[0]}
+        one.page.context.close()
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Path:
+    folder = Path(os.environ.get("TE_MATRIX_PICTURES", "te-matrix-report/pictures"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

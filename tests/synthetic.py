@@ -1,0 +1,99 @@
+"""A store as large as one likes: recorded evidence copied under releases that do not exist."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import random
+from pathlib import Path
+
+from builders import TODAY
+from matrix import evidence, expectations, judge, ledger, plan, recorded, scenarios
+from matrix.catalogue import Release
+from matrix.evidence import Load, Save
+from matrix.index import Index, pairs
+from matrix.plan import Plan
+from matrix.store import Store
+
+
+def a_plan(releases: int, names: tuple[str, ...] = ("autocast",)) -> Plan:
+    """Plan every pair of that many releases, variant plain, in the scenarios named."""
+    rows = [
+        Release(
+            version=f"{number // 10}.{number % 10}",
+            digest=_digest(str(number)),
+            wheel="0",
+            sha256=_digest("w"),
+        )
+        for number in range(15, 15 + releases)
+    ]
+    recipes = {name: scenarios.load()[name] for name in names}
+    variants = {"plain": scenarios.variants()["plain"]}
+    return plan.make(expectations.load(), recipes, variants, rows, rows)
+
+
+def fill(store: Store, made: Plan) -> None:
+    """Store a record for every cell and control: each its own, with times of its own."""
+    kept = recorded.evidence("cpu")
+    assert kept is not None
+    records = kept.records()
+    chance = random.Random(0)
+    saves = {r.scenario: r for r in records if isinstance(r, Save) and r.release == "2.15"}
+    loads = [
+        r for r in records if isinstance(r, Load) and r.variant == "plain" and r.saved_by > "1"
+    ]
+    store.prepare()
+    for scenario, recipe in made.recipes.items():
+        for release in made.releases.values():
+            key = evidence.save_key(release.digest, recipe.digest, made.lane)
+            store.add(_save(saves[scenario], key, release))
+    for cell in pairs(made):
+        release, recipe = made.releases[cell.loaded_by], made.recipes[cell.scenario]
+        state = _digest(f"{cell.saved_by} {cell.scenario}")
+        key = evidence.load_key(release.digest, state, recipe.digest, cell.variant, made.lane)
+        model = chance.choice(loads)
+        if cell.variant != "plain":
+            model = next(r for r in records if isinstance(r, Load) and r.variant == cell.variant)
+        elif cell.saved_by == cell.loaded_by:
+            model = _intact(saves[cell.scenario], loads)
+        when = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+        when += datetime.timedelta(seconds=chance.random() * 1e6)
+        made_at = {"recorded_at": when.isoformat(), "seconds": round(chance.random(), 4)}
+        store.add(
+            model.model_copy(
+                update={
+                    "key": key,
+                    "release": release.name,
+                    "saved_by": cell.saved_by,
+                    "state_digest": state,
+                    "scenario": cell.scenario,
+                    "variant": cell.variant,
+                    "provenance": model.provenance.model_copy(update=made_at),
+                }
+            )
+        )
+
+
+def _save(model: Save, key: str, release: Release) -> Save:
+    state = _digest(f"{release.name} {model.scenario}")
+    return model.model_copy(update={"key": key, "release": release.name, "state_digest": state})
+
+
+def _intact(save: Save, loads: list[Load]) -> Load:
+    return next(load for load in loads if evidence.outcome(save, load) == "loaded")
+
+
+def judged(store: Store, made: Plan) -> judge.Judgement:
+    """Judge a synthetic plan on its store alone."""
+    return judge.judge(Index(made, store, None), expectations.load(), ledger.load(), TODAY)
+
+
+def a_judgement(folder: Path, releases: int, *names: str) -> judge.Judgement:
+    """Fill a store in ``folder`` and judge it."""
+    made, store = a_plan(releases, names or ("autocast",)), Store(folder / "store")
+    fill(store, made)
+    return judged(store, made)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
