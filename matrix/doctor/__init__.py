@@ -1,0 +1,1 @@
+"""Answers about a checkpoint of one's own: inspect it, explain what it meets, remap it."""

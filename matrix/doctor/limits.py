@@ -1,0 +1,29 @@
+"""How much of a file is ever looked at. A hostile file meets these, an honest one does not.
+
+Sizes are in bytes. An honest checkpoint of 100 000 tensors needs some 15 MB of pickle and
+two million opcodes.
+"""
+
+from __future__ import annotations
+
+from matrix.errors import ExitCode, MatrixError
+
+PICKLE_BYTES = 128 << 20
+PICKLE_OPCODES = 3_000_000
+DEPTH = 100
+DIRECTORY_BYTES = 64 << 20
+DIRECTORY_ENTRIES = 500_000
+STATE_BYTES = 16 << 20
+STATES_BYTES = 128 << 20
+HEADER_BYTES = 100_000_000
+FILES = 20_000
+
+
+class CheckpointError(MatrixError):
+    """A file or folder that is no checkpoint, is not whole, or is built to do harm."""
+
+    exit_code = ExitCode.USAGE
+
+
+class Malformed(ValueError):
+    """Bytes that are not what they should be; the message says what, the caller where."""
