@@ -8,8 +8,10 @@ import click
 
 from matrix import __version__
 from matrix.cli.explain import explain_command
+from matrix.cli.inspect import inspect_command
 from matrix.cli.plan import plan_command
 from matrix.cli.releases import releases_command
+from matrix.cli.remap import remap_command
 from matrix.cli.run import run_command
 from matrix.cli.verdicts import gate_command, judge_command, report_command
 from matrix.errors import MatrixError
@@ -48,5 +50,7 @@ for command in (
     report_command,
     gate_command,
     explain_command,
+    inspect_command,
+    remap_command,
 ):
     main.add_command(command)

@@ -37,7 +37,7 @@ def layout(path: Path) -> Layout:
 
     :raises CheckpointError: there are none, or some are missing.
     """
-    found = sorted(_walk(path))
+    found = sorted(walk(path))
     indexes = tuple(file for file in found if file.name == ".metadata")
     inside = {index.parent for index in indexes}
     files = tuple(
@@ -62,7 +62,11 @@ def layout(path: Path) -> Layout:
     return Layout(_format(indexes, files), indexes, files)
 
 
-def _walk(path: Path) -> Iterator[Path]:
+def walk(path: Path) -> Iterator[Path]:
+    """Yield every file in a folder, following links to files and none to folders.
+
+    :raises CheckpointError: there are too many, or a link leads nowhere.
+    """
     count = 0
     for folder, _folders, names in os.walk(path, followlinks=False):
         for name in names:
@@ -86,11 +90,14 @@ def _missing(path: Path, what: str) -> CheckpointError:
     )
 
 
-def shard_key(path: Path, file: Path) -> str | None:
+def shard_key(file: Path) -> str | None:
     """Return the key of a file that holds one extra state, ``<key>/shard_I_N.pt``; else None."""
-    if states.is_state(file.parent.name) and _SHARD.match(file.name):
-        return f"{file.parent.name}/{file.stem}"
-    return None
+    return f"{file.parent.name}/{file.stem}" if is_shard(file) else None
+
+
+def is_shard(file: Path) -> bool:
+    """Tell whether a file holds one shard of one extra state."""
+    return states.is_state(file.parent.name) and _SHARD.match(file.name) is not None
 
 
 def _check_shards(path: Path, files: tuple[Path, ...]) -> None:

@@ -28,11 +28,19 @@ from matrix import tables
 from matrix.doctor import emit, legacy
 from matrix.doctor.limits import CheckpointError
 from matrix.doctor.pickles import Call, Global, Map, Node
-from matrix.doctor.states import DIRECTIONS, KEY, REGISTRATION, ExtraState, Values
+from matrix.doctor.states import (
+    DIRECTIONS,
+    KEY,
+    REGISTRATION,
+    ExtraState,
+    Values,
+    is_attention,
+)
 from matrix.selection import covers
 
 _FUSED = ".fused_attention"
 _CORE = "core_attention"
+_MOVES = {"core": "map-key", "fused": "unmap-key"}
 _PROTOCOL = 4
 NOTHING = emit.emit(None, _PROTOCOL)
 
@@ -108,7 +116,7 @@ def plan(states: Iterable[ExtraState], form: Form, *, drop: bool = False) -> lis
 
 
 def _edit(state: ExtraState, form: Form, drop: bool) -> Edit:
-    new_key, steps = _key(state, form)
+    new_key = moved(state.key, form)
     if state.problem and not drop:
         raise CheckpointError(
             f"the extra state {state.key} cannot be decoded: {state.problem}",
@@ -117,6 +125,7 @@ def _edit(state: ExtraState, form: Form, drop: bool) -> Edit:
         )
     if new_key is None:
         return Edit(state, None, None, ("drop-state",))
+    steps = () if new_key == state.key else (_MOVES[form.attention_key],)
     if drop and state.holds != "nothing":
         return Edit(state, new_key, _nothing(form), (*steps, "drop-state"))
     if state.fields is None:
@@ -126,18 +135,18 @@ def _edit(state: ExtraState, form: Form, drop: bool) -> Edit:
     return Edit(state, new_key, payload, (*steps, *more))
 
 
-def _key(state: ExtraState, form: Form) -> tuple[str | None, tuple[str, ...]]:
-    """Return the state's key in a form, and the step that moves it there."""
-    match = KEY.search(state.key)
+def moved(key: str, form: Form) -> str | None:
+    """Return where a form keeps the extra state of ``key``; None: it has no such key."""
+    match = KEY.search(key)
     assert match is not None
-    module, rest = state.key[: match.start()], state.key[match.start() :]
-    if state.attention and form.attention_key == "none":
-        return None, ()
+    module, rest = key[: match.start()], key[match.start() :]
+    if form.attention_key == "none" and is_attention(key):
+        return None
     if form.attention_key == "core" and f".{module}".endswith(_FUSED):
-        return module[: -len(_FUSED)] + rest, ("map-key",)
+        return module.removesuffix(_FUSED[1:]).removesuffix(".") + rest
     if form.attention_key == "fused" and module.rpartition(".")[2] == _CORE:
-        return module + _FUSED + rest, ("unmap-key",)
-    return state.key, ()
+        return module + _FUSED + rest
+    return key
 
 
 def _nothing(form: Form) -> bytes:

@@ -16,15 +16,16 @@ NOTE = (
     "safetensors holds tensors only: an extra state of 1.14 or later may lie in it, for that is "
     "a byte tensor; the BytesIO that 1.13 and older save cannot, and is lost in it"
 )
-_LENGTH = struct.Struct("<Q")
+LENGTH = struct.Struct("<Q")
 
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """A safetensors file's tensors by key, and where in the file their data begins."""
+    """A safetensors file's tensors by key, where their data begins, and what else is said."""
 
     tensors: dict[str, dict[str, Any]]
     start: int
+    metadata: dict[str, str] | None = None
 
 
 def read(stream: BinaryIO) -> Header:
@@ -34,11 +35,11 @@ def read(stream: BinaryIO) -> Header:
     """
     end = stream.seek(0, 2)
     stream.seek(0)
-    raw = stream.read(_LENGTH.size)
-    if len(raw) < _LENGTH.size:
+    raw = stream.read(LENGTH.size)
+    if len(raw) < LENGTH.size:
         raise Malformed("the file is empty or too short")
-    (length,) = _LENGTH.unpack(raw)
-    if length > min(limits.HEADER_BYTES, end - _LENGTH.size):
+    (length,) = LENGTH.unpack(raw)
+    if length > min(limits.HEADER_BYTES, end - LENGTH.size):
         raise Malformed(f"its header says that it has {length} bytes")
     try:
         tensors = json.loads(stream.read(length))
@@ -46,12 +47,12 @@ def read(stream: BinaryIO) -> Header:
         raise Malformed("its header is not JSON") from error
     if not isinstance(tensors, dict):
         raise Malformed("its header is not a JSON object")
-    tensors.pop("__metadata__", None)
-    start = _LENGTH.size + length
+    metadata = tensors.pop("__metadata__", None)
+    start = LENGTH.size + length
     for key, entry in tensors.items():
         if not _whole(entry, end - start):
             raise Malformed(f"tensor {key} lies outside the file")
-    return Header(tensors, start)
+    return Header(tensors, start, metadata)
 
 
 def _whole(entry: Any, size: int) -> bool:

@@ -40,6 +40,8 @@ class Scan:
     weights: set[str] = dataclasses.field(default_factory=set)
     strangers: set[str] = dataclasses.field(default_factory=set)
     notes: list[str] = dataclasses.field(default_factory=list)
+    rebuilt_from: set[int] = dataclasses.field(default_factory=set)
+    """Numbers of arguments that quantized weights are rebuilt from."""
 
     def take(self, file: str, source: TorchFile) -> None:
         """Add one ``torch.save`` file."""
@@ -55,6 +57,8 @@ class Scan:
                 elif named := objects.te_class(value):
                     self.keys += 1
                     self.weights.add(str(named))
+                    if isinstance(value.arguments, tuple):
+                        self.rebuilt_from.add(len(value.arguments))
 
     def name(self, root: Node) -> None:
         """Note what a pickle names."""
@@ -179,7 +183,7 @@ def _folder(path: Path) -> Scan:
             continue
         with file.open("rb") as stream:
             source = _torch(file, stream)
-            if key := folders.shard_key(path, file):
+            if key := folders.shard_key(file):
                 found.files += 1
                 found.name(source.root)
                 found.add(states.decode(key, name, source.root, source))

@@ -72,8 +72,7 @@ class ExtraState:
     @property
     def attention(self) -> bool:
         """Whether the module is, or is inside, an attention core."""
-        parts = self.module.split(".")
-        return "core_attention" in parts or parts[-1] == "fused_attention"
+        return is_attention(self.key)
 
     @property
     def extra(self) -> dict[str, Node]:
@@ -101,6 +100,12 @@ class ExtraState:
 def is_state(key: Node) -> bool:
     """Tell whether a key of a checkpoint is that of an extra state."""
     return isinstance(key, str) and KEY.search(key) is not None
+
+
+def is_attention(key: str) -> bool:
+    """Tell whether an extra state's key is that of an attention core."""
+    parts = KEY.sub("", key).split(".")
+    return "core_attention" in parts or parts[-1] == "fused_attention"
 
 
 def kind_of(value: Node) -> str:

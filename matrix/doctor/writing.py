@@ -64,7 +64,7 @@ def write_root(
 
     :param added: the contents of further storages, by key.
     """
-    pickle = _faithful(root, source.protocol)
+    pickle = faithful(root, source.protocol)
     if source.archive is not None:
         _write_zip(source, root, pickle, added, out, copied)
     elif source.kind == "torch.save (legacy)":
@@ -82,7 +82,7 @@ class _Added:
 
     def __init__(self, source: TorchFile) -> None:
         self._legacy = source.archive is None
-        self._next = 1 + max((int(key) for key in _keys(source.root) if key.isdecimal()), default=0)
+        self._next = 1 + max((int(key) for key in keys(source.root) if key.isdecimal()), default=0)
         self.storages: dict[str, bytes] = {}
 
     def byte_tensor(self, data: bytes) -> Call:
@@ -115,7 +115,7 @@ def byte_tensor_file(data: bytes, source: TorchFile, out: BinaryIO) -> None:
     write_root(source, root, added.storages, out, lambda _size: None)
 
 
-def _keys(root: Node) -> set[str]:
+def keys(root: Node) -> set[str]:
     """Return the keys of the storages that a pickle names."""
     found = set()
     for node in pickles.every(root):
@@ -126,7 +126,7 @@ def _keys(root: Node) -> set[str]:
     return found
 
 
-def _faithful(root: Node, protocol: int) -> bytes:
+def faithful(root: Node, protocol: int) -> bytes:
     """Return a pickle of ``root`` that is known to read back as ``root``.
 
     :raises CheckpointError: it does not.
@@ -156,7 +156,7 @@ def _write_zip(
     copied: Copied,
 ) -> None:
     assert source.archive is not None
-    wanted, prefix = _keys(root), source.prefix
+    wanted, prefix = keys(root), source.prefix
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for info in source.archive.archive.infolist():
             inner = info.filename.removeprefix(prefix)
@@ -202,11 +202,12 @@ def _write_legacy(
     out: BinaryIO,
     copied: Copied,
 ) -> None:
-    keys = [key for key in source.storages if key in _keys(root)]
+    wanted = keys(root)
+    kept = [key for key in source.storages if key in wanted]
     source.stream.seek(0)
     out.write(source.stream.read(source.preamble))
-    out.write(pickle + emit.emit([*keys, *added], 2))
-    for key in keys:
+    out.write(pickle + emit.emit([*kept, *added], 2))
+    for key in kept:
         place, size = source.storages[key]
         source.stream.seek(place - legacy.COUNT.size)
         out.write(source.stream.read(legacy.COUNT.size))
