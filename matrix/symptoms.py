@@ -209,7 +209,7 @@ def _overlap(wanted: set[str], line: set[str]) -> float:
     recall, precision = shared / len(wanted), shared / len(line)
     if telling and not telling & line:
         recall = 0.0
-    part = precision * (0.5 + 0.5 * recall) if shared >= _QUOTED else 0.0
+    part = precision * (0.6 + 0.4 * recall) if shared >= _QUOTED else 0.0
     return max(recall * (0.6 + 0.4 * precision), part)
 
 

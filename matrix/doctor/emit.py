@@ -68,9 +68,9 @@ class _Emitter:
                 self._elements(node, depth)
             case Global():
                 self._global(node)
-            case Persistent(id):
-                self.value(id, depth)
-                self._out.write(b"Q")
+            case Persistent():
+                self.value(node.id, depth)
+                self._put(node, b"Q")
             case Call():
                 self._call(node, depth)
             case _:
@@ -133,7 +133,19 @@ class _Emitter:
             self._out.write(b"(")
         for item in items:
             self.value(item, depth)
-        self._put(items, {1: b"\x85", 2: b"\x86", 3: b"\x87"}.get(len(items), b"t"))
+        self._close(
+            items,
+            {1: b"\x85", 2: b"\x86", 3: b"\x87"}.get(len(items), b"t"),
+            b"1" if len(items) > 3 else b"0" * len(items),
+        )
+
+    def _close(self, node: Node, opcodes: bytes, drop: bytes) -> None:
+        """Make a value of what was written; one that is inside itself is made already."""
+        if id(node) in self._memo:
+            self._out.write(drop)
+            self._get(self._memo[id(node)])
+        else:
+            self._put(node, opcodes)
 
     def _appended(self, items: list[Node], depth: int) -> None:
         for start in range(0, len(items), _BATCH):
@@ -160,7 +172,7 @@ class _Emitter:
         if node.kind == "set":
             self._out.write(b"\x90")
         else:
-            self._put(node, b"\x91")
+            self._close(node, b"\x91", b"1")
 
     def _global(self, node: Global) -> None:
         text = f"{node.module}\n{node.name}\n"
@@ -177,6 +189,8 @@ class _Emitter:
             opcode = b"\x92"
         else:
             opcode = {"REDUCE": b"R", "NEWOBJ": b"\x81"}[node.how]
+        if id(node) in self._memo:
+            raise Malformed("something is made from itself")
         self._put(node, opcode)
         self._appended(node.items, depth)
         self._set(node.pairs, depth)
