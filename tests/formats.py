@@ -63,7 +63,9 @@ def lightning(state: State, folder: Path) -> Path:
         "pytorch-lightning_version": "2.5.0",
         "epoch": 1,
         "state_dict": state,
-        "optimizer_states": [{"state": {0: moments}, "param_groups": [{"lr": 1e-3, "params": [0]}]}],
+        "optimizer_states": [
+            {"state": {0: moments}, "param_groups": [{"lr": 1e-3, "params": [0]}]}
+        ],
     }
     torch.save(whole, path)
     return path
@@ -207,5 +209,3 @@ def _hole(archive: Any, stream: Any, name: str, size: int) -> None:
     archive.filelist.append(info)
     archive.NameToInfo[name] = info
     archive._didModify = True
-
-

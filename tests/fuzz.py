@@ -25,7 +25,8 @@ _armed = False
 
 
 def _watch(event: str, arguments: tuple[object, ...]) -> None:
-    if _armed and event in _FORBIDDEN:
+    codec = event == "import" and str(arguments[0]).startswith("encodings.")
+    if _armed and event in _FORBIDDEN and not codec:
         raise AssertionError(f"reading a checkpoint led to {event}{arguments}")
 
 
@@ -86,7 +87,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="te-matrix-corpus-"))
     seeds(folder)
     for seed in folder.iterdir():
-        one(seed.read_bytes())  # whatever is imported late, codecs for instance, is imported now
+        one(seed.read_bytes())  # whatever is imported late is imported now
     sys.addaudithook(_watch)
     given = [option for option in sys.argv[1:] if option.startswith("-")]
     found = f"-artifact_prefix={tempfile.gettempdir()}/te-matrix-"

@@ -8,17 +8,19 @@ import io
 import json
 import os
 import shutil
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from click.testing import CliRunner, Result
-
 from formats import FORMATS, layered, recorded_state, torch_dist, torch_zip
+
 from matrix import catalogue, expectations, judge, ledger, plan, recorded, scenarios
 from matrix.cli import main
-from matrix.doctor import CheckpointError, Report, inspect
+from matrix.doctor import CheckpointError, Report, emit, inspect, pickles
 from matrix.errors import ExitCode, UsageError
 from matrix.index import Index
 
@@ -243,45 +245,49 @@ def damaged(name: str, folder: Path) -> Path:
         shutil.rmtree(place) if place.is_dir() else place.unlink()
         return path
     path = folder / name
-    match name:
-        case "empty":
-            path.write_bytes(b"")
-        case "text":
-            path.write_text("hello, this is no checkpoint\n")
-        case "torn":
-            path.write_bytes(torch_zip(state, folder).read_bytes()[:-100])
-        case "link":
-            path.symlink_to(path)
-        case "folder":
-            path.mkdir()
-        case "linked-folder":
-            path.mkdir()
-            (path / "x.pt").symlink_to("x.pt")
-        case "some.zip":
-            import zipfile
+    DAMAGE.get(name, lambda _path, _state: None)(path, state)
+    return folder / "torch_dist" if name == "outside" else path
 
-            with zipfile.ZipFile(path, "w") as archive:
-                archive.writestr("notes.txt", "hello")
-        case "short.safetensors":
-            path.write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{}")
-        case "hf":
-            path.mkdir()
-            index = {"weight_map": {"w": "model-00002-of-00002.safetensors"}}
-            (path / "model.safetensors.index.json").write_text(json.dumps(index))
-            torch_zip(state, path)
-        case "outside":
-            from matrix.doctor import emit, pickles
 
-            path = torch_dist(state, folder)
-            root = pickles.read((path / ".metadata").read_bytes()).root
-            for node in pickles.every(root):
-                if isinstance(node, pickles.Map):
-                    node.pairs[:] = [
-                        (k, "../../etc/passwd" if k == "relative_path" else v)
-                        for k, v in node.pairs
-                    ]
-            (path / ".metadata").write_bytes(emit.emit(root, 4))
-    return path
+def some_zip(path: Path, _state: dict[str, Any]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "hello")
+
+
+def linked_folder(path: Path, _state: dict[str, Any]) -> None:
+    path.mkdir()
+    (path / "x.pt").symlink_to("x.pt")
+
+
+def half_of_hugging_face(path: Path, state: dict[str, Any]) -> None:
+    path.mkdir()
+    index = {"weight_map": {"w": "model-00002-of-00002.safetensors"}}
+    (path / "model.safetensors.index.json").write_text(json.dumps(index))
+    torch_zip(state, path)
+
+
+def index_that_points_outside(path: Path, state: dict[str, Any]) -> None:
+    index = torch_dist(state, path.parent) / ".metadata"
+    root = pickles.read(index.read_bytes()).root
+    for node in pickles.every(root):
+        if isinstance(node, pickles.Map):
+            away = "../../etc/passwd"
+            node.pairs[:] = [(k, away if k == "relative_path" else v) for k, v in node.pairs]
+    index.write_bytes(emit.emit(root, 4))
+
+
+DAMAGE: dict[str, Callable[[Path, dict[str, Any]], Any]] = {
+    "empty": lambda path, _state: path.write_bytes(b""),
+    "text": lambda path, _state: path.write_text("hello, this is no checkpoint\n"),
+    "torn": lambda path, state: path.write_bytes(torch_zip(state, path.parent).read_bytes()[:-100]),
+    "link": lambda path, _state: path.symlink_to(path),
+    "folder": lambda path, _state: path.mkdir(),
+    "linked-folder": linked_folder,
+    "some.zip": some_zip,
+    "short.safetensors": lambda path, _state: path.write_bytes(b"\x10" + bytes(7) + b"{}"),
+    "hf": half_of_hugging_face,
+    "outside": index_that_points_outside,
+}
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 import torch
+from formats import recorded_bytes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from formats import recorded_bytes
 from matrix.doctor import CheckpointError, emit, inspect, limits, objects, pickles, torchfile
 from matrix.doctor.limits import Malformed
 from matrix.doctor.pickles import Call, Elements, Global, Map
