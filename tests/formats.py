@@ -202,7 +202,7 @@ def _hole(archive: Any, stream: Any, name: str, size: int) -> None:
 
     info = zipfile.ZipInfo(name)
     info.file_size = info.compress_size = size
-    info.header_offset = stream.seek(0, 2)
+    info.CRC, info.header_offset = 0, stream.seek(0, 2)
     stream.write(info.FileHeader(zip64=True))
     stream.truncate(stream.seek(size, 1))
     archive.start_dir = stream.tell()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import BinaryIO
 
 from matrix.doctor import safetensors
@@ -14,12 +13,6 @@ from matrix.doctor.torchfile import TorchFile
 _CHUNK = 1 << 20
 Read = Callable[[int], None]
 """Is told how many bytes have been read."""
-
-
-def of_file(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def of_storages(source: TorchFile, read: Read) -> dict[str, str]:
@@ -33,11 +26,10 @@ def of_storages(source: TorchFile, read: Read) -> dict[str, str]:
     prefix = f"{source.prefix}data/"
     for name in source.archive.entries:
         if name.startswith(prefix):
-            with source.archive.archive.open(name) as entry:
-                seen = hashlib.sha256()
-                while chunk := entry.read(_CHUNK):
-                    seen.update(chunk)
-                    read(len(chunk))
+            seen = hashlib.sha256()
+            for chunk in source.archive.chunks(name, _CHUNK):
+                seen.update(chunk)
+                read(len(chunk))
             found[name.removeprefix(prefix)] = seen.hexdigest()
     return found
 

@@ -19,6 +19,7 @@ from matrix.doctor import (
     writing,
 )
 from matrix.doctor.forms import Edit, Form
+from matrix.doctor.limits import CheckpointError, Malformed
 from matrix.doctor.publish import Unchanged
 from matrix.progress import Progress
 
@@ -64,28 +65,46 @@ def write_file(
     """Write one file anew and see that its tensors are the same bytes.
 
     :param name: the file's name in ``edits``.
-    :raises CheckpointError: it cannot be written faithfully.
+    :raises CheckpointError: it cannot be read, or not be written faithfully.
     """
+    meter = _Meter(progress, path.name, 3 * path.stat().st_size)
     own = writing.by_place(edits, name)
     with path.open("rb") as stream:
-        meter = _Meter(progress, path.name, 3 * path.stat().st_size)
-        if path.suffix == ".safetensors":
-            safetensors_writing.write(stream, own, out, meter)
-            before = digests.of_tensors(safetensors.read(stream), stream, meter)
-            out.flush()
-            after = digests.of_tensors(safetensors.read(out), out, meter)
-            touched = {key for (_inside, key), edit in own.items() if edit.changes}
-            digests.compare(before, after, touched, str(path))
-            return
-        source = torchfile.read(stream)
-        if folders.is_shard(path):
-            _write_shard(source, edits, name, out)
-            return
-        writing.write(source, own, out, meter)
-        out.flush()
-        before = digests.of_storages(source, meter)
-        after = digests.of_storages(torchfile.read(out), meter)
-        digests.compare(before, after, before.keys() - writing.keys(source.root), str(path))
+        try:
+            if path.suffix == ".safetensors":
+                _write_safetensors(path, stream, own, out, meter)
+            elif folders.is_shard(path):
+                _write_shard(torchfile.read(stream), edits, name, out)
+            else:
+                _write_torch(path, stream, own, out, meter)
+        except Malformed as error:
+            raise CheckpointError(
+                f"{path} cannot be copied: {error}",
+                why="it is damaged, or was changed meanwhile",
+                do="Restore it; nothing was written",
+            ) from error
+
+
+def _write_safetensors(
+    path: Path, stream: BinaryIO, edits: writing.Edits, out: BinaryIO, meter: _Meter
+) -> None:
+    safetensors_writing.write(stream, edits, out, meter)
+    before = digests.of_tensors(safetensors.read(stream), stream, meter)
+    out.flush()
+    after = digests.of_tensors(safetensors.read(out), out, meter)
+    touched = {key for (_inside, key), edit in edits.items() if edit.changes}
+    digests.compare(before, after, touched, str(path))
+
+
+def _write_torch(
+    path: Path, stream: BinaryIO, edits: writing.Edits, out: BinaryIO, meter: _Meter
+) -> None:
+    source = torchfile.read(stream)
+    writing.write(source, edits, out, meter)
+    out.flush()
+    before = digests.of_storages(source, meter)
+    after = digests.of_storages(torchfile.read(out), meter)
+    digests.compare(before, after, before.keys() - writing.keys(source.root), str(path))
 
 
 def _write_shard(

@@ -7,6 +7,7 @@ and the target loads that.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import tempfile
@@ -49,11 +50,12 @@ def verify(states: Sequence[ExtraState], release: Release, form: Form, sources: 
     try:
         prepare_cache()
         source = sources.get(release)
-        with LocalHost(cache_folder() / "logs") as host:
-            process = host.open(release, source, "cpu")
+        with (
+            LocalHost(cache_folder() / "logs") as host,
+            contextlib.closing(host.open(release, source, "cpu")) as process,
+        ):
             for batch in _batches(fitting):
                 _load(process, batch, form)
-            process.close()
     except CheckpointError:
         raise
     except MatrixError as error:

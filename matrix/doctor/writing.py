@@ -7,7 +7,7 @@ and compared before it counts.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +17,7 @@ from matrix.doctor.limits import CheckpointError, Malformed
 from matrix.doctor.pickles import Call, Global, Node
 from matrix.doctor.scan import mappings, scan
 from matrix.doctor.torchfile import TorchFile
+from matrix.doctor.zips import Zip
 
 CHUNK = 1 << 20
 _ALIGNMENT = 64  # of a storage in a torch.save file, so that it can be mapped
@@ -163,9 +164,8 @@ def _write_zip(
             if inner == "data.pkl":
                 _add(archive, out, info.filename, [pickle], len(pickle))
             elif not inner.startswith("data/") or inner.removeprefix("data/") in wanted:
-                with source.archive.archive.open(info) as entry:
-                    chunks = _chunks(entry, copied)
-                    _add(archive, out, info.filename, chunks, info.file_size)
+                chunks = _chunks(source.archive, info.filename, copied)
+                _add(archive, out, info.filename, chunks, info.file_size)
         for key, data in added.items():
             _add(archive, out, f"{prefix}data/{key}", [data], len(data))
 
@@ -185,8 +185,8 @@ def _add(
             entry.write(chunk)
 
 
-def _chunks(stream: object, copied: Copied) -> Iterable[bytes]:
-    while chunk := stream.read(CHUNK):  # type: ignore[attr-defined]
+def _chunks(archive: Zip, name: str, copied: Copied) -> Iterator[bytes]:
+    for chunk in archive.chunks(name, CHUNK):
         copied(len(chunk))
         yield chunk
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from matrix.doctor import limits
@@ -14,6 +15,8 @@ _END = struct.Struct("<4s4H2LH")  # end of central directory
 _LOCATOR = struct.Struct("<4sLQL")  # where the zip64 form of it is
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _COMMENT = 1 << 16
+_LOCAL = struct.Struct("<4s22x2H")  # an entry's own header: its name's and extra's length
+_ENCRYPTED = 1
 STORED = zipfile.ZIP_STORED
 _CANNOT = (
     zipfile.BadZipFile,
@@ -66,17 +69,41 @@ class Zip:
             raise Malformed(f"{name} is compressed, and no more than {limit} bytes are unpacked")
         return self._read(name, start, max(0, min(size, info.file_size - start)))
 
+    def chunks(self, name: str, size: int) -> Iterator[bytes]:
+        """Yield an entry's bytes, at most ``size`` at a time.
+
+        Checksums are not looked at: PyTorch can be told to write none.
+
+        :raises Malformed: they cannot be read, or there are fewer than there should be.
+        """
+        info = self.entries[name]
+        for start in range(0, info.file_size, size):
+            yield self._read(name, start, min(size, info.file_size - start))
+
     def _read(self, name: str, start: int, size: int) -> bytes:
+        info = self.entries[name]
         try:
-            with self.archive.open(self.entries[name]) as entry:
-                if start:
+            if info.compress_type == STORED and not info.flag_bits & _ENCRYPTED:
+                self.stream.seek(self._data(info) + start)
+                data = self.stream.read(size)
+            else:
+                with self.archive.open(info) as entry:
                     entry.seek(start)
-                data = entry.read(size)
+                    data = entry.read(size)
         except _CANNOT as error:
             raise Malformed(f"{name} cannot be read: {error}") from error
         if len(data) != size:
             raise Malformed(f"{name} is torn")
         return data
+
+    def _data(self, info: zipfile.ZipInfo) -> int:
+        """Return where an entry's data begins, by its local header."""
+        self.stream.seek(info.header_offset)
+        header = self.stream.read(_LOCAL.size)
+        if len(header) != _LOCAL.size or header[:4] != b"PK\x03\x04":
+            raise Malformed(f"{info.filename} is not where the directory says")
+        _mark, name, extra = _LOCAL.unpack(header)
+        return info.header_offset + _LOCAL.size + int(name) + int(extra)
 
 
 def is_zip(head: bytes) -> bool:

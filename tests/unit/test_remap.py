@@ -371,8 +371,8 @@ def test_changed_tensor_data_is_noticed(
     path = torch_zip(recorded_state("1.7"), tmp_path)
     honest = writing._chunks
 
-    def corrupt(stream: Any, copied: Any) -> Iterator[bytes]:
-        yield from (bytes([chunk[0] ^ 1]) + chunk[1:] for chunk in honest(stream, copied))
+    def corrupt(*arguments: Any) -> Iterator[bytes]:
+        yield from (bytes([chunk[0] ^ 1]) + chunk[1:] for chunk in honest(*arguments))
 
     monkeypatch.setattr(writing, "_chunks", corrupt)
     with pytest.raises(CheckpointError, match="is not what it was"):
