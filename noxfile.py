@@ -53,9 +53,21 @@ def report(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Time the whole autocast matrix, a second run, and one process per pair, and compare."""
+    """Time the whole autocast matrix, a second run, and one process per pair, and compare.
+
+    Then a 20 GB checkpoint: te-matrix inspect beside torch.load.
+    """
     install(session, "cpu")
     session.run("python", "tests/bench.py", *session.posargs)
+    session.run("python", "tests/bench_inspect.py", env={"PYTHONPATH": "tests"})
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz what reads checkpoints for a minute; options go to libFuzzer."""
+    install(session, "test", "fuzz")
+    options = session.posargs or ["-max_total_time=60"]
+    session.run("python", "tests/fuzz.py", *options, env={"PYTHONPATH": "tests"})
 
 
 @nox.session

@@ -176,7 +176,7 @@ class _Emitter:
 
     def _global(self, node: Global) -> None:
         text = f"{node.module}\n{node.name}\n"
-        if text.count("\n") != 2:
+        if text.count("\n") != 2 or "\\" in text or not text.isascii():
             raise Malformed(f"{node!s} is no name")
         self._put(node, b"c" + text.encode())
 

@@ -30,6 +30,7 @@ from matrix.sources import Sources, cache_folder, prepare_cache
 
 _BATCH = 64
 _TIMEOUT = 300.0
+_DEFAULT_HISTORY = 1024
 _SLOTS = (9, 6)  # scales of an attention module, forward and backward
 _WAYS = {"forward": "fwd", "backward": "bwd"}
 
@@ -37,36 +38,50 @@ _WAYS = {"forward": "fwd", "backward": "bwd"}
 def verify(states: Sequence[ExtraState], release: Release, form: Form, sources: Sources) -> str:
     """Load the attention's metadata into the target's real code, in the cpu lane.
 
+    A checkpoint without any, because it was given up, is tried as what it then is: its
+    modules must load strictly, and start at defaults.
+
     :param states: the extra states of the checkpoint as it was written.
     :returns: what was found, in words; or why it could not be tried.
     :raises CheckpointError: the target does not load what the checkpoint holds.
     """
     wanted = [state for state in states if state.attention and state.holds == "metadata"]
-    if form.attention_key == "none" or not wanted:
-        return "not tried: there is no attention metadata in it"
     fitting = [state for state in wanted if _fits(state)]
-    if not fitting:
+    if wanted and not fitting:
         return "not tried: its attention modules have other numbers of scales than TE's"
     try:
-        prepare_cache()
-        source = sources.get(release)
-        with (
-            LocalHost(cache_folder() / "logs") as host,
-            contextlib.closing(host.open(release, source, "cpu")) as process,
-        ):
-            for batch in _batches(fitting):
-                _load(process, batch, form)
+        _try(fitting, release, form, sources)
     except CheckpointError:
         raise
     except MatrixError as error:
         return f"not tried: {error}"
-    rest = f"; {len(wanted) - len(fitting)} of another shape were not tried" * (
-        len(wanted) > len(fitting)
-    )
+    if not wanted:
+        return (
+            f"release {release.name} (lane cpu) loaded a model without FP8 state in this form "
+            "strictly, and started at defaults"
+        )
+    rest = len(wanted) - len(fitting)
+    more = f"; {rest} of another shape were not tried" if rest else ""
     return (
         f"release {release.name} (lane cpu) loaded the metadata of {len(fitting)} attention "
-        f"module(s) bit-exactly, and the next step updated it{rest}"
+        f"module(s) bit-exactly, and the next step updated it{more}"
     )
+
+
+def _try(states: Sequence[ExtraState], release: Release, form: Form, sources: Sources) -> None:
+    """Load states batch by batch; without any, a model without FP8 state."""
+    prepare_cache()
+    source = sources.get(release)
+    with (
+        LocalHost(cache_folder() / "logs") as host,
+        contextlib.closing(host.open(release, source, "cpu")) as process,
+    ):
+        for batch in _batches(states):
+            answer = _load(process, _recipe(len(batch), _history(batch[0])), batch, form)
+            _compare(release.name, answer, batch)
+        if not states:
+            answer = _load(process, _recipe(1, _DEFAULT_HISTORY), (), form)
+            _compare_defaults(release.name, answer)
 
 
 def _fits(state: ExtraState) -> bool:
@@ -86,30 +101,31 @@ def _history(state: ExtraState) -> int:
     return state.tensors["amax_history_fwd"].shape[0]
 
 
-def _recipe(states: Sequence[ExtraState]) -> Recipe:
+def _recipe(layers: int, history: int) -> Recipe:
     scenario = Scenario(
         name="verify",
         summary="",
         size="small",
-        layers=len(states),
+        layers=layers,
         weights="high-precision",
         state="all",
-        save_recipe={"amax_history_len": _history(states[0])},
-        load_recipe={"amax_history_len": _history(states[0])},
+        save_recipe={"amax_history_len": history},
+        load_recipe={"amax_history_len": history},
         transport=Transport(weights_only=False, strict=True),
     )
     return Recipe(scenario, Size(hidden_size=64, attention_heads=4))
 
 
-def _load(process: ReleaseProcess, states: Sequence[ExtraState], form: Form) -> None:
-    recipe = _recipe(states)
+def _load(
+    process: ReleaseProcess, recipe: Recipe, states: Sequence[ExtraState], form: Form
+) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="te-matrix-") as folder:
         own, made = Path(folder) / "own.pt", Path(folder) / "made.pt"
         _answer(process.save(recipe, own, _TIMEOUT))
         _put(states, own, made, form)
         process.enter(recipe, _TIMEOUT)
-        answer = _answer(process.load(recipe, made, _TIMEOUT, None, process.release.opt_in))
-    _compare(process.release.name, answer, states)
+        opt_in = process.release.opt_in if states else None
+        return _answer(process.load(recipe, made, _TIMEOUT, None, opt_in))
 
 
 def _answer(reply: dict[str, Any]) -> dict[str, Any]:
@@ -122,12 +138,18 @@ def _answer(reply: dict[str, Any]) -> dict[str, Any]:
 
 
 def _put(states: Sequence[ExtraState], own: Path, made: Path, form: Form) -> None:
-    """Write the target's own checkpoint with the states in place of its attention's."""
-    places = sorted((s for s in scan(own).states if s.attention), key=_layer)
+    """Write the target's own checkpoint with the states in place of its attention's.
+
+    Without any, all states of it are given up.
+    """
+    saved = scan(own).states
+    places = sorted((state for state in saved if state.attention), key=_layer)
     edits = [
         Edit(place, place.key, forms.encode(state, form), ("verify",))
-        for place, state in zip(places, states, strict=True)
+        for place, state in zip(places, states, strict=bool(states))
     ]
+    if not states:
+        edits = forms.plan(saved, form, drop=True)
     with own.open("rb") as stream, made.open("wb") as out:
         writing.write(read(stream), writing.by_place(edits, own.name), out, lambda _size: None)
 
@@ -151,6 +173,14 @@ def _compare(release: str, answer: dict[str, Any], states: Sequence[ExtraState])
     for site in answer["after_load"] or ():
         if not all(site["moved"].values()):
             raise _refusal(release, f"the metadata of {site['name']} is not updated")
+
+
+def _compare_defaults(release: str, answer: dict[str, Any]) -> None:
+    if error := answer["error"]:
+        raise _refusal(release, f"it raises {error['type']}: {error['message']}")
+    tensors = [t for site in answer["sites"] for t in site["tensors"].items()]
+    if any(not facts["default"] for _name, facts in tensors):
+        raise _refusal(release, "something of it is not at its default")
 
 
 def _digest(state: ExtraState, name: str) -> str:
