@@ -16,7 +16,7 @@ import atheris
 
 with atheris.instrument_imports(include=["matrix.doctor"]):
     from matrix.doctor import distributed, emit, pickles, safetensors, states, torchfile
-    from matrix.doctor.limits import CheckpointError, Malformed
+    from matrix.doctor.limits import Budget, CheckpointError, Malformed
     from matrix.doctor.scan import Scan
 
 _FORBIDDEN = {"os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "import", "exec"}
@@ -53,7 +53,7 @@ def _torch(data: bytes) -> None:
 
 
 def _state(data: bytes) -> None:
-    states.of_payload("x._extra_state", "x", data)
+    states.of_payload("x._extra_state", "x", data, Budget())
 
 
 def _safetensors(data: bytes) -> None:

@@ -14,9 +14,11 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from matrix.cli.options import STORE
 from matrix.doctor import Module, Report, Target, inspect
+from matrix.doctor.limits import printable
 from matrix.errors import ExitCode
 from matrix.store import Store
 
@@ -29,6 +31,7 @@ _WORDS = {
     "unknown": "not known",
 }
 _SHOWN_WARNINGS = 20
+_DETAIL = 1000  # characters of an error that a table shows; --json has it whole
 
 
 @click.command("inspect")
@@ -72,7 +75,7 @@ def as_object(report: Report) -> dict[str, Any]:
 
 def _print(console: Console, report: Report, *, every: bool) -> None:
     def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
     say(f"{report.path}: {report.format}, {report.files} file(s), {report.keys} keys")
     say(_origin(report))
@@ -114,7 +117,8 @@ def _modules(modules: Iterable[Module], *, every: bool) -> Table:
     for heading in ("module", "count", "holds", "container", "slots", "history"):
         table.add_column(heading, overflow="fold")
     for (name, *facts), count in _alike(modules, every=every):
-        table.add_row(name, str(count), *facts)
+        cells = (Text(printable(cell)) for cell in (name, str(count), *facts))
+        table.add_row(*cells)
     return table
 
 
@@ -139,7 +143,8 @@ def _targets(targets: Iterable[Target]) -> Table:
         step = target.step
         if len(names) > 1:
             step = step.replace(f"--to {names[0]}", "--to RELEASE")
-        table.add_row(span, _WORDS[target.status], target.detail[:300], step)
+        cells = (span, _WORDS[target.status], target.detail[:_DETAIL], step)
+        table.add_row(*(Text(cell) for cell in cells))
     return table
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from matrix import console
 from matrix.cli.options import STORE
 from matrix.doctor import Change, Remapped, remap
+from matrix.doctor.limits import printable
 from matrix.sources import Sources
 from matrix.store import Store
 
@@ -64,7 +65,7 @@ def remap_command(
         click.echo(json.dumps(plain, indent=1))
         return
     for line in _lines(done, dry_run=options["dry_run"]):
-        show.print(line, highlight=False, markup=False, soft_wrap=True)
+        show.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def _lines(done: Remapped, *, dry_run: bool) -> Iterator[str]:

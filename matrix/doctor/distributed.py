@@ -10,7 +10,7 @@ import dataclasses
 from pathlib import Path, PurePosixPath
 
 from matrix.doctor import limits, objects, pickles, states, torchfile
-from matrix.doctor.limits import CheckpointError, Malformed
+from matrix.doctor.limits import Budget, CheckpointError, Malformed
 from matrix.doctor.pickles import Node
 from matrix.doctor.states import ExtraState
 
@@ -107,10 +107,10 @@ def bytes_of(folder: Path, item: Item) -> bytes:
         return stream.read(item.length)
 
 
-def decode(folder: Path, item: Item, file: str) -> ExtraState:
+def decode(folder: Path, item: Item, file: str, budget: Budget) -> ExtraState:
     """Decode an item that is an extra state."""
     try:
-        inner = torchfile.of_bytes(bytes_of(folder, item))
+        inner = torchfile.of_bytes(bytes_of(folder, item), budget)
     except Malformed as error:
         return ExtraState(item.key, file, "bytes", problem=str(error))
     return states.decode(item.key, file, inner.root, inner)

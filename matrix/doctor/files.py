@@ -24,22 +24,29 @@ from matrix.doctor.publish import Unchanged
 from matrix.progress import Progress
 
 _MIB = 1 << 20
+PASSES = 3
+"""A tensor is read, and read again on either side to be compared."""
 
 
-class _Meter:
-    """Turns bytes into a progress display's steps of a MiB."""
+class Meter:
+    """Turns bytes into a progress display's steps of a MiB.
 
-    def __init__(self, progress: Progress, what: str, size: int) -> None:
+    :param size: bytes that will be copied or compared.
+    """
+
+    def __init__(self, progress: Progress, size: int) -> None:
         self._progress = progress
-        self._left, self._bytes, self._what = size // _MIB, 0, what
+        self._left, self._bytes = size // _MIB, 0
+        self.what = ""
         progress.start("MiB", self._left)
 
     def __call__(self, size: int) -> None:
+        """Note bytes that were copied or compared."""
         self._bytes += size
         while self._bytes >= _MIB and self._left:
             self._bytes -= _MIB
             self._left -= 1
-            self._progress.step(self._what)
+            self._progress.step(self.what)
 
 
 def size(path: Path, edits: Sequence[Edit]) -> int:
@@ -59,15 +66,13 @@ def folder_size(path: Path, edits: Sequence[Edit], unchanged: Unchanged) -> int:
     return total
 
 
-def write_file(
-    path: Path, out: BinaryIO, edits: Sequence[Edit], name: str, progress: Progress
-) -> None:
+def write_file(path: Path, out: BinaryIO, edits: Sequence[Edit], name: str, meter: Meter) -> None:
     """Write one file anew and see that its tensors are the same bytes.
 
     :param name: the file's name in ``edits``.
     :raises CheckpointError: it cannot be read, or not be written faithfully.
     """
-    meter = _Meter(progress, path.name, 3 * path.stat().st_size)
+    meter.what = path.name
     own = writing.by_place(edits, name)
     with path.open("rb") as stream:
         try:
@@ -86,7 +91,7 @@ def write_file(
 
 
 def _write_safetensors(
-    path: Path, stream: BinaryIO, edits: writing.Edits, out: BinaryIO, meter: _Meter
+    path: Path, stream: BinaryIO, edits: writing.Edits, out: BinaryIO, meter: Meter
 ) -> None:
     safetensors_writing.write(stream, edits, out, meter)
     before = digests.of_tensors(safetensors.read(stream), stream, meter)
@@ -97,7 +102,7 @@ def _write_safetensors(
 
 
 def _write_torch(
-    path: Path, stream: BinaryIO, edits: writing.Edits, out: BinaryIO, meter: _Meter
+    path: Path, stream: BinaryIO, edits: writing.Edits, out: BinaryIO, meter: Meter
 ) -> None:
     source = torchfile.read(stream)
     writing.write(source, edits, out, meter)
@@ -128,46 +133,44 @@ def write_folder(
 
     :raises CheckpointError: one cannot be written faithfully.
     """
+    folders.refuse_links(path)
     indexes = set(folders.layout(path).indexes)
     by_file: dict[str, list[Edit]] = defaultdict(list)
     for edit in edits:
         by_file[edit.state.file].append(edit)
+    meter = Meter(progress, PASSES * folder_size(path, edits, unchanged))
     for file in folders.walk(path):
         name = file.relative_to(path).as_posix()
+        meter.what = name
+        changed = [edit for edit in by_file.get(name, ()) if edit.changes]
         if file in indexes:
             own = [edit for edit in edits if (path / edit.state.file).parent == file.parent]
             distributed_writing.write(file, (new / name).parent, own, form)
-            continue
-        changed = [edit for edit in by_file.get(name, ()) if edit.changes]
-        if not changed or path / name in _data_of(indexes, file):
-            publish.place(file, new / name, unchanged)
+        elif not changed or file.parent / ".metadata" in indexes:
+            publish.place(file, new / name, unchanged, meter)
         elif folders.is_shard(file):
-            _shard(file, new, changed[0], unchanged, progress)
+            _shard(file, new, changed[0], unchanged, meter)
         else:
-            place = new / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with place.open("w+b") as out:
-                write_file(file, out, by_file[name], name, progress)
-                out.flush()
-                os.fsync(out.fileno())
+            _anew(file, new / name, by_file[name], name, meter)
 
 
-def _data_of(indexes: set[Path], file: Path) -> set[Path]:
-    """Return the file itself where it belongs to a distributed checkpoint's index."""
-    return {file} if file.parent / ".metadata" in indexes else set()
+def _anew(file: Path, place: Path, edits: Sequence[Edit], name: str, meter: Meter) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.open("w+b") as out:
+        write_file(file, out, edits, name, meter)
+        out.flush()
+        os.fsync(out.fileno())
 
 
-def _shard(file: Path, new: Path, edit: Edit, unchanged: Unchanged, progress: Progress) -> None:
+def _shard(file: Path, new: Path, edit: Edit, unchanged: Unchanged, meter: Meter) -> None:
     """Write or place a file that holds one extra state, where its new key wants it."""
     if edit.new_key is None:
         return
     place = new / new_name(edit)
     if edit.payload is None:
-        publish.place(file, place, unchanged)
-        return
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with place.open("w+b") as out:
-        write_file(file, out, [edit], edit.state.file, progress)
+        publish.place(file, place, unchanged, meter)
+    else:
+        _anew(file, place, [edit], edit.state.file, meter)
 
 
 def new_name(edit: Edit) -> str:

@@ -90,6 +90,22 @@ def _missing(path: Path, what: str) -> CheckpointError:
     )
 
 
+def refuse_links(path: Path) -> None:
+    """See that no folder in a folder is a link, for what it leads to would be left out.
+
+    :raises CheckpointError: one is.
+    """
+    for folder, names, _files in os.walk(path, followlinks=False):
+        for name in names:
+            place = Path(folder) / name
+            if place.is_symlink():
+                raise CheckpointError(
+                    f"{place} is a link to a folder",
+                    why="what is behind it would be missing in the result",
+                    do="Replace it by the folder, or remove it",
+                )
+
+
 def shard_key(file: Path) -> str | None:
     """Return the key of a file that holds one extra state, ``<key>/shard_I_N.pt``; else None."""
     return f"{file.parent.name}/{file.stem}" if is_shard(file) else None

@@ -11,11 +11,12 @@ from __future__ import annotations
 import dataclasses
 import io
 import pickletools
+import warnings
 from collections.abc import Callable, Iterator
 from typing import IO, Any, Protocol, cast
 
 from matrix.doctor import limits
-from matrix.doctor.limits import Malformed
+from matrix.doctor.limits import Budget, Malformed
 
 # str, bytes, int, float, bool, None, tuple, list, or one of the classes below.
 Node = Any
@@ -103,36 +104,48 @@ class _Mark:
     """A place on the stack."""
 
 
-def read(data: bytes) -> Pickle:
+def read(data: bytes, budget: Budget | None = None) -> Pickle:
     """Read a pickle from bytes.
 
+    :param budget: the opcodes that it may have; they are taken from it.
     :raises Malformed: it is not a pickle, is torn, or goes beyond the limits.
     """
     if len(data) > limits.PICKLE_BYTES:
         raise Malformed(f"a pickle of {len(data)} bytes is more than is ever read")
-    return read_stream(io.BytesIO(data))
+    return read_stream(io.BytesIO(data), budget)
 
 
-def read_stream(stream: Stream) -> Pickle:
+def read_stream(stream: Stream, budget: Budget | None = None) -> Pickle:
     """Read one pickle from where a stream stands.
 
+    :param budget: the opcodes that it may have; they are taken from it.
     :raises Malformed: it is not a pickle, is torn, or goes beyond the limits.
     """
     machine = _Machine()
+    budget = budget or Budget()
+    most = min(limits.PICKLE_OPCODES, budget.opcodes)
+    count = 0
     try:
-        for count, (opcode, argument, _at) in enumerate(
-            pickletools.genops(cast(IO[bytes], stream))
-        ):
-            if count > limits.PICKLE_OPCODES:
-                raise Malformed(f"more than {limits.PICKLE_OPCODES} opcodes")
-            if opcode.name == "STOP":
-                break
-            machine.run(opcode.name, argument)
+        with warnings.catch_warnings():
+            # Of a text with an escape that Python is about to give up.
+            warnings.simplefilter("ignore")
+            for count, (opcode, argument, _at) in enumerate(_opcodes(stream)):
+                if count > most:
+                    raise Malformed("more opcodes than are ever read")
+                if opcode.name == "STOP":
+                    break
+                machine.run(opcode.name, argument)
     except Malformed:
         raise
     except (ValueError, IndexError, KeyError, OverflowError, UnicodeError) as error:
         raise Malformed(f"not a whole pickle: {_short(error)}") from error
+    finally:
+        budget.opcodes -= count
     return Pickle(machine.result(), machine.protocol, stream.tell())
+
+
+def _opcodes(stream: Stream) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]:
+    return pickletools.genops(cast(IO[bytes], stream))
 
 
 def _short(error: Exception) -> str:

@@ -195,7 +195,8 @@ def _write(
             return _check(found, folder, out.name, edits, form, release, sources)
     publish.check(path, out, files.size(path, edits))
     with publish.new_file(out) as (stream, readable):
-        files.write_file(path, stream, edits, path.name, progress)
+        meter = files.Meter(progress, files.PASSES * path.stat().st_size)
+        files.write_file(path, stream, edits, path.name, meter)
         stream.flush()
         return _check(found, readable, path.name, edits, form, release, sources)
 

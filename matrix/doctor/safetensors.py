@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from matrix.doctor import limits, states
-from matrix.doctor.limits import Malformed
+from matrix.doctor.limits import Budget, Malformed
 from matrix.doctor.states import ExtraState
 
 NOTE = (
@@ -64,15 +64,23 @@ def _whole(entry: Any, size: int) -> bool:
 
 def states_of(header: Header, stream: BinaryIO, file: str) -> Iterator[tuple[str, ExtraState]]:
     """Yield the extra states that the file holds as byte tensors, by key."""
+    budget = Budget()
     for key, entry in header.tensors.items():
         if states.is_state(key):
             first, last = entry["data_offsets"]
-            yield key, _state(key, file, entry, stream, header.start + first, last - first)
+            place = header.start + first, last - first
+            yield key, _state(key, file, entry, stream, place, budget)
 
 
 def _state(
-    key: str, file: str, entry: dict[str, Any], stream: BinaryIO, start: int, size: int
+    key: str,
+    file: str,
+    entry: dict[str, Any],
+    stream: BinaryIO,
+    place: tuple[int, int],
+    budget: Budget,
 ) -> ExtraState:
+    start, size = place
     if not size:
         return ExtraState(key, file, "empty tensor")
     kind = "byte tensor" if entry["dtype"] == "U8" else f"{entry['dtype']} tensor"
@@ -80,6 +88,6 @@ def _state(
         return ExtraState(key, file, kind, problem=f"{size} bytes of {entry['dtype']} are no state")
     stream.seek(start)
     try:
-        return states.of_payload(key, file, stream.read(size))
+        return states.of_payload(key, file, stream.read(size), budget)
     except Malformed as error:
         return ExtraState(key, file, kind, problem=str(error))

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from matrix.doctor import distributed, folders, objects, safetensors, states, torchfile
-from matrix.doctor.limits import CheckpointError, Malformed
+from matrix.doctor import distributed, folders, limits, objects, safetensors, states, torchfile
+from matrix.doctor.limits import Budget, CheckpointError, Malformed
 from matrix.doctor.pickles import Call, Map, Node
 from matrix.doctor.states import ExtraState
 from matrix.doctor.torchfile import TorchFile
@@ -135,9 +135,9 @@ def _file(path: Path, name: str) -> Scan:
     return found
 
 
-def _torch(path: Path, stream: BinaryIO) -> TorchFile:
+def _torch(path: Path, stream: BinaryIO, budget: Budget | None = None) -> TorchFile:
     try:
-        return torchfile.read(stream)
+        return torchfile.read(stream, budget)
     except Malformed as error:
         raise CheckpointError(
             f"{path} is no checkpoint that can be read: {error}",
@@ -166,10 +166,11 @@ def _safetensors(found: Scan, path: Path, name: str) -> None:
 
 def _folder(path: Path) -> Scan:
     layout = folders.layout(path)
+    budget = Budget(limits.FOLDER_OPCODES)
     found = Scan(path, layout.format)
     for index in layout.indexes:
         try:
-            _distributed(found, path, index)
+            _distributed(found, path, index, budget)
         except Malformed as error:
             raise CheckpointError(
                 f"{index} is no index of a distributed checkpoint: {error}",
@@ -182,7 +183,7 @@ def _folder(path: Path) -> Scan:
             _safetensors(found, file, name)
             continue
         with file.open("rb") as stream:
-            source = _torch(file, stream)
+            source = _torch(file, stream, budget)
             if key := folders.shard_key(file):
                 found.files += 1
                 found.name(source.root)
@@ -192,7 +193,7 @@ def _folder(path: Path) -> Scan:
     return found
 
 
-def _distributed(found: Scan, path: Path, index: Path) -> None:
+def _distributed(found: Scan, path: Path, index: Path, budget: Budget) -> None:
     metadata = distributed.read(index)
     found.files += 1 + len(metadata.files)
     found.name(metadata.root)
@@ -201,4 +202,4 @@ def _distributed(found: Scan, path: Path, index: Path) -> None:
         if states.is_state(item.key):
             found.keys -= 1
             name = (index.parent / item.file).relative_to(path).as_posix()
-            found.add(distributed.decode(index.parent, item, name))
+            found.add(distributed.decode(index.parent, item, name, budget))

@@ -11,7 +11,7 @@ import re
 import struct
 
 from matrix.doctor import limits, objects, pickles, torchfile
-from matrix.doctor.limits import Malformed
+from matrix.doctor.limits import Budget, Malformed
 from matrix.doctor.objects import TensorRef
 from matrix.doctor.pickles import Node
 from matrix.doctor.torchfile import TorchFile
@@ -128,11 +128,12 @@ def decode(key: str, file: str, value: Node, source: TorchFile) -> ExtraState:
     try:
         match kind:
             case "BytesIO":
-                return _decode_buffer(key, file, objects.buffer_of(value) or b"")
+                return _decode_buffer(key, file, objects.buffer_of(value) or b"", source.budget)
             case "byte tensor":
                 tensor = objects.tensor(value)
                 assert tensor is not None
-                return of_payload(key, file, source.storage(tensor, limits.STATE_BYTES))
+                data = source.storage(tensor, limits.STATE_BYTES)
+                return of_payload(key, file, data, source.budget)
             case "empty tensor" | "None":
                 return ExtraState(key, file, kind)
     except Malformed as error:
@@ -140,22 +141,25 @@ def decode(key: str, file: str, value: Node, source: TorchFile) -> ExtraState:
     return ExtraState(key, file, kind, problem=f"a {kind} is no extra state that TE writes")
 
 
-def _decode_buffer(key: str, file: str, data: bytes) -> ExtraState:
+def _decode_buffer(key: str, file: str, data: bytes, budget: Budget) -> ExtraState:
     if not data:
         raise Malformed("an empty BytesIO")
-    inner = torchfile.of_bytes(data)
-    return _decoded(key, file, "BytesIO", inner.root, inner)
+    inner = torchfile.of_bytes(data, budget)
+    return _decoded(key, file, "BytesIO", inner.root, inner, budget)
 
 
-def of_payload(key: str, file: str, data: bytes) -> ExtraState:
+def of_payload(key: str, file: str, data: bytes, budget: Budget) -> ExtraState:
     """Decode the bytes of a byte tensor: a pickle.
 
     :raises Malformed: it cannot be read.
     """
-    return _decoded(key, file, "byte tensor", pickles.read(data).root, None)
+    root = pickles.read(data, budget).root
+    return _decoded(key, file, "byte tensor", root, None, budget)
 
 
-def _decoded(key: str, file: str, kind: str, root: Node, source: TorchFile | None) -> ExtraState:
+def _decoded(
+    key: str, file: str, kind: str, root: Node, source: TorchFile | None, budget: Budget
+) -> ExtraState:
     strangers = tuple(objects.strangers(root))
     classes = frozenset(objects.te_names([root]))
     if root is None:
@@ -164,14 +168,14 @@ def _decoded(key: str, file: str, kind: str, root: Node, source: TorchFile | Non
     if fields is None:
         raise Malformed(f"its pickle holds {objects.plain(root)}, not a dict")
     tensors = {
-        name: values(fields[name], source)
+        name: values(fields[name], source, budget)
         for name in (f"{what}_{way}" for what in TENSORS for way in DIRECTIONS)
         if name in fields
     }
     return ExtraState(key, file, kind, fields, tensors, "", strangers, classes)
 
 
-def values(node: Node, source: TorchFile | None) -> Values:
+def values(node: Node, source: TorchFile | None, budget: Budget) -> Values:
     """Return a small tensor with its numbers.
 
     :param source: the file whose storages it may name.
@@ -181,7 +185,7 @@ def values(node: Node, source: TorchFile | None) -> Values:
     if tensor is None:
         raise Malformed("a scale or amax history is not a tensor")
     if isinstance(tensor.storage, bytes):
-        tensor, source = _in_place(tensor, tensor.storage)
+        tensor, source = _in_place(tensor, tensor.storage, budget)
     if source is None or tensor.dtype not in _FLOATS or not tensor.contiguous:
         raise Malformed("a scale or amax history is not a plain tensor of numbers")
     data = source.storage(tensor, limits.STATE_BYTES)
@@ -190,9 +194,9 @@ def values(node: Node, source: TorchFile | None) -> Values:
     return Values(tensor.dtype, tensor.shape, struct.pack("<" + form[1:], *numbers), numbers)
 
 
-def _in_place(tensor: TensorRef, content: bytes) -> tuple[TensorRef, TorchFile]:
+def _in_place(tensor: TensorRef, content: bytes, budget: Budget) -> tuple[TensorRef, TorchFile]:
     """Return a tensor on the storage that is pickled in place as a file of its own."""
-    inner = torchfile.of_bytes(content)
+    inner = torchfile.of_bytes(content, budget)
     storage = inner.root
     if isinstance(storage, pickles.Call) and storage.arguments:
         # From PyTorch 2 on a TypedStorage wraps it: called with, or set to, the untyped one.

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from matrix.doctor import limits, pickles, zips
 from matrix.doctor.legacy import COUNT, MAGIC
-from matrix.doctor.limits import Malformed
+from matrix.doctor.limits import Budget, Malformed
 from matrix.doctor.objects import TensorRef, element, strangers
 from matrix.doctor.pickles import Node
 from matrix.doctor.zips import Zip
@@ -34,6 +34,8 @@ class TorchFile:
     """Legacy: (place of the first byte, number of bytes) of each storage."""
     preamble: int = 0
     """Legacy: number of bytes before the pickle."""
+    budget: Budget = dataclasses.field(default_factory=Budget)
+    """What may still be read of pickles inside the file's pickle."""
 
     def storage(self, tensor: TensorRef, limit: int) -> bytes:
         """Return the bytes of a tensor's storage that the tensor covers.
@@ -70,29 +72,31 @@ class TorchFile:
         return list(strangers(self.root))
 
 
-def read(stream: BinaryIO) -> TorchFile:
+def read(stream: BinaryIO, budget: Budget | None = None) -> TorchFile:
     """Read a file of ``torch.save``.
 
     :param stream: seekable; it stays in use.
+    :param budget: the opcodes that it may have, with all pickles inside its pickle.
     :raises Malformed: it is none, is torn, or is beyond the limits.
     """
+    budget = budget or Budget()
     stream.seek(0)
     head = stream.read(4)
     if not head:
         raise Malformed("the file is empty")
     if zips.is_zip(head):
-        return _read_zip(stream)
+        return _read_zip(stream, budget)
     if head[:1] == b"\x80" or head[:1] in b"(]}lc":
-        return _read_legacy(stream)
+        return _read_legacy(stream, budget)
     raise Malformed("neither a zip archive nor a pickle")
 
 
-def of_bytes(data: bytes) -> TorchFile:
+def of_bytes(data: bytes, budget: Budget | None = None) -> TorchFile:
     """Read a file of ``torch.save`` that lies in memory."""
-    return read(io.BytesIO(data))
+    return read(io.BytesIO(data), budget)
 
 
-def _read_zip(stream: BinaryIO) -> TorchFile:
+def _read_zip(stream: BinaryIO, budget: Budget) -> TorchFile:
     archive = Zip(stream)
     found = [name for name in archive.entries if name.rpartition("/")[2] == "data.pkl"]
     found = [name for name in found if name.count("/") <= 1]
@@ -101,11 +105,18 @@ def _read_zip(stream: BinaryIO) -> TorchFile:
     prefix = found[0][: -len("data.pkl")]
     if f"{prefix}constants.pkl" in archive.entries:
         raise Malformed("a TorchScript archive, which is no checkpoint")
-    pickle = pickles.read(archive.read(found[0], limits.PICKLE_BYTES))
+    pickle = pickles.read(archive.read(found[0], limits.PICKLE_BYTES), budget)
     order = f"{prefix}byteorder"
     little = order not in archive.entries or archive.read(order, 16) != b"big"
     return TorchFile(
-        "torch.save (zip)", stream, pickle.root, pickle.protocol, little, archive, prefix
+        "torch.save (zip)",
+        stream,
+        pickle.root,
+        pickle.protocol,
+        little,
+        archive,
+        prefix,
+        budget=budget,
     )
 
 
@@ -134,18 +145,18 @@ class _Window:
         return self._stream.tell()
 
 
-def _read_legacy(stream: BinaryIO) -> TorchFile:
+def _read_legacy(stream: BinaryIO, budget: Budget) -> TorchFile:
     """Read the format before PyTorch 1.6: five pickles, then the storages one by one."""
     stream.seek(0)
     window = _Window(stream)
-    first = pickles.read_stream(window)
+    first = pickles.read_stream(window, budget)
     if first.root != MAGIC:
-        return TorchFile("plain pickle", stream, first.root, first.protocol)
-    _version = pickles.read_stream(window)
-    system = pickles.read_stream(window)
+        return TorchFile("plain pickle", stream, first.root, first.protocol, budget=budget)
+    _version = pickles.read_stream(window, budget)
+    system = pickles.read_stream(window, budget)
     preamble = system.end
-    main = pickles.read_stream(window)
-    keys = pickles.read_stream(window).root
+    main = pickles.read_stream(window, budget)
+    keys = pickles.read_stream(window, budget).root
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise Malformed("a legacy torch.save file without its list of storages")
     little = not _says_big(system.root)
@@ -159,6 +170,7 @@ def _read_legacy(stream: BinaryIO) -> TorchFile:
         little,
         storages=places,
         preamble=preamble,
+        budget=budget,
     )
 
 

@@ -18,10 +18,12 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from formats import recorded_bytes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from matrix.cli import main
 from matrix.doctor import CheckpointError, emit, inspect, limits, objects, pickles, torchfile
 from matrix.doctor.limits import Malformed
 from matrix.doctor.pickles import Call, Elements, Global, Map
@@ -243,6 +245,25 @@ def test_too_many_opcodes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "PICKLE_OPCODES", 1000)
     with pytest.raises(Malformed, match="opcodes"):
         pickles.read(b"\x80\x02" + b"N0" * 1000 + b"N.")
+
+
+def test_many_states_share_one_budget(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(limits.Budget, "__init__", lambda self: setattr(self, "opcodes", 50_000))
+    payload = b"\x80\x02" + b"N0" * 10_000 + b"N."
+    states = {f"{n}.core_attention._extra_state": io.BytesIO(payload) for n in range(20)}
+    torch.save(states, tmp_path / "x.pt")
+    problems = [module.problem for module in inspect(tmp_path / "x.pt", ["1.11"]).modules]
+    assert sum("more opcodes" in problem for problem in problems) > 15
+
+
+def test_what_a_terminal_would_obey_is_written_out(tmp_path: Path) -> None:
+    evil = "\x1b[31mred\x07._extra_state"
+    torch.save({evil: io.BytesIO(b"x"), "w": torch.ones(1)}, tmp_path / "x.pt")
+    shown = CliRunner().invoke(main, ["inspect", str(tmp_path / "x.pt")], env={"COLUMNS": "200"})
+    assert "\x1b" not in shown.output and "\\x1b[31mred" in shown.output
+    with pytest.raises(CheckpointError) as caught:
+        inspect(tmp_path / "\x1b[31mgone")
+    assert "\x1b" not in str(caught.value)
 
 
 def test_a_zip_bomb_is_not_unpacked(tmp_path: Path) -> None:

@@ -304,6 +304,15 @@ def test_a_folder_is_not_written_into_itself(tmp_path: Path) -> None:
         remap(path, path / "new", "1.11")
 
 
+def test_a_linked_folder_is_not_left_out_silently(tmp_path: Path) -> None:
+    path = FORMATS["mp_rank"](layered(recorded_state("1.7"), 2), tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (path / "linked").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match="linked is a link to a folder"):
+        remap(path, tmp_path / "new", "1.11")
+    assert not (tmp_path / "new").exists()
+
+
 def test_space_is_checked_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = torch_zip(recorded_state("1.7"), tmp_path)
     usage = shutil.disk_usage(tmp_path)._replace(free=1 << 20)
