@@ -175,7 +175,7 @@ def sparse(path: Path, size: int, keys: int) -> Path:
 
     from matrix.doctor import emit, legacy
     from matrix.doctor.forms import tensor_call
-    from matrix.doctor.pickles import Map
+    from matrix.doctor.nodes import Map
 
     each = size // keys // 4
     pairs = []

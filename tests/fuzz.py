@@ -15,7 +15,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["matrix.doctor"]):
-    from matrix.doctor import distributed, emit, pickles, safetensors, states, torchfile
+    from matrix.doctor import distributed, emit, nodes, pickles, safetensors, states, torchfile
     from matrix.doctor.limits import Budget, CheckpointError, Malformed
     from matrix.doctor.scan import Scan
 
@@ -48,7 +48,7 @@ def _torch(data: bytes) -> None:
     source = torchfile.of_bytes(data)
     Scan(Path("x"), source.kind).take("x", source)
     written = emit.emit(source.root, source.protocol)
-    if not pickles.same(pickles.read(written).root, source.root):
+    if not nodes.same(pickles.read(written).root, source.root):
         raise AssertionError("what was emitted is not what was read")
 
 

@@ -98,7 +98,7 @@ def inspect(
     found = scan(Path(path))
     wrote = writers.find(found, known)
     savers: Sequence[Release] = [stated] if stated else wrote.releases
-    answers = Answers(found, savers, known, documentation, store)
+    answers = Answers(found, savers, documentation, store)
     return Report(
         path=Path(path),
         format=found.format,

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from matrix.doctor import limits, objects, pickles, states, torchfile
 from matrix.doctor.limits import Budget, CheckpointError, Malformed
-from matrix.doctor.pickles import Node
+from matrix.doctor.nodes import Node
 from matrix.doctor.states import ExtraState
 
 

@@ -10,11 +10,11 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from matrix.doctor import distributed, forms, objects, pickles, states, torchfile, writing
+from matrix.doctor import distributed, forms, nodes, objects, states, torchfile, writing
 from matrix.doctor.distributed import Item, Metadata
 from matrix.doctor.forms import Edit, Form
 from matrix.doctor.limits import CheckpointError
-from matrix.doctor.pickles import Call, Map, Node
+from matrix.doctor.nodes import Call, Map, Node
 
 FILE = "__te_matrix_0.distcp"
 
@@ -58,7 +58,7 @@ def _repoint(
     kinds = objects.fields(objects.attributes(metadata.root)["state_dict_metadata"]) or {}
     kind = kinds.get(item.key)
     if isinstance(kind, Call) and "chunks" in objects.attributes(kind):
-        size = Call("REDUCE", pickles.Global("torch", "Size"), ((len(payload),),))
+        size = Call("REDUCE", nodes.Global("torch", "Size"), ((len(payload),),))
         _set(kind, size=size)
         for chunk in objects.attributes(kind)["chunks"]:
             _set(chunk, sizes=size)
@@ -77,7 +77,7 @@ def _rename(root: Node, form: Form) -> None:
 
     A key that the form does not have goes, with what is stored for it.
     """
-    for node in list(pickles.every(root)):
+    for node in list(nodes.every(root)):
         if isinstance(node, (Map, Call)):
             kept = [(key, value) for key, value in node.pairs if not _gone(key, form)]
             node.pairs[:] = [(_moved(key, form), _moved(value, form)) for key, value in kept]

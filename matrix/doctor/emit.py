@@ -7,7 +7,7 @@ import struct
 
 from matrix.doctor import limits
 from matrix.doctor.limits import Malformed
-from matrix.doctor.pickles import Call, Elements, Global, Map, Node, Persistent
+from matrix.doctor.nodes import Call, Elements, Global, Map, Node, Persistent
 
 _BATCH = 1000
 

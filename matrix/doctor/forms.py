@@ -27,7 +27,7 @@ from typing import Literal
 from matrix import tables
 from matrix.doctor import emit, legacy
 from matrix.doctor.limits import CheckpointError
-from matrix.doctor.pickles import Call, Global, Map, Node
+from matrix.doctor.nodes import Call, Global, Map, Node
 from matrix.doctor.states import (
     DIRECTIONS,
     KEY,

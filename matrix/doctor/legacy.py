@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 
 from matrix.doctor import emit
-from matrix.doctor.pickles import Global, Map, Persistent
+from matrix.doctor.nodes import Global, Map, Persistent
 
 MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 COUNT = struct.Struct("<q")

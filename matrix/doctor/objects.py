@@ -10,7 +10,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator
 
-from matrix.doctor.pickles import Call, Elements, Global, Map, Node, Persistent, every
+from matrix.doctor.nodes import Call, Elements, Global, Map, Node, Persistent, every
 
 # Bytes per element of the element types that a storage may name.
 _STORAGES = {

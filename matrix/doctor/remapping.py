@@ -126,7 +126,7 @@ def _before(
     savers: Sequence[Release] = (
         [known[saved_by]] if saved_by else writers.find(found, known).releases
     )
-    answers = Answers(found, savers, known, expectations.load(), store)
+    answers = Answers(found, savers, expectations.load(), store)
     return answers.all([release])[0]
 
 

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from matrix.doctor import distributed, folders, limits, objects, safetensors, states, torchfile
 from matrix.doctor.limits import Budget, CheckpointError, Malformed
-from matrix.doctor.pickles import Call, Map, Node
+from matrix.doctor.nodes import Call, Map, Node
 from matrix.doctor.states import ExtraState
 from matrix.doctor.torchfile import TorchFile
 

@@ -10,10 +10,10 @@ import dataclasses
 import re
 import struct
 
-from matrix.doctor import limits, objects, pickles, torchfile
+from matrix.doctor import limits, nodes, objects, pickles, torchfile
 from matrix.doctor.limits import Budget, Malformed
+from matrix.doctor.nodes import Node
 from matrix.doctor.objects import TensorRef
-from matrix.doctor.pickles import Node
 from matrix.doctor.torchfile import TorchFile
 
 KEY = re.compile(r"(?:^|\.)_extra_state(?P<shard>/shard_[\d._]+)?$")
@@ -198,12 +198,10 @@ def _in_place(tensor: TensorRef, content: bytes, budget: Budget) -> tuple[Tensor
     """Return a tensor on the storage that is pickled in place as a file of its own."""
     inner = torchfile.of_bytes(content, budget)
     storage = inner.root
-    if isinstance(storage, pickles.Call) and storage.arguments:
+    if isinstance(storage, nodes.Call) and storage.arguments:
         # From PyTorch 2 on a TypedStorage wraps it: called with, or set to, the untyped one.
-        storage = next(
-            (n for n in pickles.every(storage) if isinstance(n, pickles.Persistent)), None
-        )
-    kind = objects.element(storage) if isinstance(storage, pickles.Persistent) else None
+        storage = next((n for n in nodes.every(storage) if isinstance(n, nodes.Persistent)), None)
+    kind = objects.element(storage) if isinstance(storage, nodes.Persistent) else None
     if kind is None:
         raise Malformed("a storage pickled in place is not one")
     return dataclasses.replace(tensor, storage=storage, dtype=kind[0], itemsize=kind[1]), inner

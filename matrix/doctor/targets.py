@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from matrix import judge, ledger, plan, recorded, scenarios
-from matrix.catalogue import Catalogue, Release
+from matrix.catalogue import Release
 from matrix.doctor.scan import Scan
 from matrix.expectations import Documentation
 from matrix.index import Index
@@ -90,12 +90,10 @@ class Answers:
         self,
         scan: Scan,
         savers: Sequence[Release],
-        catalogue: Catalogue,
         documentation: Documentation,
         store: Store | None,
     ) -> None:
         self._scan = scan
-        self._catalogue = catalogue
         self._documentation = documentation
         self._store = store
         self._scenario = scenario_of(scan)

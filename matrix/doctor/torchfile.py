@@ -6,11 +6,11 @@ import dataclasses
 import io
 from typing import BinaryIO
 
-from matrix.doctor import limits, pickles, zips
+from matrix.doctor import limits, nodes, pickles, zips
 from matrix.doctor.legacy import COUNT, MAGIC
 from matrix.doctor.limits import Budget, Malformed
+from matrix.doctor.nodes import Node
 from matrix.doctor.objects import TensorRef, element, strangers
-from matrix.doctor.pickles import Node
 from matrix.doctor.zips import Zip
 
 
@@ -175,14 +175,14 @@ def _read_legacy(stream: BinaryIO, budget: Budget) -> TorchFile:
 
 
 def _says_big(system: Node) -> bool:
-    pairs = system.pairs if isinstance(system, pickles.Map) else []
+    pairs = system.pairs if isinstance(system, nodes.Map) else []
     return any(key == "little_endian" and value is False for key, value in pairs)
 
 
 def _item_sizes(root: Node) -> dict[str, int]:
     found = {}
-    for node in pickles.every(root):
-        if isinstance(node, pickles.Persistent) and (kind := element(node)):
+    for node in nodes.every(root):
+        if isinstance(node, nodes.Persistent) and (kind := element(node)):
             found[node.id[2]] = kind[1]
     return found
 

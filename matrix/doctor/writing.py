@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from matrix.doctor import emit, forms, legacy, pickles, states, torchfile
+from matrix.doctor import emit, forms, legacy, nodes, pickles, states, torchfile
 from matrix.doctor.forms import Edit, Form
 from matrix.doctor.limits import CheckpointError, Malformed
-from matrix.doctor.pickles import Call, Global, Node
+from matrix.doctor.nodes import Call, Global, Node
 from matrix.doctor.scan import mappings, scan
 from matrix.doctor.torchfile import TorchFile
 from matrix.doctor.zips import Zip
@@ -119,8 +119,8 @@ def byte_tensor_file(data: bytes, source: TorchFile, out: BinaryIO) -> None:
 def keys(root: Node) -> set[str]:
     """Return the keys of the storages that a pickle names."""
     found = set()
-    for node in pickles.every(root):
-        if isinstance(node, pickles.Persistent):
+    for node in nodes.every(root):
+        if isinstance(node, nodes.Persistent):
             match node.id:
                 case ("storage", Global(), str() as key, *_):
                     found.add(key)
@@ -134,7 +134,7 @@ def faithful(root: Node, protocol: int) -> bytes:
     """
     try:
         written = emit.emit(root, protocol)
-        same = pickles.same(pickles.read(written).root, root)
+        same = nodes.same(pickles.read(written).root, root)
     except Malformed as error:
         raise CheckpointError(
             f"the checkpoint's pickle cannot be written again: {error}",

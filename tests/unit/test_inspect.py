@@ -20,7 +20,7 @@ from formats import FORMATS, layered, recorded_state, torch_dist, torch_zip
 
 from matrix import catalogue, expectations, judge, ledger, plan, recorded, scenarios
 from matrix.cli import main
-from matrix.doctor import CheckpointError, Report, emit, inspect, pickles
+from matrix.doctor import CheckpointError, Report, emit, inspect, nodes, pickles
 from matrix.errors import ExitCode, UsageError
 from matrix.index import Index
 
@@ -269,8 +269,8 @@ def half_of_hugging_face(path: Path, state: dict[str, Any]) -> None:
 def index_that_points_outside(path: Path, state: dict[str, Any]) -> None:
     index = torch_dist(state, path.parent) / ".metadata"
     root = pickles.read(index.read_bytes()).root
-    for node in pickles.every(root):
-        if isinstance(node, pickles.Map):
+    for node in nodes.every(root):
+        if isinstance(node, nodes.Map):
             away = "../../etc/passwd"
             node.pairs[:] = [(k, away if k == "relative_path" else v) for k, v in node.pairs]
     index.write_bytes(emit.emit(root, 4))

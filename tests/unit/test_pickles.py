@@ -24,9 +24,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from matrix.cli import main
-from matrix.doctor import CheckpointError, emit, inspect, limits, objects, pickles, torchfile
+from matrix.doctor import CheckpointError, emit, inspect, limits, nodes, objects, pickles, torchfile
 from matrix.doctor.limits import Malformed
-from matrix.doctor.pickles import Call, Elements, Global, Map
+from matrix.doctor.nodes import Call, Elements, Global, Map
 
 PROTOCOLS = range(6)
 
@@ -82,7 +82,7 @@ def test_what_is_emitted_is_what_was_read(value: Any) -> None:
     root = pickles.read(pickle.dumps(value, 4)).root
     written = emit.emit(root, 4)
     assert pickle.loads(written) == value
-    assert pickles.same(pickles.read(written).root, root)
+    assert nodes.same(pickles.read(written).root, root)
 
 
 def test_what_is_one_object_stays_one() -> None:
@@ -91,12 +91,12 @@ def test_what_is_one_object_stays_one() -> None:
     assert one is other
     apart = pickles.read(pickle.dumps([["s"], ["s"]])).root
     together = pickles.read(pickle.dumps([shared, shared])).root
-    assert not pickles.same(apart, together)
+    assert not nodes.same(apart, together)
 
 
 def test_a_tree_that_differs_is_not_the_same() -> None:
     one, other = (pickles.read(pickle.dumps(v)).root for v in ({"a": 1}, {"a": True}))
-    assert not pickles.same(one, other)
+    assert not nodes.same(one, other)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -226,7 +226,7 @@ def test_a_laughing_memo_costs_what_it_is_long() -> None:
     bomb += b"."
     bomb = b"\x80\x02(" + bomb[2:-1] + b"l."
     read = pickles.read(bomb)
-    _seconds, peak = spent(lambda: sum(1 for _ in pickles.every(read.root)))
+    _seconds, peak = spent(lambda: sum(1 for _ in nodes.every(read.root)))
     assert peak < 1 << 20
     assert list(objects.strangers(read.root)) == []
     assert len(emit.emit(read.root, 2)) < 10_000
@@ -235,7 +235,7 @@ def test_a_laughing_memo_costs_what_it_is_long() -> None:
 def test_deep_nesting_is_read_and_not_recursed_into(tmp_path: Path) -> None:
     deep = b"\x80\x02" + b"]" * 200_000 + b"a" * 199_999 + b"."
     root = pickles.read(deep).root
-    assert sum(1 for _ in pickles.every(root)) == 200_000
+    assert sum(1 for _ in nodes.every(root)) == 200_000
     with pytest.raises(Malformed, match="deep"):
         emit.emit(root, 2)
     inspect(in_torch_zip(deep, tmp_path / "x.pt"), ["1.11"])
@@ -386,4 +386,4 @@ def read_all(data: bytes) -> None:
         written = emit.emit(source.root, source.protocol)
     except Malformed:
         return
-    assert pickles.same(pickles.read(written).root, source.root)
+    assert nodes.same(pickles.read(written).root, source.root)
