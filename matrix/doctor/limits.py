@@ -1,7 +1,7 @@
 """How much of a file is ever looked at. A hostile file meets these, an honest one does not.
 
-Sizes are in bytes. An honest checkpoint of 100 000 tensors needs some 15 MB of pickle and
-two million opcodes.
+Sizes are in bytes. An honest checkpoint of 100 000 tensors needs some 15 MB of pickle, two
+million opcodes and 200 000 objects (calls, dicts, sets) in it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from matrix.errors import ExitCode, MatrixError
 
 PICKLE_BYTES = 128 << 20
 PICKLE_OPCODES = 3_000_000
+PICKLE_OBJECTS = 600_000
 FILE_OPCODES = 10_000_000
 FOLDER_OPCODES = 200_000_000
 DEPTH = 100

@@ -97,11 +97,16 @@ class _Machine:
 
     def __init__(self) -> None:
         self.protocol = 0
+        self._objects = 0
         self._stack: list[Node] = []
         self._memo: dict[int, Node] = {}
 
     def run(self, name: str, argument: Any) -> None:
         """Carry out one opcode."""
+        if name in _OBJECTS:
+            self._objects += 1
+            if self._objects > limits.PICKLE_OBJECTS:
+                raise Malformed("more objects than are ever read")
         if name in _VALUES:
             self._stack.append(argument)
         elif name in _CONSTANTS:
@@ -279,6 +284,10 @@ _CONSTANTS: dict[str, Callable[[], Node]] = {
     "EMPTY_LIST": list,
     "EMPTY_DICT": Map,
     "EMPTY_SET": lambda: Elements("set", []),
+}
+_OBJECTS = {
+    *("EMPTY_DICT", "DICT", "EMPTY_SET", "FROZENSET"),
+    *("REDUCE", "NEWOBJ", "NEWOBJ_EX", "INST", "OBJ"),
 }
 _MEMO_READ = frozenset(("GET", "BINGET", "LONG_BINGET"))
 _MEMO_WRITE = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))

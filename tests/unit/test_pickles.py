@@ -247,6 +247,13 @@ def test_too_many_opcodes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         pickles.read(b"\x80\x02" + b"N0" * 1000 + b"N.")
 
 
+@pytest.mark.parametrize("one", [b"}", b"cos\nsystem\n)R"])
+def test_too_many_objects_are_refused(one: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PICKLE_OBJECTS", 1000)
+    with pytest.raises(Malformed, match="objects"):
+        pickles.read(b"(" + one * 1001 + b"l.")
+
+
 def test_many_states_share_one_budget(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(limits.Budget, "__init__", lambda self: setattr(self, "opcodes", 50_000))
     payload = b"\x80\x02" + b"N0" * 10_000 + b"N."
