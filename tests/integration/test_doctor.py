@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from formats import FORMATS, loaded, recorded_bytes, recorded_state, sparse, torch_zip
 
+from agreement import check_against_the_matrix
+from formats import FORMATS, loaded, recorded_bytes, recorded_state, sparse, torch_zip
 from matrix import catalogue, evidence
 from matrix.doctor import CheckpointError, forms, inspect, remap, verify
 from matrix.doctor.scan import scan
@@ -60,13 +61,10 @@ def test_inspect_names_the_writer_in_each_format(saved, release, layers, tmp_pat
             continue
         folder = tmp_path / name
         folder.mkdir()
-        report = inspect(write(state, folder), [release, "1.7"])
+        report = inspect(write(state, folder))
         assert release in report.savers, name
         assert len(report.modules) == 3 * layers * (2 if name == "mp_rank" else 1)
-        assert report.target(release).status == (
-            "loads" if catalogue.load()[release].opt_in is None else "fails"
-        )
-        assert report.target("1.7").status == "fails"
+        check_against_the_matrix(report, release, "autocast")
 
 
 @pytest.mark.parametrize("layers", [2, 32])

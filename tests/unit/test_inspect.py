@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import functools
 import io
 import json
 import os
@@ -16,13 +14,13 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from formats import FORMATS, layered, recorded_state, torch_dist, torch_zip
 
-from matrix import catalogue, expectations, judge, ledger, plan, recorded, scenarios
+from agreement import check_against_the_matrix
+from formats import FORMATS, layered, recorded_state, torch_dist, torch_zip
+from matrix import scenarios
 from matrix.cli import main
-from matrix.doctor import CheckpointError, Report, emit, inspect, nodes, pickles
+from matrix.doctor import CheckpointError, emit, inspect, nodes, pickles
 from matrix.errors import ExitCode, UsageError
-from matrix.index import Index
 
 BAND = {
     "1.5": "<=1.5",
@@ -38,42 +36,6 @@ ALL = list(scenarios.load())
 
 def te_matrix(*words: str | Path) -> Result:
     return CliRunner().invoke(main, [str(word) for word in words], env={"COLUMNS": "200"})
-
-
-@functools.cache
-def verdicts(saver: str, scenario: str) -> dict[str, judge.Verdict]:
-    """The matrix's verdicts on the plain cells of one saver, by loader."""
-    known = catalogue.load()
-    made = plan.make(
-        expectations.load(),
-        {scenario: scenarios.load()[scenario]},
-        {"plain": scenarios.variants()["plain"]},
-        [known[saver]],
-        known.releases,
-    )
-    index = Index(made, None, recorded.evidence("cpu"))
-    judged = judge.judge(index, expectations.load(), ledger.load(), datetime.date.min)
-    return {verdict.cell.loaded_by: verdict for verdict in judged.verdicts}
-
-
-def expected(verdict: judge.Verdict, report: Report) -> str:
-    if verdict.outcome == "error":
-        return "fails"
-    if verdict.outcome == "defaults":
-        return "loads" if report.nothing_to_lose else "resets"
-    if verdict.after_load == "frozen":
-        return "frozen"
-    return "loads"
-
-
-def check_against_the_matrix(report: Report, saver: str, scenario: str) -> None:
-    found = verdicts(saver, scenario)
-    assert len(report.targets) == len(found) == 41
-    for target in report.targets:
-        verdict = found[target.release]
-        assert target.status == expected(verdict, report), target
-        if verdict.error:
-            assert " ".join(verdict.error.message.split()) in target.detail
 
 
 @pytest.mark.parametrize("layers", [2, 32])

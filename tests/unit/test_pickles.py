@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from formats import recorded_bytes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from formats import recorded_bytes
 from matrix.cli import main
 from matrix.doctor import CheckpointError, emit, inspect, limits, nodes, objects, pickles, torchfile
 from matrix.doctor.limits import Malformed

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from formats import FORMATS, State, layered, loaded, recorded_bytes, recorded_state, torch_zip
 
+from formats import FORMATS, State, layered, loaded, recorded_bytes, recorded_state, torch_zip
 from matrix import tables
 from matrix.catalogue import Catalogue
 from matrix.cli import main
