@@ -106,10 +106,19 @@ def report(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Time the whole autocast matrix against other ways, and reports of up to 28,800 cells."""
+    """Time the matrix, large reports, and a 20 GB checkpoint, each beside other ways."""
     install(session, "cpu", "test", "browser")
     session.run("python", "tests/bench.py", *session.posargs)
     session.run("python", "tests/bench_report.py")
+    session.run("python", "tests/bench_inspect.py", env={"PYTHONPATH": "tests"})
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz what reads checkpoints for a minute; options go to libFuzzer."""
+    install(session, "test", "fuzz")
+    options = session.posargs or ["-max_total_time=60"]
+    session.run("python", "tests/fuzz.py", *options, env={"PYTHONPATH": "tests"})
 
 
 @nox.session

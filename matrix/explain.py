@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from matrix.catalogue import Release
 from matrix.expectations import Documentation
 from matrix.judge import Judgement, Verdict
 from matrix.ledger import Entry
@@ -35,6 +36,7 @@ def page(
     for verdict in judgement.verdicts:
         yield from _cell(verdict)
     yield from _causes(judgement, entries)
+    yield from _fixes(judgement)
 
 
 def _cell(verdict: Verdict) -> Iterator[str]:
@@ -52,6 +54,38 @@ def _cell(verdict: Verdict) -> Iterator[str]:
         provenance = verdict.load.provenance
         day = provenance.recorded_at[:10]
         yield f"    recorded {day}, lane {verdict.load.lane}, torch {provenance.torch}"
+
+
+def _fixes(judgement: Judgement) -> Iterator[str]:
+    """Yield, for each scenario that does not simply load, what was seen to make it load."""
+    by_scenario: dict[str, dict[str, str]] = {}
+    for verdict in judgement.verdicts:
+        by_scenario.setdefault(verdict.cell.scenario, {})[verdict.cell.variant] = _seen(verdict)
+    lines = [
+        f"  {scenario}: {fix}"
+        for scenario, outcomes in by_scenario.items()
+        if (fix := _fix(outcomes, judgement.plan.loaders[0]))
+    ]
+    if lines:
+        yield ""
+        yield "What makes it work, as seen:"
+        yield from lines
+
+
+def _seen(verdict: Verdict) -> str:
+    return f"{verdict.outcome}, {verdict.after_load}"
+
+
+def _fix(outcomes: dict[str, str], loader: Release) -> str:
+    good = "loaded, updates"
+    if outcomes.get("plain") in (good, "none, untested"):
+        return ""
+    if outcomes.get("trusted") == good:
+        return f"set {loader.opt_in}=1 for the load, if you trust the file"
+    if any(seen == good for name, seen in outcomes.items() if name.startswith("rewrite:")):
+        more = f", and {loader.opt_in}=1 set for the load" if loader.opt_in else ""
+        return f"te-matrix remap IN OUT --to {loader.name}{more}"
+    return "nothing that was tried"
 
 
 def _stage(verdict: Verdict) -> str:

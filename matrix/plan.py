@@ -68,7 +68,9 @@ def applies(
     variant: Variant, saved_by: Release, loaded_by: Release, documentation: Documentation
 ) -> bool:
     """Tell whether a variant applies to a pair; one that does not is no cell."""
-    if variant.opt_in and loaded_by.opt_in is None:
+    if variant.opt_in == "only" and loaded_by.opt_in is None:
+        return False
+    if not variant.covers(saved_by, loaded_by):
         return False
     return variant.saved_by is None or documentation.band(saved_by).name in variant.saved_by
 

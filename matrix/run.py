@@ -14,6 +14,9 @@ from typing import Any
 from matrix import __version__, recorded, scenarios
 from matrix.archive import Archive
 from matrix.catalogue import Release
+from matrix.doctor import forms
+from matrix.doctor.limits import CheckpointError
+from matrix.doctor.writing import rewrite
 from matrix.errors import (
     ExitCode,
     GapError,
@@ -246,8 +249,8 @@ class Run:
         save: Save = known.records[0]
         key = self.index.attempt_key(cell.scenario, cell.variant, saver, release)
         try:
-            checkpoint = self._checkpoint(save)
-        except StoreError as error:
+            checkpoint = self._rewritten(self._checkpoint(save), cell)
+        except (StoreError, CheckpointError) as error:
             self._failed(key, "infra", str(error))
             return
         rewrite, opt_in = self._how(cell, release)
@@ -268,7 +271,7 @@ class Run:
             if cell.variant == f"control:{control.name}":
                 return control.rewrite, loader.opt_in
         variant = self._variants[cell.variant]
-        return variant.rewrite, loader.opt_in if variant.opt_in else None
+        return variant.rewrite, None if variant.opt_in == "never" else loader.opt_in
 
     def _load_record(self, release: Release, cell: Cell, save: Save, reply: Any) -> Load:
         answer = reply["answer"]
@@ -309,6 +312,18 @@ class Run:
                     do="Delete the record and run again",
                 )
             path.write_bytes(data)
+        return path
+
+    def _rewritten(self, checkpoint: Path, cell: Cell) -> Path:
+        """Return the file that a cell's variant has loaded: rewritten, where it says so."""
+        variant = self._variants.get(cell.variant)
+        if variant is None or variant.form is None:
+            return checkpoint
+        path = checkpoint.with_suffix(f".{variant.form}.pt")
+        with self._lock:
+            if not path.exists():
+                rewrite(checkpoint, path, forms.load()[variant.form])
+                path.chmod(0o644)
         return path
 
     # The worker, and what becomes of its answers.

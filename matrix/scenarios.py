@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from matrix import tables
+from matrix.catalogue import Release
 from matrix.errors import TableError, UsageError, nearest
+from matrix.selection import covers
 
 
 class Size(tables.Row):
@@ -47,8 +49,24 @@ class Variant(tables.Row):
     name: str
     summary: str
     rewrite: str | None = None
+    form: str | None = None
     saved_by: tuple[str, ...] | None = None
-    opt_in: bool = False
+    savers: str | None = Field(default=None, alias="from")
+    into: str | None = None
+    opt_in: Literal["never", "only", "any"] = "never"
+
+    @model_validator(mode="after")
+    def _well_formed(self) -> Self:
+        for ranges in filter(None, (self.savers, self.into)):
+            covers(ranges)
+        return self
+
+    def covers(self, saver: Release, loader: Release) -> bool:
+        """Tell whether the pair lies in the variant's ranges. A candidate never does."""
+        return all(
+            ranges is None or (not release.candidate and covers(ranges)(release.version))
+            for ranges, release in ((self.savers, saver), (self.into, loader))
+        )
 
 
 class Scenarios(tables.Row):

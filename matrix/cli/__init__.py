@@ -12,9 +12,11 @@ from matrix.cli.diff import diff_command
 from matrix.cli.explain import explain_command
 from matrix.cli.gate import gate_command
 from matrix.cli.images import images_command
+from matrix.cli.inspect import inspect_command
 from matrix.cli.ledger import ledger_command
 from matrix.cli.plan import plan_command
 from matrix.cli.releases import releases_command
+from matrix.cli.remap import remap_command
 from matrix.cli.run import run_command
 from matrix.cli.schema import schema_command
 from matrix.cli.verdicts import judge_command, report_command
@@ -59,5 +61,7 @@ for command in (
     diff_command,
     ledger_command,
     schema_command,
+    inspect_command,
+    remap_command,
 ):
     main.add_command(command)

@@ -1,0 +1,168 @@
+"""``te-matrix inspect``: what a checkpoint holds, and where it loads."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from matrix.cli.options import STORE
+from matrix.doctor import Module, Report, Target, inspect
+from matrix.doctor.limits import printable
+from matrix.errors import ExitCode
+from matrix.store import Store
+
+_WORDS = {
+    "loads": "loads",
+    "frozen": "loads, then frozen",
+    "resets": "resets silently",
+    "fails": "fails",
+    "depends": "depends on the saver",
+    "unknown": "not known",
+}
+_SHOWN_WARNINGS = 20
+_DETAIL = 1000  # characters of an error that a table shows; --json has it whole
+
+
+@click.command("inspect")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--target", help="answer for one release; exit 1 if it would do harm")
+@click.option("--saved-by", help="the release that wrote it, where that is known better")
+@click.option("--modules", is_flag=True, help="list every module by itself")
+@click.option("--store", default=STORE, show_default=True, help="a folder, or any fsspec URL")
+@click.option("--json", "as_json", is_flag=True, help="print the report as JSON")
+def inspect_command(
+    path: Path, target: str | None, saved_by: str | None, modules: bool, store: str, as_json: bool
+) -> None:
+    """Say which release wrote the checkpoint PATH, what FP8 state it holds, where it loads.
+
+    Nothing of it is executed, and its weights are not read. PATH is a torch.save file, a
+    Lightning checkpoint, a safetensors file, or the folder of a sharded checkpoint.
+
+    With --target the exit code is 1 if that release would fail on it, reset its metadata
+    silently or freeze it, and 3 if that is not known.
+    """
+    targets = [target] if target else None
+    report = inspect(path, targets, saved_by=saved_by, store=Store(store))
+    if as_json:
+        click.echo(json.dumps(as_object(report), indent=1))
+    else:
+        _print(Console(), report, every=modules)
+    if target:
+        sys.exit(int(_exit_code(report.targets[0])))
+
+
+def _exit_code(target: Target) -> ExitCode:
+    if target.harm:
+        return ExitCode.DEVIATES
+    return ExitCode.OK if target.status == "loads" else ExitCode.INCOMPLETE
+
+
+def as_object(report: Report) -> dict[str, Any]:
+    """Return a report as plain data."""
+    return {**dataclasses.asdict(report), "path": str(report.path)}
+
+
+def _print(console: Console, report: Report, *, every: bool) -> None:
+    def say(line: str) -> None:
+        console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
+
+    say(f"{report.path}: {report.format}, {report.files} file(s), {report.keys} keys")
+    say(_origin(report))
+    for reason in report.reasons:
+        say(f"  {reason}")
+    for note in report.notes:
+        say(f"note: {note}")
+    for name in report.warnings[:_SHOWN_WARNINGS]:
+        say(f"warning: its pickle names {name}; it was not executed, loading the file would")
+    if len(report.warnings) > _SHOWN_WARNINGS:
+        say(f"warning: and {len(report.warnings) - _SHOWN_WARNINGS} more; --json has them all")
+    if report.modules:
+        console.print(_modules(report.modules, every=every))
+        say(_stake(report))
+    console.print(_targets(report.targets))
+
+
+def _origin(report: Report) -> str:
+    if not report.savers:
+        return "written by: cannot be told"
+    bands = ", ".join(report.bands)
+    return f"written by: {_run(report.savers)} (the FAQ's band {bands})"
+
+
+def _run(names: Iterable[str]) -> str:
+    names = list(names)
+    return names[0] if len(names) == 1 else f"one of {names[0]} to {names[-1]}"
+
+
+def _stake(report: Report) -> str:
+    if report.nothing_to_lose:
+        return "the attention holds no FP8 metadata but defaults: there is nothing to lose"
+    count = sum(m.attention and m.holds == "metadata" for m in report.modules)
+    return f"{count} attention module(s) hold FP8 metadata that a reset would lose"
+
+
+def _modules(modules: Iterable[Module], *, every: bool) -> Table:
+    table = Table(title="FP8 state", title_justify="left")
+    for heading in ("module", "count", "holds", "container", "slots", "history"):
+        table.add_column(heading, overflow="fold")
+    for (name, *facts), count in _alike(modules, every=every):
+        cells = (Text(printable(cell)) for cell in (name, str(count), *facts))
+        table.add_row(*cells)
+    return table
+
+
+def _alike(modules: Iterable[Module], *, every: bool) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Yield a row for modules that differ only by a number in their path, and how many."""
+    counted: Counter[tuple[str, ...]] = Counter()
+    for module in modules:
+        name = module.key if every else re.sub(r"(?<![^./_])\d+(?![^./_])", "*", module.key)
+        holds = module.holds + (", frozen mark" if module.marked else "")
+        slots = "{} + {}".format(*module.slots) if module.slots else ""
+        history = str(module.history or "")
+        counted[name, holds + module.problem, module.container, slots, history] += 1
+    yield from counted.items()
+
+
+def _targets(targets: Iterable[Target]) -> Table:
+    table = Table(title="loaded by", title_justify="left", show_lines=True)
+    for heading in ("release", "outcome", "what to expect", "what makes it work"):
+        table.add_column(heading, overflow="fold")
+    for names, target in grouped(targets):
+        span = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+        step = target.step
+        if len(names) > 1:
+            step = step.replace(f"--to {names[0]}", "--to RELEASE")
+        cells = (span, _WORDS[target.status], target.detail[:_DETAIL], step)
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def grouped(targets: Iterable[Target]) -> Iterator[tuple[list[str], Target]]:
+    """Yield runs of releases that do the same, and what the first of them does."""
+    names: list[str] = []
+    first: Target | None = None
+    for target in targets:
+        if first is not None and _same(first, target):
+            names.append(target.release)
+            continue
+        if first is not None:
+            yield names, first
+        names, first = [target.release], target
+    if first is not None:
+        yield names, first
+
+
+def _same(one: Target, other: Target) -> bool:
+    step = one.step.replace(f"--to {one.release}", f"--to {other.release}")
+    return dataclasses.replace(one, release=other.release, step=step) == other

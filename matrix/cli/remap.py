@@ -1,0 +1,99 @@
+"""``te-matrix remap``: a checkpoint rewritten for another release."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from matrix import console
+from matrix.cli.options import STORE
+from matrix.doctor import Change, Remapped, remap
+from matrix.doctor.limits import printable
+from matrix.sources import Sources
+from matrix.store import Store
+
+
+@click.command("remap")
+@click.argument("path", metavar="IN", type=click.Path(path_type=Path))
+@click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
+@click.option("--to", required=True, help="the release that shall load it")
+@click.option("--dry-run", is_flag=True, help="print the plan and write nothing")
+@click.option(
+    "--drop-fp8-state",
+    is_flag=True,
+    help="give the FP8 state up, so that strict loading works; says what is lost",
+)
+@click.option("--saved-by", help="the release that wrote it, where that is known better")
+@click.option(
+    "--unchanged",
+    type=click.Choice(["copy", "link", "reflink"]),
+    default="copy",
+    show_default=True,
+    help="what is done with files of a folder that do not change",
+)
+@click.option("--git-url", help="git repository or mirror  [TE_MATRIX_GIT_URL]")
+@click.option("--store", default=STORE, show_default=True, help="a folder, or any fsspec URL")
+@click.option("--json", "as_json", is_flag=True, help="print what was done as JSON")
+def remap_command(
+    path: Path, out: Path, git_url: str | None, store: str, as_json: bool, **options: Any
+) -> None:
+    """Rewrite the checkpoint IN into the new file or folder OUT, for the release --to.
+
+    Applies the FAQ's key mapping and whatever else the matrix has seen to make that release
+    load the FP8 metadata and go on updating it. Tensors stay the same bytes. Before OUT gets
+    its name the result is inspected, and its metadata loaded by the release's own code where
+    the cpu lane has it.
+    """
+    show = Console(stderr=as_json)
+    watching = console.progress(show)
+    try:
+        done = remap(
+            path, out, store=Store(store), sources=Sources(git_url), progress=watching, **options
+        )
+    finally:
+        watching.stop()
+    if as_json:
+        plain = {**dataclasses.asdict(done), "path": str(done.path), "out": str(done.out)}
+        click.echo(json.dumps(plain, indent=1))
+        return
+    for line in _lines(done, dry_run=options["dry_run"]):
+        show.print(printable(line), highlight=False, markup=False, soft_wrap=True)
+
+
+def _lines(done: Remapped, *, dry_run: bool) -> Iterator[str]:
+    before = f"{done.release} on {done.path} as it is: {done.before.status}"
+    yield f"{before} ({done.before.detail})" if done.before.detail else before
+    if not done.changes:
+        yield f"nothing to rewrite; {done.out} was not written"
+    else:
+        yield f"rewritten into the form that {done.release} reads ({done.form}):"
+        yield from _changes(done.changes)
+    if done.written:
+        yield f"checked: {done.verified}"
+        yield f"done: {done.out}"
+    elif dry_run:
+        yield "dry run: nothing was written"
+    if done.opt_in:
+        yield f"set {done.opt_in}=1 for the load, if you trust the file"
+
+
+def _changes(changes: tuple[Change, ...]) -> Iterator[str]:
+    """Yield a line for each module that loses something, and for others that change alike."""
+    counted: Counter[str] = Counter()
+    for change in changes:
+        moved = "" if change.new_key == change.key else f" -> {change.new_key or '(left out)'}"
+        line = f"  {change.key}{moved}: {', '.join(change.steps)}"
+        if change.lost:
+            yield f"{line}; given up: {change.lost}"
+        else:
+            counted[re.sub(r"(?<![^./_ ])\d+(?![^./_ ])", "*", line)] += 1
+    for line, count in counted.items():
+        yield f"{line}  x{count}" if count > 1 else line

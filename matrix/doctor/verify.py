@@ -1,0 +1,196 @@
+"""The target's own code, asked: does the metadata of a rewritten checkpoint load and live?
+
+The checkpoint's own pickle is never given to it. The target saves a model of as many
+attention modules, the states decoded from the checkpoint are encoded anew in their place,
+and the target loads that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from matrix.catalogue import Release
+from matrix.doctor import forms, writing
+from matrix.doctor.forms import Edit, Form
+from matrix.doctor.limits import CheckpointError
+from matrix.doctor.scan import scan
+from matrix.doctor.states import ExtraState
+from matrix.doctor.torchfile import read
+from matrix.errors import MatrixError
+from matrix.lane import ReleaseProcess
+from matrix.local import LocalHost
+from matrix.scenarios import Recipe, Scenario, Size, Transport
+from matrix.sources import Sources, cache_folder, prepare_cache
+
+_BATCH = 64
+_TIMEOUT = 300.0
+_DEFAULT_HISTORY = 1024
+_SLOTS = (9, 6)  # scales of an attention module, forward and backward
+_WAYS = {"forward": "fwd", "backward": "bwd"}
+
+
+def verify(states: Sequence[ExtraState], release: Release, form: Form, sources: Sources) -> str:
+    """Load the attention's metadata into the target's real code, in the cpu lane.
+
+    A checkpoint without any, because it was given up, is tried as what it then is: its
+    modules must load strictly, and start at defaults.
+
+    :param states: the extra states of the checkpoint as it was written.
+    :returns: what was found, in words; or why it could not be tried.
+    :raises CheckpointError: the target does not load what the checkpoint holds.
+    """
+    wanted = [state for state in states if state.attention and state.holds == "metadata"]
+    fitting = [state for state in wanted if _fits(state)]
+    if wanted and not fitting:
+        return "not tried: its attention modules have other numbers of scales than TE's"
+    try:
+        _try(fitting, release, form, sources)
+    except CheckpointError:
+        raise
+    except MatrixError as error:
+        return f"not tried: {error}"
+    if not wanted:
+        return (
+            f"release {release.name} (lane cpu) loaded a model without FP8 state in this form "
+            "strictly, and started at defaults"
+        )
+    rest = len(wanted) - len(fitting)
+    more = f"; {rest} of another shape were not tried" if rest else ""
+    return (
+        f"release {release.name} (lane cpu) loaded the metadata of {len(fitting)} attention "
+        f"module(s) bit-exactly, and the next step updated it{more}"
+    )
+
+
+def _try(states: Sequence[ExtraState], release: Release, form: Form, sources: Sources) -> None:
+    """Load states batch by batch; without any, a model without FP8 state."""
+    prepare_cache()
+    source = sources.get(release)
+    with (
+        LocalHost(cache_folder() / "logs") as host,
+        contextlib.closing(host.open(release, source, "cpu")) as process,
+    ):
+        for batch in _batches(states):
+            answer = _load(process, _recipe(len(batch), _history(batch[0])), batch, form)
+            _compare(release.name, answer, batch)
+        if not states:
+            answer = _load(process, _recipe(1, _DEFAULT_HISTORY), (), form)
+            _compare_defaults(release.name, answer)
+
+
+def _fits(state: ExtraState) -> bool:
+    scales = [state.tensors.get(f"scale_{way}") for way in _WAYS.values()]
+    return tuple(len(scale.numbers) if scale else 0 for scale in scales) == _SLOTS
+
+
+def _batches(states: Sequence[ExtraState]) -> Iterator[list[ExtraState]]:
+    """Yield states that have histories of one length, so many at a time."""
+    for _length, alike in itertools.groupby(sorted(states, key=_history), key=_history):
+        whole = list(alike)
+        for start in range(0, len(whole), _BATCH):
+            yield whole[start : start + _BATCH]
+
+
+def _history(state: ExtraState) -> int:
+    return state.tensors["amax_history_fwd"].shape[0]
+
+
+def _recipe(layers: int, history: int) -> Recipe:
+    scenario = Scenario(
+        name="verify",
+        summary="",
+        size="small",
+        layers=layers,
+        weights="high-precision",
+        state="all",
+        save_recipe={"amax_history_len": history},
+        load_recipe={"amax_history_len": history},
+        transport=Transport(weights_only=False, strict=True),
+    )
+    return Recipe(scenario, Size(hidden_size=64, attention_heads=4))
+
+
+def _load(
+    process: ReleaseProcess, recipe: Recipe, states: Sequence[ExtraState], form: Form
+) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="te-matrix-") as folder:
+        own, made = Path(folder) / "own.pt", Path(folder) / "made.pt"
+        _answer(process.save(recipe, own, _TIMEOUT))
+        _put(states, own, made, form)
+        process.enter(recipe, _TIMEOUT)
+        opt_in = process.release.opt_in if states else None
+        return _answer(process.load(recipe, made, _TIMEOUT, None, opt_in))
+
+
+def _answer(reply: dict[str, Any]) -> dict[str, Any]:
+    if "answer" not in reply:
+        raise MatrixError(f"the cpu lane failed: {reply['failure']['message']}")
+    answer: dict[str, Any] = reply["answer"]
+    if answer["gaps"]:
+        raise MatrixError(f"the cpu lane does not emulate {'; '.join(answer['gaps'])}")
+    return answer
+
+
+def _put(states: Sequence[ExtraState], own: Path, made: Path, form: Form) -> None:
+    """Write the target's own checkpoint with the states in place of its attention's.
+
+    Without any, all states of it are given up.
+    """
+    saved = scan(own).states
+    places = sorted((state for state in saved if state.attention), key=_layer)
+    edits = [
+        Edit(place, place.key, forms.encode(state, form), ("verify",))
+        for place, state in zip(places, states, strict=bool(states))
+    ]
+    if not states:
+        edits = forms.plan(saved, form, drop=True)
+    with own.open("rb") as stream, made.open("wb") as out:
+        writing.write(read(stream), writing.by_place(edits, own.name), out, lambda _size: None)
+
+
+def _layer(state: ExtraState) -> int:
+    first = state.key.partition(".")[0]
+    return int(first) if first.isdecimal() else 0
+
+
+def _compare(release: str, answer: dict[str, Any], states: Sequence[ExtraState]) -> None:
+    if error := answer["error"]:
+        raise _refusal(release, f"it raises {error['type']}: {error['message']}")
+    sites = [site for site in answer["sites"] if site["attention"]]
+    sites.sort(key=lambda site: int(site["name"].partition(".")[0]) if len(states) > 1 else 0)
+    for site, state in zip(sites, states, strict=True):
+        for way, short in _WAYS.items():
+            for what in ("scale", "amax_history"):
+                found = site["tensors"][f"{way}.{what}"]["digest"]
+                if found != _digest(state, f"{what}_{short}"):
+                    raise _refusal(release, f"{what} of {state.module} is not what it was")
+    for site in answer["after_load"] or ():
+        if not all(site["moved"].values()):
+            raise _refusal(release, f"the metadata of {site['name']} is not updated")
+
+
+def _compare_defaults(release: str, answer: dict[str, Any]) -> None:
+    if error := answer["error"]:
+        raise _refusal(release, f"it raises {error['type']}: {error['message']}")
+    tensors = [t for site in answer["sites"] for t in site["tensors"].items()]
+    if any(not facts["default"] for _name, facts in tensors):
+        raise _refusal(release, "something of it is not at its default")
+
+
+def _digest(state: ExtraState, name: str) -> str:
+    values = state.tensors[name]
+    return hashlib.sha256(f"torch.float32{values.shape}".encode() + values.data).hexdigest()
+
+
+def _refusal(release: str, what: str) -> CheckpointError:
+    return CheckpointError(
+        f"release {release} does not load the rewritten metadata: {what}",
+        why="this checkpoint is not like the ones that the rewrite was proven with",
+        do="Nothing was written; report it with the output of te-matrix inspect --json",
+    )

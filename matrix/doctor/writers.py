@@ -1,0 +1,86 @@
+"""Which releases can have written a checkpoint: its traits against ``writers.toml``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from matrix import tables
+from matrix.catalogue import Catalogue, Release
+from matrix.doctor import objects
+from matrix.doctor.scan import Scan
+from matrix.doctor.states import ExtraState
+from matrix.selection import covers
+
+_RECIPE_FIELDS = ("interval", "backward_override", "_cached_repr")
+
+
+class Trait(tables.Row):
+    """One trait; ``writers.toml`` explains the fields."""
+
+    trait: str
+    releases: str
+    sentence: str
+
+
+class _Traits(tables.Row):
+    trait: tuple[Trait, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Writers:
+    """The releases that can have written a checkpoint, oldest first, and what tells so.
+
+    Without releases, the traits contradict each other or there are none.
+    """
+
+    releases: tuple[Release, ...]
+    reasons: tuple[str, ...]
+
+
+def find(scan: Scan, catalogue: Catalogue) -> Writers:
+    """Tell which releases of a catalogue can have written a checkpoint."""
+    known = {row.trait: row for row in tables.load(tables.packaged("writers.toml"), _Traits).trait}
+    found = [known[name] for name in sorted(set(traits(scan)) & known.keys())]
+    releases = tuple(
+        release
+        for release in catalogue.releases
+        if found and all(covers(row.releases)(release.version) for row in found)
+    )
+    return Writers(releases, tuple(row.sentence for row in found))
+
+
+def traits(scan: Scan) -> Iterator[str]:
+    """Yield the names of a checkpoint's traits, some more than once."""
+    for state in scan.states:
+        if not state.problem:
+            yield from _of_state(state)
+    for name in scan.classes:
+        yield f"class {name}"
+    for count in scan.rebuilt_from:
+        yield f"rebuilt from {count} arguments"
+
+
+def _of_state(state: ExtraState) -> Iterator[str]:
+    if state.attention:
+        fused = state.module.endswith("fused_attention")
+        yield "key core_attention.fused_attention" if fused else "key core_attention"
+    yield f"container {state.kind}"
+    if state.fields is None:
+        yield f"nothing in {state.kind}"
+        return
+    yield from (f"field {name}" for name in state.fields)
+    if "global_fp8_buffer" not in state.fields:
+        yield "without field global_fp8_buffer"
+    yield from (f"variable {name}" for name in state.extra)
+    if "recipe" in state.fields:
+        yield from _of_recipe(state)
+
+
+def _of_recipe(state: ExtraState) -> Iterator[str]:
+    assert state.fields is not None
+    attributes = objects.attributes(state.fields["recipe"])
+    for name in _RECIPE_FIELDS:
+        yield f"recipe {name}" if name in attributes else f"recipe without {name}"
+    if state.attention:
+        yield f"attention {'with' if 'local_recipes' in state.extra else 'without'} local_recipes"
