@@ -43,6 +43,10 @@ class Scenario(tables.Row):
     transport: Transport
 
 
+REWRITE = "rewrite:"
+"""What the name of every variant begins with that loads a rewritten file, and of no other."""
+
+
 class Variant(tables.Row):
     """One way to load a checkpoint; ``variants.toml`` explains the fields."""
 
@@ -59,6 +63,8 @@ class Variant(tables.Row):
     def _well_formed(self) -> Self:
         for ranges in filter(None, (self.savers, self.into)):
             covers(ranges)
+        if self.name.startswith(REWRITE) != (self.form is not None):
+            raise ValueError(f"a variant with a form, and no other, is called {REWRITE}NAME")
         return self
 
     def covers(self, saver: Release, loader: Release) -> bool:

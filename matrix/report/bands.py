@@ -88,11 +88,13 @@ def discover(report: Report, order: Sequence[str]) -> Iterator[Bands]:
     same way in both, and each one's checkpoint ends the same way in each partner. A cell
     without an outcome is like itself only.
 
+    Rewritten checkpoints do not count.
+
     :param order: every release there is, oldest first.
     """
-    scenarios = dict.fromkeys(cell.scenario for cell in report.cells)
-    for scenario in scenarios:
-        cells = [cell for cell in report.cells if cell.scenario == scenario]
+    own = [cell for cell in report.cells if not cell.rewritten]
+    for scenario in dict.fromkeys(cell.scenario for cell in own):
+        cells = [cell for cell in own if cell.scenario == scenario]
         vectors = _vectors(cells, order)
         behaviours = _behaviours(vectors)
         yield Bands(

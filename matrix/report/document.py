@@ -13,6 +13,7 @@ from matrix.errors import StoreError
 from matrix.expectations import Documentation
 from matrix.judge import Judgement, Verdict
 from matrix.ledger import Entry
+from matrix.scenarios import REWRITE
 from matrix.summary import BandTable, band_tables, live_counts
 
 FORMAT = 1
@@ -69,6 +70,11 @@ class Cell(Part):
     def seen(self) -> str:
         """The outcome, with ``(frozen)`` where the metadata is dead."""
         return self.outcome + (" (frozen)" if self.after_load == "frozen" else "")
+
+    @property
+    def rewritten(self) -> bool:
+        """Whether the file was rewritten first: that says nothing of the releases' own ways."""
+        return self.variant.startswith(REWRITE)
 
     @property
     def present(self) -> bool:

@@ -68,7 +68,7 @@ def _groups(
     places = {row.release: row.observed for row in report.saves if row.scenario == scenario}
     rows: dict[str, _Row] = {}
     for cell in report.cells:
-        if cell.scenario == scenario:
+        if cell.scenario == scenario and not cell.rewritten:
             rows.setdefault(cell.loaded_by, {})[cell.variant, cell.saved_by] = _seen(cell)
     alike: dict[tuple[str | None, frozenset[tuple[tuple[str, str], _Seen]]], list[str]] = {}
     for loader in (name for name in order if name in rows):

@@ -173,9 +173,9 @@ def test_the_corrected_faq_agrees_with_every_observed_cell() -> None:
     document = publish_doctree(text, settings_overrides={"halt_level": 2, "report_level": 2})
     lines = list(said(document))
     sentences = dict(lines)
-    assert len(lines) == len(sentences) == len(report["cells"]) == 5904
-    for row in report["cells"]:
-        cell = Cell(**row)
+    cells = [cell for row in report["cells"] if not (cell := Cell(**row)).rewritten]
+    assert len(lines) == len(sentences) == len(cells) == 5904
+    for cell in cells:
         place = cell.scenario, cell.variant, cell.saved_by, cell.loaded_by
         assert agrees(cell, sentences[place]), (cell.id, sentences[place])
     observed = {(row["scenario"], row["release"], row["observed"]) for row in report["saves"]}
