@@ -10,7 +10,7 @@ From the engine to an answer, one module a step:
 ``packages.py``     the cpu lane's Python packages, gathered by this machine's pip
 ``blueprint.py``    what an image is made of, and the tag that follows from it
 ``images.py``       built, listed, pruned; at most so many kept at once
-``volumes.py``      files into containers, and what they wrote out of them
+``volumes.py``      files into containers, and out of them what they wrote
 ``cage.py``         the limits of a container, and its conversation
 ``host.py``         the runner: opens release processes in containers
 ``candidate.py``    an image under test, as one more release

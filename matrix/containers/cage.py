@@ -20,7 +20,7 @@ from docker.errors import APIError
 from docker.utils import socket as framing
 
 from matrix.containers.engine import GONE, OWNER, owner, remove
-from matrix.containers.volumes import INPUT, OUTPUT, scratch_volume
+from matrix.containers.volumes import INPUT, OUTPUT
 
 USER = 65534
 """Number of the user "nobody"; it owns nothing in an image."""
@@ -76,13 +76,11 @@ class Cage:
         self._client = client
         self._log = log
         self.image = image
-        self._output = scratch_volume(client, limits.scratch, USER)
         self.container: Any = None
         self._stream: Any = None
         self._listener: threading.Thread | None = None
         try:
-            mounts = {**inputs, self._output.name: {"bind": OUTPUT, "mode": "rw"}}
-            self.container = self._create(name, mounts, limits, gpu)
+            self.container = self._create(name, inputs, limits, gpu)
             self._stream = self.container.attach_socket(
                 params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
             )
@@ -105,7 +103,7 @@ class Cage:
             labels={OWNER: owner()},
             stdin_open=True,
             volumes=mounts,
-            tmpfs={TEMPORARY: f"size={limits.scratch},mode=1777,nosuid,nodev"},
+            tmpfs=dict.fromkeys(SCRATCH, f"size={limits.scratch},mode=1777,nosuid,nodev"),
             read_only=True,
             network_mode="none",
             user=f"{USER}:{USER}",
@@ -157,10 +155,10 @@ class Cage:
         return f"its container ended with exit status {state['ExitCode']}"
 
     def close(self) -> None:
-        """Remove the container and what it wrote. An engine that is gone has done so, or will."""
-        for it in filter(None, (self.container, self._output)):
+        """Remove the container; where the engine is gone, the next start does."""
+        if self.container is not None:
             with contextlib.suppress(*GONE):
-                remove(it)
+                remove(self.container)
         if self._listener is not None:
             self._listener.join(_PARTING)
         if self._stream is not None:

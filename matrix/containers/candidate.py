@@ -13,7 +13,7 @@ import docker
 from docker.errors import APIError, ContainerError, ImageNotFound
 
 from matrix.catalogue import PACKAGE, Release
-from matrix.containers.engine import OWNER, owner, remove, words
+from matrix.containers.engine import OWNER, ask, owner, remove, words
 from matrix.containers.lock import Base
 from matrix.errors import EngineError, UsageError
 from matrix.sources import keep_candidate
@@ -52,14 +52,7 @@ def from_image(client: docker.DockerClient, name: str) -> tuple[Release, Base]:
 def _look(client: docker.DockerClient, name: str) -> tuple[str, str]:
     """Return where an image has its Transformer Engine, and its version."""
     try:
-        said = client.containers.run(
-            name,
-            ["-c", _ASK],
-            entrypoint=["python3"],
-            network_mode="none",
-            remove=True,
-            labels={OWNER: owner()},
-        )
+        said = ask(client, name, "python3", ["-c", _ASK])
         place, version = json.loads(said.splitlines()[-1])
     except (APIError, ContainerError, ValueError, IndexError) as error:
         raise EngineError(

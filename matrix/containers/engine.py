@@ -14,7 +14,7 @@ import docker
 import psutil
 import requests
 import urllib3
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, ContainerError, DockerException, NotFound
 
 from matrix.errors import EngineError
 
@@ -148,3 +148,32 @@ def remove(it: Any) -> None:
         # 409: the engine is at it already.
         if error.status_code != requests.codes.conflict:
             raise
+
+
+def ask(
+    client: docker.DockerClient, image: str, program: str, words: list[str], **options: Any
+) -> bytes:
+    """Run one program of an image in a container without a network; return what it prints.
+
+    :param options: further ones of docker-py's ``containers.create``.
+    :raises APIError: the container could not be started.
+    :raises ContainerError: the program failed.
+    """
+    container: Any = client.containers.create(
+        image,
+        words,
+        entrypoint=[program],
+        network_mode="none",
+        labels={OWNER: owner()},
+        **options,
+    )
+    try:
+        container.start()
+        status = container.wait()["StatusCode"]
+        said: bytes = container.logs(stdout=True, stderr=False)
+        if status:
+            cry = container.logs(stdout=False, stderr=True)
+            raise ContainerError(container, status, [program, *words], image, cry)
+        return said
+    finally:
+        remove(container)

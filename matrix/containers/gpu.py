@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import tarfile
-from typing import Any
 
 import docker
 from docker.errors import APIError, ContainerError
 
 from matrix.containers.blueprint import KIND
 from matrix.containers.cage import device_requests
-from matrix.containers.engine import OWNER, owner, remove, words
+from matrix.containers.engine import OWNER, ask, owner, remove, words
 from matrix.errors import EngineError
 
 FP8_ATTENTION = (9, 0)
@@ -81,15 +80,8 @@ def require_fp8_attention(client: docker.DockerClient, gpu: str, image: str) -> 
 
 def _ask(client: docker.DockerClient, gpu: str, image: str) -> list[str]:
     """Return name, compute capability and driver version."""
-    options: dict[str, Any] = {"network_mode": "none", "remove": True, "labels": {OWNER: owner()}}
     try:
-        said = client.containers.run(
-            image,
-            _QUERY,
-            entrypoint=["nvidia-smi"],
-            device_requests=device_requests(gpu),
-            **options,
-        )
+        said = ask(client, image, "nvidia-smi", _QUERY, device_requests=device_requests(gpu))
         (row,) = csv.reader(io.StringIO(said.decode()), skipinitialspace=True)
         name, capability, driver = row
     except (APIError, ContainerError, ValueError) as error:

@@ -20,7 +20,7 @@ import docker
 from docker.errors import APIError, ContainerError
 from packaging.requirements import Requirement
 
-from matrix.containers.engine import words
+from matrix.containers.engine import ask, words
 from matrix.errors import EngineError
 
 DISTRIBUTION = "te-checkpoint-matrix"
@@ -53,18 +53,16 @@ class Target:
 def target(client: docker.DockerClient, image: str) -> Target:
     """Ask a base image which Python it has.
 
-    :raises EngineError: it has none.
+    :raises EngineError: it does not say.
     """
     try:
-        said = client.containers.run(
-            image, ["-c", _ASK], entrypoint=["python3"], network_mode="none", remove=True
-        )
-        return Target(**json.loads(said))
+        return Target(**json.loads(ask(client, image, "python3", ["-c", _ASK])))
     except (APIError, ContainerError, ValueError, TypeError) as error:
         raise EngineError(
-            f"the base image {image} has no Python to build the cpu lane on",
+            f"python3 of the base image {image} could not be asked what it is",
             why=words(error),
-            do="Use a base with python3, pip and venv on glibc, such as python:3.11-slim-bookworm",
+            do="See that the engine runs containers of it at all; the cpu lane builds on a base "
+            "with python3, pip and venv on glibc, such as python:3.11-slim-bookworm",
         ) from error
 
 

@@ -6,7 +6,6 @@ the engine may be on another machine, or the harness itself in a container.
 
 from __future__ import annotations
 
-import io
 import tarfile
 import tempfile
 import threading
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import docker
-from docker.errors import APIError, NotFound
+from docker.errors import APIError
 
 from matrix.containers.engine import OWNER, owner, patiently, remove, words
 from matrix.errors import WorkerError
@@ -95,32 +94,23 @@ def _tar(place: str, path: Path) -> IO[bytes]:
     return stream
 
 
-def scratch_volume(client: docker.DockerClient, size: str, user: int) -> Any:
-    """Return a new volume in memory, of limited size, that one user may write to."""
-    options = f"size={size},uid={user},gid={user},mode=0700,nosuid,nodev"
-    return client.volumes.create(
-        driver="local",
-        driver_opts={"type": "tmpfs", "device": "tmpfs", "o": options},
-        labels={OWNER: owner()},
-    )
-
-
 def collect(container: Any, name: str, path: Path) -> None:
-    """Bring one file out of a container's output.
+    """Bring one file out of a running container's output.
+
+    It lies in memory, where only a process of the container can read it.
 
     :param name: of the file.
     :param path: where it shall lie.
-    :raises WorkerError: it is not there, or is no plain file.
+    :raises WorkerError: it cannot be read.
     """
     try:
-        chunks, _stat = container.get_archive(f"{OUTPUT}/{name}")
-        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
-            entry = archive.next()
-            stream = archive.extractfile(entry) if entry and entry.isreg() else None
-            if stream is None:
-                raise WorkerError(f"{name} came out of its container as no plain file")
-            path.write_bytes(stream.read())
-    except (NotFound, APIError, tarfile.TarError) as error:
+        status, said = container.exec_run(["cat", f"{OUTPUT}/{name}"], demux=True)
+    except APIError as error:
         raise WorkerError(
             f"{name} could not be brought out of its container", why=words(error)
         ) from error
+    data, cry = said
+    if status:
+        why = (cry or b"").decode(errors="replace").strip()
+        raise WorkerError(f"{name} could not be brought out of its container", why=why)
+    path.write_bytes(data or b"")
