@@ -31,10 +31,10 @@ def test_all_four_pairs_agree_with_the_uncontained_lane(bench, make_host, client
         assert inside.load.observed() == here.load.observed()
 
     release_of = {image.id: image.labels["te-matrix.release"] for image in _of_releases(client)}
-    for cell in build(contained, bench.documentation)["cells"]:
-        assert (cell["lane"], cell["runner"], cell["provenance"]) == ("cpu", "docker", "live")
-        assert release_of[cell["load_image"]] == cell["loaded_by"]
-        assert release_of[cell["save_image"]] == cell["measured_with"]
+    for cell in build(contained, bench.documentation).cells:
+        assert (cell.lane, cell.runner, cell.provenance) == ("cpu", "docker", "live")
+        assert release_of[cell.load_image] == cell.loaded_by
+        assert release_of[cell.save_image] == cell.measured_with
 
 
 def _of_releases(client):
