@@ -14,6 +14,12 @@ from matrix.expectations import Documentation
 from matrix.plan import Plan
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the browser's folder alone unless asked for: its imports need playwright."""
+    unasked = "browser" not in config.option.markexpr
+    return True if collection_path.name == "browser" and unasked else None
+
+
 @pytest.fixture(scope="session")
 def known() -> Catalogue:
     return catalogue.load()

@@ -1,6 +1,6 @@
 """The generated page in Debian's Chromium, from a file and without any network.
 
-Collected only where ``-m`` asks for ``browser``; `nox -s browser` installs what it needs
+Looked into only where ``-m`` asks for ``browser``; `nox -s browser` installs what it needs
 and says where axe-core lies (TE_MATRIX_AXE) and where pictures go (TE_MATRIX_PICTURES).
 """
 
@@ -21,10 +21,6 @@ SWITCHES = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-
-
-def pytest_ignore_collect(config: pytest.Config) -> bool | None:
-    return None if "browser" in config.option.markexpr else True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
