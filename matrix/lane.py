@@ -73,6 +73,9 @@ class Place:
     image: str | None = None
     """Id of the container image, where there is one."""
 
+    source: str | None = None
+    """What that image says its Transformer Engine is, where there is one."""
+
     def reading(self, path: Path) -> str:
         """Return how the process sees a file that it shall read."""
         return str(path)

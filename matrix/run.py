@@ -407,7 +407,7 @@ class Run:
         hello = process.hello
         return Provenance(
             release=release.version,
-            source=release.identity,
+            source=process.place.source or release.identity,
             worker=worker_digest(),
             torch=hello["torch"],
             python=hello["python"],

@@ -13,13 +13,14 @@ from docker.errors import APIError
 
 from matrix.catalogue import Release
 from matrix.containers import volumes
+from matrix.containers.blueprint import SOURCE
 from matrix.containers.cage import SCRATCH, Cage, Limits
 from matrix.containers.engine import EngineGone, clear, owner, patiently, sweep, words
 from matrix.containers.workshop import Workshop
 from matrix.errors import MatrixError, WorkerError
 from matrix.lane import WORKER, Place, ReleaseProcess, opening
 
-SOURCE = "/te"
+FOLDER = "/te"
 """Folder that holds ``transformer_engine`` in an image of the cpu lane."""
 
 
@@ -62,6 +63,7 @@ class DockerHost:
         with contextlib.ExitStack() as held:
             try:
                 image = held.enter_context(self.workshop.image(release, source, lane))
+                told = patiently(self._client, lambda: self._client.images.get(image).labels)
                 cage = patiently(self._client, lambda: self._cage(release, image))
             except EngineGone:
                 raise
@@ -69,9 +71,9 @@ class DockerHost:
                 raise WorkerError(
                     f"there is no container for release {release.name}: {words(error)}"
                 ) from error
-            place = _Container(cage, self._input, held.pop_all())
+            place = _Container(cage, self._input, told[SOURCE], held.pop_all())
         log = self._logs / f"{release.name}.log"
-        inside = SOURCE if source else None
+        inside = FOLDER if source else None
         opened = opening(release, inside, lane, log, scratch=list(SCRATCH))
         with contextlib.suppress(OSError):  # it ended at once; its silence will tell
             cage.connection.sendall(json.dumps(opened).encode() + b"\n")
@@ -94,8 +96,11 @@ class DockerHost:
 class _Container(Place):
     """A container, as the place where a release process runs."""
 
-    def __init__(self, cage: Cage, inputs: volumes.Input, held: contextlib.ExitStack) -> None:
+    def __init__(
+        self, cage: Cage, inputs: volumes.Input, source: str, held: contextlib.ExitStack
+    ) -> None:
         self.image = cage.image
+        self.source = source
         self._cage = cage
         self._input = inputs
         self._held = held
