@@ -113,7 +113,9 @@ def covers(ranges: str) -> Callable[[str], bool]:
     """
     pairs = []
     for part in ranges.split(","):
-        first, _, last = part.strip().partition("-")
+        first, dash, last = part.strip().partition("-")
+        if dash and not last:
+            raise ValueError(f"{part.strip()!r} has no end")
         pairs.append((Version(first), Version(last or first)))
     if any(first > last for first, last in pairs):
         raise ValueError(f"{ranges!r} runs backwards")

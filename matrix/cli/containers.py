@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,11 @@ def with_containers(command: Callable[..., Any]) -> Callable[..., Any]:
                 "--gpu", default="0", show_default=True, help="the GPU to use: an index or a UUID"
             ),
             click.option(
-                "--memory", default="8g", show_default=True, help="what one container may use"
+                "--memory",
+                default="8g",
+                show_default=True,
+                callback=_size,
+                help="what one container may use, e.g. 512m",
             ),
             click.option(
                 "--keep-images",
@@ -47,6 +52,12 @@ def with_containers(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+def _size(_context: click.Context, _option: click.Parameter, given: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]*[kmg]", given):
+        raise click.BadParameter(f"{given} is no size; write it like 8g or 512m")
+    return given
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 import docker
-from docker.errors import APIError
+from docker.errors import DockerException
 
 from matrix.catalogue import Release
 from matrix.containers import volumes
@@ -67,7 +67,7 @@ class DockerHost:
                 cage = patiently(self._client, lambda: self._cage(release, image))
             except EngineGone:
                 raise
-            except (APIError, MatrixError) as error:
+            except (DockerException, MatrixError) as error:
                 raise WorkerError(
                     f"there is no container for release {release.name}: {words(error)}"
                 ) from error

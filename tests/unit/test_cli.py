@@ -43,6 +43,8 @@ def te_matrix(*words: str) -> Result:
         (["plan", "--lane", "gpu"], "`--runner docker` runs it in containers"),
         (["plan", "--runner", "docker", "--base", "a b"], "--base a b is no image"),
         (["plan", "--runner", "docker", "--images-lock", "gone"], "gone cannot be read"),
+        (["run", "--runner", "docker", "--memory", "lots"], "lots is no size"),
+        (["run", "--band", "9"], "there is no band 9"),
         (["plan", "--candidate", "."], "is no candidate"),
         (["run", "--refresh-recorded", "--size", "faq"], "Leave out --candidate"),
         (["plan", "--store", "nosuch://bucket"], "--store nosuch://bucket cannot be used"),
