@@ -7,16 +7,20 @@ of every image, and the build itself needs no network.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import docker
+import psutil
 from docker.errors import APIError, ContainerError
 from packaging.requirements import Requirement
 
@@ -81,6 +85,22 @@ def _extra(name: str) -> list[str]:
         if wanted.marker and "extra" in str(wanted.marker) and wanted.marker.evaluate(there):
             found.append(f"{wanted.name}{wanted.specifier}")
     return found
+
+
+@contextlib.contextmanager
+def workplace(cache: Path) -> Iterator[Path]:
+    """Yield an empty folder for wheels, half a gigabyte of them, and remove it afterwards.
+
+    What a process that is no more has left there is removed first.
+
+    :param cache: folder to make it in.
+    """
+    for left in cache.glob("wheels-*-*"):
+        if not psutil.pid_exists(int(left.name.split("-")[1])):
+            shutil.rmtree(left, ignore_errors=True)
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=f"wheels-{os.getpid()}-") as folder:
+        yield Path(folder)
 
 
 def gather(folder: Path, wanted: tuple[str, ...], target: Target) -> None:

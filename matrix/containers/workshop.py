@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from matrix.containers.engine import patiently
 from matrix.containers.lock import Base
 from matrix.expectations import Documentation
 from matrix.progress import Progress
+from matrix.sources import cache_folder
 
 
 class Workshop:
@@ -70,9 +70,9 @@ class Workshop:
         if found := images.find(self._client, plan):
             return found
         self._progress.say(f"gathering the cpu lane's packages: {', '.join(wanted)}")
-        with tempfile.TemporaryDirectory(prefix="te-matrix-wheels-") as folder:
-            packages.gather(Path(folder), wanted, packages.target(self._client, base_id))
-            filled = dataclasses.replace(plan, context={"wheels": Path(folder)})
+        with packages.workplace(cache_folder()) as folder:
+            packages.gather(folder, wanted, packages.target(self._client, base_id))
+            filled = dataclasses.replace(plan, context={"wheels": folder})
             return self._build(filled, "cpu-packages")
 
     def _build(self, plan: Blueprint, name: str) -> str:

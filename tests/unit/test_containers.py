@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,13 @@ def test_wheels_are_asked_for_as_the_base_needs_them() -> None:
     assert "--python-version=3.12" in options
     assert "--platform=manylinux_2_28_aarch64" in options
     assert "--platform=manylinux_2_29_aarch64" not in options
+
+
+def test_wheels_of_a_process_that_is_no_more_are_removed(tmp_path: Path) -> None:
+    dead, alive = tmp_path / f"wheels-{2**31 - 1}-x", tmp_path / f"wheels-{os.getpid()}-x"
+    dead.mkdir()
+    alive.mkdir()
+    with packages.workplace(tmp_path) as folder:
+        assert folder.parent == tmp_path
+        assert list(folder.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [alive]
