@@ -27,7 +27,10 @@ USER = 65534
 
 TEMPORARY = "/tmp"
 SCRATCH = (TEMPORARY, OUTPUT)
-"""Folders that a container may write to; the worker empties them before every cell."""
+"""Folders that a container is given to write to."""
+
+WRITABLE = (*SCRATCH, "/dev/shm")
+"""All that can be written to; the worker empties it before every cell."""
 
 _LOG_LIMIT = 16 << 20
 _PARTING = 5  # seconds for the last of a removed container's output

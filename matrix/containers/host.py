@@ -14,7 +14,7 @@ from docker.errors import DockerException
 from matrix.catalogue import Release
 from matrix.containers import volumes
 from matrix.containers.blueprint import SOURCE
-from matrix.containers.cage import SCRATCH, Cage, Limits
+from matrix.containers.cage import WRITABLE, Cage, Limits
 from matrix.containers.engine import EngineGone, clear, owner, patiently, sweep, words
 from matrix.containers.workshop import Workshop
 from matrix.errors import MatrixError, WorkerError
@@ -74,7 +74,7 @@ class DockerHost:
             place = _Container(cage, self._input, told[SOURCE], held.pop_all())
         log = self._logs / f"{release.name}.log"
         inside = FOLDER if source else None
-        opened = opening(release, inside, lane, log, scratch=list(SCRATCH))
+        opened = opening(release, inside, lane, log, scratch=list(WRITABLE))
         with contextlib.suppress(OSError):  # it ended at once; its silence will tell
             cage.connection.sendall(json.dumps(opened).encode() + b"\n")
         return ReleaseProcess(release, cage.connection, opened, place)

@@ -20,7 +20,7 @@ def attempt(what, do):
         said = "refused: %s %s" % (type(error).__name__, error)
     else:
         said = "DONE"
-    print("hostile", what, said, file=sys.stderr, flush=True)
+    print("hostile", what.replace(" ", "-"), said, file=sys.stderr, flush=True)
 
 def mount():
     libc = ctypes.CDLL(None, use_errno=True)
@@ -52,6 +52,7 @@ attempt("superuser", lambda: os.setuid(0))
 attempt("fork", fork_without_end)
 attempt("temporary", lambda: fill("/tmp"))
 attempt("output", lambda: fill("/te-matrix-output"))
+attempt("shared memory", lambda: fill("/dev/shm"))
 """
 
 
@@ -94,6 +95,7 @@ def test_everything_is_refused_and_the_next_cells_are_as_ever(bench, make_host, 
         "fork": "BlockingIOError [Errno 11]",
         "temporary": "OSError [Errno 28]",
         "output": "OSError [Errno 28]",
+        "shared-memory": "OSError [Errno 28]",
     }
     assert said.keys() == expected.keys()
     for what, error in expected.items():
