@@ -323,7 +323,6 @@ class Run:
         with self._lock:
             if not path.exists():
                 rewrite(checkpoint, path, forms.load()[variant.form])
-                path.chmod(0o644)
         return path
 
     # The worker, and what becomes of its answers.

@@ -244,12 +244,16 @@ def candidate(path: Path) -> Release:
     """
     with tempfile.TemporaryDirectory() as work:
         root = _candidate_root(path, Path(work))
-        return Release(
-            version=_candidate_version(path, root),
-            digest=of_files(root / PACKAGE),
-            path=str(path.resolve()),
-            opt_in=_OPT_IN if _mentions_opt_in(root) else None,
-        )
+        return _candidate(root, _candidate_version(path, root), str(path.resolve()))
+
+
+def _candidate(root: Path, version: str, path: str) -> Release:
+    return Release(
+        version=version,
+        digest=of_files(root / PACKAGE),
+        path=path,
+        opt_in=_OPT_IN if _mentions_opt_in(root) else None,
+    )
 
 
 def keep_candidate(root: Path, version: str, name: str) -> Release:
@@ -259,12 +263,7 @@ def keep_candidate(root: Path, version: str, name: str) -> Release:
     :param name: where they come from.
     :raises SourceError: they cannot be put into the cache.
     """
-    release = Release(
-        version=version,
-        digest=of_files(root / PACKAGE),
-        path=name,
-        opt_in=_OPT_IN if _mentions_opt_in(root) else None,
-    )
+    release = _candidate(root, version, name)
     place = cache_folder() / "sources" / release.digest
     if not place.is_dir():
         _into_place(place, lambda _release, folder: _copy_package(root, folder), release)

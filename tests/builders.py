@@ -170,3 +170,21 @@ def a_report(*cells: Cell, **more: Any) -> Report:
         "cells": cells,
     }
     return Report(**(fields | more))
+
+
+def entry_fields(saved_by: str, loaded_by: str, /, **more: Any) -> dict[str, Any]:
+    """The fields of a ledger entry that knows a frozen load, changed by ``more``."""
+    return {
+        "id": "known",
+        "saved_by": saved_by,
+        "loaded_by": loaded_by,
+        "scenarios": ("autocast",),
+        "variants": ("plain",),
+        "observed": "frozen",
+        "cause": "c",
+        "reference": "r",
+        "advice": "a",
+        "accepted_by": "us",
+        "expires": datetime.date(2027, 1, 1),
+        **more,
+    }

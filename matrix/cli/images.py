@@ -14,6 +14,7 @@ from matrix.cli import containers
 from matrix.cli.containers import Containers, with_containers
 from matrix.cli.options import of_band, select, selecting, with_band
 from matrix.containers import lock
+from matrix.containers.blueprint import BASE, KIND, RELEASE
 from matrix.errors import MatrixError, SourceUnavailable
 from matrix.sources import Sources, cache_folder
 
@@ -36,8 +37,8 @@ def images_command(context: click.Context, as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=1))
         return
     for row in rows:
-        release, base = row.get("te-matrix.release", "-"), row.get("te-matrix.base", "-")
-        click.echo(f"{release:10} {row['te-matrix.kind']:12} {row['id'][7:19]}  on {base}")
+        release, base = row.get(RELEASE, "-"), row.get(BASE, "-")
+        click.echo(f"{release:10} {row[KIND]:12} {row['id'][7:19]}  on {base}")
     click.echo(f"{len(rows)} images")
 
 

@@ -24,6 +24,7 @@ RELEASE = f"{LABEL}.release"
 BAND = f"{LABEL}.band"
 SOURCE = f"{LABEL}.source"
 COMMIT = f"{LABEL}.commit"
+BASE = f"{LABEL}.base"
 _PIP_SETTINGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
 _CERTIFICATES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 
@@ -136,7 +137,7 @@ def _labels(kind: str, base: Base, base_id: str) -> dict[str, str]:
     return {
         KIND: kind,
         f"{LABEL}.harness": __version__,
-        f"{LABEL}.base": base.image,
+        BASE: base.image,
         f"{LABEL}.base-digest": base.digest,
         f"{LABEL}.base-id": base_id,
     }

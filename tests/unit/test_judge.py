@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from builders import TODAY, a_load, a_save
+from builders import TODAY, a_load, a_save, entry_fields
 from matrix import evidence, judge
 from matrix.archive import Archive, write
 from matrix.errors import ExitCode
@@ -25,20 +25,7 @@ KEY_ERROR = Failure(type="KeyError", message="'scale_inv_fwd'")
 
 
 def entry(**more: Any) -> Entry:
-    fields: dict[str, Any] = {
-        "id": "known",
-        "saved_by": "1.7",
-        "loaded_by": "1.8-2.18",
-        "scenarios": ("autocast",),
-        "variants": ("plain",),
-        "observed": "frozen",
-        "cause": "c",
-        "reference": "r",
-        "advice": "a",
-        "accepted_by": "us",
-        "expires": datetime.date(2027, 1, 1),
-    }
-    return Entry(**(fields | more))
+    return Entry(**entry_fields("1.7", "1.8-2.18", **more))
 
 
 class Bench:

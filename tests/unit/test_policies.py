@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import Any
 
 import pytest
 
-from builders import a_cell, a_report
+from builders import a_cell, a_report, entry_fields
 from matrix import catalogue
 from matrix.errors import ExitCode
 from matrix.gate import policies
@@ -25,22 +24,8 @@ def absent(word: str) -> Cell:
 
 
 def entry(**more: Any) -> LedgerRow:
-    fields: dict[str, Any] = {
-        "id": "known",
-        "saved_by": "2.4",
-        "loaded_by": "2.5",
-        "scenarios": ("autocast",),
-        "variants": ("plain",),
-        "observed": "frozen",
-        "cause": "c",
-        "reference": "r",
-        "advice": "a",
-        "accepted_by": "us",
-        "expires": datetime.date(2027, 1, 1),
-        "state": "used",
-        "cells": 1,
-    }
-    return LedgerRow(**(fields | more))
+    row = {"state": "used", "cells": 1} | more
+    return LedgerRow(**entry_fields("2.4", "2.5", **row))
 
 
 def gated(report: Report, **asked: Any) -> tuple[list[Check], ExitCode]:
