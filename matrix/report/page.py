@@ -142,6 +142,7 @@ class Evidence:
                 "unexpected": load.unexpected_keys,
                 "sites": [self._site(site) for site in load.sites],
                 "moved": [moved.model_dump() for moved in load.after_load or ()],
+                "output": load.output.model_dump() if load.output else None,
                 **self._provenance(load.provenance),
             }
             return {name: value for name, value in whole.items() if value not in (None, (), [])}
