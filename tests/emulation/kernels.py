@@ -82,7 +82,6 @@ def fused_attn_bwd(*args: Any, **options: Any) -> list[Any]:
     inputs = [part.requires_grad_() for part in (q, k, v)]
     with torch.enable_grad():
         softmax, out = _attend(*inputs)
-        softmax.retain_grad()
         grads = torch.autograd.grad(out, [*inputs, softmax], d_out)
     _bf16(dp_quantizer, grads[3])
     return [_bf16(dqkv_quantizer, grad) for grad in grads[:3]]
