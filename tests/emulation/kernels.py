@@ -48,11 +48,33 @@ def _read(data: torch.Tensor, operand: Any) -> torch.Tensor:
     return numbers.float() * operand._scale_inv
 
 
-def _sorted(args: tuple[Any, ...]) -> tuple[list[torch.Tensor], list[Any]]:
+def _sorted(args: tuple[Any, ...]) -> tuple[list[Any], list[Any]]:
     """Return the quantized operands among a kernel's arguments, and the quantizers."""
     own = [arg for arg in args if type(arg).__module__.startswith("transformer_engine.")]
-    operands = [_value(arg) for arg in own if hasattr(arg, "_fp8_dtype")]
+    operands = [arg for arg in own if hasattr(arg, "_fp8_dtype")]
     return operands, [arg for arg in own if hasattr(arg, "amax") and hasattr(arg, "scale")]
+
+
+def _laid_out_as(query: Any, key: Any, parts: list[torch.Tensor], quantizer: Any) -> list[Any]:
+    """Quantize gradients into one block of memory where query, key and value came in one."""
+    apart = key._data.data_ptr() - query._data.data_ptr()
+    *_rest, heads, width = parts[0].shape
+    if apart not in (width, heads * width):
+        return [_bf16(quantizer, part) for part in parts]
+    axis = -2 if apart == width else -3
+    block = _bf16(quantizer, torch.stack(parts, axis))
+    return [_part(block, part) for part in block._data.unbind(axis)]
+
+
+def _part(block: Any, data: torch.Tensor) -> Any:
+    return type(block)(
+        shape=data.shape,
+        dtype=block.dtype,
+        data=data,
+        fp8_scale_inv=block._scale_inv,
+        fp8_dtype=block._fp8_dtype,
+        quantizer=None,
+    )
 
 
 def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -69,8 +91,8 @@ def _bf16(quantizer: Any, value: torch.Tensor) -> Any:
 
 def fused_attn_fwd(handed_on: int, *args: Any, **options: Any) -> list[Any]:
     """Return the output, and as many tensors as the backward pass is handed."""
-    (q, k, v), (s_quantizer, o_quantizer) = _sorted((*args, *options.values()))
-    softmax, out = _attend(q, k, v)
+    operands, (s_quantizer, o_quantizer) = _sorted((*args, *options.values()))
+    softmax, out = _attend(*map(_value, operands))
     _bf16(s_quantizer, softmax)
     return [_bf16(o_quantizer, out), *[torch.zeros(1)] * handed_on]
 
@@ -78,13 +100,13 @@ def fused_attn_fwd(handed_on: int, *args: Any, **options: Any) -> list[Any]:
 def fused_attn_bwd(*args: Any, **options: Any) -> list[Any]:
     """Return the gradients of query, key and value."""
     operands, (_s_quantizer, dp_quantizer, dqkv_quantizer) = _sorted((*args, *options.values()))
-    q, k, v, _out, d_out = operands
-    inputs = [part.requires_grad_() for part in (q, k, v)]
+    query, key, value, _out, d_out = operands
+    inputs = [_value(part).requires_grad_() for part in (query, key, value)]
     with torch.enable_grad():
         softmax, out = _attend(*inputs)
-        grads = torch.autograd.grad(out, [*inputs, softmax], d_out)
-    _bf16(dp_quantizer, grads[3])
-    return [_bf16(dqkv_quantizer, grad) for grad in grads[:3]]
+        *grads, d_softmax = torch.autograd.grad(out, [*inputs, softmax], _value(d_out))
+    _bf16(dp_quantizer, d_softmax)
+    return _laid_out_as(query, key, grads, dqkv_quantizer)
 
 
 def generic_gemm(*args: Any, **_options: Any) -> list[Any]:
