@@ -222,11 +222,13 @@ class ReleaseProcess:
         timeout: float,
         rewrite: str | None,
         opt_in: str | None,
+        loads: int = 1,
     ) -> dict[str, Any]:
         """Have the release load the checkpoint at ``path``, after :meth:`enter`.
 
         :param rewrite: name of what is done to the state dict first.
         :param opt_in: environment variable to set.
+        :param loads: how often it is loaded; the last is answered for.
         :raises WorkerError: the release process is lost.
         """
         return self.ask(
@@ -236,6 +238,7 @@ class ReleaseProcess:
             path=self.place.reading(path),
             rewrite=rewrite,
             opt_in=opt_in,
+            loads=loads,
         )
 
     def ask(self, operation: str, timeout: float, **fields: Any) -> dict[str, Any]:

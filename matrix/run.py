@@ -253,25 +253,25 @@ class Run:
         except (StoreError, CheckpointError) as error:
             self._failed(key, "infra", str(error))
             return
-        rewrite, opt_in = self._how(cell, release)
+        rewrite, opt_in, loads = self._how(cell, release)
         recipe, timeout = self.plan.recipes[cell.scenario], self._options.timeout
         reply = self._ask(
             release,
             cell.scenario,
             key,
-            lambda process: process.load(recipe, checkpoint, timeout, rewrite, opt_in),
+            lambda process: process.load(recipe, checkpoint, timeout, rewrite, opt_in, loads),
             entering=True,
         )
         if reply is not None:
             self._keep(self._load_record(release, cell, save, reply))
 
-    def _how(self, cell: Cell, loader: Release) -> tuple[str | None, str | None]:
-        """Return the rewrite to apply and the opt-in to set for a cell or a control."""
+    def _how(self, cell: Cell, loader: Release) -> tuple[str | None, str | None, int]:
+        """Return the rewrite to apply, the opt-in to set, and how often to load."""
         for control in CONTROLS:
             if cell.variant == f"control:{control.name}":
-                return control.rewrite, loader.opt_in
+                return control.rewrite, loader.opt_in, control.loads
         variant = self._variants[cell.variant]
-        return variant.rewrite, None if variant.opt_in == "never" else loader.opt_in
+        return variant.rewrite, None if variant.opt_in == "never" else loader.opt_in, 1
 
     def _load_record(self, release: Release, cell: Cell, save: Save, reply: Any) -> Load:
         answer = reply["answer"]
@@ -291,6 +291,8 @@ class Run:
             error=Failure(**error) if error else None,
             missing_keys=tuple(answer["missing_keys"]),
             unexpected_keys=tuple(answer["unexpected_keys"]),
+            changed_keys=tuple(answer["changed_keys"]),
+            lost_recipes=tuple(answer["lost_recipes"]),
             sites=tuple(Site(**site) for site in answer["sites"]),
             after_load=None if moved is None else tuple(Moved(**site) for site in moved),
             provenance=self._provenance(release, reply),
