@@ -122,6 +122,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def saboteurs(session: nox.Session) -> None:
+    """Plant faults in copies of releases; fails unless the gate stops each. Options: names."""
+    install(session, "cpu", "test")
+    session.run("python", "-m", "saboteurs", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style with ruff."""
     session.install("ruff==0.14.0")

@@ -225,7 +225,7 @@ class _Judge:
             verdict=verdict,
             outcome=outcome,
             after_load=after,
-            note="; ".join(evidence.flaws(save, load)) if outcome == "partial" else "",
+            note=_why(outcome, save, load) if outcome == "partial" else "",
             entries=used,
             save=save,
             load=load,
@@ -294,7 +294,8 @@ class _Judge:
         if isinstance(loaded, _Absent):
             return loaded.word, loaded.why
         save, load = saved.records[0], loaded.records[0]
-        return evidence.outcome(save, load), _why(save, load)
+        outcome = evidence.outcome(save, load)
+        return outcome, _why(outcome, save, load)
 
     def _save_checks(self) -> list[SaveCheck]:
         checks = []
@@ -331,11 +332,11 @@ class _Judge:
         return "stale" if "conforms" in verdicts else "used"
 
 
-def _why(save: Save, load: Load) -> str:
-    """Say in a line why a load is not whole: its error, or what it lacks."""
+def _why(outcome: str, save: Save, load: Load) -> str:
+    """Say in a line what an outcome alone does not: an error's message, what is not whole."""
     if load.error:
         return f"{load.error.type}: {' '.join(load.error.message.split())}"
-    return "; ".join(evidence.flaws(save, load))
+    return "; ".join(evidence.flaws(save, load)) if outcome == "partial" else ""
 
 
 def _under(entries: Sequence[Entry], plan: Plan) -> dict[Cell, list[Entry]]:
