@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -221,8 +222,13 @@ class Run:
         )
         if reply is None:
             return
-        answer = reply["answer"]
-        record = Save(
+        with self._believing(release, key):
+            self._keep(self._save_record(release, scenario, path, reply))
+            path.unlink()
+
+    def _save_record(self, release: Release, scenario: str, path: Path, reply: Any) -> Save:
+        recipe, answer = self.plan.recipes[scenario], reply["answer"]
+        return Save(
             key=self.index.save_key(scenario, release),
             release=release.name,
             source_digest=release.digest,
@@ -235,8 +241,6 @@ class Run:
             file_digest=self.store.add_checkpoint(path),
             provenance=self._provenance(release, reply),
         )
-        path.unlink()
-        self._keep(record)
 
     # Loading.
 
@@ -262,7 +266,9 @@ class Run:
             lambda process: process.load(recipe, checkpoint, timeout, rewrite, opt_in, loads),
             entering=True,
         )
-        if reply is not None:
+        if reply is None:
+            return
+        with self._believing(release, key):
             self._keep(self._load_record(release, cell, save, reply))
 
     def _how(self, cell: Cell, loader: Release) -> tuple[str | None, str | None, int]:
@@ -355,10 +361,20 @@ class Run:
             trace = failure.get("traceback", "")
             self._failed(key, _kind(refusal(failure)), describe(failure), trace)
             return None
-        if gaps := reply["answer"]["gaps"]:
+        with self._believing(release, key):
+            if not (gaps := reply["answer"]["gaps"]):
+                return reply
             self._failed(key, "gap", f"not emulated: {'; '.join(gaps)}")
-            return None
-        return reply
+        return None
+
+    @contextlib.contextmanager
+    def _believing(self, release: Release, key: str) -> Iterator[None]:
+        """Note an answer that does not hold what it should, instead of keeping it."""
+        try:
+            yield
+        except (KeyError, TypeError, AttributeError, ValueError, FileNotFoundError) as error:
+            message = f"the worker of {release.name} answered what is no answer: {error!r}"
+            self._failed(key, "infra", " ".join(message.split()))
 
     def _start(self, release: Release, scenario: str, entering: bool) -> ReleaseProcess:
         """Return the release's process, ready to be asked.

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Optional
 
 from worker import PROTOCOL, alone
-from worker.protocol import Channel, Message
+from worker.protocol import Channel, Message, how_it_ended
 
 _OPT_IN = ("transformer_engine.pytorch._extra_state", "UNSAFE_PICKLE_EXTRA_STATE_ENV")
 
@@ -74,7 +74,7 @@ def _answer_requests(channel: Channel, lane: str) -> None:
 def _enter(channel: Channel, lane: str, request: Message) -> None:
     """Fork a process that stands for the scenario and answers until told to leave.
 
-    Nothing of one scenario reaches another.
+    Nothing of one scenario reaches another. If it ends otherwise, the harness is told how.
     """
     alone.clear()
     child = os.fork()
@@ -87,8 +87,7 @@ def _enter(channel: Channel, lane: str, request: Message) -> None:
         os._exit(0)
     _pid, status = os.waitpid(child, 0)
     if status:
-        failure = {"kind": "crash", "message": "the process that builds the model ended"}
-        channel.send({"id": request["id"], "failure": failure})
+        channel.send({"ended": "the scenario's process, " + how_it_ended(status)})
 
 
 def _build(request: Message) -> Message:
@@ -187,10 +186,7 @@ def _decode(data: bytes, status: int) -> Message:
     try:
         return json.loads(data)
     except ValueError:
-        if os.WIFSIGNALED(status):
-            how = "killed by signal {}".format(os.WTERMSIG(status))
-        else:
-            how = "exit status {}".format(os.WEXITSTATUS(status))
+        how = how_it_ended(status)
         return {"failure": {"kind": "crash", "message": "the cell's process ended: " + how}}
 
 

@@ -47,6 +47,8 @@ def test_an_unchanged_candidate_behaves_like_its_release(bench, broken_release) 
         ("os.kill(os.getpid(), 9)", "killed by signal 9"),
         ("import time; time.sleep(60)", "no answer within 6"),
         ("raise SystemExit(3)", "SystemExit"),
+        ("import ctypes; ctypes.string_at(0)", "killed by signal 11"),
+        ("import resource; resource.setrlimit(9, (0, 0)); bytearray(1 << 30)", "MemoryError"),
     ],
 )
 def test_a_crash_or_a_hang_is_infra_for_its_cell(bench, broken_release, action, named) -> None:
