@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from matrix import __version__, recorded, scenarios
+from matrix import __version__, leftovers, recorded, scenarios
 from matrix.archive import Archive
 from matrix.catalogue import Release
 from matrix.doctor import forms
@@ -81,6 +81,7 @@ class Run:
     ) -> None:
         store.prepare()
         prepare_cache()
+        leftovers.sweep(Path(tempfile.gettempdir()), leftovers.SCRATCH)
         self.plan = plan
         self.store = store
         self.index = Index(plan, store, archive)
@@ -113,7 +114,7 @@ class Run:
         self._fetch({name: self.plan.releases[name] for name in loads})
         if not (saves or loads):
             return
-        with tempfile.TemporaryDirectory(prefix="te-matrix-") as scratch:
+        with leftovers.scratch() as scratch:
             self._scratch = Path(scratch)
             self._execute(saves)
 

@@ -31,6 +31,10 @@ class Channel:
         self._reader = reader
         self._writer = writer
 
+    def fileno(self) -> int:
+        """Return the descriptor that requests arrive on."""
+        return self._reader.fileno()
+
     def receive(self) -> Optional[Message]:
         """Return the next message, or None at the end of the stream."""
         line = self._reader.readline()

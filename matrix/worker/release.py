@@ -170,7 +170,7 @@ def _in_child(channel: Channel, request: Message) -> Message:
         channel.leave()
         _answer(request, write_end)
     os.close(write_end)
-    data = _read_line(read_end, began + request["timeout"])
+    data = _read_line(read_end, began + request["timeout"], channel)
     os.close(read_end)
     if data is None:
         os.kill(child, signal.SIGKILL)
@@ -190,17 +190,19 @@ def _decode(data: bytes, status: int) -> Message:
         return {"failure": {"kind": "crash", "message": "the cell's process ended: " + how}}
 
 
-def _read_line(fd: int, deadline: float) -> Optional[bytes]:
+def _read_line(fd: int, deadline: float, channel: Channel) -> Optional[bytes]:
     """Read a line, or less where the other end closes before its end.
 
     Processes that a cell left behind may hold the other end open.
 
-    :returns: None when the deadline passes first.
+    :param channel: whence no request is due; what can be read there is the harness's end.
+    :returns: None when the deadline passes first, or the harness is gone.
     """
     parts = []
     while True:
         left = deadline - time.monotonic()
-        if left <= 0 or not select.select([fd], [], [], left)[0]:
+        ready = select.select([fd, channel], [], [], left)[0] if left > 0 else []
+        if fd not in ready:
             return None
         part = os.read(fd, 1 << 16)
         parts.append(part)

@@ -2,7 +2,8 @@
 
 It stands in for ``release.py`` in a copy of the worker, behind the real fork server. Beside
 it lies ``misbehaviour.json``: by operation (``hello``, ``save``, ``load``) and by release,
-of a load by SAVER->LOADER, the name of a function below.
+of a load by SAVER->LOADER, the name of a function below; and under ``pause`` the seconds
+that every answer takes.
 """
 
 import ctypes
@@ -36,6 +37,7 @@ def serve_socket(connection, start):
         operation, who = request["op"], version
         if operation == "load":
             who = "{}->{}".format(Path(request["path"]).read_text(), version)
+        time.sleep(PLAN.get("pause", 0))
         answer = ANSWERS[operation](start, request)
         told(operation, who)(channel, {"id": request["id"], "seconds": 0.0, "answer": answer})
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from fakes.planting import Anywhere, a_worker
 from matrix import lane, local
 from matrix.errors import ExitCode
 from matrix.judge import Judgement
 from matrix.local import LocalHost
 from running import Bench
 
-FAKE = Path(__file__).resolve().parents[1] / "fakes" / "release.py"
 LOADER = "2.10"
 GOOD = "2.9"
 
@@ -48,23 +45,16 @@ HELLOS = {
 }
 
 
-class Anywhere:
-    """A source for every release: the fake worker imports nothing."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def get(self, _release: object) -> Path:
-        return self._folder
-
-
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judgement]:
     """One run in which almost every cell of a loader meets another misbehaviour."""
     folder = tmp_path_factory.mktemp("misbehaviour")
     loads = {f"{saver}->{LOADER}": row for saver, row in LOADS.items()}
     loads[f"{GOOD}->{LOADER}"] = ("babble", "")
-    told = {"load": loads, "save": SAVES, "hello": HELLOS}
+    told = {
+        operation: {who: name for who, (name, _said) in rows.items()}
+        for operation, rows in (("load", loads), ("save", SAVES), ("hello", HELLOS))
+    }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lane, "GRACE", 1.0)
         patch.setattr(local, "WORKER", a_worker(folder / "worker", told))
@@ -73,15 +63,6 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judgement]:
         host = LocalHost(folder / "logs")
         bench.run(made, timeout=1.0, host=host, sources=Anywhere(folder))
     yield bench.judge(made, with_recorded=False)
-
-
-def a_worker(place: Path, told: dict[str, dict[str, tuple[str, str]]]) -> Path:
-    """Copy the worker, with the fake in place of what serves a release."""
-    shutil.copytree(lane.WORKER, place, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(FAKE, place / "release.py")
-    plan = {op: {who: name for who, (name, _) in rows.items()} for op, rows in told.items()}
-    (place / "misbehaviour.json").write_text(json.dumps(plan))
-    return place
 
 
 def cells(judged: Judgement, loader: str) -> dict[str, tuple[str, str]]:
