@@ -16,10 +16,13 @@ from saboteurs.trial import Court, Finding, shared_host
 
 
 def main(names: Sequence[str]) -> int:
-    """Try the saboteurs named, all if none is.
+    """Try the saboteurs named, all if none is; ``--markdown`` only prints the table.
 
     :returns: 0 when every one was caught and every bench lets the whole release pass.
     """
+    if "--markdown" in names:
+        print(table.markdown(table.load()), end="")
+        return 0
     found = list(findings(table.load(), names))
     show(found)
     survivors = [finding for finding in found if finding.complaints]

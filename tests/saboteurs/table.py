@@ -78,6 +78,28 @@ class Table(tables.Row):
         return [row for row in self.saboteur if row.bench == bench.name]
 
 
+def markdown(known: Table) -> str:
+    """Return the table for ``docs/proof.md``: what is planted, and what the gate must say."""
+    lines = [
+        "| fault | what it does | tried on | gate | cells that fail | as what | named cause |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in known.saboteur:
+        cells, seen, causes = (
+            "<br>".join(dict.fromkeys(texts))
+            for texts in (
+                [f"`{wound.cells}`" for wound in row.wound],
+                [wound.seen for wound in row.wound],
+                [wound.cause.replace("|", "\\|") for wound in row.wound],
+            )
+        )
+        lines.append(
+            f"| {row.fault} | {row.summary} | {row.bench} | {row.exit} | {cells} | {seen} "
+            f"| {causes} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def load() -> Table:
     """Read the table.
 

@@ -31,6 +31,12 @@ def test_every_fault_is_tried_and_there_are_enough() -> None:
     assert all(row.summary for row in table.load().saboteur)
 
 
+def test_the_documents_table_is_current() -> None:
+    """Renew it by ``python -m saboteurs --markdown`` in ``tests/``."""
+    text = (HERE.parents[1] / "docs" / "proof.md").read_text(encoding="utf-8")
+    assert table.markdown(table.load()) in text
+
+
 def report_of(*cells: Cell) -> Report:
     report = a_report(*cells)
     rows = [row.model_copy(update={"candidate": "@" in row.name}) for row in report.releases]
