@@ -242,13 +242,12 @@ def outcome(save: Save, load: Load) -> str:
     """
     if load.error is not None:
         return "error"
-    found = load.attention()
-    tensors = [tensor for site in found.values() for tensor in site.tensors.values()]
     if load.changed_keys:
         return "partial"
+    found = load.attention()
     if not found:
         return "none"
-    if all(tensor.default for tensor in tensors):
+    if all(tensor.default for site in found.values() for tensor in site.tensors.values()):
         return "defaults"
     return "partial" if flaws(save, load) else "loaded"
 
@@ -257,7 +256,8 @@ def flaws(save: Save, load: Load) -> list[str]:
     """Return what keeps a load that raised nothing from being whole, in words."""
     found, saved = load.attention(), save.attention()
     changed = [f"the load changed {key} of the caller's state dict" for key in load.changed_keys]
-    absent = [f"{name}: only one side has it" for name in sorted(found.keys() ^ saved.keys())]
+    apart = sorted(found.keys() ^ saved.keys()) if found else []
+    absent = [f"{name}: only one side has it" for name in apart]
     differing = [
         f"{name}: {tensor} is not the checkpoint's"
         for name in sorted(found.keys() & saved.keys())

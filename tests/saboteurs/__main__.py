@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from matrix.errors import nearest
 from saboteurs import table
 from saboteurs.table import HERE, Bench
 from saboteurs.trial import Court, Finding, shared_host
@@ -23,7 +24,12 @@ def main(names: Sequence[str]) -> int:
     if "--markdown" in names:
         print(table.markdown(table.load()), end="")
         return 0
-    found = list(findings(table.load(), names))
+    known = table.load()
+    faults = [row.fault for row in known.saboteur]
+    for name in names:
+        if name not in faults:
+            sys.exit(f"there is no saboteur {name}. {nearest(name, faults)}")
+    found = list(findings(known, names))
     show(found)
     survivors = [finding for finding in found if finding.complaints]
     print(f"{len(found)} saboteurs, {len(survivors)} survive")

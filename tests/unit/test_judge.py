@@ -373,6 +373,7 @@ def test_a_load_that_changes_what_it_was_given_is_partial(make_plan: MakePlan) -
     assert evidence.flaws(save, load) == ["the load changed proj.bias of the caller's state dict"]
     save, load = a_pair(make_plan, "1.8", "1.5", changed_keys=("proj.bias",))
     assert evidence.outcome(save, load) == "partial"
+    assert len(evidence.flaws(save, load)) == 1
 
 
 def test_a_lost_recipe_is_partial_where_releases_keep_one(make_plan: MakePlan) -> None:

@@ -64,6 +64,13 @@ def test_the_gate_must_say_what_the_table_says(
     assert any(complaint in line for line in complaints) or not complaint
 
 
+def test_an_unknown_name_is_no_pass() -> None:
+    with pytest.raises(
+        SystemExit, match=r"no saboteur strict_ignore\. Did you mean strict_ignored"
+    ):
+        session.main(["first_layer_only", "strict_ignore"])
+
+
 def finding(*complaints: str) -> Finding:
     return Finding("nothing", "loader", "Changes nothing", 0, (), complaints)
 
