@@ -141,7 +141,7 @@ class Cuts:
         """
         while self.cuts < count:
             self._start(self._chance.uniform(0, self.seconds))
-            if self.cuts and self.cuts % EVERY == 0 and self.torn < self.cuts // EVERY:
+            if self.torn < self.cuts // EVERY:
                 self._tear()
         self._start(None)
 

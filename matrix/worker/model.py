@@ -44,7 +44,9 @@ class Site:
         for direction, key in DIRECTIONS.items():
             scale, history = direction + ".scale", direction + ".amax_history"
             quantizers = getattr(self.module, "quantizers", {}).get(key) or []
-            if scale not in found or not all(hasattr(held, "amax") for held in quantizers):
+            # Quantizers of other recipes, alone or among these, have no slot here.
+            viewed = scale in found and len(quantizers) == len(found[scale])
+            if not viewed or not all(hasattr(held, "amax") for held in quantizers):
                 continue
             found[scale] = _row(found[scale], [held.scale for held in quantizers])
             newest = _row(found[history][0], [held.amax for held in quantizers])

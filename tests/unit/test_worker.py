@@ -315,6 +315,8 @@ def test_metadata_is_read_as_kernels_are_handed_it(worker: Any) -> None:
     stale = site("a", "a", a_module(None, torch.tensor([1.0, 5.0])), True)
     assert stale.in_use()["forward.scale"].tolist() == [1.0, 5.0]
     assert stale.tensors()["forward.scale"].tolist() == [3.0, 5.0]
+    mixed = site("a", "a", a_module(None, torch.ones(3)), True)
+    assert mixed.in_use()["forward.scale"].tolist() == [3.0, 5.0]
 
 
 def test_a_lost_recipe_is_noticed(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
