@@ -18,8 +18,8 @@ from saboteurs.trial import Court, shared_host
 @pytest.fixture(scope="module")
 def court(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Court]:
     (bench,) = [bench for bench in table.load().bench if bench.name == "saver"]
-    with shared_host() as host:
-        folder: Path = tmp_path_factory.mktemp("saboteurs")
+    folder: Path = tmp_path_factory.mktemp("saboteurs")
+    with shared_host(folder / "logs") as host:
         yield Court(bench, folder, host)
 
 

@@ -38,7 +38,10 @@ def main(names: Sequence[str]) -> int:
 
 def findings(known: table.Table, names: Sequence[str]) -> Iterator[Finding]:
     """Try saboteurs bench by bench, each bench after the whole release passed on it."""
-    with tempfile.TemporaryDirectory(prefix="saboteurs-") as work, shared_host() as host:
+    with (
+        tempfile.TemporaryDirectory(prefix="saboteurs-") as work,
+        shared_host(Path(work, "logs")) as host,
+    ):
         for bench in known.bench:
             wanted = [row for row in known.on(bench) if not names or row.fault in names]
             if not wanted:

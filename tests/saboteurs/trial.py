@@ -64,9 +64,12 @@ class SharedHost:
 
 
 @contextlib.contextmanager
-def shared_host() -> Iterator[Host]:
-    """Start a fork server and end it when left."""
-    with LocalHost(cache_folder() / "logs") as host:
+def shared_host(logs: Path) -> Iterator[Host]:
+    """Start a fork server and end it when left.
+
+    :param logs: folder for one log per release.
+    """
+    with LocalHost(logs) as host:
         yield SharedHost(host)
 
 
