@@ -122,6 +122,22 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def saboteurs(session: nox.Session) -> None:
+    """Plant faults in copies of releases; fails unless the gate stops each. Options: names."""
+    install(session, "cpu", "test")
+    session.run("python", "-m", "saboteurs", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
+def powercuts(session: nox.Session) -> None:
+    """Kill runs at 200 random moments, and 20 of real code; see that nothing is lost or redone."""
+    install(session, "cpu", "test")
+    tries = [session.posargs] if session.posargs else [["200"], ["20", "--real"]]
+    for words in tries:
+        session.run("python", "tests/powercuts.py", *words, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style with ruff."""
     session.install("ruff==0.14.0")

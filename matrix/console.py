@@ -66,10 +66,7 @@ def _complaints(judgement: Judgement) -> list[str]:
             lines.append(f"ledger entry {entry.entry.id} is {entry.state}")
     for control in judgement.controls:
         if not control.good and control.observed not in ("not-run", "unavailable"):
-            lines.append(
-                f"control {control.control} of {control.release} ({control.scenario}): "
-                f"{control.observed} where {control.required} was required"
-            )
+            lines.append(f"{control.scenario}: {control.sentence}")
     bad = [v for v in judgement.verdicts if v.verdict in ("deviates", "infra", "inconclusive")]
     lines += [f"{v.verdict}: {v.cell.id}: {_why(v)}" for v in bad[:20]]
     if len(bad) > 20:

@@ -12,9 +12,10 @@ import json
 from collections.abc import Iterable
 from typing import Any, Literal
 
+from packaging.version import Version
 from pydantic import BaseModel, ConfigDict
 
-OBSERVATION = 1
+OBSERVATION = 2
 """Raised by hand when the meaning of a measurement changes; it is part of every key."""
 
 FORMAT = 1
@@ -27,6 +28,9 @@ ROUNDING = 2.0**-3
 The spacing of FP8 E4M3 (three bits of mantissa), in which attention reads and writes:
 another order of summation may round to a neighbour. Wrong scales are off by factors.
 """
+
+RECIPES_SINCE = Version("2.0")
+"""The first release whose FP8 extra states hold the recipe; see ``forms.toml``."""
 
 
 class Record(BaseModel):
@@ -167,7 +171,11 @@ class Output(Record):
 
 
 class Load(Record):
-    """A release loaded a checkpoint, or failed to."""
+    """A release loaded a checkpoint, or failed to.
+
+    ``changed_keys`` are entries of the caller's state dict that the load changed, added or
+    removed; ``lost_recipes`` the modules that do not hold the recipe of their saved state.
+    """
 
     record: Literal["load"] = "load"
     key: str
@@ -185,6 +193,8 @@ class Load(Record):
     error: Failure | None = None
     missing_keys: tuple[str, ...] = ()
     unexpected_keys: tuple[str, ...] = ()
+    changed_keys: tuple[str, ...] = ()
+    lost_recipes: tuple[str, ...] = ()
     sites: tuple[Site, ...] = ()
     after_load: tuple[Moved, ...] | None = None
     output: Output | None = None
@@ -197,7 +207,15 @@ class Load(Record):
         the versions of Python and PyTorch, and outputs, which change with cuDNN's.
         """
         seen = self.model_dump(
-            include={"stage", "missing_keys", "unexpected_keys", "sites", "after_load"}
+            include={
+                "stage",
+                "missing_keys",
+                "unexpected_keys",
+                "changed_keys",
+                "lost_recipes",
+                "sites",
+                "after_load",
+            }
         )
         return _digest([seen, self.error.type if self.error else None])
 
@@ -249,30 +267,60 @@ def outcome(save: Save, load: Load) -> str:
     """Return what became of the attention's FP8 metadata.
 
     ``none``: the loader has none. ``loaded``: every tensor that both sides have is
-    bit-equal to the checkpoint's, module by module, and the module's output, where the
-    lane has one, is the saving module's. ``defaults``: every tensor is the FAQ's default.
-    ``partial``: anything between.
+    bit-equal to the checkpoint's, module by module. ``defaults``: every tensor is
+    the FAQ's default. ``partial``: anything between, a recipe that was lost, a state dict
+    that the load changed, or an output that is not the saving module's; :func:`flaws` says
+    what.
     """
     if load.error is not None:
         return "error"
-    found, saved = load.attention(), save.attention()
+    if load.changed_keys:
+        return "partial"
+    found = load.attention()
     if not found:
         return "none"
-    tensors = [tensor for site in found.values() for tensor in site.tensors.values()]
-    if all(tensor.default for tensor in tensors):
+    if all(tensor.default for site in found.values() for tensor in site.tensors.values()):
         return "defaults"
-    same = found.keys() == saved.keys() and all(
-        _same(found[name].tensors, saved[name].tensors) for name in found
-    )
-    alike = load.output is None or load.output.same
-    return "loaded" if same and alike else "partial"
+    return "partial" if flaws(save, load) else "loaded"
 
 
-def _same(found: dict[str, Tensor], saved: dict[str, Tensor]) -> bool:
+def flaws(save: Save, load: Load) -> list[str]:
+    """Return what keeps a load that raised nothing from being whole, in words."""
+    found, saved = load.attention(), save.attention()
+    changed = [f"the load changed {key} of the caller's state dict" for key in load.changed_keys]
+    apart = sorted(found.keys() ^ saved.keys()) if found else []
+    absent = [f"{name}: only one side has it" for name in apart]
+    differing = [
+        f"{name}: {tensor} is not the checkpoint's"
+        for name in sorted(found.keys() & saved.keys())
+        for tensor in _differing(found[name].tensors, saved[name].tensors)
+    ]
+    return [*changed, *absent, *differing, *_lost_recipes(load), *_unlike(load)]
+
+
+def _unlike(load: Load) -> list[str]:
+    if load.output is None or load.output.same:
+        return []
+    difference, largest = load.output.largest_difference, load.output.largest
+    return [f"its output differs from the saving module's by {difference:g} of {largest:g}"]
+
+
+def _differing(found: dict[str, Tensor], saved: dict[str, Tensor]) -> list[str]:
     # From 2.0 on there is no scale_inv; what one side lacks cannot be compared.
     shared = found.keys() & saved.keys()
     needed = {name for name in found if not name.endswith("scale_inv")}
-    return needed <= shared and all(found[n].digest == saved[n].digest for n in shared)
+    return sorted(
+        name
+        for name in needed | shared
+        if name not in shared or found[name].digest != saved[name].digest
+    )
+
+
+def _lost_recipes(load: Load) -> list[str]:
+    """Releases up to 1.14 keep no recipe, and have none to lose."""
+    if Version(load.release.partition("@")[0]) < RECIPES_SINCE:
+        return []
+    return [f"{path}: the recipe is not the checkpoint's" for path in load.lost_recipes]
 
 
 def after_load(load: Load) -> str:

@@ -26,7 +26,8 @@ class Verdict:
     """One cell, judged.
 
     ``outcome`` is an outcome, or the word for having none; ``note`` then says why, and
-    ``detail`` is what the failed attempt left: the end of its output, or a traceback.
+    ``detail`` is what the failed attempt left: the end of its output, or a traceback. Of a
+    ``partial`` outcome, ``note`` says what is not whole.
     """
 
     cell: Cell
@@ -78,7 +79,7 @@ class SaveCheck:
 
 @dataclasses.dataclass(frozen=True)
 class ControlCheck:
-    """What a loader did with its own save, damaged or not."""
+    """What a loader did with its own save, damaged or not, and, where there is more, why."""
 
     scenario: str
     release: str
@@ -86,6 +87,16 @@ class ControlCheck:
     required: str
     observed: str
     good: bool
+    note: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What was seen beside what was required."""
+        why = f" ({self.note.rstrip('.')})" if self.note else ""
+        return (
+            f"control {self.control} of {self.release}: {self.observed}{why} "
+            f"where {self.required} was required"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +180,10 @@ class _Judge:
             for loader in self._plan.loaders
             for control in CONTROLS
         ]
-        self._bad = {(check.scenario, check.release): check for check in controls if not check.good}
+        # Of several that failed the first is named: what comes later may follow from it.
+        self._bad = {
+            (check.scenario, check.release): check for check in reversed(controls) if not check.good
+        }
         verdicts = tuple(self._verdict(cell) for cell in self._plan.cells)
         return Judgement(
             self._plan,
@@ -192,11 +206,7 @@ class _Judge:
         if isinstance(loaded, _Absent):
             return _absent(cell, documented, loaded)
         if bad := self._bad.get((cell.scenario, cell.loaded_by)):
-            why = (
-                f"control {bad.control} of {bad.release}: {bad.observed} "
-                f"where {bad.required} was required"
-            )
-            return _absent(cell, documented, _Absent("infra", why))
+            return _absent(cell, documented, _Absent("infra", bad.sentence))
         return self._compare(cell, documented, saved, loaded)
 
     def _compare(self, cell: Cell, documented: Documented, saved: Known, loaded: Known) -> Verdict:
@@ -215,6 +225,7 @@ class _Judge:
             verdict=verdict,
             outcome=outcome,
             after_load=after,
+            note=_why(outcome, save, load) if outcome == "partial" else "",
             entries=used,
             save=save,
             load=load,
@@ -260,7 +271,7 @@ class _Judge:
     # Controls, saves and ledger entries.
 
     def _control(self, scenario: str, loader: Release, control: Control) -> ControlCheck:
-        observed = self._control_outcome(scenario, loader, control)
+        observed, note = self._control_outcome(scenario, loader, control)
         supports = self._documentation.band(loader).saves_to is not None
         required = control.required
         if required == "loaded" and not supports:
@@ -269,17 +280,22 @@ class _Judge:
             "shown only": True,
             "not loaded": observed not in ("loaded", *ABSENT),
         }.get(required, observed == required)
-        return ControlCheck(scenario, loader.name, control.name, required, observed, good)
+        return ControlCheck(
+            scenario, loader.name, control.name, required, observed, good, "" if good else note
+        )
 
-    def _control_outcome(self, scenario: str, loader: Release, control: Control) -> str:
+    def _control_outcome(self, scenario: str, loader: Release, control: Control) -> tuple[str, str]:
+        """Return the outcome, or the word for having none, and the reason."""
         saved = self._save(scenario, loader)
         if isinstance(saved, _Absent):
-            return saved.word
+            return saved.word, saved.why
         variant = control_variant(control, loader)
         loaded = self._load(scenario, variant, saved, loader, loader)
         if isinstance(loaded, _Absent):
-            return loaded.word
-        return evidence.outcome(saved.records[0], loaded.records[0])
+            return loaded.word, loaded.why
+        save, load = saved.records[0], loaded.records[0]
+        outcome = evidence.outcome(save, load)
+        return outcome, _why(outcome, save, load)
 
     def _save_checks(self) -> list[SaveCheck]:
         checks = []
@@ -314,6 +330,13 @@ class _Judge:
         if not verdicts:
             return "unused"
         return "stale" if "conforms" in verdicts else "used"
+
+
+def _why(outcome: str, save: Save, load: Load) -> str:
+    """Say in a line what an outcome alone does not: an error's message, what is not whole."""
+    if load.error:
+        return f"{load.error.type}: {' '.join(load.error.message.split())}"
+    return "; ".join(evidence.flaws(save, load)) if outcome == "partial" else ""
 
 
 def _under(entries: Sequence[Entry], plan: Plan) -> dict[Cell, list[Entry]]:

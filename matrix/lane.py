@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import json
 import os
 import socket
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, Self, cast
+from typing import Any, Protocol, Self
 
 from packaging.version import InvalidVersion, Version
 
@@ -16,6 +14,7 @@ from matrix.catalogue import Release
 from matrix.digests import of_files
 from matrix.errors import GapError, LostError, WorkerError
 from matrix.scenarios import Recipe
+from matrix.wire import Wire, WireError
 from matrix.worker import PROTOCOL
 
 WORKER = Path(__file__).resolve().parent / "worker"
@@ -68,6 +67,14 @@ def describe(failure: dict[str, Any]) -> str:
 def refusal(failure: dict[str, Any]) -> type[WorkerError]:
     """Return the kind of error that a worker's failure is: of the lane, or anything else."""
     return GapError if failure.get("gaps") else WorkerError
+
+
+def _is_reply(reply: dict[str, Any]) -> bool:
+    """Tell whether a reply has an answer, or a failure that can be put into words."""
+    failure = reply.get("failure")
+    if isinstance(failure, dict):
+        return "message" in failure and bool(failure.get("type") or failure.get("kind"))
+    return isinstance(reply.get("answer"), dict)
 
 
 def _same_base(one: str, other: str) -> bool:
@@ -163,19 +170,22 @@ class ReleaseProcess:
     ) -> None:
         self.release = release
         self.place = place or Place()
-        self._connection = connection
-        self._stream = cast(BinaryIO, connection.makefile("rwb"))
+        self._wire = Wire(connection)
         self._next = 0
         self._scenario: str | None = None
         self._broken: str | None = None
         self._lane = opened["lane"]
-        connection.settimeout(START_TIMEOUT)
         try:
-            self.hello = self._receive()
+            self.hello = self._receive(START_TIMEOUT)
             self._check_hello(opened)
         except WorkerError:
             self.close()
             raise
+        except (KeyError, TypeError, AttributeError) as error:
+            self.close()
+            raise WorkerError(
+                f"the worker of {release.name} does not say what it is: {error!r}"
+            ) from error
 
     def _check_hello(self, opened: dict[str, Any]) -> None:
         if self.hello.get("protocol") != PROTOCOL:
@@ -238,12 +248,14 @@ class ReleaseProcess:
         timeout: float,
         rewrite: str | None,
         opt_in: str | None,
+        loads: int = 1,
         output: Path | None = None,
     ) -> dict[str, Any]:
         """Have the release load the checkpoint at ``path``, after :meth:`enter`.
 
         :param rewrite: name of what is done to the state dict first.
         :param opt_in: environment variable to set.
+        :param loads: how often it is loaded; the last is answered for.
         :param output: in the gpu lane, the saving module's output.
         :raises WorkerError: the release process is lost.
         """
@@ -255,6 +267,7 @@ class ReleaseProcess:
             path=self.place.reading(path),
             rewrite=rewrite,
             opt_in=opt_in,
+            loads=loads,
             expected=self.place.reading(output) if output else None,
         )
 
@@ -268,15 +281,15 @@ class ReleaseProcess:
             raise LostError(self._broken)
         self._next += 1
         request = dict(fields, op=operation, id=self._next, timeout=timeout)
-        self._connection.settimeout(timeout + GRACE)
         try:
-            self._stream.write(json.dumps(request).encode() + b"\n")
-            self._stream.flush()
-        except OSError as error:
-            raise self._gone(f"it does not take requests: {error}") from error
-        reply = self._receive()
+            self._wire.send(request, timeout + GRACE)
+        except WireError as error:
+            raise self._gone(str(error)) from error
+        reply = self._receive(timeout + GRACE)
         if reply.get("id") != self._next:
             raise self._gone(f"it answered request {reply.get('id')} instead of {self._next}")
+        if not _is_reply(reply):
+            raise self._gone(f"it answered neither with an answer nor with a failure: {reply}")
         return reply
 
     def enter(self, recipe: Recipe, timeout: float) -> None:
@@ -301,15 +314,15 @@ class ReleaseProcess:
             )
         self._scenario = recipe.name
 
-    def _receive(self) -> dict[str, Any]:
+    def _receive(self, timeout: float) -> dict[str, Any]:
+        """Return the next message; the last one of a process says how it ended."""
         try:
-            line = self._stream.readline()
-            reply = json.loads(line) if line.endswith(b"\n") else None
-        except (OSError, ValueError) as error:
-            raise self._gone(f"it did not answer: {error}") from error
-        if not isinstance(reply, dict):
-            raise self._gone("it ended" if not line else "it answered half a line")
-        return reply
+            message = self._wire.receive(timeout)
+        except WireError as error:
+            raise self._gone(str(error)) from error
+        if "ended" in message:
+            raise self._gone(f"it ended: {message['ended']}")
+        return message
 
     def _gone(self, why: str) -> LostError:
         how = self.place.epitaph()
@@ -320,9 +333,5 @@ class ReleaseProcess:
 
     def close(self) -> None:
         """End the process."""
-        with contextlib.suppress(OSError):
-            self._connection.shutdown(socket.SHUT_RDWR)
-        with contextlib.suppress(OSError):
-            self._stream.close()
-        self._connection.close()
+        self._wire.close()
         self.place.close()

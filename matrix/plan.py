@@ -29,15 +29,21 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Control:
-    """What a loader must do with its own save before its cells are believed."""
+    """What a loader must do with its own save before its cells are believed.
+
+    :param loads: how often one process loads it, each time into a model of its own; the last
+        is what is observed.
+    """
 
     name: str
     rewrite: str | None
     required: str
+    loads: int = 1
 
 
 CONTROLS = (
     Control("own", None, "loaded"),
+    Control("again", None, "loaded", loads=2),
     Control("unknown-key", "unknown-key", "error"),
     Control("truncated", "truncated", "not loaded"),
     Control("empty", "empty", "shown only"),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from matrix import __version__, recorded, scenarios
+from matrix import __version__, leftovers, recorded, scenarios
 from matrix.archive import Archive
 from matrix.catalogue import Release
 from matrix.doctor import forms
@@ -91,6 +92,7 @@ class Run:
     ) -> None:
         store.prepare()
         prepare_cache()
+        leftovers.sweep(Path(tempfile.gettempdir()), leftovers.SCRATCH)
         self.plan = plan
         self.store = store
         self.index = Index(plan, store, archive)
@@ -123,7 +125,7 @@ class Run:
         self._fetch({name: self.plan.releases[name] for name in loads})
         if not (saves or loads):
             return
-        with tempfile.TemporaryDirectory(prefix="te-matrix-") as scratch:
+        with leftovers.scratch() as scratch:
             self._scratch = Path(scratch)
             self._execute(saves)
 
@@ -233,8 +235,16 @@ class Run:
         )
         if reply is None:
             return
-        answer = reply["answer"]
-        record = Save(
+        with self._believing(release, key):
+            self._keep(self._save_record(release, scenario, path, output, reply))
+            for written in filter(None, (path, output)):
+                written.unlink()
+
+    def _save_record(
+        self, release: Release, scenario: str, path: Path, output: Path | None, reply: Any
+    ) -> Save:
+        recipe, answer = self.plan.recipes[scenario], reply["answer"]
+        return Save(
             key=self.index.save_key(scenario, release),
             release=release.name,
             source_digest=release.digest,
@@ -248,9 +258,6 @@ class Run:
             output_digest=self.store.add_checkpoint(output) if output else None,
             provenance=self._provenance(release, reply),
         )
-        for written in filter(None, (path, output)):
-            written.unlink()
-        self._keep(record)
 
     # Loading.
 
@@ -268,27 +275,29 @@ class Run:
         except (StoreError, CheckpointError) as error:
             self._failed(key, "infra", str(error))
             return
-        rewrite, opt_in = self._how(cell, release)
+        rewrite, opt_in, loads = self._how(cell, release)
         recipe, timeout = self.plan.recipes[cell.scenario], self._options.timeout
         reply = self._ask(
             release,
             cell.scenario,
             key,
             lambda process: process.load(
-                recipe, checkpoint, timeout, rewrite, opt_in, output or None
+                recipe, checkpoint, timeout, rewrite, opt_in, loads, output or None
             ),
             entering=True,
         )
-        if reply is not None:
+        if reply is None:
+            return
+        with self._believing(release, key):
             self._keep(self._load_record(release, cell, save, reply))
 
-    def _how(self, cell: Cell, loader: Release) -> tuple[str | None, str | None]:
-        """Return the rewrite to apply and the opt-in to set for a cell or a control."""
+    def _how(self, cell: Cell, loader: Release) -> tuple[str | None, str | None, int]:
+        """Return the rewrite to apply, the opt-in to set, and how often to load."""
         for control in CONTROLS:
             if cell.variant == f"control:{control.name}":
-                return control.rewrite, loader.opt_in
+                return control.rewrite, loader.opt_in, control.loads
         variant = self._variants[cell.variant]
-        return variant.rewrite, None if variant.opt_in == "never" else loader.opt_in
+        return variant.rewrite, None if variant.opt_in == "never" else loader.opt_in, 1
 
     def _load_record(self, release: Release, cell: Cell, save: Save, reply: Any) -> Load:
         answer = reply["answer"]
@@ -308,6 +317,8 @@ class Run:
             error=Failure(**error) if error else None,
             missing_keys=tuple(answer["missing_keys"]),
             unexpected_keys=tuple(answer["unexpected_keys"]),
+            changed_keys=tuple(answer["changed_keys"]),
+            lost_recipes=tuple(answer["lost_recipes"]),
             sites=tuple(Site(**site) for site in answer["sites"]),
             after_load=None if moved is None else tuple(Moved(**site) for site in moved),
             output=Output(**answer["output"]) if answer.get("output") else None,
@@ -371,10 +382,20 @@ class Run:
             trace = failure.get("traceback", "")
             self._failed(key, _kind(refusal(failure)), describe(failure), trace)
             return None
-        if gaps := reply["answer"]["gaps"]:
+        with self._believing(release, key):
+            if not (gaps := reply["answer"]["gaps"]):
+                return reply
             self._failed(key, "gap", f"not emulated: {'; '.join(gaps)}")
-            return None
-        return reply
+        return None
+
+    @contextlib.contextmanager
+    def _believing(self, release: Release, key: str) -> Iterator[None]:
+        """Note an answer that does not hold what it should, instead of keeping it."""
+        try:
+            yield
+        except (KeyError, TypeError, AttributeError, ValueError, FileNotFoundError) as error:
+            message = f"the worker of {release.name} answered what is no answer: {error!r}"
+            self._failed(key, "infra", " ".join(message.split()))
 
     def _start(self, release: Release, scenario: str, entering: bool) -> ReleaseProcess:
         """Return the release's process, ready to be asked.

@@ -23,6 +23,7 @@ from typing import Protocol
 import platformdirs
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
+from matrix import leftovers
 from matrix.catalogue import PACKAGE, Release
 from matrix.digests import of_files
 from matrix.errors import SourceError, SourceUnavailable, UsageError
@@ -39,12 +40,13 @@ def cache_folder() -> Path:
 
 
 def prepare_cache() -> None:
-    """Create the cache.
+    """Create the cache, and remove what killed runs left in it.
 
     :raises SourceError: it cannot be written.
     """
     try:
         (cache_folder() / "sources").mkdir(parents=True, exist_ok=True)
+        leftovers.sweep(cache_folder() / "sources", leftovers.PART)
     except OSError as error:
         raise SourceError(
             f"the cache {cache_folder()} cannot be written",
@@ -128,7 +130,7 @@ class Sources:
 
     def _fetch_commit(self, release: Release, folder: Path) -> None:
         """Fetch one commit, shallow, and unpack its ``transformer_engine``."""
-        with tempfile.TemporaryDirectory() as work:
+        with leftovers.scratch() as work:
             git = ["git", "-c", "advice.detachedHead=false", "-C", work]
             self._git([*git, "init", "--quiet", "--bare"])
             commit = str(release.commit)
@@ -188,7 +190,8 @@ def _refuse_wheel(release: Release, stderr: str) -> None:
 def _into_place(place: Path, fetch: Callable[[Release, Path], None], release: Release) -> Path:
     """Fetch into a folder of its own, check it, and move it into place whole."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent) as work:
+    own = leftovers.mark(leftovers.PART)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=own) as work:
         folder = Path(work) / "source"
         folder.mkdir()
         fetch(release, folder)
@@ -222,7 +225,7 @@ def describe(version: str) -> Release:
     :param version: of the package, as the index has it.
     :raises SourceUnavailable: pip could not fetch it, or it holds no Python files.
     """
-    with tempfile.TemporaryDirectory() as work:
+    with leftovers.scratch() as work:
         done = _pip_download(Path(work), f"{PACKAGE}=={version}")
         wheels = list(Path(work).glob("*.whl"))
         if done.returncode or not wheels:
@@ -242,7 +245,7 @@ def candidate(path: Path) -> Release:
 
     :raises UsageError: it is neither.
     """
-    with tempfile.TemporaryDirectory() as work:
+    with leftovers.scratch() as work:
         root = _candidate_root(path, Path(work))
         return _candidate(root, _candidate_version(path, root), str(path.resolve()))
 
@@ -307,7 +310,7 @@ def mentions_opt_in(root: Path) -> bool:
 
 def _from_candidate(release: Release, folder: Path) -> None:
     """Copy a candidate's Python package."""
-    with tempfile.TemporaryDirectory() as work:
+    with leftovers.scratch() as work:
         root = _candidate_root(Path(str(release.path)), Path(work))
         _copy_package(root, folder)
         for info in root.glob("*.dist-info"):

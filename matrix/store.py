@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from matrix.errors import StoreError, UsageError
 from matrix.evidence import FORMAT, Attempt, Load, Save
+from matrix.leftovers import PART, mark, sweep
 from matrix.selection import Selection
 
 _KINDS: dict[str, type[Save] | type[Load] | type[Attempt]] = {
@@ -54,6 +55,8 @@ class Store:
             for folder in (*_KINDS, "checkpoints"):
                 self._fs.makedirs(self._path(folder), exist_ok=True)
             self._put("writable", b"")
+            for folder in (*_KINDS, "checkpoints", "") if self._local else ():
+                sweep(Path(self._path(folder)), PART)
         except OSError as error:
             raise StoreError(
                 f"the store {self.url} cannot be written",
@@ -74,7 +77,7 @@ class Store:
         if not self._local:
             self._fs.pipe(path, data)
             return
-        handle, part = tempfile.mkstemp(dir=Path(path).parent, prefix=".part-")
+        handle, part = tempfile.mkstemp(dir=Path(path).parent, prefix=mark(PART))
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
         Path(part).replace(path)

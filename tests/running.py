@@ -17,7 +17,7 @@ from matrix.judge import Judgement
 from matrix.lane import Host
 from matrix.plan import Plan
 from matrix.run import Options, Run
-from matrix.sources import Sources
+from matrix.sources import Source, Sources
 from matrix.store import Store
 from matrix.todo import Scope
 
@@ -66,10 +66,11 @@ class Bench:
         timeout: float = 60.0,
         host: Host | None = None,
         scope: Scope | None = None,
+        sources: Source | None = None,
     ) -> Run:
         options = Options(jobs=2, timeout=timeout, scope=scope or Scope())
         archive = recorded.evidence(made.lane)
-        running = Run(made, self.store, Sources(), options, archive, host=host)
+        running = Run(made, self.store, sources or Sources(), options, archive, host=host)
         running.execute()
         return running
 

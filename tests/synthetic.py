@@ -52,7 +52,9 @@ def fill(store: Store, made: Plan) -> None:
         state = _digest(f"{cell.saved_by} {cell.scenario}")
         key = evidence.load_key(release.digest, state, recipe.digest, cell.variant, made.lane)
         model = chance.choice(loads)
-        if cell.variant != "plain":
+        if cell.variant == "control:again":
+            model = _intact(saves[cell.scenario], loads)
+        elif cell.variant != "plain":
             model = next(r for r in records if isinstance(r, Load) and r.variant == cell.variant)
         elif cell.saved_by == cell.loaded_by:
             model = _intact(saves[cell.scenario], loads)

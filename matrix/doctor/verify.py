@@ -10,11 +10,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from matrix import leftovers
 from matrix.catalogue import Release
 from matrix.doctor import forms, writing
 from matrix.doctor.forms import Edit, Form
@@ -119,7 +119,7 @@ def _recipe(layers: int, history: int) -> Recipe:
 def _load(
     process: ReleaseProcess, recipe: Recipe, states: Sequence[ExtraState], form: Form
 ) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="te-matrix-") as folder:
+    with leftovers.scratch() as folder:
         own, made = Path(folder) / "own.pt", Path(folder) / "made.pt"
         _answer(process.save(recipe, own, _TIMEOUT))
         _put(states, own, made, form)

@@ -138,7 +138,7 @@ class SaveRow(Part):
 
 
 class ControlRow(Part):
-    """What a loader did with its own save, damaged or not."""
+    """What a loader did with its own save, damaged or not; of one that is not good, why."""
 
     scenario: str
     release: str
@@ -146,6 +146,7 @@ class ControlRow(Part):
     required: str
     observed: str
     good: bool
+    note: str = ""
 
 
 class LedgerRow(Entry):

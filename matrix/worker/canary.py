@@ -1,4 +1,7 @@
-"""Canaries: metadata that no default can equal, distinct in every slot."""
+"""Canaries: metadata that no default can equal, distinct in every slot.
+
+Each is the float32 after a round number, so that nothing of lower precision holds it.
+"""
 
 from typing import Any, List
 
@@ -33,13 +36,18 @@ def stamp(stateful: List[Site]) -> None:
 
 
 def _scales(like: torch.Tensor, place: int) -> torch.Tensor:
-    return 2.0 + 0.25 * (place + torch.arange(like.numel(), dtype=torch.float32))
+    return _beyond(2.0 + 0.25 * (place + torch.arange(like.numel(), dtype=torch.float32)))
 
 
 def _amaxes(like: torch.Tensor, place: int) -> torch.Tensor:
     slots = 0.5 + 0.0625 * (place + torch.arange(like.shape[-1], dtype=torch.float32))
     rows = 1.0 + (torch.arange(like.shape[0]) % _PERIOD).to(torch.float32) / 128
-    return rows[:, None] * slots[None, :]
+    return _beyond(rows[:, None] * slots[None, :])
+
+
+def _beyond(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the next larger float32 of each value."""
+    return torch.nextafter(tensor, torch.tensor(float("inf")))
 
 
 def _invert_scales(site: Site) -> None:

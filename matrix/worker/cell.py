@@ -24,10 +24,16 @@ def load(request: Dict[str, Any]) -> Dict[str, Any]:
     """Load into the model that :func:`enter` built, where that was in this process's past.
 
     On a GPU every process builds its own: what is on the device does not survive a fork.
+
+    :param request: what :func:`loading.load` takes, and ``loads``: how often, each time
+        into a model of its own. The last one's answer is returned.
     """
-    if "model" not in _built:
-        enter(request)
-    return loading.load(_built["model"], request)
+    answer: Dict[str, Any] = {}
+    for _ in range(request["loads"]):
+        if "model" not in _built:
+            enter(request)
+        answer = loading.load(_built.pop("model"), request)
+    return answer
 
 
 OPERATIONS: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]] = {

@@ -37,6 +37,21 @@ def of_state(state: Mapping[str, Any]) -> str:
     return seen.hexdigest()
 
 
+def of_entries(state: Mapping[str, Any]) -> Dict[str, str]:
+    """Return a digest of each entry's own bytes, nothing of it unpickled."""
+    return {key: of_bytes(_raw(value).encode()) for key, value in state.items()}
+
+
+def _raw(value: Any) -> str:
+    # Not the stream itself: reading it moves its position.
+    return _walk(value.getvalue() if isinstance(value, io.BytesIO) else value)
+
+
+def of_recipe(recipe: Any) -> str:
+    """Return the digest of a recipe's class and fields."""
+    return of_bytes(_walk(recipe).encode())
+
+
 def payload_kind(value: Any) -> str:
     """Name the container that an extra state came in."""
     if isinstance(value, io.BytesIO):

@@ -9,8 +9,8 @@ from worker.model import Site
 
 
 def of_site(site: Site) -> Dict[str, Any]:
-    """Return a site's place and the facts of each of its tensors."""
-    tensors = site.tensors().items()
+    """Return a site's place and the facts of each of its tensors, as kernels are handed them."""
+    tensors = site.in_use().items()
     return {
         "path": site.path,
         "name": site.name,

@@ -13,9 +13,10 @@ import os
 import pickle
 import signal
 import socket
-from typing import Any
+from typing import Any, Dict
 
 from worker import release
+from worker.protocol import how_it_ended
 
 # Imported by one release or another; absent ones are left to the release.
 _SHARED = (
@@ -74,6 +75,17 @@ def _warm_up(torch: Any) -> None:
     torch.isfinite(history).all(dim=0).any()
 
 
+def _serve(connection: socket.socket, start: Dict[str, Any]) -> None:
+    """Fork a release's process, and when it has ended tell the harness how."""
+    child = os.fork()
+    if child == 0:
+        release.serve_socket(connection, start)
+        os._exit(0)
+    _pid, status = os.waitpid(child, 0)
+    with contextlib.suppress(OSError):  # the harness has gone, as it does when it is done
+        connection.sendall(json.dumps({"ended": how_it_ended(status)}).encode() + b"\n")
+
+
 def run(control_fd: int) -> None:
     """Serve until the harness closes its end of the control socket.
 
@@ -91,6 +103,6 @@ def run(control_fd: int) -> None:
         if os.fork() == 0:
             control.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            release.serve_socket(socket.socket(fileno=fds[0]), json.loads(data))
+            _serve(socket.socket(fileno=fds[0]), json.loads(data))
             os._exit(0)
         os.close(fds[0])

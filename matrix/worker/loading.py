@@ -1,5 +1,6 @@
 """Load one checkpoint and read back what the first FP8 step would see."""
 
+import contextlib
 import os
 import re
 import traceback
@@ -7,7 +8,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 
-from worker import facts, gaps, model, rewriting, training
+from worker import digest, facts, gaps, model, rewriting, training
 from worker.model import Site
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -40,14 +41,22 @@ def load(built: Any, request: Dict[str, Any]) -> Dict[str, Any]:
         (environment variable to set, or None), and in the gpu lane ``expected``: the file
         that holds the saving module's output.
     :returns: ``stage``, ``error`` (None or its facts), ``missing_keys``,
-        ``unexpected_keys``, ``sites`` (metadata at the first step),
-        ``after_load``, ``output`` (None in the cpu lane) and ``gaps``.
+        ``unexpected_keys``, ``changed_keys`` (of the state dict that was handed over),
+        ``lost_recipes`` (modules that do not hold the recipe that their state has),
+        ``sites`` (metadata at the first step), ``after_load``, ``output`` (None in the
+        cpu lane) and ``gaps``.
     :raises Exception: what went wrong is ours, not TE's or PyTorch's.
     """
     if request["opt_in"]:
         os.environ[request["opt_in"]] = "1"
     trace = _Trace()
-    found: Dict[str, Any] = {"sites": [], "after_load": None, "output": None}
+    found: Dict[str, Any] = {
+        "sites": [],
+        "after_load": None,
+        "output": None,
+        "changed_keys": [],
+        "lost_recipes": [],
+    }
     error: Optional[Dict[str, Any]] = None
     try:
         _run(built, request, trace, found)
@@ -73,7 +82,13 @@ def _run(built: Any, request: Dict[str, Any], trace: _Trace, found: Dict[str, An
         state = rewriting.REWRITES[request["rewrite"]](state)
     trace.stage = "load_state_dict"
     trace.watch(built)
-    built.load_state_dict(state, strict=scenario["strict"])
+    before = digest.of_entries(state)
+    kept = dict(state)
+    try:
+        built.load_state_dict(state, strict=scenario["strict"])
+    finally:
+        found["changed_keys"] = _changed(before, digest.of_entries(state))
+    found["lost_recipes"] = _lost_recipes(built, kept)
     trace.stage = "first_step"
     if request["lane"] == "gpu":
         _real_steps(built, request, found)
@@ -112,6 +127,31 @@ def _stepping(built: Any, scenario: Dict[str, Any]) -> Tuple[List[Site], List[Si
     """Return the sites that the scenario has step in FP8, and those of them that attend."""
     stepping = [site for site in model.sites(built) if site.attention or scenario["state"] == "all"]
     return stepping, [site for site in stepping if site.attention]
+
+
+def _changed(before: Dict[str, str], after: Dict[str, str]) -> List[str]:
+    return sorted(key for key in {**before, **after} if before.get(key) != after.get(key))
+
+
+def _lost_recipes(built: Any, state: Dict[str, Any]) -> List[str]:
+    """Return the attention modules whose state has a recipe that they do not hold now."""
+    lost = []
+    for site in model.sites(built):
+        if not site.attention:
+            continue
+        saved = _recipe_of(state.get(site.path + "." + digest.EXTRA_STATE))
+        held = site.module.fp8_meta.get("recipe")
+        if saved is not None and digest.of_recipe(held) != digest.of_recipe(saved):
+            lost.append(site.path)
+    return lost
+
+
+def _recipe_of(payload: Any) -> Any:
+    """Return the recipe in an extra state; None where there is none that can be read."""
+    # The release took it, whatever it is: a damaged one is among the controls.
+    with contextlib.suppress(Exception):
+        return digest.decode(payload)["state"]["recipe"]
+    return None
 
 
 def _first_step(built: Any, scenario: Dict[str, Any], found: Dict[str, Any]) -> None:

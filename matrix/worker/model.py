@@ -35,6 +35,24 @@ class Site:
         # DotProductAttention.forward (1.6, 1.7: FusedAttention.forward) asks for 3.
         return 3 if self.attention else 1
 
+    def in_use(self) -> Dict[str, torch.Tensor]:
+        """Return :meth:`tensors` as kernels are handed them.
+
+        From 2.0 on that is by quantizers, one per slot, which are meant to be views of them.
+        """
+        found = self.tensors()
+        for direction, key in DIRECTIONS.items():
+            scale, history = direction + ".scale", direction + ".amax_history"
+            quantizers = getattr(self.module, "quantizers", {}).get(key) or []
+            # Quantizers of other recipes, alone or among these, have no slot here.
+            viewed = scale in found and len(quantizers) == len(found[scale])
+            if not viewed or not all(hasattr(held, "amax") for held in quantizers):
+                continue
+            found[scale] = _row(found[scale], [held.scale for held in quantizers])
+            newest = _row(found[history][0], [held.amax for held in quantizers])
+            found[history] = torch.cat([newest[None], found[history][1:]])
+        return found
+
     def tensors(self) -> Dict[str, torch.Tensor]:
         """Return the site's metadata tensors, e.g. ``forward.scale``: float32, live."""
         found = {}
@@ -45,6 +63,14 @@ class Site:
                 if isinstance(value, torch.Tensor):
                     found[direction + "." + name] = value
         return found
+
+
+def _row(held: torch.Tensor, slots: List[torch.Tensor]) -> torch.Tensor:
+    """Return ``held`` with its first values replaced by the slots'."""
+    values = held.detach().clone()
+    for place, slot in enumerate(slots):
+        values[place] = slot
+    return values
 
 
 def _te() -> Any:

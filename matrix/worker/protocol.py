@@ -1,10 +1,23 @@
-"""JSON Lines over a byte stream: one request, one reply, in order."""
+"""JSON Lines over a byte stream: one request, one reply, in order.
+
+A process that ended in place of a reply is reported by ``{"ended": how}``.
+"""
 
 import json
 import os
+import signal
 from typing import Any, BinaryIO, Dict, Optional
 
 Message = Dict[str, Any]
+
+
+def how_it_ended(status: int) -> str:
+    """Say what a status of ``waitpid`` means."""
+    if not os.WIFSIGNALED(status):
+        return "exit status {}".format(os.WEXITSTATUS(status))
+    number = os.WTERMSIG(status)
+    hint = ", as the kernel does when memory runs out" if number == signal.SIGKILL else ""
+    return "killed by signal {}{}".format(number, hint)
 
 
 class Channel:
@@ -17,6 +30,10 @@ class Channel:
     def __init__(self, reader: BinaryIO, writer: BinaryIO) -> None:
         self._reader = reader
         self._writer = writer
+
+    def fileno(self) -> int:
+        """Return the descriptor that requests arrive on."""
+        return self._reader.fileno()
 
     def receive(self) -> Optional[Message]:
         """Return the next message, or None at the end of the stream."""

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Optional
 
 from worker import PROTOCOL, alone
-from worker.protocol import Channel, Message
+from worker.protocol import Channel, Message, how_it_ended
 
 _INTRODUCE = "introduce"
 _OPT_IN = ("transformer_engine.pytorch._extra_state", "UNSAFE_PICKLE_EXTRA_STATE_ENV")
@@ -86,7 +86,7 @@ def _answer_requests(channel: Channel, start: Message) -> None:
 def _enter(channel: Channel, request: Message, start: Message) -> None:
     """Fork a process that stands for the scenario and answers until told to leave.
 
-    Nothing of one scenario reaches another.
+    Nothing of one scenario reaches another. If it ends otherwise, the harness is told how.
     """
     alone.clear()
     child = os.fork()
@@ -100,8 +100,7 @@ def _enter(channel: Channel, request: Message, start: Message) -> None:
         os._exit(0)
     _pid, status = os.waitpid(child, 0)
     if status:
-        failure = {"kind": "crash", "message": "the process that builds the model ended"}
-        channel.send({"id": request["id"], "failure": failure})
+        channel.send({"ended": "the scenario's process, " + how_it_ended(status)})
 
 
 def _build(request: Message) -> Message:
@@ -186,7 +185,7 @@ def _in_child(channel: Channel, request: Message, start: Message) -> Message:
         channel.leave()
         _answer(request, start, write_end)
     os.close(write_end)
-    data = _read_line(read_end, began + request["timeout"])
+    data = _read_line(read_end, began + request["timeout"], channel)
     os.close(read_end)
     if data is None:
         os.kill(child, signal.SIGKILL)
@@ -202,24 +201,23 @@ def _decode(data: bytes, status: int) -> Message:
     try:
         return json.loads(data)
     except ValueError:
-        if os.WIFSIGNALED(status):
-            how = "killed by signal {}".format(os.WTERMSIG(status))
-        else:
-            how = "exit status {}".format(os.WEXITSTATUS(status))
+        how = how_it_ended(status)
         return {"failure": {"kind": "crash", "message": "the cell's process ended: " + how}}
 
 
-def _read_line(fd: int, deadline: float) -> Optional[bytes]:
+def _read_line(fd: int, deadline: float, channel: Channel) -> Optional[bytes]:
     """Read a line, or less where the other end closes before its end.
 
     Processes that a cell left behind may hold the other end open.
 
-    :returns: None when the deadline passes first.
+    :param channel: whence no request is due; what can be read there is the harness's end.
+    :returns: None when the deadline passes first, or the harness is gone.
     """
     parts = []
     while True:
         left = deadline - time.monotonic()
-        if left <= 0 or not select.select([fd], [], [], left)[0]:
+        ready = select.select([fd, channel], [], [], left)[0] if left > 0 else []
+        if fd not in ready:
             return None
         part = os.read(fd, 1 << 16)
         parts.append(part)

@@ -95,3 +95,13 @@ def _check(attention: List[Site], state: Dict[str, Any]) -> None:
             saved = payload.get(what + {"forward": "_fwd", "backward": "_bwd"}[direction])
             if saved is None or digest.of_tensor(saved) != digest.of_tensor(tensor):
                 raise Refused("{}: {} is not what {} was saved with".format(key, what, name))
+        _check_recipe(key, payload, site.module.fp8_meta.get("recipe"))
+
+
+def _check_recipe(key: str, payload: Dict[str, Any], held: Any) -> None:
+    """See that a payload has the recipe, which from 2.0 on stands in for scale_inv."""
+    if "recipe" not in payload:
+        if not any(name.startswith("scale_inv") for name in payload):
+            raise Refused("{}: neither the recipe nor scale_inv is saved".format(key))
+    elif digest.of_recipe(payload["recipe"]) != digest.of_recipe(held):
+        raise Refused("{}: the recipe is not the one that the module holds".format(key))

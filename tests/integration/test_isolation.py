@@ -8,10 +8,13 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from matrix.errors import ExitCode
+from matrix.local import LocalHost
 from matrix.plan import Cell
+from matrix.sources import Sources
 
 BASE = "pytorch/module/base.py"
 LOADING = r"(    def set_extra_state\(self, state: torch.Tensor\) -> None:\n        \"\"\"[^\n]*\n)"
@@ -47,6 +50,8 @@ def test_an_unchanged_candidate_behaves_like_its_release(bench, broken_release) 
         ("os.kill(os.getpid(), 9)", "killed by signal 9"),
         ("import time; time.sleep(60)", "no answer within 6"),
         ("raise SystemExit(3)", "SystemExit"),
+        ("import ctypes; ctypes.string_at(0)", "killed by signal 11"),
+        ("import resource; resource.setrlimit(9, (0, 0)); bytearray(1 << 30)", "MemoryError"),
     ],
 )
 def test_a_crash_or_a_hang_is_infra_for_its_cell(bench, broken_release, action, named) -> None:
@@ -55,6 +60,28 @@ def test_a_crash_or_a_hang_is_infra_for_its_cell(bench, broken_release, action, 
     assert hit.verdict == "infra"
     assert named in hit.note
     assert judged.exit_code == ExitCode.INFRA
+
+
+def test_a_hanging_cell_does_not_outlive_the_harness(bench, broken_release, tmp_path) -> None:
+    root = broken_release(BASE, LOADING, r"\1        import time; time.sleep(600)\n")
+    name = bench.candidate(root)
+    release = bench.known[name]
+    made = bench.plan([release.name], [release.name])
+    recipe, path = made.recipes["autocast"], tmp_path / "checkpoint.pt"
+    with LocalHost(tmp_path / "logs") as host:
+        process = host.open(release, Sources().get(release), "cpu")
+        assert "answer" in process.save(recipe, path, 60)
+        process.enter(recipe, 60)
+        host_process = psutil.Process(host._process.pid)
+        resting = len(host_process.children(recursive=True))
+        fields = {"path": str(path), "rewrite": None, "opt_in": None, "loads": 1}
+        load = {"op": "load", "id": 9, "timeout": 600, "scenario": recipe.request, **fields}
+        process._wire.send(load, 5)
+        while len(family := host_process.children(recursive=True)) <= resting:
+            time.sleep(0.05)
+        process.close()
+        _gone, alive = psutil.wait_procs(family, timeout=15)
+        assert alive == []
 
 
 SWALLOWED = """try:

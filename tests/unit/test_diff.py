@@ -164,7 +164,8 @@ def a_store(folder: Path, plan: Plan, message: str | None) -> None:
     store.add(save)
     store.add(own)
     store.add(a_load(plan, save, "1.11", error=failed if message else None))
-    store.add(a_load(plan, own, "1.11"))
+    for variant in ("plain", "control:again"):
+        store.add(a_load(plan, own, "1.11", variant))
     for name in ("unknown-key", "truncated", "empty"):
         store.add(a_load(plan, own, "1.11", f"control:{name}", error=failed))
     store.remember(Selection(saved_by="1.8", loaded_by="1.11", variant="plain"))

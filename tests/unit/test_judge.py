@@ -46,6 +46,7 @@ class Bench:
         error = Failure(type="RuntimeError", message="no")
         loads = {
             "own": a_load(self.plan, save, release, own),
+            "again": a_load(self.plan, save, release, "control:again"),
             "unknown-key": a_load(self.plan, save, release, "control:unknown-key", error=error),
             "truncated": a_load(self.plan, save, release, "control:truncated", error=error),
             "empty": a_load(self.plan, save, release, "control:empty", default=supports),
@@ -207,7 +208,7 @@ def test_an_error_for_another_reason_conforms_and_says_so(bench: Callable[..., B
     assert made.judge().verdicts[0].same_reason is True
 
 
-@pytest.mark.parametrize("skip", ["own", "unknown-key", "truncated"])
+@pytest.mark.parametrize("skip", ["own", "again", "unknown-key", "truncated"])
 def test_without_its_controls_a_loader_is_not_believed(
     bench: Callable[..., Bench], skip: str
 ) -> None:
@@ -358,3 +359,44 @@ def test_the_outcome_looks_at_every_site(make_plan: MakePlan) -> None:
     assert evidence.outcome(two, load) == "partial"
     whole = load.model_copy(update={"sites": two.sites})
     assert evidence.outcome(two, whole) == "loaded"
+
+
+def a_pair(make_plan: MakePlan, saver: str, loader: str, **more: Any) -> tuple[Save, Load]:
+    plan = make_plan([saver], [loader])
+    save = a_save(plan, saver)
+    return save, a_load(plan, save, loader, **more)
+
+
+def test_a_load_that_changes_what_it_was_given_is_partial(make_plan: MakePlan) -> None:
+    save, load = a_pair(make_plan, "1.8", "1.11", changed_keys=("proj.bias",))
+    assert evidence.outcome(save, load) == "partial"
+    assert evidence.flaws(save, load) == ["the load changed proj.bias of the caller's state dict"]
+    save, load = a_pair(make_plan, "1.8", "1.5", changed_keys=("proj.bias",))
+    assert evidence.outcome(save, load) == "partial"
+    assert len(evidence.flaws(save, load)) == 1
+
+
+def test_a_lost_recipe_is_partial_where_releases_keep_one(make_plan: MakePlan) -> None:
+    save, load = a_pair(make_plan, "2.1", "2.18", lost_recipes=("core_attention",))
+    assert evidence.outcome(save, load) == "partial"
+    assert evidence.flaws(save, load) == ["core_attention: the recipe is not the checkpoint's"]
+    save, load = a_pair(make_plan, "2.1", "1.14", lost_recipes=("core_attention",))
+    assert evidence.outcome(save, load) == "loaded"
+
+
+def test_a_partial_cell_says_what_is_not_whole(bench: Callable[..., Bench]) -> None:
+    (verdict,) = pair(bench, "1.8", "1.11", digest="another").judge().verdicts
+    assert (verdict.outcome, verdict.verdict) == ("partial", "deviates")
+    assert verdict.note == "core_attention: forward.scale is not the checkpoint's"
+
+
+def test_a_failed_control_says_why(bench: Callable[..., Bench]) -> None:
+    made = pair(bench, "1.8", "1.11", skip="own")
+    own = next(s for records in made.store.saves().values() for s in records if s.release == "1.11")
+    made.store.add(a_load(made.plan, own, "1.11", digest="another"))
+    (verdict,) = made.judge().verdicts
+    assert verdict.verdict == "infra"
+    assert verdict.note == (
+        "control own of 1.11: partial (core_attention: forward.scale is not the checkpoint's) "
+        "where loaded was required"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from matrix import lane
+from matrix import lane, wire
 from matrix.catalogue import Catalogue
 from matrix.errors import WorkerError
 from matrix.lane import ReleaseProcess, worker_environment
@@ -28,6 +29,7 @@ HELLO = {
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lane, "START_TIMEOUT", 0.5)
     monkeypatch.setattr(lane, "GRACE", 0.2)
+    monkeypatch.setattr(wire, "LONGEST", 2 << 20)
 
 
 class Fake:
@@ -39,7 +41,9 @@ class Fake:
         threading.Thread(target=self._play, daemon=True).start()
 
     def _play(self) -> None:
-        with self._theirs, self._theirs.makefile("rb") as reader:
+        # The harness may close its end first.
+        broken = contextlib.suppress(OSError)
+        with broken, self._theirs, self._theirs.makefile("rb") as reader:
             for number, line in enumerate(self._script):
                 if (number and not reader.readline()) or line is None:
                     return
@@ -81,7 +85,9 @@ def test_a_well_behaved_worker(opened: Any) -> None:
         ),
         (b'{"protocol": 1, "rel', "did not answer|half a line"),
         (b"hello\n", "did not answer"),
-        (b"[]\n", "half a line"),
+        (b"[]\n", "it answered list where an object is due"),
+        ({"protocol": 1}, "does not say what it is: KeyError"),
+        ({"ended": "killed by signal 9"}, "is lost: it ended: killed by signal 9"),
         (None, "it ended"),
     ],
 )
@@ -94,6 +100,9 @@ def test_a_bad_start_is_refused(opened: Any, hello: Any, complaint: str) -> None
     ("answer", "complaint"),
     [
         ({"id": 7, "answer": {}}, "answered request 7 instead of 1"),
+        ({"id": 1}, "answered neither with an answer nor with a failure"),
+        ({"id": 1, "failure": {"type": "X"}}, "answered neither with an answer nor"),
+        (b"x" * 3_000_000, "answered more than 2 MiB in one line"),
         (b'{"id": 1, "ans', "did not answer|answered half a line"),
         (None, "ended"),
     ],
@@ -104,6 +113,25 @@ def test_a_bad_answer_loses_the_process(opened: Any, answer: Any, complaint: str
         process.ask("load", 0.2)
     with pytest.raises(WorkerError, match="is lost"):
         process.ask("load", 0.2)
+
+
+def test_bytes_that_trickle_are_no_answer() -> None:
+    """The time that an answer may take is that of its last byte."""
+    ours, theirs = socket.socketpair()
+    enough = threading.Event()
+
+    def trickle() -> None:
+        with theirs:
+            while not enough.wait(0.02):
+                theirs.sendall(b" ")
+
+    thread = threading.Thread(target=trickle)
+    thread.start()
+    with pytest.raises(wire.WireError, match="it did not answer: timed out"):
+        wire.Wire(ours).receive(0.2)
+    enough.set()
+    thread.join()
+    ours.close()
 
 
 def test_no_variable_of_te_reaches_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:

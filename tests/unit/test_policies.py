@@ -144,6 +144,11 @@ def test_a_candidate_stands_against_the_newest_release_of_the_baseline() -> None
         report = a_report(a_cell("2.4", "2.18@aaaaaaaa", outcome))
         found, exit_code = gated(report, name="no-regression", baseline=baseline)
         assert (found[0].state, exit_code) == ("known", code)
+    known = a_cell("2.4", "2.17.1", "error", verdict="known-deviation", ledger=("known",))
+    report = a_report(a_cell("2.4", "2.18@aaaaaaaa", "error"))
+    assert gated(report, name="no-regression", baseline=a_report(known))[1] == ExitCode.OK
+    worse = a_report(a_cell("2.4", "2.18@aaaaaaaa", "defaults"))
+    assert gated(worse, name="no-regression", baseline=a_report(known))[1] == ExitCode.DEVIATES
     better = a_report(a_cell("2.4", "2.17.1"))
     report = a_report(a_cell("2.4", "2.18@aaaaaaaa", "defaults"))
     assert gated(report, name="no-regression", baseline=better)[1] == ExitCode.DEVIATES

@@ -134,7 +134,7 @@ def test_what_an_observation_is_made_of() -> None:
 
     If it did, raise ``OBSERVATION``: everything recorded is then measured again.
     """
-    assert OBSERVATION == 1
+    assert OBSERVATION == 2
     assert set(Save.model_fields) == {
         "record", "key", "format", "release", "source_digest", "scenario", "scenario_digest",
         "lane", "observation", "state_digest", "keys", "sites", "file_digest", "output_digest",
@@ -143,5 +143,6 @@ def test_what_an_observation_is_made_of() -> None:
     assert set(Load.model_fields) == {
         "record", "key", "format", "release", "source_digest", "saved_by", "state_digest",
         "scenario", "scenario_digest", "variant", "lane", "observation", "stage", "error",
-        "missing_keys", "unexpected_keys", "sites", "after_load", "output", "provenance",
+        "missing_keys", "unexpected_keys", "changed_keys", "lost_recipes", "sites", "after_load",
+        "output", "provenance",
     }  # fmt: skip

@@ -12,6 +12,7 @@ import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -375,3 +376,77 @@ def test_a_probe_says_why_there_is_no_gpu(worker: Any, monkeypatch: pytest.Monke
     assert "finds no CUDA GPU" in probe()["without"]
     monkeypatch.setitem(sys.modules, "torch", None)
     assert "PyTorch cannot be imported" in probe()["without"]
+
+
+def test_no_lower_precision_holds_a_canary(worker: Any) -> None:
+    canary = worker("canary")
+    like = torch.zeros(1024, 9)
+    for tensor in (canary._scales(like[0], 40), canary._amaxes(like, 40)):
+        assert len(set(tensor.flatten().tolist())) > 8
+        for lower in (torch.bfloat16, torch.float16):
+            assert not (tensor.to(lower).to(torch.float32) == tensor).any()
+
+
+def test_entries_are_compared_by_their_bytes(worker: Any) -> None:
+    digest = worker("digest")
+    before = state() | {"old": io.BytesIO(b"abc")}
+    seen = digest.of_entries(before)
+    before["old"].read()
+    assert digest.of_entries(before) == seen
+    before["weight"][0, 0] = 1.0
+    before["_extra_state"][3] += 1
+    before["old"].write(b"d")
+    changed = digest.of_entries(before)
+    assert [key for key in seen if seen[key] != changed[key]] == list(seen)
+
+
+class Recipe:
+    def __init__(self, margin: int) -> None:
+        self.margin = margin
+
+
+def a_module(recipe: Any, quantized: torch.Tensor) -> Any:
+    """A module of 2.x as far as a site needs one: metadata and its quantizers."""
+    held = SimpleNamespace(scale=torch.tensor([3.0, 5.0]), amax_history=torch.ones(4, 2))
+    slots = [SimpleNamespace(scale=s, amax=torch.ones(1)) for s in quantized]
+    return SimpleNamespace(
+        fp8_meta={"scaling_fwd": held, "recipe": recipe}, quantizers={"scaling_fwd": slots}
+    )
+
+
+def test_metadata_is_read_as_kernels_are_handed_it(worker: Any) -> None:
+    site = worker("model").Site
+    whole = site("a", "a", a_module(None, torch.tensor([3.0, 5.0])), True)
+    assert all(torch.equal(whole.in_use()[k], v) for k, v in whole.tensors().items())
+    stale = site("a", "a", a_module(None, torch.tensor([1.0, 5.0])), True)
+    assert stale.in_use()["forward.scale"].tolist() == [1.0, 5.0]
+    assert stale.tensors()["forward.scale"].tolist() == [3.0, 5.0]
+    mixed = site("a", "a", a_module(None, torch.ones(3)), True)
+    assert mixed.in_use()["forward.scale"].tolist() == [3.0, 5.0]
+
+
+def test_a_lost_recipe_is_noticed(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    loading, model = worker("loading"), worker("model")
+    module = a_module(Recipe(1), torch.ones(2))
+    site = model.Site("a", "a", module, True)
+    monkeypatch.setattr(model, "sites", lambda _built: [site])
+    for saved, lost in ((Recipe(1), []), (Recipe(2), ["a"])):
+        raw = torch.frombuffer(bytearray(pickle.dumps({"recipe": saved})), dtype=torch.uint8)
+        assert loading._lost_recipes(None, {"a._extra_state": raw}) == lost
+        assert loading._lost_recipes(None, {"a._extra_state": raw[:9]}) == []
+    assert loading._lost_recipes(None, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("payload", "complaint"),
+    [
+        ({"recipe": Recipe(2)}, "the recipe is not the one that the module holds"),
+        ({"scale_fwd": 1}, "neither the recipe nor scale_inv is saved"),
+    ],
+)
+def test_a_save_without_its_recipe_is_refused(worker: Any, payload: Any, complaint: str) -> None:
+    saving = worker("saving")
+    with pytest.raises(saving.Refused, match=f"key: {complaint}"):
+        saving._check_recipe("key", payload, Recipe(1))
+    saving._check_recipe("key", {"recipe": Recipe(1)}, Recipe(1))
+    saving._check_recipe("key", {"scale_inv_fwd": 1}, Recipe(1))

@@ -1,0 +1,1 @@
+"""Stand-ins for workers, for tests of the harness that need no Transformer Engine."""

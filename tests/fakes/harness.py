@@ -1,0 +1,17 @@
+"""``te-matrix`` on fake workers: ``python -m fakes.harness FOLDER run ...``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from fakes.planting import Anywhere
+from matrix import local
+from matrix.cli import main
+from matrix.cli import run as command
+
+if __name__ == "__main__":
+    folder = Path(sys.argv.pop(1))
+    local.WORKER = folder / "worker"
+    command.Sources = lambda *_words, **_options: Anywhere(folder)  # type: ignore[assignment,misc]
+    main()

@@ -1,0 +1,1 @@
+"""Changes nothing: must be reported as a survivor."""

@@ -1,0 +1,56 @@
+"""Rule: what a killed process left is removed, and nothing of anybody who is at work."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import pytest
+
+from matrix import leftovers
+from matrix.leftovers import PART, SCRATCH
+from matrix.store import Store
+
+NOBODY = 4_194_305  # above the largest process id of Linux
+NODE = platform.node()
+
+
+def left(folder: Path, kind: str, node: str, pid: int) -> Path:
+    path = folder / f"{kind}{node}-{pid}-x"
+    path.mkdir() if kind == SCRATCH else path.write_text("")
+    if kind == SCRATCH:
+        (path / "checkpoint.pt").write_text("")
+    return path
+
+
+@pytest.mark.parametrize("kind", [PART, SCRATCH])
+def test_only_what_the_dead_of_this_machine_left_goes(tmp_path: Path, kind: str) -> None:
+    gone = left(tmp_path, kind, NODE, NOBODY)
+    kept = [
+        left(tmp_path, kind, NODE, os.getpid()),
+        left(tmp_path, kind, NODE, 1),
+        left(tmp_path, kind, "elsewhere", NOBODY),
+        left(tmp_path, kind, f"{NODE}-2", NOBODY),
+    ]
+    other = tmp_path / f"mine-{NOBODY}-x"
+    other.write_text("")
+    assert leftovers.sweep(tmp_path, kind) == [gone.name]
+    assert sorted(tmp_path.iterdir()) == sorted([*kept, other])
+
+
+def test_a_folder_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
+    assert leftovers.sweep(tmp_path / "none", PART) == []
+
+
+def test_a_store_is_swept_before_it_is_used(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.prepare()
+    parts = [left(folder, PART, NODE, NOBODY) for folder in (tmp_path, tmp_path / "loads")]
+    store.prepare()
+    assert not any(part.exists() for part in parts)
+
+
+def test_a_scratch_folder_bears_the_name_of_its_process() -> None:
+    with leftovers.scratch() as folder:
+        assert f"{SCRATCH}{NODE}-{os.getpid()}-" in folder
