@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
 OBSERVATION = 1
 """Raised by hand when the meaning of a measurement changes; it is part of every key."""
@@ -24,7 +24,16 @@ FORMAT = 1
 class Record(BaseModel):
     """Base of everything that is stored: closed and immutable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+
+Number = Annotated[
+    float,
+    WithJsonSchema(
+        {"anyOf": [{"type": "number"}, {"enum": ["NaN", "Infinity", "-Infinity"]}]},
+    ),
+]
+"""A number; what JSON has none for is written as a word."""
 
 
 class Tensor(Record):
@@ -33,7 +42,7 @@ class Tensor(Record):
     dtype: str
     shape: tuple[int, ...]
     digest: str
-    first: tuple[float, ...]
+    first: tuple[Number, ...]
     default: bool = False
 
 

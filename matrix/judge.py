@@ -226,20 +226,21 @@ class _Judge:
         """Look the deviations of a cell up in the ledger: all of them, or none is excused."""
         used = []
         for deviation in deviations:
-            entry = self._entry_for(cell, load, deviation)
-            if entry is None or deviation == "partial":
+            entries = self._entries_for(cell, load, deviation)
+            if not entries or deviation == "partial":
                 return "deviates", ()
-            used.append(entry.id)
+            used += entries
         return "known-deviation", tuple(used)
 
-    def _entry_for(self, cell: Cell, load: Load, deviation: str) -> Entry | None:
-        error = load.error
-        for entry in self._under.get(cell, ()):
-            if entry.explains(
-                deviation, load.stage, error.type if error else "", error.message if error else ""
-            ):
-                return entry
-        return None
+    def _entries_for(self, cell: Cell, load: Load, deviation: str) -> list[str]:
+        """Return the ids of all entries that explain a deviation of a cell."""
+        error = load.error.type if load.error else ""
+        message = load.error.message if load.error else ""
+        return sorted(
+            entry.id
+            for entry in self._under.get(cell, ())
+            if entry.explains(deviation, load.stage, error, message)
+        )
 
     # What is known.
 

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Protocol, Self, cast
 
 from packaging.version import InvalidVersion, Version
 
+from matrix import replies
 from matrix.catalogue import Release
 from matrix.digests import of_files
 from matrix.errors import GapError, LostError, WorkerError
@@ -167,6 +168,15 @@ class ReleaseProcess:
             raise
 
     def _check_hello(self, opened: dict[str, Any]) -> None:
+        try:
+            self._compare_hello(opened)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise WorkerError(
+                f"the worker of {self.release.name} does not say what it is",
+                why=f"{type(error).__name__}: {error}",
+            ) from error
+
+    def _compare_hello(self, opened: dict[str, Any]) -> None:
         if self.hello.get("protocol") != PROTOCOL:
             raise WorkerError(
                 f"the worker of {self.release.name} speaks protocol {self.hello.get('protocol')}, "
@@ -257,6 +267,8 @@ class ReleaseProcess:
         reply = self._receive()
         if reply.get("id") != self._next:
             raise self._gone(f"it answered request {reply.get('id')} instead of {self._next}")
+        if not replies.well_formed(reply):
+            raise self._gone("it answered with neither an answer nor a failure")
         return reply
 
     def enter(self, recipe: Recipe, timeout: float) -> None:
@@ -284,8 +296,8 @@ class ReleaseProcess:
     def _receive(self) -> dict[str, Any]:
         try:
             line = self._stream.readline()
-            reply = json.loads(line) if line.endswith(b"\n") else None
-        except (OSError, ValueError) as error:
+            reply = replies.parsed(line) if line.endswith(b"\n") else None
+        except (OSError, ValueError, RecursionError) as error:
             raise self._gone(f"it did not answer: {error}") from error
         if not isinstance(reply, dict):
             raise self._gone("it ended" if not line else "it answered half a line")

@@ -221,8 +221,12 @@ class Run:
         )
         if reply is None:
             return
-        answer = reply["answer"]
-        record = Save(
+        self._keep(key, lambda: self._save_record(release, scenario, path, reply))
+        path.unlink(missing_ok=True)
+
+    def _save_record(self, release: Release, scenario: str, path: Path, reply: Any) -> Save:
+        answer, recipe = reply["answer"], self.plan.recipes[scenario]
+        return Save(
             key=self.index.save_key(scenario, release),
             release=release.name,
             source_digest=release.digest,
@@ -235,8 +239,6 @@ class Run:
             file_digest=self.store.add_checkpoint(path),
             provenance=self._provenance(release, reply),
         )
-        path.unlink()
-        self._keep(record)
 
     # Loading.
 
@@ -263,7 +265,7 @@ class Run:
             entering=True,
         )
         if reply is not None:
-            self._keep(self._load_record(release, cell, save, reply))
+            self._keep(key, lambda: self._load_record(release, cell, save, reply))
 
     def _how(self, cell: Cell, loader: Release) -> tuple[str | None, str | None]:
         """Return the rewrite to apply and the opt-in to set for a cell or a control."""
@@ -353,7 +355,7 @@ class Run:
             trace = failure.get("traceback", "")
             self._failed(key, _kind(refusal(failure)), describe(failure), trace)
             return None
-        if gaps := reply["answer"]["gaps"]:
+        if gaps := reply["answer"].get("gaps"):
             self._failed(key, "gap", f"not emulated: {'; '.join(gaps)}")
             return None
         return reply
@@ -389,7 +391,14 @@ class Run:
         if process is not None:
             process.close()
 
-    def _keep(self, record: Save | Load) -> None:
+    def _keep(self, key: str, make: Callable[[], Save | Load]) -> None:
+        """Keep the record that an answer makes; one that makes none is a failed attempt."""
+        try:
+            record = make()
+        except (KeyError, TypeError, ValueError, AttributeError, FileNotFoundError) as error:
+            message = f"the worker's answer is no evidence: {type(error).__name__}: {error}"
+            self._failed(key, "infra", message)
+            return
         self.store.add(record)
         with self._lock:
             self.index.add(record)

@@ -22,6 +22,7 @@ from typing import Protocol
 
 import platformdirs
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
 
 from matrix.catalogue import PACKAGE, Release
 from matrix.digests import of_files
@@ -295,8 +296,16 @@ def _candidate_version(path: Path, root: Path) -> str:
     except InvalidWheelFilename:
         for place in ("build_tools/VERSION.txt", "VERSION"):
             if (root / place).is_file():
-                return (root / place).read_text().strip()
+                return _version((root / place).read_bytes().decode(errors="replace"), root / place)
     raise UsageError(f"{path} does not say its version", why="it has no build_tools/VERSION.txt")
+
+
+def _version(text: str, place: Path) -> str:
+    try:
+        Version(text)
+    except InvalidVersion as error:
+        raise UsageError(f"{place} holds no version: {text.strip()[:40]!r}") from error
+    return text.strip()
 
 
 def _mentions_opt_in(root: Path) -> bool:

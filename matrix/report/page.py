@@ -7,6 +7,7 @@ into pools of distinct records, so that ten thousand cells stay small.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import shlex
@@ -16,7 +17,7 @@ from typing import Any
 from markupsafe import Markup
 
 from matrix import catalogue, ranges
-from matrix.evidence import Load, Provenance, Save, Site
+from matrix.evidence import Load, Provenance, Save, Site, Tensor
 from matrix.explain import PLAINLY
 from matrix.judge import Judgement, Verdict
 from matrix.plan import Plan
@@ -150,7 +151,7 @@ class Evidence:
 
     def _site(self, site: Site) -> int:
         tensors = {
-            name: self._tensors.add(tensor, tensor.model_dump)
+            name: self._tensors.add(tensor, functools.partial(_plain, tensor))
             for name, tensor in site.tensors.items()
         }
 
@@ -165,6 +166,11 @@ class Evidence:
             "place": self._places.add(place, lambda: json.loads(place)),
             **{name: getattr(provenance, name) for name in sorted(_CHANGING)},
         }
+
+
+def _plain(tensor: Tensor) -> Any:
+    """Return a tensor as JSON has it: not every number is one there."""
+    return json.loads(tensor.model_dump_json())
 
 
 def repeat(plan: Plan, typed: Selection) -> dict[str, Any]:
