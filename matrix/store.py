@@ -105,12 +105,29 @@ class Store:
         """Keep a checkpoint file and return the SHA-256 of its bytes."""
         data = path.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
-        self._write(f"checkpoints/{digest}.pt", data)
+        self.put_checkpoint(digest, data)
         return digest
+
+    def put_checkpoint(self, digest: str, data: bytes) -> None:
+        """Keep a checkpoint's bytes under their SHA-256."""
+        self._write(f"checkpoints/{digest}.pt", data)
+
+    def checkpoints(self) -> set[str]:
+        """Return the digests of the checkpoints that are kept."""
+        path = self._path("checkpoints")
+        names = self._fs.ls(path, detail=False) if self._fs.exists(path) else []
+        found = {posixpath.basename(name) for name in names}
+        return {name.removesuffix(".pt") for name in found if name.endswith(".pt")}
 
     def remember(self, selection: Selection) -> None:
         """Keep the selection of the run that is about to begin."""
         self._write(_SELECTION, selection.model_dump_json().encode())
+
+    def forget(self) -> None:
+        """Keep no selection: what the store holds is no one run's."""
+        path = self._path(_SELECTION)
+        if self._fs.exists(path):
+            self._fs.rm_file(path)
 
     def remembered(self) -> Selection | None:
         """Return the last run's selection, or None before the first run.

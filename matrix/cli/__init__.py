@@ -14,6 +14,7 @@ from matrix.cli.gate import gate_command
 from matrix.cli.images import images_command
 from matrix.cli.inspect import inspect_command
 from matrix.cli.ledger import ledger_command
+from matrix.cli.merge import merge_command
 from matrix.cli.plan import plan_command
 from matrix.cli.releases import releases_command
 from matrix.cli.remap import remap_command
@@ -59,6 +60,7 @@ for command in (
     images_command,
     bands_command,
     diff_command,
+    merge_command,
     ledger_command,
     schema_command,
     inspect_command,

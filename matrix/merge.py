@@ -1,0 +1,168 @@
+"""Merging stores: what several machines measured becomes one store.
+
+Records are immutable and named by what they observed, so that a merge is a union. Where
+two stores hold the same observation, the older record stays: the result is the same
+whatever the order, and merging twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from matrix import evidence
+from matrix.errors import UsageError
+from matrix.evidence import Load, Save
+from matrix.selection import Selection
+from matrix.store import Store
+
+_JOINED = {
+    "saved_by": "bands",
+    "loaded_by": "bands",
+    "scenario": "autocast",
+    "variant": "plain,remapped",
+}
+"""What a merged selection joins by commas, and what each means where nothing was typed."""
+
+
+@dataclasses.dataclass
+class Merged:
+    """What a merge brought, by kind of object, and what it brought to light.
+
+    ``conflicts`` names everything that was observed in more than one way; all observations
+    are kept, and the cells are ``infra``. ``selection`` is what the merged runs selected
+    together, or None where they cannot be one run.
+    """
+
+    saves: int = 0
+    loads: int = 0
+    attempts: int = 0
+    checkpoints: int = 0
+    conflicts: tuple[str, ...] = ()
+    selection: Selection | None = None
+
+
+def merge(sources: Sequence[Store], into: Store) -> Merged:
+    """Bring everything that the sources hold into one store.
+
+    :raises UsageError: a source is no store.
+    :raises StoreError: a record or checkpoint cannot be read, or not be written.
+    """
+    for source in sources:
+        if not source.exists():
+            raise UsageError(
+                f"{source.url} is no store",
+                do="Name folders or URLs that `te-matrix run --store` wrote",
+            )
+    selections = [store.remembered() for store in (into, *sources)]
+    into.prepare()
+    merged = Merged(selection=joined([found for found in selections if found]))
+    for source in sources:
+        _bring(source, into, merged)
+    merged.conflicts = tuple(_conflicts(into))
+    if merged.selection:
+        into.remember(merged.selection)
+    else:
+        into.forget()
+    return merged
+
+
+def _bring(source: Store, into: Store, merged: Merged) -> None:
+    # Checkpoints first: no record is ever there before the file that it speaks of.
+    present = into.checkpoints()
+    for digest in sorted(source.checkpoints() - present):
+        data = source.checkpoint(digest)
+        assert data is not None
+        into.put_checkpoint(digest, data)
+        merged.checkpoints += 1
+    merged.saves += _records(source.saves(), into.saves(), into.add)
+    merged.loads += _records(source.loads(), into.loads(), into.add)
+    merged.attempts += _attempts(source, into)
+
+
+def _records(
+    found: Mapping[str, Sequence[Save | Load]],
+    present: Mapping[str, Sequence[Save | Load]],
+    add: Callable[[Save | Load], None],
+) -> int:
+    """Add what is not present, or is older than what is; return how many were added."""
+    added = 0
+    for key, records in found.items():
+        there = {_identity(record): record for record in present.get(key, ())}
+        for record in records:
+            known = there.get(_identity(record))
+            if known is None or _age(record) < _age(known):
+                add(record)
+                added += known is None
+    return added
+
+
+def _identity(record: Save | Load) -> tuple[str, str]:
+    return record.observed(), record.provenance.runner
+
+
+def _age(record: Save | Load) -> tuple[str, str]:
+    return record.provenance.recorded_at, record.model_dump_json()
+
+
+def _attempts(source: Store, into: Store) -> int:
+    present = into.attempts()
+    new = [
+        attempt
+        for key, attempts in source.attempts().items()
+        for attempt in attempts
+        if attempt not in present.get(key, ())
+    ]
+    for attempt in new:
+        into.add_attempt(attempt)
+    return len(new)
+
+
+def _conflicts(store: Store) -> Iterable[str]:
+    for records in store.saves().values():
+        if not evidence.agree(records):
+            yield f"{records[0].scenario}, saved by {records[0].release}"
+    for loads in store.loads().values():
+        if not evidence.agree(loads):
+            first = loads[0]
+            cell = f"{first.scenario}/{first.variant}/{first.saved_by}->{first.release}"
+            yield cell
+
+
+def joined(selections: Sequence[Selection]) -> Selection | None:
+    """Return the selection of all cells that the selections hold together.
+
+    None where there are none, or where they differ in more than releases, scenarios and
+    variants: what was run in different lanes or sizes is no one run.
+    """
+    if not selections:
+        return None
+    first, *rest = [_spelled_out(selection) for selection in selections]
+    everything = first.model_copy(
+        update={name: _terms([first, *rest], name) for name in _JOINED}
+        | {"candidate": tuple(dict.fromkeys(c for s in (first, *rest) for c in s.candidate))}
+    )
+    same = {*Selection.model_fields} - {*_JOINED, "releases", "candidate"}
+    alike = all(getattr(other, name) == getattr(first, name) for other in rest for name in same)
+    return everything if alike else None
+
+
+def _spelled_out(selection: Selection) -> Selection:
+    """Return a selection with savers and loaders named apart."""
+    both = selection.releases
+    return selection.model_copy(
+        update={
+            "releases": None,
+            "saved_by": selection.saved_by or both,
+            "loaded_by": selection.loaded_by or both,
+        }
+    )
+
+
+def _terms(selections: Sequence[Selection], name: str) -> str | None:
+    """Join one option's terms, each once; None where nobody typed any."""
+    texts = [getattr(selection, name) for selection in selections]
+    if not any(texts):
+        return None
+    terms = [term.strip() for text in texts for term in (text or _JOINED[name]).split(",")]
+    return "all" if "all" in terms else ",".join(dict.fromkeys(terms))
