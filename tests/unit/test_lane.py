@@ -82,6 +82,9 @@ def test_a_well_behaved_worker(opened: Any) -> None:
         (b'{"protocol": 1, "rel', "did not answer|half a line"),
         (b"hello\n", "did not answer"),
         (b"[]\n", "half a line"),
+        ({"protocol": 1}, "does not say what it is. KeyError: 'release'"),
+        ({"protocol": 1, "failure": "no"}, "does not say what it is"),
+        ({**HELLO, "te_file": None}, "does not say what it is"),
         (None, "it ended"),
     ],
 )
@@ -94,6 +97,13 @@ def test_a_bad_start_is_refused(opened: Any, hello: Any, complaint: str) -> None
     ("answer", "complaint"),
     [
         ({"id": 7, "answer": {}}, "answered request 7 instead of 1"),
+        ({"id": 1}, "answered with neither an answer nor a failure"),
+        ({"id": 1, "answer": []}, "answered with neither"),
+        ({"id": 1, "answer": {"gaps": "x"}}, "answered with neither"),
+        ({"id": 1, "failure": {"type": "E"}}, "answered with neither"),
+        ({"id": 1, "failure": {"message": "m"}}, "answered with neither"),
+        ({"id": 1, "failure": {"kind": 1, "message": "m"}}, "answered with neither"),
+        (b"[" * 100_000 + b"\n", "did not answer: maximum recursion"),
         (b'{"id": 1, "ans', "did not answer|answered half a line"),
         (None, "ended"),
     ],
@@ -104,6 +114,11 @@ def test_a_bad_answer_loses_the_process(opened: Any, answer: Any, complaint: str
         process.ask("load", 0.2)
     with pytest.raises(WorkerError, match="is lost"):
         process.ask("load", 0.2)
+
+
+def test_a_text_that_no_file_could_hold_is_made_one(opened: Any) -> None:
+    process = opened(HELLO, b'{"id": 1, "answer": {"a": "x\\ud800y", "b": "\\uD83D\\uDE00"}}\n')
+    assert process.ask("save", 1)["answer"] == {"a": "x?y", "b": "\N{GRINNING FACE}"}
 
 
 def test_no_variable_of_te_reaches_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
