@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from packaging.version import Version
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from matrix import __version__
 from matrix.errors import StoreError
@@ -180,6 +181,17 @@ class Report(Part):
     ledger: tuple[LedgerRow, ...]
     cells: tuple[Cell, ...]
 
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        known = {row.name for row in self.releases}
+        for name in known:
+            Version(name.partition("@")[0])
+        if named := {n for c in self.cells for n in (c.saved_by, c.loaded_by)} - known:
+            raise ValueError(f"a cell is of {min(named)}, which is not among the releases")
+        if not self.planned == len(self.cells) == sum(self.totals.values()):
+            raise ValueError("planned, totals and the number of cells differ")
+        return self
+
 
 def cell_object(verdict: Verdict, judgement: Judgement) -> Cell:
     """Return one cell as ``report.json`` has it."""
@@ -285,6 +297,7 @@ def read(path: Path) -> Report:
     except (OSError, ValidationError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else None
         why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
+        why = why.removeprefix(": ")
         raise StoreError(
             f"{path} cannot be read as a report",
             why=why,

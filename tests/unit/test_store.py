@@ -80,6 +80,16 @@ def test_a_record_under_another_name_is_refused(store: Store, plan: Plan, tmp_pa
         store.saves()
 
 
+def test_numbers_that_json_does_not_have_come_back(store: Store, plan: Plan) -> None:
+    numbers = (float("inf"), float("-inf"), float("nan"), 0.5)
+    save = a_save(plan, "1.8")
+    tensor = save.sites[0].tensors["forward.scale"].model_copy(update={"first": numbers})
+    site = save.sites[0].model_copy(update={"tensors": {"forward.scale": tensor}})
+    store.add(save.model_copy(update={"sites": (site,)}))
+    ((found,),) = store.saves().values()
+    assert repr(found.sites[0].tensors["forward.scale"].first) == repr(numbers)
+
+
 def test_a_newer_format_is_refused_with_a_hint(store: Store, plan: Plan) -> None:
     store.add(a_save(plan, "1.8").model_copy(update={"format": 99}))
     with pytest.raises(StoreError, match="format 99.*Use the version of te-matrix that wrote it"):

@@ -7,11 +7,11 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import audit
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import audit
 from matrix import catalogue
 from matrix.containers import packages
 from matrix.containers.blueprint import public
