@@ -12,6 +12,7 @@ from pydantic import model_validator
 from matrix import tables
 from matrix.catalogue import Release
 from matrix.errors import TableError
+from matrix.evidence import Failure
 from matrix.selection import common, covers
 
 
@@ -51,13 +52,17 @@ class Entry(tables.Row):
         """Tell whether a release is one of the entry's loaders. A candidate never is."""
         return not release.candidate and covers(self.loaded_by)(release.version)
 
-    def explains(self, deviation: str, stage: str, error: str, message: str) -> bool:
-        """Tell whether a deviation is the one that the entry knows."""
+    def explains(self, deviation: str, stage: str, error: Failure | None) -> bool:
+        """Tell whether a deviation is the one that the entry knows.
+
+        :param error: the exception that the load raised, if it raised one.
+        """
         if deviation != self.observed:
             return False
-        if deviation != "error":
-            return True
-        return stage == self.stage and error == self.error and str(self.fragment) in message
+        if deviation != "error" or error is None:
+            return deviation != "error"
+        same = (stage, error.type) == (self.stage, self.error)
+        return same and str(self.fragment) in error.message
 
     def same_deviation(self, other: Entry) -> bool:
         """Tell whether all that one of the two explains the other would explain as well."""

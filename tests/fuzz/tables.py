@@ -10,6 +10,7 @@ from builders import entry_fields
 from matrix import catalogue, expectations, ledger, plan, scenarios, tables
 from matrix.containers import lock
 from matrix.errors import MatrixError
+from matrix.evidence import Failure
 from matrix.gate import accept
 from matrix.ledger import Entry
 from matrix.scenarios import Variants
@@ -47,7 +48,7 @@ def _ledger() -> None:
     for entry in ledger.load(_PATH):
         for release in _KNOWN:
             entry.saves(release), entry.loads(release)
-        entry.explains("error", "load_state_dict", "KeyError", "'recipe'")
+        entry.explains("error", "load_state_dict", Failure(type="KeyError", message="'recipe'"))
 
 
 def _scenarios() -> None:

@@ -184,7 +184,8 @@ def deviations(entry: Entry) -> Iterable[tuple[str, ...]]:
     messages = ["recipe", "'recipe'", "scale"] if entry.observed == "error" else [""]
     for place in places:
         for message in messages:
-            if entry.explains(entry.observed, entry.stage or "", entry.error or "", message):
+            failure = Failure(type=entry.error or "", message=message) if message else None
+            if entry.explains(entry.observed, entry.stage or "", failure):
                 yield (*place, entry.observed, entry.stage or "", entry.error or "", message)
 
 

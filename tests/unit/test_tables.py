@@ -53,7 +53,7 @@ def test_two_rules_on_one_combination(table: Table) -> None:
 @pytest.mark.parametrize(
     ("first", "complaint"),
     [
-        ('"1.5"', "band second begins within band all"),
+        ('"1.5"', "table.toml: band second begins within band all"),
         ('"1.7"\nlast = "1.6"', "band second runs backwards"),
         ('"soon"', "band.1.first: .*Invalid version: 'soon'"),
     ],
@@ -74,6 +74,16 @@ def test_a_band_behind_one_without_end(table: Table) -> None:
 def test_nesting_without_end(table: Table) -> None:
     with pytest.raises(TableError, match="is not TOML"):
         expectations.load(table("source = " + "[" * 100_000))
+
+
+def test_two_rules_on_one_combination_with_another_between(table: Table) -> None:
+    rule = (
+        '[[rule]]\nloaded_by = ["all"]\nsaved_by = ["all"]\nvariants = ["{}"]\n'
+        'outcome = "loaded"\nsentence = "s"\n'
+    )
+    rules = [rule.format(variant) for variant in ("plain", "trusted", "plain")]
+    with pytest.raises(TableError, match="two rules speak of plain / all / all"):
+        expectations.load(table(HEAD + BAND + "".join(rules)))
 
 
 def test_a_rule_for_an_unknown_band(table: Table) -> None:
