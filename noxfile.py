@@ -134,6 +134,37 @@ def fuzz(session: nox.Session) -> None:
             session.run("python", "-m", "fuzz", path.stem, *options, env={"PYTHONPATH": "tests"})
 
 
+CORE = ["judge", "expectations", "store", "plan", "worker/*", "worker/standin/*"]
+GPU_ONLY = ["worker/alone", "worker/device", "worker/training"]
+"""What runs in a container or on a GPU only: shown, and left out of the sum that must hold."""
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Measure branch coverage of what decides; fails below 95 %. Options go to pytest."""
+    install(session, "cpu", "docker", "test")
+    tools(session, "coverage")
+    env = {"COVERAGE_FILE": str(Path(session.create_tmp(), "data").absolute())}
+    options = session.posargs or ["-m", "not docker"]
+    session.run("coverage", "erase", env=env)
+    session.run("coverage", "run", "-m", "pytest", *options, env=env)
+    session.run("coverage", "combine", "--quiet", env=env)
+    named = ",".join(f"matrix/{name}.py" for name in CORE)
+    left_out = ",".join(f"matrix/{name}.py" for name in GPU_ONLY)
+    report = ["coverage", "report", "--skip-empty", f"--include={named}"]
+    session.run(*report, env=env)
+    session.run(*report, f"--omit={left_out}", "--format=total", "--fail-under=95", env=env)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Change the judge and what is documented, statement by statement; list what no test sees."""
+    package(session, "test")
+    tools(session, "mutmut")
+    session.run("mutmut", "run", *session.posargs)
+    session.run("mutmut", "results")
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style with ruff, and the locked packages for known vulnerabilities.

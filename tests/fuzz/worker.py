@@ -17,7 +17,7 @@ from fuzz.altering import altered, lines
 from fuzz.altering import seeds as seeds_of
 from matrix import expectations, judge
 from matrix.catalogue import Release
-from matrix.index import Index
+from matrix.index import Index, pairs
 from matrix.lane import Place, ReleaseProcess, opening
 from matrix.run import Options, Run
 from matrix.store import Store
@@ -89,11 +89,10 @@ def _conversation() -> list[Any]:
     made = a_plan(["1.8"], ["1.8"])
     save = a_save(made, "1.8").model_dump(mode="json")
     load = a_load(made, a_save(made, "1.8"), "1.8").model_dump(mode="json")
-    fields = ("stage", "error", "missing_keys", "unexpected_keys", "sites", "after_load")
     answers: list[Any] = [
         {"state_digest": "s", "keys": save["keys"], "sites": save["sites"], "gaps": []},
         {"keys": [], "gaps": []},
-        *({name: load[name] for name in fields} | {"gaps": []} for _ in range(4)),
+        *([load | {"gaps": []}] * len(pairs(made))),
     ]
     hello = {
         "protocol": PROTOCOL,
