@@ -8,12 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from matrix import catalogue, expectations, lane, local, plan, scenarios
 from matrix.catalogue import Catalogue
 from matrix.expectations import Documentation
 from matrix.plan import Plan
+
+# How long an example takes is the machine's affair, and no property.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 COVERAGE = "COVERAGE_PROCESS_CONFIG"
 
