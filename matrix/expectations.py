@@ -29,9 +29,8 @@ class Band(tables.Row):
 
     @field_validator("first", "last")
     @classmethod
-    def _version(cls, text: str | None) -> str | None:
-        if text is not None:
-            Version(text)
+    def _version(cls, text: str) -> str:
+        Version(text)
         return text
 
     def holds(self, minor: tuple[int, int]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,6 +102,23 @@ def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
     blocker.write_text("")
     with pytest.raises(StoreError, match="cannot be written.*Name a writable place"):
         Store(blocker / "store").prepare()
+
+
+def test_what_is_left_of_a_torn_write_is_no_record(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "store" / "loads" / ".part-x").write_text("{")
+    assert store.loads() == {}
+
+
+def test_a_record_that_cannot_be_kept_is_named(
+    store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_args: object, **_options: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    save = a_save(plan, "1.8")
+    with pytest.raises(StoreError, match=f"saves/{save.key}.*No space left.*free space"):
+        store.add(save)
 
 
 def test_a_checkpoint_comes_back_by_digest(store: Store, tmp_path: Path) -> None:
