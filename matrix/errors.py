@@ -85,6 +85,10 @@ class LostError(WorkerError):
     """A worker that had started, and is gone."""
 
 
+class DeviceError(MatrixError):
+    """No GPU, or one that cannot do what is asked, or nothing to run on it."""
+
+
 class EngineError(MatrixError):
     """No container engine, or one that cannot do what is asked."""
 

@@ -21,6 +21,14 @@ FORMAT = 1
 """Version of the records' form; a reader refuses a newer one."""
 
 
+ROUNDING = 2.0**-3
+"""How far two releases' outputs may be apart, as a part of the largest magnitude.
+
+The spacing of FP8 E4M3 (three bits of mantissa), in which attention reads and writes:
+another order of summation may round to a neighbour. Wrong scales are off by factors.
+"""
+
+
 class Record(BaseModel):
     """Base of everything that is stored: closed and immutable."""
 
@@ -82,7 +90,8 @@ class Provenance(Record):
 
     ``source`` names the release's code by commit or SHA-256, ``worker`` is the digest of
     the worker's files, ``te`` is the version that the release itself reports, ``image``
-    the id of the container image where the runner is ``docker``.
+    the id of the container image where the runner is ``docker``, ``backend`` the attention
+    that a save was trained with, e.g. ``FusedAttention/FP8``.
     """
 
     release: str
@@ -96,12 +105,17 @@ class Provenance(Record):
     te: str | None = None
     image: str | None = None
     device: Device | None = None
+    backend: str | None = None
     recorded_at: str
     seconds: float
 
 
 class Save(Record):
-    """A release saved a checkpoint."""
+    """A release saved a checkpoint.
+
+    ``output_digest`` is the SHA-256 of the file, kept with the checkpoints, that holds the
+    module's output as it was saved: bf16, from the gpu lane only.
+    """
 
     record: Literal["save"] = "save"
     key: str
@@ -116,6 +130,7 @@ class Save(Record):
     keys: dict[str, Entry]
     sites: tuple[Site, ...]
     file_digest: str
+    output_digest: str | None = None
     provenance: Provenance
 
     def observed(self) -> str:
@@ -144,6 +159,22 @@ class Moved(Record):
     moved: dict[str, bool]
 
 
+class Output(Record):
+    """The loaded module's output beside the saving module's, on the same input.
+
+    ``largest_difference`` and ``largest``, the largest magnitude that the saving module
+    gave, are in the output's own unit. Both depend on the kernels of the day.
+    """
+
+    largest_difference: Number
+    largest: Number
+
+    @property
+    def same(self) -> bool:
+        """Whether the two are the same but for rounding."""
+        return self.largest_difference <= ROUNDING * self.largest
+
+
 class Load(Record):
     """A release loaded a checkpoint, or failed to."""
 
@@ -165,13 +196,14 @@ class Load(Record):
     unexpected_keys: tuple[str, ...] = ()
     sites: tuple[Site, ...] = ()
     after_load: tuple[Moved, ...] | None = None
+    output: Output | None = None
     provenance: Provenance
 
     def observed(self) -> str:
         """Return a digest of what was seen.
 
-        Left out are the environment and an error's wording and frames, which
-        change with the versions of Python and PyTorch.
+        Left out are the environment, an error's wording and frames, which change with
+        the versions of Python and PyTorch, and outputs, which change with cuDNN's.
         """
         seen = self.model_dump(
             include={"stage", "missing_keys", "unexpected_keys", "sites", "after_load"}
@@ -226,8 +258,9 @@ def outcome(save: Save, load: Load) -> str:
     """Return what became of the attention's FP8 metadata.
 
     ``none``: the loader has none. ``loaded``: every tensor that both sides have is
-    bit-equal to the checkpoint's, module by module. ``defaults``: every tensor is
-    the FAQ's default. ``partial``: anything between.
+    bit-equal to the checkpoint's, module by module, and the module's output, where the
+    lane has one, is the saving module's. ``defaults``: every tensor is the FAQ's default.
+    ``partial``: anything between.
     """
     if load.error is not None:
         return "error"
@@ -240,7 +273,8 @@ def outcome(save: Save, load: Load) -> str:
     same = found.keys() == saved.keys() and all(
         _same(found[name].tensors, saved[name].tensors) for name in found
     )
-    return "loaded" if same else "partial"
+    alike = load.output is None or load.output.same
+    return "loaded" if same and alike else "partial"
 
 
 def _same(found: dict[str, Tensor], saved: dict[str, Tensor]) -> bool:

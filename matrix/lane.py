@@ -33,15 +33,26 @@ _ENVIRONMENT = {
     "PYTORCH_JIT": "0",
     "OMP_NUM_THREADS": "1",
     "PYTHONWARNINGS": "ignore",
+    # Asking whether there is a GPU must not start CUDA in a process that forks.
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
 }
-# Of the caller's environment only this reaches the worker.
-_INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+# Of the caller's environment only this reaches the worker: the last line for the gpu lane,
+# whose Transformer Engine looks for its libraries there.
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_INHERITED = (
+    *("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV"),
+    *(_VISIBLE, "CUDA_HOME", "CUDA_PATH", "CUDNN_PATH", "CUDNN_HOME", "NVRTC_HOME"),
+)
 
 
-def worker_environment() -> dict[str, str]:
-    """Return the environment of every worker process; no NVTE_* variable gets through."""
+def worker_environment(gpu: str | None = None) -> dict[str, str]:
+    """Return the environment of every worker process; no NVTE_* variable gets through.
+
+    :param gpu: the only GPU to be seen, by index or UUID; None for what the caller sees.
+    """
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    return {**inherited, **_ENVIRONMENT}
+    chosen = {} if gpu is None else {_VISIBLE: gpu}
+    return {**inherited, **chosen, **_ENVIRONMENT}
 
 
 @functools.cache
@@ -214,15 +225,20 @@ class ReleaseProcess:
                 do="Correct its row in releases.toml, or give the image as a --candidate",
             )
 
-    def save(self, recipe: Recipe, path: Path, timeout: float) -> dict[str, Any]:
+    def save(
+        self, recipe: Recipe, path: Path, timeout: float, output: Path | None = None
+    ) -> dict[str, Any]:
         """Have the release save a checkpoint to ``path`` and return its reply.
 
+        :param output: in the gpu lane, where the module's output shall be written.
         :raises WorkerError: the release process, or what it wrote, is lost.
         """
-        place = self.place.writing(path)
-        reply = self.ask("save", timeout, scenario=recipe.request, lane=self._lane, path=place)
+        files = {"path": path, "output": output} if output else {"path": path}
+        places = {name: self.place.writing(file) for name, file in files.items()}
+        reply = self.ask("save", timeout, scenario=recipe.request, lane=self._lane, **places)
         if "answer" in reply:
-            self.place.collect(path)
+            for file in files.values():
+                self.place.collect(file)
         return reply
 
     def load(
@@ -232,20 +248,24 @@ class ReleaseProcess:
         timeout: float,
         rewrite: str | None,
         opt_in: str | None,
+        output: Path | None = None,
     ) -> dict[str, Any]:
         """Have the release load the checkpoint at ``path``, after :meth:`enter`.
 
         :param rewrite: name of what is done to the state dict first.
         :param opt_in: environment variable to set.
+        :param output: in the gpu lane, the saving module's output.
         :raises WorkerError: the release process is lost.
         """
         return self.ask(
             "load",
             timeout,
             scenario=recipe.request,
+            lane=self._lane,
             path=self.place.reading(path),
             rewrite=rewrite,
             opt_in=opt_in,
+            expected=self.place.reading(output) if output else None,
         )
 
     def ask(self, operation: str, timeout: float, **fields: Any) -> dict[str, Any]:

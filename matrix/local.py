@@ -20,12 +20,14 @@ class LocalHost:
     """The fork server. Use it as a context manager: leaving it ends every process.
 
     :param logs: folder for one log per release.
+    :param gpu: the GPU that they may see, by index or UUID; None for what the caller sees.
     """
 
     resident = True
 
-    def __init__(self, logs: Path) -> None:
+    def __init__(self, logs: Path, gpu: str | None = None) -> None:
         self._logs = logs
+        self._gpu = gpu
 
     def __enter__(self) -> Self:
         self._logs.mkdir(parents=True, exist_ok=True)
@@ -34,7 +36,7 @@ class LocalHost:
             self._process = subprocess.Popen(
                 [sys.executable, str(WORKER), "host", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
-                env=worker_environment(),
+                env=worker_environment(self._gpu),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

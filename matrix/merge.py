@@ -11,10 +11,12 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from matrix import evidence
+from matrix.archive import Archive
 from matrix.errors import UsageError
 from matrix.evidence import Load, Save
 from matrix.selection import Selection
 from matrix.store import Store
+from matrix.todo import grouped
 
 _JOINED = {
     "saved_by": "bands",
@@ -42,23 +44,28 @@ class Merged:
     selection: Selection | None = None
 
 
-def merge(sources: Sequence[Store], into: Store) -> Merged:
+def merge(sources: Sequence[Store | Archive], into: Store) -> Merged:
     """Bring everything that the sources hold into one store.
 
+    :param sources: stores, and exported files, which hold no checkpoints.
     :raises UsageError: a source is no store.
     :raises StoreError: a record or checkpoint cannot be read, or not be written.
     """
-    for source in sources:
+    stores = [source for source in sources if isinstance(source, Store)]
+    for source in stores:
         if not source.exists():
             raise UsageError(
                 f"{source.url} is no store",
                 do="Name folders or URLs that `te-matrix run --store` wrote",
             )
-    selections = [store.remembered() for store in (into, *sources)]
+    selections = [store.remembered() for store in (into, *stores)]
     into.prepare()
     merged = Merged(selection=joined([found for found in selections if found]))
-    for source in sources:
+    for source in stores:
         _bring(source, into, merged)
+    for file in sources:
+        if isinstance(file, Archive):
+            _bring_file(file, into, merged)
     merged.conflicts = tuple(_conflicts(into))
     if merged.selection:
         into.remember(merged.selection)
@@ -78,6 +85,16 @@ def _bring(source: Store, into: Store, merged: Merged) -> None:
     merged.saves += _records(source.saves(), into.saves(), into.add)
     merged.loads += _records(source.loads(), into.loads(), into.add)
     merged.attempts += _attempts(source, into)
+
+
+def _bring_file(file: Archive, into: Store, merged: Merged) -> None:
+    saves, loads = _grouped(file, Save), _grouped(file, Load)
+    merged.saves += _records(saves, into.saves(), into.add)
+    merged.loads += _records(loads, into.loads(), into.add)
+
+
+def _grouped(file: Archive, kind: type[Save | Load]) -> dict[str, list[Save | Load]]:
+    return grouped((found.key, found) for found in file.records() if isinstance(found, kind))
 
 
 def _records(

@@ -27,7 +27,18 @@ from matrix.errors import (
     WorkerError,
     worst,
 )
-from matrix.evidence import Attempt, Device, Entry, Failure, Load, Moved, Provenance, Save, Site
+from matrix.evidence import (
+    Attempt,
+    Device,
+    Entry,
+    Failure,
+    Load,
+    Moved,
+    Output,
+    Provenance,
+    Save,
+    Site,
+)
 from matrix.index import Index
 from matrix.lane import Host, ReleaseProcess, describe, refusal, worker_digest
 from matrix.local import LocalHost
@@ -216,15 +227,19 @@ class Run:
         path = self._scratch / f"{release.name}.{scenario}.pt"
         key = self.index.save_attempt_key(scenario, release)
         timeout = self._options.timeout
+        output = path.with_suffix(".output.pt") if self.plan.lane == "gpu" else None
         reply = self._ask(
-            release, scenario, key, lambda process: process.save(recipe, path, timeout)
+            release, scenario, key, lambda process: process.save(recipe, path, timeout, output)
         )
         if reply is None:
             return
-        self._keep(key, lambda: self._save_record(release, scenario, path, reply))
-        path.unlink(missing_ok=True)
+        self._keep(key, lambda: self._save_record(release, scenario, path, output, reply))
+        for written in filter(None, (path, output)):
+            written.unlink(missing_ok=True)
 
-    def _save_record(self, release: Release, scenario: str, path: Path, reply: Any) -> Save:
+    def _save_record(
+        self, release: Release, scenario: str, path: Path, output: Path | None, reply: Any
+    ) -> Save:
         answer, recipe = reply["answer"], self.plan.recipes[scenario]
         return Save(
             key=self.index.save_key(scenario, release),
@@ -237,6 +252,7 @@ class Run:
             keys={name: Entry(**entry) for name, entry in answer["keys"].items()},
             sites=tuple(Site(**site) for site in answer["sites"]),
             file_digest=self.store.add_checkpoint(path),
+            output_digest=self.store.add_checkpoint(output) if output else None,
             provenance=self._provenance(release, reply),
         )
 
@@ -251,7 +267,8 @@ class Run:
         save: Save = known.records[0]
         key = self.index.attempt_key(cell.scenario, cell.variant, saver, release)
         try:
-            checkpoint = self._rewritten(self._checkpoint(save), cell)
+            checkpoint = self._rewritten(self._checkpoint(save, save.file_digest), cell)
+            output = save.output_digest and self._checkpoint(save, save.output_digest)
         except (StoreError, CheckpointError) as error:
             self._failed(key, "infra", str(error))
             return
@@ -261,7 +278,9 @@ class Run:
             release,
             cell.scenario,
             key,
-            lambda process: process.load(recipe, checkpoint, timeout, rewrite, opt_in),
+            lambda process: process.load(
+                recipe, checkpoint, timeout, rewrite, opt_in, output or None
+            ),
             entering=True,
         )
         if reply is not None:
@@ -295,21 +314,22 @@ class Run:
             unexpected_keys=tuple(answer["unexpected_keys"]),
             sites=tuple(Site(**site) for site in answer["sites"]),
             after_load=None if moved is None else tuple(Moved(**site) for site in moved),
+            output=Output(**answer["output"]) if answer.get("output") else None,
             provenance=self._provenance(release, reply),
         )
 
-    def _checkpoint(self, save: Save) -> Path:
-        """Return a checkpoint as a file, its bytes checked against their digest."""
-        path = self._scratch / f"{save.file_digest}.pt"
+    def _checkpoint(self, save: Save, digest: str) -> Path:
+        """Return a save's checkpoint or output as a file, its bytes checked."""
+        path = self._scratch / f"{digest}.pt"
         with self._lock:
             if path.exists():
                 return path
-            data = self.store.checkpoint(save.file_digest)
+            data = self.store.checkpoint(digest)
             if data is None:
-                data = recorded.checkpoint(save.lane, save.file_digest)
+                data = recorded.checkpoint(save.lane, digest)
             if data is None:
                 raise StoreError(
-                    f"checkpoint {save.file_digest[:12]} of {save.release} is nowhere",
+                    f"checkpoint {digest[:12]} of {save.release} is nowhere",
                     why="its record is here, its file is not",
                     do="Delete the record and run again",
                 )
@@ -425,6 +445,7 @@ class Run:
             runner=self.plan.runner,
             image=process.place.image,
             device=Device(**hello["device"]) if hello.get("device") else None,
+            backend=reply["answer"].get("backend"),
             recorded_at=_now(),
             seconds=reply["seconds"],
         )

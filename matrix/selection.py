@@ -40,14 +40,22 @@ class Selection(BaseModel):
 GRAMMAR = "bands | all | latest:N | a band | a release | FROM-TO, joined by commas"
 
 
-def releases(catalogue: Catalogue, documentation: Documentation, text: str) -> list[Release]:
-    """Return the releases that ``text`` selects, oldest first. Candidates always are.
+def releases(
+    catalogue: Catalogue,
+    documentation: Documentation,
+    text: str,
+    *,
+    with_candidates: bool = True,
+) -> list[Release]:
+    """Return the releases that ``text`` selects, oldest first.
 
     :param text: see :data:`GRAMMAR`; ``bands`` is the first and the last release of
         each of the FAQ's bands (the newest of all is the last of the last band).
+    :param with_candidates: candidates always are selected; else only where they are named.
     :raises UsageError: a name is unknown, or nothing is selected.
     """
-    chosen = {release.name for release in catalogue.releases if release.candidate}
+    candidates = catalogue.releases if with_candidates else ()
+    chosen = {release.name for release in candidates if release.candidate}
     for term in _terms(text):
         found = _term(catalogue, documentation, term)
         if not found:

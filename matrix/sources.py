@@ -30,7 +30,7 @@ from matrix.errors import SourceError, SourceUnavailable, UsageError
 
 GIT_URL = "https://github.com/NVIDIA/TransformerEngine.git"
 GIT_TIMEOUT = 300
-_OPT_IN = "NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE"
+OPT_IN = "NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE"
 
 
 def cache_folder() -> Path:
@@ -259,7 +259,7 @@ def _candidate(root: Path, version: str, path: str) -> Release:
         version=version,
         digest=of_files(root / PACKAGE),
         path=path,
-        opt_in=_OPT_IN if _mentions_opt_in(root) else None,
+        opt_in=OPT_IN if mentions_opt_in(root) else None,
     )
 
 
@@ -314,9 +314,10 @@ def _version(text: str, place: Path) -> str:
     return text.strip()
 
 
-def _mentions_opt_in(root: Path) -> bool:
+def mentions_opt_in(root: Path) -> bool:
+    """Tell whether the code below ``root`` knows the opt-in for pickled extra state."""
     files = (root / PACKAGE / "pytorch").rglob("*.py")
-    return any(_OPT_IN in file.read_text(encoding="utf-8") for file in files)
+    return any(OPT_IN in file.read_text(encoding="utf-8") for file in files)
 
 
 def _from_candidate(release: Release, folder: Path) -> None:

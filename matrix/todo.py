@@ -11,6 +11,9 @@ from matrix.catalogue import Release
 from matrix.index import Index, pairs
 from matrix.plan import Cell
 
+TakesPart = Callable[[Release], bool]
+"""Tells of a release whether it does anything in a run."""
+
 
 def everyone(_release: Release) -> bool:
     """Every release takes part."""
@@ -28,7 +31,7 @@ class Scope:
 
     saves: bool = True
     loads: bool = True
-    takes_part: Callable[[Release], bool] = everyone
+    takes_part: TakesPart = everyone
 
 
 class Todo:

@@ -10,6 +10,8 @@ from matrix import __version__
 from matrix.cli.bands import bands_command
 from matrix.cli.diff import diff_command
 from matrix.cli.explain import explain_command
+from matrix.cli.export import export_command
+from matrix.cli.fidelity import fidelity_command
 from matrix.cli.gate import gate_command
 from matrix.cli.images import images_command
 from matrix.cli.inspect import inspect_command
@@ -61,6 +63,8 @@ for command in (
     bands_command,
     diff_command,
     merge_command,
+    export_command,
+    fidelity_command,
     ledger_command,
     schema_command,
     inspect_command,

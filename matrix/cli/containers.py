@@ -34,7 +34,9 @@ def with_containers(command: Callable[..., Any]) -> Callable[..., Any]:
                 "--allow-unpinned", is_flag=True, help="build on bases whose digest is not locked"
             ),
             click.option(
-                "--gpu", default="0", show_default=True, help="the GPU to use: an index or a UUID"
+                "--gpu",
+                help="the GPU to use: an index or a UUID  [default: 0; without containers the "
+                "first in CUDA_VISIBLE_DEVICES]",
             ),
             click.option(
                 "--memory",
@@ -65,7 +67,7 @@ class Containers:
     """The options of :func:`with_containers`."""
 
     allow_unpinned: bool
-    gpu: str
+    gpu: str | None
     memory: str
     keep_images: int | None
 
@@ -143,7 +145,7 @@ def runner(
     from matrix.containers.host import DockerHost
     from matrix.containers.workshop import InImages, Workshop
 
-    chosen = options.gpu if plan.lane == "gpu" else None
+    chosen = (options.gpu or "0") if plan.lane == "gpu" else None
     if chosen is not None:
         gpu.require_device(client, chosen)
     needed = _needed(plan, locked)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from matrix import merge
+from matrix.archive import Archive
 from matrix.cli.options import STORE
 from matrix.store import Store
+
+
+def _source(place: str) -> Store | Archive:
+    exported = place.endswith((".jsonl", ".jsonl.gz"))
+    return Archive(Path(place)) if exported else Store(place)
 
 
 @click.command("merge")
@@ -15,8 +23,8 @@ from matrix.store import Store
     "--store", default=STORE, show_default=True, help="the store to bring everything into"
 )
 def merge_command(stores: tuple[str, ...], store: str) -> None:
-    """Bring stores together, checkpoints included; the order does not matter."""
-    merged = merge.merge([Store(url) for url in stores], Store(store))
+    """Bring stores and exported files together, checkpoints included, in any order."""
+    merged = merge.merge([_source(place) for place in stores], Store(store))
     click.echo(
         f"{store}: {merged.saves} saves, {merged.loads} loads, {merged.checkpoints} checkpoints "
         f"and {merged.attempts} failed attempts are new"

@@ -22,7 +22,7 @@ from matrix import (
     sources,
 )
 from matrix.catalogue import Catalogue, Release
-from matrix.cli import containers
+from matrix.cli import containers, here
 from matrix.errors import UsageError, nearest
 from matrix.expectations import Documentation
 from matrix.index import Index
@@ -114,10 +114,17 @@ def select(options: dict[str, Any], last: Selection | None = None) -> Selected:
         typed = last
     documentation = expectations.load()
     lane, runner = lane_and_runner(typed)
+    if (lane, runner) == ON_THIS_GPU and not (typed.saved_by and typed.loaded_by):
+        typed = here.spelled_out(typed, options.get("store"))
     known, bases = _known(typed, lane, runner)
 
     def chosen(text: str | None) -> list[Release]:
-        return selection.releases(known, documentation, text or typed.releases or "bands")
+        return selection.releases(
+            known,
+            documentation,
+            text or typed.releases or "bands",
+            with_candidates=(lane, runner) != ON_THIS_GPU,
+        )
 
     recipes = scenarios.load(typed.scenario_file, typed.size or SIZES.get(lane))
     variants = scenarios.variants()
@@ -149,22 +156,19 @@ def select(options: dict[str, Any], last: Selection | None = None) -> Selected:
 
 
 def lane_and_runner(typed: Selection) -> tuple[str, str]:
-    """Return the lane and the runner that a selection means.
-
-    :raises UsageError: that lane does not run there.
-    """
+    """Return the lane and the runner that a selection means."""
     runner = typed.runner or "local"
-    lane = typed.lane or ("gpu" if runner == "docker" else "cpu")
-    if (lane, runner) == ("gpu", "local"):
-        raise UsageError(
-            "the gpu lane does not run in this interpreter",
-            do="`--runner docker` runs it in containers",
-        )
-    return lane, runner
+    return typed.lane or ("gpu" if runner == "docker" else "cpu"), runner
+
+
+ON_THIS_GPU = "gpu", "local"
+"""The lane and runner that run what is installed for this interpreter, on its GPU."""
 
 
 def _known(typed: Selection, lane: str, runner: str) -> tuple[Catalogue, tuple[Any, ...]]:
     """Return the catalogue with its candidates, and the bases that containers are built on."""
+    if (lane, runner) == ON_THIS_GPU:
+        return here.known(typed.candidate), ()
     known = catalogue.load()
     if runner == "local":
         for text in typed.candidate:

@@ -11,9 +11,10 @@ import click
 from rich.console import Console
 
 from matrix import console, recorded, report
-from matrix.cli import containers
+from matrix.cli import containers, here
 from matrix.cli.containers import Containers, with_containers
 from matrix.cli.options import (
+    ON_THIS_GPU,
     REPORT,
     Selected,
     date,
@@ -25,12 +26,12 @@ from matrix.cli.options import (
     with_store,
 )
 from matrix.errors import UsageError
-from matrix.expectations import Documentation
 from matrix.lane import Host
+from matrix.progress import Progress
 from matrix.run import CELL_TIMEOUT, Options, Run
 from matrix.sources import Source, Sources
 from matrix.store import Store
-from matrix.todo import Scope
+from matrix.todo import Scope, TakesPart, everyone
 
 
 @click.command("run")
@@ -89,17 +90,7 @@ def _run(options: dict[str, Any], *, refresh: bool) -> None:
     store = Store(options["store"])
     show = Console()
     watching = console.progress(show)
-    source: Source = Sources(options["git_url"], offline=options["offline"])
-    host: Host | None = None
-    if selected.plan.runner == "docker":
-        source, host = containers.runner(
-            selected.plan,
-            selected.documentation,
-            selected.bases,
-            Containers.of(options),
-            source,
-            watching,
-        )
+    source, host, takes_part = _runner(selected, options, watching)
     running = Run(
         selected.plan,
         store,
@@ -108,13 +99,14 @@ def _run(options: dict[str, Any], *, refresh: bool) -> None:
             options["jobs"],
             options["timeout"],
             options["every_cell"],
-            _scope(options["phase"], options["band"], selected.documentation),
+            _scope(options["phase"], takes_part, of_band(options["band"], selected.documentation)),
         ),
         None if refresh else recorded.evidence(selected.plan.lane),
         watching,
         host,
     )
-    store.remember(selected.typed)
+    on_this_gpu = (selected.plan.lane, selected.plan.runner) == ON_THIS_GPU
+    store.remember(here.together(store, selected.typed) if on_this_gpu else selected.typed)
     try:
         running.execute()
     finally:
@@ -128,12 +120,29 @@ def _run(options: dict[str, Any], *, refresh: bool) -> None:
     _conclude(show, selected, store, options, refresh=refresh)
 
 
-def _scope(phase: str | None, band: str | None, documentation: Documentation) -> Scope:
+def _runner(
+    selected: Selected, options: dict[str, Any], watching: Progress
+) -> tuple[Source, Host | None, TakesPart]:
+    """Return where releases' code is, what runs it, and which releases it can run."""
+    made = Containers.of(options)
+    if (selected.plan.lane, selected.plan.runner) == ON_THIS_GPU:
+        installed, host = here.runner(selected.typed.candidate, made.gpu)
+        return installed, host, lambda release: release.digest == installed.release.digest
+    source = Sources(options["git_url"], offline=options["offline"])
+    if selected.plan.runner == "local":
+        return source, None, everyone
+    contained = containers.runner(
+        selected.plan, selected.documentation, selected.bases, made, source, watching
+    )
+    return *contained, everyone
+
+
+def _scope(phase: str | None, *conditions: TakesPart) -> Scope:
     """Return the part of the plan that is asked for."""
     return Scope(
         saves=phase != "cross-load",
         loads=phase != "save",
-        takes_part=of_band(band, documentation),
+        takes_part=lambda release: all(takes_part(release) for takes_part in conditions),
     )
 
 

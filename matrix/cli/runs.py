@@ -9,8 +9,10 @@ from typing import Any
 import click
 
 from matrix import report
+from matrix.archive import Archive
 from matrix.cli.options import judged, select, selecting
 from matrix.errors import UsageError, nearest
+from matrix.evidence import Load, Save
 from matrix.gate.policies import POLICIES, Policy
 from matrix.report import document
 from matrix.report.document import Report
@@ -36,6 +38,23 @@ def a_run(place: str, options: dict[str, Any], today: datetime.date | None = Non
     selected = select(dict(options), store.remembered())
     judgement = judged(selected, store, today or datetime.date.today())
     return report.build(judgement, selected.documentation)
+
+
+def records(place: str) -> list[Save | Load]:
+    """Return every save and load of a store, or of an exported file.
+
+    :raises UsageError: there is nothing at ``place``.
+    """
+    if place.endswith((".jsonl", ".jsonl.gz")):
+        return Archive(Path(place)).records()
+    store = Store(place)
+    if not store.exists():
+        raise UsageError(
+            f"{place} is neither a store nor an exported file",
+            do="Name a folder that `te-matrix run --store` wrote, or a .jsonl or .jsonl.gz file",
+        )
+    saves = [save for found in store.saves().values() for save in found]
+    return [*saves, *(load for found in store.loads().values() for load in found)]
 
 
 def selection_of(words: list[str]) -> dict[str, Any]:

@@ -40,6 +40,8 @@ _ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONWARNINGS": "ignore",
     "PYTORCH_JIT": "0",
+    # Asking whether there is a GPU must not start CUDA in a process that forks.
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
 }
 
 

@@ -12,11 +12,8 @@ from docker.errors import APIError, ContainerError
 from matrix.containers.blueprint import KIND
 from matrix.containers.cage import device_requests
 from matrix.containers.engine import OWNER, ask, owner, remove, words
+from matrix.device import is_enough
 from matrix.errors import EngineError
-
-FP8_ATTENTION = (9, 0)
-"""Compute capability from which TE has FP8 attention kernels
-(``common/fused_attn/fused_attn.cpp``: ``nvte_get_fused_attn_backend``)."""
 
 _QUERY = ["--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader"]
 _ONLY_CPU = "The cpu lane is possible here: `--lane cpu`"
@@ -69,8 +66,7 @@ def require_fp8_attention(client: docker.DockerClient, gpu: str, image: str) -> 
     :raises EngineError: it cannot, or nobody can tell.
     """
     name, capability, driver = _ask(client, gpu, image)
-    found = tuple(int(part) for part in capability.split("."))
-    if found < FP8_ATTENTION:
+    if not is_enough(capability):
         raise EngineError(
             f"GPU {gpu}, {name} (driver {driver}), has compute capability {capability}; "
             "FP8 attention needs 9.0 (sm90) or newer",

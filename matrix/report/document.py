@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from matrix import __version__
 from matrix.errors import StoreError
+from matrix.evidence import Number
 from matrix.expectations import Documentation
 from matrix.judge import Judgement, Verdict
 from matrix.ledger import Entry
@@ -27,7 +28,7 @@ Word = Literal["conforms", "known-deviation", "deviates", "undocumented", Absent
 class Part(BaseModel):
     """Base of all parts. Fields may be added under one format, so unknown ones are passed over."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
 
 
 class Cell(Part):
@@ -36,7 +37,9 @@ class Cell(Part):
     ``outcome`` is an outcome, or the word for having none. ``measured_with`` names the
     release whose checkpoint was loaded: the cell's saver, or another that wrote the very
     same state. ``provenance`` is live where both checkpoint and load are. The images are
-    the ids of the containers' images, where the runner is docker.
+    the ids of the containers' images, where the runner is docker. ``output_difference`` is
+    the largest between the loaded module's output and the saving module's, of which
+    ``output_largest`` is the largest magnitude; both from the gpu lane only.
     """
 
     id: str
@@ -66,6 +69,8 @@ class Cell(Part):
     load_provenance: Basis | None
     save_image: str | None = None
     load_image: str | None = None
+    output_difference: Number | None = None
+    output_largest: Number | None = None
 
     @property
     def seen(self) -> str:
@@ -76,6 +81,11 @@ class Cell(Part):
     def rewritten(self) -> bool:
         """Whether the file was rewritten first: that says nothing of the releases' own ways."""
         return self.variant.startswith(REWRITE)
+
+    @property
+    def output_part(self) -> float:
+        """The output's largest difference, as a part of the largest magnitude."""
+        return (self.output_difference or 0.0) / (self.output_largest or 1.0)
 
     @property
     def present(self) -> bool:
@@ -192,6 +202,12 @@ class Report(Part):
             raise ValueError("planned, totals and the number of cells differ")
         return self
 
+    @property
+    def farthest(self) -> Cell | None:
+        """The ``loaded`` cell whose output differs most, as a part of the largest magnitude."""
+        loaded = [cell for cell in self.cells if cell.outcome == "loaded" and cell.output_largest]
+        return max(loaded, key=lambda cell: cell.output_part, default=None)
+
 
 def cell_object(verdict: Verdict, judgement: Judgement) -> Cell:
     """Return one cell as ``report.json`` has it."""
@@ -224,6 +240,8 @@ def cell_object(verdict: Verdict, judgement: Judgement) -> Cell:
         load_provenance=_basis(verdict.load_live) if load else None,
         save_image=verdict.save.provenance.image if verdict.save else None,
         load_image=load.provenance.image if load else None,
+        output_difference=load.output.largest_difference if load and load.output else None,
+        output_largest=load.output.largest if load and load.output else None,
     )
 
 

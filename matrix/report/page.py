@@ -17,7 +17,7 @@ from typing import Any
 from markupsafe import Markup
 
 from matrix import catalogue, ranges
-from matrix.evidence import Load, Provenance, Save, Site, Tensor
+from matrix.evidence import Load, Provenance, Record, Save, Site
 from matrix.explain import PLAINLY
 from matrix.judge import Judgement, Verdict
 from matrix.plan import Plan
@@ -143,6 +143,7 @@ class Evidence:
                 "unexpected": load.unexpected_keys,
                 "sites": [self._site(site) for site in load.sites],
                 "moved": [moved.model_dump() for moved in load.after_load or ()],
+                "output": _plain(load.output) if load.output else None,
                 **self._provenance(load.provenance),
             }
             return {name: value for name, value in whole.items() if value not in (None, (), [])}
@@ -168,9 +169,9 @@ class Evidence:
         }
 
 
-def _plain(tensor: Tensor) -> Any:
-    """Return a tensor as JSON has it: not every number is one there."""
-    return json.loads(tensor.model_dump_json())
+def _plain(record: Record) -> Any:
+    """Return a part of evidence as JSON has it: not every number is one there."""
+    return json.loads(record.model_dump_json())
 
 
 def repeat(plan: Plan, typed: Selection) -> dict[str, Any]:

@@ -28,8 +28,14 @@ def main() -> None:
         from worker import release
 
         release.serve_stdio()
+    elif command == ["device"]:
+        import json
+
+        from worker import device
+
+        print(json.dumps(device.probe()))
     else:
-        sys.exit("usage: worker host FD | worker serve")
+        sys.exit("usage: worker host FD | worker serve | worker device")
 
 
 if __name__ == "__main__":

@@ -9,10 +9,13 @@ from worker.model import Site, fill
 _PERIOD = 97  # prime, so that no roll of the history by a few rows goes unnoticed
 
 
-def fill_weights(model: Any) -> None:
-    """Fill every parameter by a fixed pattern, each by one of its own."""
+def fill_weights(model: Any, largest: float = 1.0) -> None:
+    """Fill every parameter by a fixed pattern, each by one of its own.
+
+    :param largest: magnitude that none exceeds.
+    """
     for number, parameter in enumerate(model.parameters()):
-        fill(parameter, 2 * number + 1)
+        fill(parameter, 2 * number + 1, largest)
 
 
 def stamp(stateful: List[Site]) -> None:

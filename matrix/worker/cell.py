@@ -2,7 +2,7 @@
 
 from typing import Any, Callable, Dict
 
-from worker import device, gaps, loading, model, saving
+from worker import gaps, loading, model, saving
 
 _built: Dict[str, Any] = {}
 
@@ -31,7 +31,6 @@ def load(request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 OPERATIONS: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]] = {
-    "device": device.observe,
     "enter": enter,
     "save": saving.save,
     "load": load,

@@ -1,10 +1,23 @@
-"""What a process sees of its GPU. Asked in a child: a fork cannot share CUDA."""
+"""What a process sees of its GPU. Asked in a process of its own: a fork cannot share CUDA."""
 
 import subprocess
 from typing import Any, Dict
 
 
-def observe(_request: Dict[str, Any]) -> Dict[str, Any]:
+def probe() -> Dict[str, Any]:
+    """Return what :func:`observe` does, or ``without``: why there is no GPU to observe."""
+    try:
+        import torch
+    except ImportError as error:
+        return {"without": "PyTorch cannot be imported: {}".format(error)}
+    if torch.version.cuda is None:
+        return {"without": "PyTorch {} is built without CUDA".format(torch.__version__)}
+    if not torch.cuda.is_available():
+        return {"without": "PyTorch {} finds no CUDA GPU".format(torch.__version__)}
+    return observe()
+
+
+def observe() -> Dict[str, Any]:
     """Return the GPU's name, compute capability and driver, and the versions of CUDA and cuDNN.
 
     :returns: ``gpu``, ``capability`` ("9.0"), ``driver``, ``cuda``, ``cudnn``.

@@ -3,11 +3,11 @@
 import os
 import re
 import traceback
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 
-from worker import facts, gaps, model, rewriting
+from worker import facts, gaps, model, rewriting, training
 from worker.model import Site
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -36,17 +36,18 @@ def load(built: Any, request: Dict[str, Any]) -> Dict[str, Any]:
     """Take a checkpoint through every stage and report how far it came.
 
     :param built: the scenario's model, fresh.
-    :param request: ``scenario``, ``path``, ``rewrite`` (name or None), ``opt_in``
-        (environment variable to set, or None).
+    :param request: ``scenario``, ``lane``, ``path``, ``rewrite`` (name or None), ``opt_in``
+        (environment variable to set, or None), and in the gpu lane ``expected``: the file
+        that holds the saving module's output.
     :returns: ``stage``, ``error`` (None or its facts), ``missing_keys``,
         ``unexpected_keys``, ``sites`` (metadata at the first step),
-        ``after_load`` and ``gaps``.
+        ``after_load``, ``output`` (None in the cpu lane) and ``gaps``.
     :raises Exception: what went wrong is ours, not TE's or PyTorch's.
     """
     if request["opt_in"]:
         os.environ[request["opt_in"]] = "1"
     trace = _Trace()
-    found: Dict[str, Any] = {"sites": [], "after_load": None}
+    found: Dict[str, Any] = {"sites": [], "after_load": None, "output": None}
     error: Optional[Dict[str, Any]] = None
     try:
         _run(built, request, trace, found)
@@ -74,13 +75,48 @@ def _run(built: Any, request: Dict[str, Any], trace: _Trace, found: Dict[str, An
     trace.watch(built)
     built.load_state_dict(state, strict=scenario["strict"])
     trace.stage = "first_step"
-    _first_step(built, scenario, found)
+    if request["lane"] == "gpu":
+        _real_steps(built, request, found)
+    else:
+        _first_step(built, scenario, found)
+
+
+def _real_steps(built: Any, request: Dict[str, Any], found: Dict[str, Any]) -> None:
+    """Start FP8, read the metadata back, compare the module's output, and train on."""
+    scenario = request["scenario"]
+    recipe = scenario["load_recipe"]
+    stepping, attention = _stepping(built, scenario)
+    # Without gradients leaving the context updates no scale and rolls no history.
+    with torch.no_grad(), model.autocast(model.recipe(recipe)):
+        for site in stepping:
+            with model.forward(site, scenario["hidden_size"]):
+                found["sites"].append(facts.of_site(site))
+    before = [_copies(site) for site in attention]
+    found["output"] = _difference(training.output(built, scenario, recipe), request["expected"])
+    training.train(built, scenario, recipe, training.FURTHER_STEPS, training.LOUDER)
+    if attention:
+        found["after_load"] = [_moved(site, copies) for site, copies in zip(attention, before)]
+
+
+def _difference(found: torch.Tensor, expected: str) -> Dict[str, float]:
+    """Compare an output with the saving module's, in single precision."""
+    with open(expected, "rb") as stream:
+        saved = torch.load(stream, weights_only=True).float()
+    return {
+        "largest_difference": float((found.float() - saved).abs().max()),
+        "largest": float(saved.abs().max()),
+    }
+
+
+def _stepping(built: Any, scenario: Dict[str, Any]) -> Tuple[List[Site], List[Site]]:
+    """Return the sites that the scenario has step in FP8, and those of them that attend."""
+    stepping = [site for site in model.sites(built) if site.attention or scenario["state"] == "all"]
+    return stepping, [site for site in stepping if site.attention]
 
 
 def _first_step(built: Any, scenario: Dict[str, Any], found: Dict[str, Any]) -> None:
     """Start FP8, read every site's metadata back, and see whether it lives on."""
-    stepping = [site for site in model.sites(built) if site.attention or scenario["state"] == "all"]
-    attention = [site for site in stepping if site.attention]
+    stepping, attention = _stepping(built, scenario)
     with model.autocast(model.recipe(scenario["load_recipe"])):
         for site in stepping:
             with model.forward(site, scenario["hidden_size"]):
@@ -128,6 +164,7 @@ def _moved(site: Site, before: Dict[str, torch.Tensor]) -> Dict[str, Any]:
             moved[name] = not torch.equal(tensor[1:], old[1:])
         else:
             moved[name] = not torch.equal(tensor, old)
+        moved[name] = moved[name] and bool(torch.isfinite(tensor).all())
     return {"path": site.path, "name": site.name, "moved": moved}
 
 

@@ -75,15 +75,15 @@ def build(scenario: Dict[str, Any], recipe_fields: Dict[str, Any]) -> Any:
     return layers[0] if len(layers) == 1 else torch.nn.ModuleList(layers)
 
 
-def fill(parameter: torch.Tensor, stride: int = 1) -> None:
-    """Fill a tensor in place by a fixed pattern, exact in bf16, within (-1, 1).
+def fill(parameter: torch.Tensor, stride: int = 1, largest: float = 1.0) -> None:
+    """Fill a tensor in place by a fixed pattern, exact in bf16, within (-1, 1) times ``largest``.
 
     It is also the modules' initialiser: casting random weights would leave their
     amaxes in the metadata of a module with FP8 weights.
     """
     with torch.no_grad():
         steps = torch.arange(parameter.numel()) * stride
-        pattern = (steps % 251 - 125).to(torch.float32) / 128
+        pattern = (steps % 251 - 125).to(torch.float32) / 128 * largest
         parameter.copy_(pattern.to(torch.bfloat16).reshape(parameter.shape))
 
 

@@ -1,5 +1,9 @@
 """One release: import its TE once, then fork for every scenario and every cell.
 
+On a GPU every cell imports for itself: importing a release may ask for the GPU
+(``pytorch/attention.py`` of 1.11 does, later ones where flash-attn is installed), and
+CUDA does not survive a fork.
+
 ``save`` is answered at any time. ``enter`` builds a scenario's model, ``load`` is
 answered after it, and ``leave`` ends it.
 """
@@ -21,6 +25,7 @@ from typing import Any, Callable, Dict, Optional
 from worker import PROTOCOL, alone
 from worker.protocol import Channel, Message
 
+_INTRODUCE = "introduce"
 _OPT_IN = ("transformer_engine.pytorch._extra_state", "UNSAFE_PICKLE_EXTRA_STATE_ENV")
 
 
@@ -45,18 +50,25 @@ def serve_socket(connection: socket.socket, start: Message) -> None:
 
 def _serve(channel: Channel, start: Message) -> None:
     try:
-        hello = _import(start)
+        hello = _introduce(channel, start)
     except BaseException as error:
-        channel.send({"protocol": PROTOCOL, "failure": _crash(error)})
-        return
-    if start["lane"] == "gpu":
-        reply = _in_child(channel, {"op": "device", "timeout": start["timeout"]})
-        hello.update(device=reply.get("answer"), failure=reply.get("failure"))
+        hello = {"protocol": PROTOCOL, "failure": _crash(error)}
     channel.send(hello)
-    _answer_requests(channel, start["lane"])
+    if "failure" not in hello:
+        _answer_requests(channel, start)
 
 
-def _answer_requests(channel: Channel, lane: str) -> None:
+def _introduce(channel: Channel, start: Message) -> Message:
+    """Return the first message: what release this is, and in the gpu lane on what device."""
+    if start["lane"] != "gpu":
+        return _import(start)
+    importlib.import_module("torch")
+    request = {"op": _INTRODUCE, "timeout": start["timeout"]}
+    reply = _in_child(channel, request, start)
+    return reply.get("answer", {"protocol": PROTOCOL, "failure": reply.get("failure")})
+
+
+def _answer_requests(channel: Channel, start: Message) -> None:
     """Answer until the other end closes, or until it says to leave the scenario."""
     while True:
         request = channel.receive()
@@ -66,12 +78,12 @@ def _answer_requests(channel: Channel, lane: str) -> None:
             channel.send({"id": request["id"], "answer": {}})
             return
         if request["op"] == "enter":
-            _enter(channel, lane, request)
+            _enter(channel, request, start)
         else:
-            channel.send(_in_child(channel, request))
+            channel.send(_in_child(channel, request, start))
 
 
-def _enter(channel: Channel, lane: str, request: Message) -> None:
+def _enter(channel: Channel, request: Message, start: Message) -> None:
     """Fork a process that stands for the scenario and answers until told to leave.
 
     Nothing of one scenario reaches another.
@@ -80,10 +92,11 @@ def _enter(channel: Channel, lane: str, request: Message) -> None:
     child = os.fork()
     if child == 0:
         alone.adopt()
-        reply = _in_child(channel, request) if lane == "gpu" else _build(request)
+        on_gpu = start["lane"] == "gpu"
+        reply = _in_child(channel, request, start) if on_gpu else _build(request)
         channel.send(dict(reply, id=request["id"]))
         if "answer" in reply:
-            _answer_requests(channel, lane)
+            _answer_requests(channel, start)
         os._exit(0)
     _pid, status = os.waitpid(child, 0)
     if status:
@@ -107,7 +120,7 @@ def _import(start: Message) -> Message:
     """Import the release and say what it is.
 
     :param start: ``lane``, ``version``, and ``source``: the folder that holds
-        ``transformer_engine``. The gpu lane has none and runs what is installed.
+        ``transformer_engine``. The gpu lane runs what is installed, there where it is given.
     """
     os.environ["NVTE_TORCH_COMPILE"] = "0"
     if start["lane"] == "cpu":
@@ -115,6 +128,8 @@ def _import(start: Message) -> Message:
 
         standin.install(Path(start["source"]), start["version"])
         sys.path.insert(0, start["source"])
+    elif start["source"] and start["source"] not in sys.path:
+        sys.path.append(start["source"])
     began = time.monotonic()
     te = importlib.import_module("transformer_engine")
     importlib.import_module("transformer_engine.pytorch")
@@ -160,7 +175,7 @@ def _crash(error: BaseException) -> Dict[str, Any]:
     }
 
 
-def _in_child(channel: Channel, request: Message) -> Message:
+def _in_child(channel: Channel, request: Message, start: Message) -> Message:
     """Fork, let the child answer, and tell a crash or a time-out from an answer."""
     alone.clear()
     read_end, write_end = os.pipe()
@@ -169,7 +184,7 @@ def _in_child(channel: Channel, request: Message) -> Message:
     if child == 0:
         os.close(read_end)
         channel.leave()
-        _answer(request, write_end)
+        _answer(request, start, write_end)
     os.close(write_end)
     data = _read_line(read_end, began + request["timeout"])
     os.close(read_end)
@@ -212,15 +227,24 @@ def _read_line(fd: int, deadline: float) -> Optional[bytes]:
             return b"".join(parts)
 
 
-def _answer(request: Message, fd: int) -> None:
+def _answer(request: Message, start: Message, fd: int) -> None:
     """In the child: run the request, write the answer, leave."""
     status = 0
     try:
-        operations = importlib.import_module("worker.cell").OPERATIONS
-        operation: Callable[[Message], Message] = operations[request["op"]]
-        answer = {"answer": operation(request)}
+        answer = {"answer": _perform(request, start)}
     except BaseException as error:
         answer, status = {"failure": _crash(error)}, 1
     with os.fdopen(fd, "wb") as stream:
         stream.write(json.dumps(answer).encode("utf-8") + b"\n")
     os._exit(status)
+
+
+def _perform(request: Message, start: Message) -> Message:
+    if start["lane"] == "gpu":
+        hello = _import(start)
+        if request["op"] == _INTRODUCE:
+            device = importlib.import_module("worker.device")
+            return dict(hello, device=device.observe())
+    operations = importlib.import_module("worker.cell").OPERATIONS
+    operation: Callable[[Message], Message] = operations[request["op"]]
+    return operation(request)

@@ -16,10 +16,11 @@ def save(request: Dict[str, Any]) -> Dict[str, Any]:
     """Build, train, write ``request["path"]`` and describe it.
 
     The cpu lane runs TE's bookkeeping of one training step and stamps every slot; the
-    gpu lane trains.
+    gpu lane trains, and writes the module's output as it then is.
 
-    :param request: ``scenario``, ``lane`` and ``path``.
-    :returns: ``state_digest``, ``keys``, ``sites`` and ``gaps``.
+    :param request: ``scenario``, ``lane``, ``path`` and, in the gpu lane, ``output``.
+    :returns: ``state_digest``, ``keys``, ``sites``, ``gaps``, and ``backend``: the attention
+        backend that ran, None in the cpu lane.
     :raises Refused: the release supports FP8 attention, but it did not run, or the
         checkpoint does not hold what its attention held.
     """
@@ -27,27 +28,37 @@ def save(request: Dict[str, Any]) -> Dict[str, Any]:
     built = model.build(scenario, scenario["save_recipe"])
     stateful = [site for site in model.sites(built) if site.attention or scenario["state"] == "all"]
     attention = [site for site in stateful if site.attention]
+    backend = None
     if request["lane"] == "gpu":
-        _train(built, attention, scenario)
+        backend = _train(built, attention, scenario)
     else:
         _stamp(built, stateful, scenario)
     state = built.state_dict()
     _check(attention, state)
     torch.save(state, request["path"])
+    sites = [facts.of_site(site) for site in stateful]
+    if request["lane"] == "gpu":
+        torch.save(training.output(built, scenario, scenario["save_recipe"]), request["output"])
     return {
         "state_digest": digest.of_state(state),
         "keys": {key: digest.describe(key, value) for key, value in state.items()},
-        "sites": [facts.of_site(site) for site in stateful],
+        "sites": sites,
         "gaps": gaps.met(),
+        "backend": backend,
     }
 
 
-def _train(built: Any, attention: List[Site], scenario: Dict[str, Any]) -> None:
-    """Train on the device, and see that it was FP8 attention that did."""
-    canary.fill_weights(built)
-    training.train(built, scenario)
-    if missing := training.unused(attention):
-        raise Refused("FP8 attention did not run; never written: " + ", ".join(missing))
+def _train(built: Any, attention: List[Site], scenario: Dict[str, Any]) -> str:
+    """Train on the device, and see that it was FP8 attention that did; return the backend."""
+    canary.fill_weights(built, training.WEIGHTS)
+    with training.watching(built) as watch:
+        training.train(built, scenario, scenario["save_recipe"], training.STEPS)
+    backend = ", ".join(sorted(watch.backends)) or "none"
+    if attention and not all(map(training.is_fp8, watch.backends or {"none"})):
+        raise Refused("FP8 attention did not run, {} did".format(backend))
+    if missing := training.unused(attention, watch):
+        raise Refused("{} ran, but never wrote {}".format(backend, ", ".join(missing)))
+    return backend
 
 
 def _stamp(built: Any, stateful: List[Site], scenario: Dict[str, Any]) -> None:

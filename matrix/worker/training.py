@@ -1,7 +1,8 @@
 """Real FP8 training steps, on a GPU: what the metadata holds afterwards, kernels wrote."""
 
+import contextlib
 import importlib
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterator, List, Set
 
 import torch
 
@@ -9,6 +10,13 @@ from worker import model
 from worker.model import Site
 
 STEPS = 3
+FURTHER_STEPS = 2
+LOUDER = 64.0
+"""What input and loss of further steps are multiplied by: scales get a reason to move."""
+
+WEIGHTS = 2.0**-6
+"""Magnitude of the largest weight: activations and gradients neither vanish nor overflow."""
+
 SEQUENCE = 256  # FP8 attention of the older releases wants multiples of 128
 BATCH = 2
 
@@ -19,50 +27,130 @@ _USED = {
     "backward": ("META_DO", "META_DP", "META_DQKV"),
 }
 _MODULES = ("cpp_extensions.fused_attn", "attention")
+# Children of every release's DotProductAttention, one of which it calls.
+_BACKENDS = ("flash_attention", "fused_attention", "unfused_attention")
 
 
-def train(built: Any, scenario: Dict[str, Any]) -> None:
-    """Run forward and backward passes under FP8 autocast, the same data every time."""
-    chosen = model.recipe(scenario["save_recipe"])
-    layers = built if isinstance(built, torch.nn.ModuleList) else [built]
-    step = _attend if scenario["state"] == "attention" else _whole
-    for _step in range(STEPS):
+def train(
+    built: Any, scenario: Dict[str, Any], recipe: Dict[str, Any], steps: int, louder: float = 1.0
+) -> None:
+    """Run forward and backward passes under FP8 autocast, the same data every time.
+
+    :param recipe: further fields of the recipe.
+    :param louder: what the data, and the loss, are multiplied by.
+    """
+    chosen = model.recipe(recipe)
+    for _step in range(steps):
         with model.autocast(chosen):
-            outs = [step(layer, scenario) for layer in layers]
-        sum(out.float().square().sum() for out in outs).backward()
+            outs = _forward(built, scenario, louder)
+        (louder * sum(out.float().square().mean() for out in outs)).backward()
+        if scenario["state"] == "attention":
+            # Only linears call for it at the end of a backward pass.
+            model.finish_backward()
     torch.cuda.synchronize()
 
 
-def _whole(layer: Any, scenario: Dict[str, Any]) -> torch.Tensor:
-    out = layer(_data(scenario["hidden_size"]))
+def output(built: Any, scenario: Dict[str, Any], recipe: Dict[str, Any]) -> torch.Tensor:
+    """Return the module's output on the data that it was trained with, metadata as it is.
+
+    Without gradients TE updates no scale and rolls no history.
+
+    :returns: bf16, on the CPU: layers, sequence, batch, hidden size.
+    """
+    with torch.no_grad(), model.autocast(model.recipe(recipe)):
+        outs = _forward(built, scenario, 1.0)
+    return torch.stack([out.detach().reshape(SEQUENCE, BATCH, -1).cpu() for out in outs])
+
+
+def _forward(built: Any, scenario: Dict[str, Any], louder: float) -> List[torch.Tensor]:
+    layers = built if isinstance(built, torch.nn.ModuleList) else [built]
+    step = _attend if scenario["state"] == "attention" else _whole
+    return [step(layer, scenario, louder) for layer in layers]
+
+
+def _whole(layer: Any, scenario: Dict[str, Any], louder: float) -> torch.Tensor:
+    out = layer(_data(louder, scenario["hidden_size"]))
     return out[0] if isinstance(out, tuple) else out
 
 
-def _attend(layer: Any, scenario: Dict[str, Any]) -> torch.Tensor:
+def _attend(layer: Any, scenario: Dict[str, Any], louder: float) -> torch.Tensor:
     """Run the attention alone, so that the linears never see FP8."""
     heads = scenario["attention_heads"]
     width = scenario["hidden_size"] // heads
-    return layer.core_attention(*(_data(heads, width) for _ in range(3)))
+    return layer.core_attention(*(_data(louder, heads, width) for _ in range(3)))
 
 
-def _data(*shape: int) -> torch.Tensor:
+def _data(louder: float, *shape: int) -> torch.Tensor:
     made = torch.empty(SEQUENCE, BATCH, *shape, dtype=torch.bfloat16, device="cuda")
     model.fill(made, 3)
-    return made.requires_grad_()
+    return made.mul_(louder).requires_grad_()
 
 
-def unused(attention: List[Site]) -> List[str]:
-    """Name the slots that FP8 attention would have written, and that nothing has.
+class Watch:
+    """What attention did meanwhile.
 
-    None is missing only where FP8 attention kernels ran: no other backend quantizes the
-    softmax (``META_S``) or its gradient (``META_DP``).
+    ``backends`` names what ran, e.g. ``FusedAttention/FP8``: the module that
+    DotProductAttention called and, where it was called with one, its
+    ``fused_attention_backend``. ``passes_fp8`` says whether the attention handed its output
+    on in FP8: then its output's gradient comes back in FP8, quantized by the next module
+    (from 2.8 on; ``dpa_fp8_output`` in pytorch/attention/multi_head_attention.py).
     """
+
+    def __init__(self) -> None:
+        self.backends: Set[str] = set()
+        self.passes_fp8 = False
+
+    def before(self, module: Any, _args: Any, options: Dict[str, Any]) -> None:
+        """Note a backend, as a hook."""
+        kernel = options.get("fused_attention_backend")
+        named = "" if kernel is None else "/" + _kernel_name(kernel)
+        self.backends.add(type(module).__name__ + named)
+
+    def after(self, _module: Any, _args: Any, output: Any) -> None:
+        """Note the output of the attention, as a hook."""
+        self.passes_fp8 |= type(output) is not torch.Tensor
+
+
+@contextlib.contextmanager
+def watching(built: Any) -> Iterator[Watch]:
+    """Watch a model's attention."""
+    watch = Watch()
+    hooks = []
+    for path, module in built.named_modules():
+        name = path.rpartition(".")[2]
+        if name in _BACKENDS:
+            hooks.append(module.register_forward_pre_hook(watch.before, with_kwargs=True))
+        elif name == model.ATTENTION:
+            hooks.append(module.register_forward_hook(watch.after))
+    try:
+        yield watch
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _kernel_name(kernel: Any) -> str:
+    """Return what ``FusedAttnBackend`` calls a backend: a dict, from 2.20 on an enumeration."""
+    place = "transformer_engine.pytorch.cpp_extensions.fused_attn"
+    known = importlib.import_module(place).FusedAttnBackend
+    names = getattr(known, "__members__", known)
+    return next((name for name in names if known[name] == kernel), str(kernel))
+
+
+def is_fp8(backend: str) -> bool:
+    """Tell whether a backend is cuDNN's FP8 attention."""
+    return backend == "FusedAttention/FP8"
+
+
+def unused(attention: List[Site], watch: Watch) -> List[str]:
+    """Name the slots that FP8 attention would have written, and that nothing has."""
+    elsewhere = {"META_DO"} if watch.passes_fp8 else set()
     return [
         "{}: {} of {}".format(site.path, name, direction)
         for site in attention
         for direction, names in _USED.items()
         for name in names
-        if not _written(site.tensors(), direction, _slot(name))
+        if name not in elsewhere and not _written(site.tensors(), direction, _slot(name))
     ]
 
 

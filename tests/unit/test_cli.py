@@ -40,7 +40,6 @@ def te_matrix(*words: str) -> Result:
         (["plan", "--scenarios", "gone.toml"], "gone.toml cannot be read"),
         (["plan", "--lane", "quantum"], "Invalid value for '--lane'"),
         (["plan", "--candidate", "gone"], "gone is no candidate"),
-        (["plan", "--lane", "gpu"], "`--runner docker` runs it in containers"),
         (["plan", "--runner", "docker", "--base", "a b"], "--base a b is no image"),
         (["plan", "--runner", "docker", "--images-lock", "gone"], "gone cannot be read"),
         (["run", "--runner", "docker", "--memory", "lots"], "lots is no size"),

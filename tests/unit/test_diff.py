@@ -232,6 +232,12 @@ def test_what_is_no_run_is_refused(
     assert complaint in result.output
 
 
+def test_numbers_that_json_does_not_have_come_back(elsewhere: Path) -> None:
+    cell = a_cell("2.4", "2.5", output_difference=float("inf"), output_largest=float("nan"))
+    (elsewhere / "a.json").write_text(document.text(a_report(cell)))
+    assert repr(document.read(elsewhere / "a.json").cells) == repr((cell,))
+
+
 def test_a_report_of_a_newer_format_is_refused(elsewhere: Path) -> None:
     newer = a_report(INTACT, format=2)
     (elsewhere / "new.json").write_text(document.text(newer))

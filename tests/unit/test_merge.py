@@ -155,3 +155,17 @@ def test_the_command_says_what_came_and_what_conflicts(
     assert done.exit_code == 0
     assert "1 saves, 2 loads, 0 checkpoints and 0 failed attempts are new" in done.output
     assert "observed in more than one way, all kept: autocast/plain/1.8->1.11" in done.stderr
+
+
+def test_an_exported_file_merges_like_a_store(a_store: Any, plan: Plan, tmp_path: Path) -> None:
+    save = a_save(plan, "1.8")
+    load = a_load(plan, save, "1.11")
+    a_store("a", save, load)
+    exported = tmp_path / "a.jsonl.gz"
+    runner = CliRunner()
+    done = runner.invoke(main, ["export", str(exported), "--store", str(tmp_path / "a")])
+    assert done.output == f"{exported}: 2 records\n"
+    into = tmp_path / "into"
+    done = runner.invoke(main, ["merge", str(exported), "--store", str(into)])
+    assert "1 saves, 1 loads" in done.output
+    assert Store(into).loads() == {load.key: [load]}

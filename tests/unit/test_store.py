@@ -165,10 +165,11 @@ def test_what_an_observation_is_made_of() -> None:
     assert OBSERVATION == 1
     assert set(Save.model_fields) == {
         "record", "key", "format", "release", "source_digest", "scenario", "scenario_digest",
-        "lane", "observation", "state_digest", "keys", "sites", "file_digest", "provenance",
+        "lane", "observation", "state_digest", "keys", "sites", "file_digest", "output_digest",
+        "provenance",
     }  # fmt: skip
     assert set(Load.model_fields) == {
         "record", "key", "format", "release", "source_digest", "saved_by", "state_digest",
         "scenario", "scenario_digest", "variant", "lane", "observation", "stage", "error",
-        "missing_keys", "unexpected_keys", "sites", "after_load", "provenance",
+        "missing_keys", "unexpected_keys", "sites", "after_load", "output", "provenance",
     }  # fmt: skip

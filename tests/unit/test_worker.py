@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import enum
 import io
 import pickle
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +215,7 @@ def test_names_that_no_real_build_exports_are_absent(extension: Any) -> None:
 def attention(worker: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """An attention's metadata after a step, and the slots as a release numbers them."""
     training = worker("training")
-    slots = {"META_QKV": 2, "META_S": 8, "META_O": 3, "META_DO": 2, "META_DP": 5, "META_DQKV": 0}
+    slots = {"META_QKV": 2, "META_S": 8, "META_O": 3, "META_DO": 3, "META_DP": 5, "META_DQKV": 0}
     monkeypatch.setattr(training, "_slot", slots.__getitem__)
     tensors = {
         "forward.scale": torch.full((9,), 2.0),
@@ -222,11 +225,12 @@ def attention(worker: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     }
     site = worker("model").Site("core_attention", "core_attention", None, True)
     site.tensors = lambda: tensors
-    return lambda: training.unused([site]), tensors
+    watch = training.Watch()
+    return lambda: training.unused([site], watch), tensors, watch
 
 
 def test_slots_that_fp8_attention_wrote_are_all_told(attention: Any) -> None:
-    unused, tensors = attention
+    unused, tensors, _watch = attention
     assert unused() == []
     tensors["forward.scale"][4] = 1.0
     assert unused() == []  # nothing trains in slot 4
@@ -243,6 +247,108 @@ def test_slots_that_fp8_attention_wrote_are_all_told(attention: Any) -> None:
 def test_a_slot_that_fp8_attention_did_not_write_is_named(
     attention: Any, name: str, slot: int, value: float, missing: str
 ) -> None:
-    unused, tensors = attention
+    unused, tensors, _watch = attention
     tensors[name][..., slot] = value
     assert unused() == [f"core_attention: {missing}"]
+
+
+def test_a_gradient_that_comes_in_fp8_is_quantized_by_the_next_module(attention: Any) -> None:
+    unused, tensors, watch = attention
+    tensors["backward.scale"][3] = 1.0
+    assert unused() == ["core_attention: META_DO of backward"]
+    watch.passes_fp8 = True
+    assert unused() == []
+
+
+class Attention(torch.nn.Module):
+    """Calls one backend, as DotProductAttention does, and hands its output on."""
+
+    def __init__(self, output: Any) -> None:
+        super().__init__()
+        self.fused_attention = Backend()
+        self.flash_attention = Backend()
+        self.output = output
+
+    def forward(self, kernel: Any) -> Any:
+        self.fused_attention(fused_attention_backend=kernel)
+        return self.output
+
+
+class Backend(torch.nn.Module):
+    def forward(self, fused_attention_backend: Any) -> None:
+        pass
+
+
+class Quantized(torch.Tensor):
+    """What a release hands on in FP8 is a tensor of a class of its own."""
+
+
+@pytest.mark.parametrize(
+    ("known", "kernel", "name"),
+    [
+        ({"FP8": "number 2", "F16": "number 1"}, "number 2", "Backend/FP8"),
+        (enum.IntEnum("Backends", {"F16": 1, "FP8": 2}), 2, "Backend/FP8"),
+        ({"FP8": "number 2"}, "unheard of", "Backend/unheard of"),
+        ({}, None, "Backend"),
+    ],
+)
+def test_the_backend_that_ran_is_named_as_the_release_names_it(
+    worker: Any, monkeypatch: pytest.MonkeyPatch, known: Any, kernel: Any, name: str
+) -> None:
+    training = worker("training")
+    fused_attn = types.SimpleNamespace(FusedAttnBackend=known)
+    place = "transformer_engine.pytorch.cpp_extensions.fused_attn"
+    monkeypatch.setitem(sys.modules, place, fused_attn)
+    model = torch.nn.ModuleDict({"core_attention": Attention(torch.ones(1))})
+    with training.watching(model) as watch:
+        model["core_attention"](kernel)
+    model["core_attention"](kernel)
+    assert watch.backends == {name}
+    assert not watch.passes_fp8
+
+
+def test_an_output_in_fp8_is_noticed(worker: Any) -> None:
+    training = worker("training")
+    model = torch.nn.ModuleDict({"core_attention": Attention(torch.ones(1).as_subclass(Quantized))})
+    with training.watching(model) as watch:
+        model["core_attention"](None)
+    assert watch.passes_fp8
+    assert training.is_fp8("FusedAttention/FP8")
+    assert not training.is_fp8("FusedAttention/F16_arbitrary_seqlen")
+
+
+@pytest.mark.parametrize(
+    "ran", [set(), {"FlashAttention"}, {"FusedAttention/FP8", "FlashAttention"}]
+)
+def test_training_without_fp8_attention_is_refused(
+    worker: Any, monkeypatch: pytest.MonkeyPatch, ran: set[str]
+) -> None:
+    saving, training = worker("saving"), worker("training")
+
+    def train(_built: Any, *_rest: Any) -> None:
+        watch.backends |= ran
+
+    watch = training.Watch()
+    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(training, "watching", lambda built: contextlib.nullcontext(watch))
+    with pytest.raises(saving.Refused, match="FP8 attention did not run"):
+        saving._train(torch.nn.Linear(1, 1), ["a site"], {"save_recipe": {}})
+
+
+def test_a_tensor_that_is_no_longer_finite_does_not_live_on(worker: Any) -> None:
+    loading = worker("loading")
+    now = {"forward.scale": torch.tensor([torch.nan]), "backward.scale": torch.tensor([2.0])}
+    site = types.SimpleNamespace(path="p", name="n", tensors=lambda: now)
+    before = {name: torch.ones(1) for name in now}
+    moved = loading._moved(site, before)["moved"]
+    assert moved == {"forward.scale": False, "backward.scale": True}
+
+
+@pytest.mark.skipif(torch.version.cuda is not None, reason="this PyTorch is built with CUDA")
+def test_a_probe_says_why_there_is_no_gpu(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = worker("device").probe
+    assert "is built without CUDA" in probe()["without"]
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert "finds no CUDA GPU" in probe()["without"]
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert "PyTorch cannot be imported" in probe()["without"]

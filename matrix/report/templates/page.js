@@ -167,7 +167,7 @@
     at("evidence-title").textContent = "Saved by " + saved_by + ", loaded by " + loaded_by;
     at("evidence-body").replaceChildren(
       summary(kind), documented(kind), stages(load), ...attempt(kind), ...failure(load), ...keys(load),
-      ...ledger(kind), ...metadata(kind, save, load), ...environment(save, load, kind),
+      ...ledger(kind), ...metadata(kind, save, load), ...output(load), ...environment(save, load, kind),
       ...repeat(saved_by, loaded_by));
     history.replaceState(null, "", "#" + encodeURIComponent(id(grid, saved_by, loaded_by)));
     at("evidence").showModal();
@@ -245,6 +245,13 @@
     const moved = new Map(((load && load.moved) || []).map((one) => [one.name, one.moved]));
     return part("FP8 metadata (first row of each tensor)", ...all.map((name) =>
       tensors(name, saved.get(name), loaded.get(name), moved.get(name) || {})));
+  }
+
+  function output(load) {
+    if (!load || !load.output) return [];
+    const { largest_difference: difference, largest } = load.output;
+    return part("Output on the same input", list([
+      ["Largest difference from the saving module", difference + " of " + largest]]));
   }
 
   function sites(record) {

@@ -1,0 +1,62 @@
+"""``te-matrix fidelity``: what the cpu lane saw beside what a device saw."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+
+import click
+
+from matrix import fidelity, recorded
+from matrix.archive import Archive
+from matrix.cli.runs import records
+from matrix.errors import ExitCode, UsageError
+from matrix.fidelity import Fidelity, Seen
+
+RECORDED = "recorded"
+
+
+@click.command("fidelity")
+@click.argument("cpu")
+@click.argument("device")
+@click.option("--json", "as_json", is_flag=True, help="print the whole comparison as JSON")
+def fidelity_command(cpu: str, device: str, as_json: bool) -> None:
+    """Compare what the CPU lane and a DEVICE saw; exit 1 where they saw different things.
+
+    Both are a store, an exported file, or the word `recorded`.
+    """
+    found = fidelity.compare(_seen("cpu", cpu), _seen("gpu", device))
+    if not found.compared:
+        raise UsageError(
+            f"{cpu} and {device} have no save and no cell in common",
+            why=f"the device alone has {len(found.device_only)}",
+        )
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(found), indent=1))
+    else:
+        _print(found)
+    sys.exit(int(ExitCode.DEVIATES if found.differences else ExitCode.OK))
+
+
+def _seen(lane: str, place: str) -> list[Seen]:
+    if place != RECORDED:
+        return fidelity.seen(lane, records(place))
+    archive: Archive | None = recorded.evidence(lane)
+    if archive is None:
+        raise UsageError(
+            f"no evidence of the {lane} lane is recorded", do="Name a store or an exported file"
+        )
+    return fidelity.seen(lane, archive.records())
+
+
+def _print(found: Fidelity) -> None:
+    for difference in found.differences:
+        click.echo(f"{difference.where}: {difference.what}")
+        click.echo(f"    cpu     {difference.cpu}")
+        click.echo(f"    device  {difference.device}")
+    if found.device_only:
+        click.echo(f"seen by the device alone: {', '.join(found.device_only)}")
+    click.echo(
+        f"{len(found.compared)} saves and cells seen by both, {len(found.differences)} differences"
+    )

@@ -1,0 +1,81 @@
+"""The gpu lane without containers: the release that is installed for this interpreter."""
+
+from __future__ import annotations
+
+from matrix import catalogue, device, installed
+from matrix.catalogue import Catalogue
+from matrix.errors import UsageError
+from matrix.installed import Here
+from matrix.lane import Host
+from matrix.local import LocalHost
+from matrix.merge import joined
+from matrix.selection import Selection
+from matrix.sources import cache_folder
+from matrix.store import Store
+
+
+def known(candidates: tuple[str, ...]) -> Catalogue:
+    """Return the catalogue with installed candidates, as :func:`installed.read` has them.
+
+    :raises UsageError: a candidate is anything else.
+    """
+    found = catalogue.load()
+    for text in candidates:
+        release = installed.read(text)
+        if release is None:
+            raise UsageError(
+                f"--candidate {text} does not run in this interpreter on a GPU",
+                do="Install it here: what is installed takes part, catalogued or not",
+            )
+        found = found.with_candidate(release)
+    return found
+
+
+def spelled_out(typed: Selection, url: str | None) -> Selection:
+    """Say what a selection means in this environment.
+
+    The loader is what is installed here; the savers are that and every release whose
+    checkpoints of this lane the store holds. A candidate that is installed here, or was in
+    an environment that the store has seen, is named so that others can read it.
+
+    :param url: the store, if there is one.
+    :raises DeviceError: nothing is installed here.
+    """
+    store = Store(url) if url else None
+    last = store.remembered() if store else None
+    candidates = dict.fromkeys((*typed.candidate, *(last.candidate if last else ())))
+    here = installed.find(known(tuple(candidates))).release
+    if here.candidate:
+        candidates[str(here.path)] = None
+    names = known(tuple(candidates)).names()
+    saved = {
+        save.release
+        for saves in (store.saves() if store else {}).values()
+        for save in saves
+        if save.lane == "gpu"
+    }
+    savers = [name for name in names if name in {*saved, here.name}]
+    return typed.model_copy(
+        update={
+            "candidate": tuple(candidates),
+            "saved_by": typed.saved_by or typed.releases or ",".join(savers),
+            "loaded_by": typed.loaded_by or typed.releases or here.name,
+            "releases": None,
+        }
+    )
+
+
+def together(store: Store, typed: Selection) -> Selection:
+    """Return what the runs of all environments into one store select together."""
+    last = store.remembered()
+    return (joined([last, typed]) if last else None) or typed
+
+
+def runner(candidates: tuple[str, ...], gpu: str | None) -> tuple[Here, Host]:
+    """Return what is installed here and its runner, the GPU found good enough.
+
+    :raises DeviceError: there is no GPU, or it cannot do FP8 attention.
+    """
+    here = installed.find(known(candidates))
+    device.require(gpu)
+    return here, LocalHost(cache_folder() / "logs", gpu)

@@ -1,0 +1,130 @@
+"""Rule: the gpu lane runs what is installed, on a GPU that can, and says so where it cannot."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from matrix import catalogue, device, installed
+from matrix.cli import here, main
+from matrix.digests import of_files
+from matrix.errors import DeviceError, SourceUnavailable, UsageError
+from matrix.selection import Selection
+from matrix.sources import OPT_IN
+
+ON_GPU = ("--lane", "gpu", "--runner", "local")
+DEVICE = {"gpu": "H100", "capability": "9.0", "driver": "580", "cuda": "13.0", "cudnn": "91900"}
+
+
+def te_matrix(*words: str) -> Result:
+    return CliRunner().invoke(main, list(words))
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Pretend that a Transformer Engine is installed: what its files hold, and its version."""
+
+    def make(code: str, version: str = "2.21.0+abc") -> Path:
+        package = tmp_path / "site" / "transformer_engine"
+        (package / "pytorch").mkdir(parents=True)
+        (package / "pytorch" / "module.py").write_text(code)
+        spec = SimpleNamespace(submodule_search_locations=[str(package)])
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+        monkeypatch.setattr(importlib.metadata, "version", lambda name: version)
+        return package
+
+    return make
+
+
+def test_without_transformer_engine_the_lane_refuses_in_one_line() -> None:
+    for words in (("plan",), ("run", "--phase", "save")):
+        refused = te_matrix(*words, *ON_GPU)
+        assert refused.exit_code == 4
+        assert refused.stderr.startswith("te-matrix: no Transformer Engine is installed for this")
+        assert refused.stderr.count("\n") == 1
+
+
+def probed(monkeypatch: pytest.MonkeyPatch, done: Any) -> None:
+    def run(command: Any, **options: Any) -> Any:
+        if isinstance(done, Exception):
+            raise done
+        return SimpleNamespace(stdout=done)
+
+    monkeypatch.setattr(subprocess, "run", run)
+
+
+@pytest.mark.parametrize(
+    ("said", "refusal"),
+    [
+        ('{"without": "PyTorch 2.13.0+cpu is built without CUDA"}', "is built without CUDA"),
+        (json.dumps(DEVICE | {"gpu": "L40S", "capability": "8.9"}), "L40S .* capability 8.9; .*"),
+        ("not JSON", "Asking for it failed"),
+        ("", "Asking for it failed"),
+        (subprocess.CalledProcessError(1, "python", "", "no\nlibcuda is broken"), "libcuda is"),
+        (subprocess.TimeoutExpired("python", 3), "timed out"),
+    ],
+)
+def test_without_a_gpu_that_can_the_lane_refuses(
+    monkeypatch: pytest.MonkeyPatch, install: Any, said: Any, refusal: str, tmp_path: Path
+) -> None:
+    install("code")
+    probed(monkeypatch, said)
+    with pytest.raises(DeviceError, match=refusal):
+        device.require(None)
+    refused = te_matrix("run", *ON_GPU, "--store", str(tmp_path / "store"))
+    assert refused.exit_code == 4
+    assert refused.stderr.count("\n") == 1
+    assert "`--lane cpu`" in refused.stderr
+
+
+def test_a_hopper_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    probed(monkeypatch, "a line of a library's\n" + json.dumps(DEVICE))
+    assert device.require("0").gpu == "H100"
+    assert not device.is_enough("8.9")
+    assert device.is_enough("10.0")
+
+
+def test_what_has_a_releases_files_is_that_release(install: Any) -> None:
+    package = install("code", "2.9.0+70f53666")
+    known = catalogue.load()
+    row = known["2.9"].model_copy(update={"digest": of_files(package)})
+    found = installed.find(catalogue.Catalogue((row,)))
+    assert found.release == row
+    assert found.get(row) == package.parent
+    with pytest.raises(SourceUnavailable, match="2.17 is not installed here; 2.9 is"):
+        found.get(known["2.17"])
+
+
+@pytest.mark.parametrize(("code", "opt_in"), [("code", None), (f'NAME = "{OPT_IN}"', OPT_IN)])
+def test_anything_else_is_a_candidate_that_others_can_read(
+    install: Any, code: str, opt_in: str | None
+) -> None:
+    digest = of_files(install(code))
+    found = installed.find(catalogue.load()).release
+    assert (found.version, found.digest, found.opt_in) == ("2.21.0", digest, opt_in)
+    assert found.candidate
+    assert installed.read(str(found.path)) == found
+    assert installed.read("some/folder") is None
+
+
+def test_a_selection_says_what_was_installed(install: Any, tmp_path: Path) -> None:
+    install("code")
+    spelled = here.spelled_out(Selection(lane="gpu", runner="local"), str(tmp_path / "store"))
+    (candidate,) = spelled.candidate
+    name = installed.read(candidate).name  # type: ignore[union-attr]
+    assert (spelled.saved_by, spelled.loaded_by) == (name, name)
+    asked = here.spelled_out(Selection(lane="gpu", releases="2.9,2.17"), None)
+    assert (asked.saved_by, asked.loaded_by, asked.releases) == ("2.9,2.17", "2.9,2.17", None)
+
+
+def test_a_candidate_must_be_installed() -> None:
+    with pytest.raises(UsageError, match="some/wheel.whl does not run in this interpreter"):
+        here.known(("some/wheel.whl",))
