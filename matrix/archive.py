@@ -66,9 +66,9 @@ class Archive:
 
     def _index(self, number: int, line: str) -> None:
         try:
-            head = json.loads(line)
-            key = head["key"]
-        except (ValueError, KeyError, TypeError) as error:
+            key = json.loads(line)["key"]
+            hash(key)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise _refusal(self.path, number, "is not a record") from error
         if any(line == other for _number, other in self._lines[key]):
             raise _refusal(self.path, number, "stands there twice")
@@ -106,8 +106,9 @@ def _body(path: Path) -> list[tuple[int, str]]:
     header = _object(path, 1, lines[0] if lines else "")
     if header.get("schema") != _SCHEMA:
         raise _refusal(path, 1, f"is not the header of {_SCHEMA}")
-    if header.get("format", 0) > FORMAT:
-        raise _refusal(path, 1, f"has format {header['format']}; this program reads {FORMAT}")
+    form = header.get("format", 0)
+    if not isinstance(form, int) or form > FORMAT:
+        raise _refusal(path, 1, f"has format {form}; this program reads {FORMAT}")
     footer = _object(path, len(lines), lines[-1])
     if footer.get("records") != len(lines) - 2:
         raise _refusal(path, len(lines), "is not a footer that counts the records: torn file")
@@ -127,7 +128,7 @@ def _text(path: Path) -> str:
 def _object(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         found = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _refusal(path, number, "is not JSON") from error
     if not isinstance(found, dict):
         raise _refusal(path, number, "is not an object")

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
@@ -116,8 +117,10 @@ def load(path: Path | None = None) -> Catalogue:
     """
     path = path or tables.packaged("releases.toml")
     rows = tables.load(path, Releases).release
+    counted = Counter(_version(path, row) for row in rows)
     for row in rows:
-        _check_version(path, row, rows)
+        if counted[Version(row.version)] > 1:
+            raise TableError(f"{path}: release {row.version} has more than one row")
     return Catalogue(tuple(sorted(rows, key=lambda release: release.order)))
 
 
@@ -130,13 +133,14 @@ def order(names: Iterable[str]) -> list[str]:
     return sorted(everything, key=lambda name: (Version(name.partition("@")[0]), name))
 
 
-def _check_version(path: Path, row: Release, rows: tuple[Release, ...]) -> None:
+def _version(path: Path, row: Release) -> Version:
     try:
-        Version(row.version)
+        version = Version(row.version)
     except InvalidVersion as error:
         raise TableError(f"{path}: {row.version!r} is not a version") from error
-    if sum(other.version == row.version for other in rows) > 1:
-        raise TableError(f"{path}: release {row.version} has more than one row")
+    if str(version) != row.version:  # a dash would make a range of it in a selection
+        raise TableError(f"{path}: the usual form of version {row.version!r} is {version}")
+    return version
 
 
 def published() -> list[str]:

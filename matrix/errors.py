@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from enum import IntEnum
 
@@ -26,14 +27,28 @@ def worst(codes: Iterable[ExitCode]) -> ExitCode:
     return next((code for code in _PRECEDENCE if code in seen), ExitCode.OK)
 
 
+_USERINFO = re.compile(r"(?<=://)[^/\s'\"]+@")
+_QUERY = re.compile(r"([?&][^=&\s]*(?:token|key|secret|password|sig)[^=&\s]*=)[^&\s'\"]+", re.I)
+
+
+def without_credentials(text: str) -> str:
+    """Return a text with ``***`` for what stands before the host of a URL in it.
+
+    The same for the values of a query's fields that are called token, key, secret,
+    password or signature.
+    """
+    return _QUERY.sub(r"\1***", _USERINFO.sub("***@", text))
+
+
 class MatrixError(Exception):
-    """What happened, why that is likely, and what to do."""
+    """What happened, why that is likely, and what to do. It repeats no URL's credentials."""
 
     exit_code = ExitCode.INFRA
 
     def __init__(self, what: str, why: str = "", do: str = "") -> None:
         sentences = [what, *(part[:1].upper() + part[1:] for part in (why, do) if part)]
-        super().__init__(". ".join(sentence.rstrip(".") for sentence in sentences) + ".")
+        text = ". ".join(sentence.rstrip(".") for sentence in sentences) + "."
+        super().__init__(without_credentials(text))
 
 
 class UsageError(MatrixError):

@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from packaging.version import Version
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
 OBSERVATION = 2
 """Raised by hand when the meaning of a measurement changes; it is part of every key."""
@@ -36,7 +36,16 @@ RECIPES_SINCE = Version("2.0")
 class Record(BaseModel):
     """Base of everything that is stored: closed and immutable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+
+Number = Annotated[
+    float,
+    WithJsonSchema(
+        {"anyOf": [{"type": "number"}, {"enum": ["NaN", "Infinity", "-Infinity"]}]},
+    ),
+]
+"""A number; what JSON has none for is written as a word."""
 
 
 class Tensor(Record):
@@ -45,7 +54,7 @@ class Tensor(Record):
     dtype: str
     shape: tuple[int, ...]
     digest: str
-    first: tuple[float, ...]
+    first: tuple[Number, ...]
     default: bool = False
 
 
@@ -161,8 +170,8 @@ class Output(Record):
     gave, are in the output's own unit. Both depend on the kernels of the day.
     """
 
-    largest_difference: float
-    largest: float
+    largest_difference: Number
+    largest: Number
 
     @property
     def same(self) -> bool:

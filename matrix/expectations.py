@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from pathlib import Path
 from typing import Literal
 
 from packaging.version import Version
+from pydantic import field_validator
 
 from matrix import tables
 from matrix.catalogue import Release
@@ -24,6 +26,12 @@ class Band(tables.Row):
     last: str | None = None
     saves_to: str | None = None
     sentence: str
+
+    @field_validator("first", "last")
+    @classmethod
+    def _version(cls, text: str) -> str:
+        Version(text)
+        return text
 
     def holds(self, minor: tuple[int, int]) -> bool:
         """Tell whether (major, minor) falls into the band."""
@@ -92,11 +100,12 @@ class Documentation:
 def load(path: Path | None = None) -> Documentation:
     """Read the FAQ's table.
 
-    :raises TableError: it is malformed, names an unknown band, or says two things
-        of one combination.
+    :raises TableError: it is malformed, its bands share a release, or it names an
+        unknown band or says two things of one combination.
     """
     path = path or tables.packaged("faq.toml")
     faq = tables.load(path, Faq)
+    _check_bands(path, faq.band)
     known = {band.name for band in faq.band}
     said: set[tuple[str, str, str]] = set()
     for rule in faq.rule:
@@ -109,6 +118,16 @@ def load(path: Path | None = None) -> Documentation:
             raise TableError(f"{path}: two rules speak of {' / '.join(min(twice))}")
         said |= combinations
     return Documentation(faq.band, faq.rule)
+
+
+def _check_bands(path: Path, bands: tuple[Band, ...]) -> None:
+    """See that every band begins behind the end of the one before."""
+    for earlier, later in itertools.pairwise(bands):
+        if earlier.last is None or _minor(later.first) <= _minor(earlier.last):
+            raise TableError(f"{path}: band {later.name} begins within band {earlier.name}")
+    for band in bands:
+        if not band.holds(_minor(band.last or band.first)):
+            raise TableError(f"{path}: band {band.name} runs backwards")
 
 
 @functools.cache

@@ -122,27 +122,33 @@ class Judgement:
     @property
     def totals(self) -> dict[str, int]:
         """Cells by verdict; they add up to the planned cells."""
-        counted = Counter(verdict.verdict for verdict in self.verdicts)
-        totals = {name: counted[name] for name in VERDICTS}
-        if sum(totals.values()) != len(self.plan.cells):
-            raise AssertionError(f"{sum(totals.values())} verdicts on {len(self.plan.cells)} cells")
-        return totals
+        return _totals(self.verdicts, self.plan)
 
     @property
     def exit_code(self) -> ExitCode:
         """What a gate makes of it."""
-        codes = []
-        totals = self.totals
-        if totals["deviates"] or any(not check.conforms for check in self.saves):
-            codes.append(ExitCode.DEVIATES)
-        failing = {"stale", "expired"} | ({"unused"} if self.plan.whole else set())
-        if any(check.state in failing for check in self.entries):
-            codes.append(ExitCode.DEVIATES)
-        if totals["infra"]:
-            codes.append(ExitCode.INFRA)
-        if totals["inconclusive"] or totals["unavailable"] or totals["not-run"]:
-            codes.append(ExitCode.INCOMPLETE)
-        return worst(codes)
+        return worst(_codes(self))
+
+
+def _totals(verdicts: Sequence[Verdict], plan: Plan) -> dict[str, int]:
+    counted = Counter(verdict.verdict for verdict in verdicts)
+    totals = {name: counted[name] for name in VERDICTS}
+    if sum(totals.values()) != len(plan.cells):
+        raise AssertionError(f"{sum(totals.values())} verdicts on {len(plan.cells)} cells")
+    return totals
+
+
+def _codes(judged: Judgement) -> Iterator[ExitCode]:
+    totals = judged.totals
+    if totals["deviates"] or any(not check.conforms for check in judged.saves):
+        yield ExitCode.DEVIATES
+    failing = {"stale", "expired"} | ({"unused"} if judged.plan.whole else set())
+    if any(check.state in failing for check in judged.entries):
+        yield ExitCode.DEVIATES
+    if totals["infra"]:
+        yield ExitCode.INFRA
+    if totals["inconclusive"] or totals["unavailable"] or totals["not-run"]:
+        yield ExitCode.INCOMPLETE
 
 
 def judge(
@@ -237,20 +243,15 @@ class _Judge:
         """Look the deviations of a cell up in the ledger: all of them, or none is excused."""
         used = []
         for deviation in deviations:
-            entry = self._entry_for(cell, load, deviation)
-            if entry is None or deviation == "partial":
+            entries = [
+                entry.id
+                for entry in self._under.get(cell, ())
+                if entry.explains(deviation, load.stage, load.error)
+            ]
+            if not entries:
                 return "deviates", ()
-            used.append(entry.id)
+            used += sorted(entries)
         return "known-deviation", tuple(used)
-
-    def _entry_for(self, cell: Cell, load: Load, deviation: str) -> Entry | None:
-        error = load.error
-        for entry in self._under.get(cell, ()):
-            if entry.explains(
-                deviation, load.stage, error.type if error else "", error.message if error else ""
-            ):
-                return entry
-        return None
 
     # What is known.
 
@@ -325,7 +326,7 @@ class _Judge:
             yield EntryCheck(entry, self._state(entry, found), len(found))
 
     def _state(self, entry: Entry, verdicts: Sequence[str]) -> str:
-        if entry.expires < self._today:
+        if entry.expires <= self._today:
             return "expired"
         if not verdicts:
             return "unused"

@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 
 from packaging.version import InvalidVersion, Version
 
+from matrix import replies
 from matrix.catalogue import Release
 from matrix.digests import of_files
 from matrix.errors import GapError, LostError, WorkerError
@@ -67,14 +68,6 @@ def describe(failure: dict[str, Any]) -> str:
 def refusal(failure: dict[str, Any]) -> type[WorkerError]:
     """Return the kind of error that a worker's failure is: of the lane, or anything else."""
     return GapError if failure.get("gaps") else WorkerError
-
-
-def _is_reply(reply: dict[str, Any]) -> bool:
-    """Tell whether a reply has an answer, or a failure that can be put into words."""
-    failure = reply.get("failure")
-    if isinstance(failure, dict):
-        return "message" in failure and bool(failure.get("type") or failure.get("kind"))
-    return isinstance(reply.get("answer"), dict)
 
 
 def _same_base(one: str, other: str) -> bool:
@@ -181,13 +174,16 @@ class ReleaseProcess:
         except WorkerError:
             self.close()
             raise
-        except (KeyError, TypeError, AttributeError) as error:
-            self.close()
-            raise WorkerError(
-                f"the worker of {release.name} does not say what it is: {error!r}"
-            ) from error
 
     def _check_hello(self, opened: dict[str, Any]) -> None:
+        try:
+            self._compare_hello(opened)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise WorkerError(
+                f"the worker of {self.release.name} does not say what it is: {error!r}"
+            ) from error
+
+    def _compare_hello(self, opened: dict[str, Any]) -> None:
         if self.hello.get("protocol") != PROTOCOL:
             raise WorkerError(
                 f"the worker of {self.release.name} speaks protocol {self.hello.get('protocol')}, "
@@ -288,8 +284,8 @@ class ReleaseProcess:
         reply = self._receive(timeout + GRACE)
         if reply.get("id") != self._next:
             raise self._gone(f"it answered request {reply.get('id')} instead of {self._next}")
-        if not _is_reply(reply):
-            raise self._gone(f"it answered neither with an answer nor with a failure: {reply}")
+        if not replies.well_formed(reply):
+            raise self._gone("it answered neither with an answer nor with a failure")
         return reply
 
     def enter(self, recipe: Recipe, timeout: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
@@ -11,7 +12,8 @@ from pydantic import model_validator
 from matrix import tables
 from matrix.catalogue import Release
 from matrix.errors import TableError
-from matrix.selection import covers
+from matrix.evidence import Failure
+from matrix.selection import common, covers
 
 
 class Entry(tables.Row):
@@ -50,13 +52,36 @@ class Entry(tables.Row):
         """Tell whether a release is one of the entry's loaders. A candidate never is."""
         return not release.candidate and covers(self.loaded_by)(release.version)
 
-    def explains(self, deviation: str, stage: str, error: str, message: str) -> bool:
-        """Tell whether a deviation is the one that the entry knows."""
+    def explains(self, deviation: str, stage: str, error: Failure | None) -> bool:
+        """Tell whether a deviation is the one that the entry knows.
+
+        :param error: the exception that the load raised, if it raised one.
+        """
         if deviation != self.observed:
             return False
-        if deviation != "error":
-            return True
-        return stage == self.stage and error == self.error and str(self.fragment) in message
+        if deviation != "error" or error is None:
+            return deviation != "error"
+        same = (stage, error.type) == (self.stage, self.error)
+        return same and str(self.fragment) in error.message
+
+    def same_deviation(self, other: Entry) -> bool:
+        """Tell whether all that one of the two explains the other would explain as well."""
+        mine, theirs = self.fragment or "", other.fragment or ""
+        return (self.observed, self.stage, self.error) == (
+            other.observed,
+            other.stage,
+            other.error,
+        ) and (mine in theirs or theirs in mine)
+
+    def shared(self, other: Entry) -> str:
+        """Return a cell that falls under both entries, in words; empty where none can."""
+        parts = [
+            next((name for name in self.scenarios if name in other.scenarios), ""),
+            next((name for name in self.variants if name in other.variants), ""),
+            common(self.saved_by, other.saved_by),
+            common(self.loaded_by, other.loaded_by),
+        ]
+        return "{}/{}/{}->{}".format(*parts) if all(parts) else ""
 
 
 class Ledger(tables.Row):
@@ -70,12 +95,33 @@ def load(path: Path | None = None, extra: Path | None = None) -> tuple[Entry, ..
 
     :param path: the ledger to read; by default the packaged one.
     :param extra: a further file of the same form.
-    :raises TableError: a file is malformed, or two entries have one id.
+    :raises TableError: a file is malformed, or two entries have one id or know one
+        deviation of the same cells.
     """
     found: list[Entry] = []
     for file in filter(None, (path or tables.packaged("ledger.toml"), extra)):
         for entry in tables.load(file, Ledger).entry:
-            if any(entry.id == other.id for other in found):
-                raise TableError(f"{file}: more than one entry is called {entry.id}")
+            check_apart(file, found, entry)
             found.append(entry)
     return tuple(found)
+
+
+def check_apart(file: Path, known: Iterable[Entry], entry: Entry) -> None:
+    """See that an entry can stand beside others.
+
+    :param file: where it stands or is to stand, for the error.
+    :raises TableError: one of them has its id, or knows one deviation of a cell with it.
+    """
+    for other in known:
+        _check_pair(file, other, entry)
+
+
+def _check_pair(file: Path, one: Entry, other: Entry) -> None:
+    if one.id == other.id:
+        raise TableError(f"{file}: more than one entry is called {one.id}", do="Give it another id")
+    if one.same_deviation(other) and (shared := one.shared(other)):
+        raise TableError(
+            f"{file}: entries {one.id} and {other.id} know the same deviation of {shared}",
+            why="their ranges overlap",
+            do="Leave each cell's deviation to one of them",
+        )

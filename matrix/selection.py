@@ -119,6 +119,20 @@ def covers(ranges: str) -> Callable[[str], bool]:
 
     :raises ValueError: a range is open or is not made of versions.
     """
+    pairs = _pairs(ranges)
+    return lambda version: any(low <= Version(version) <= high for low, high in pairs)
+
+
+def common(one: str, other: str) -> str:
+    """Return a version that two sets of closed ranges both hold; empty where there is none."""
+    for low, high in _pairs(one):
+        for first, last in _pairs(other):
+            if max(low, first) <= min(high, last):
+                return str(max(low, first))
+    return ""
+
+
+def _pairs(ranges: str) -> list[tuple[Version, Version]]:
     pairs = []
     for part in ranges.split(","):
         first, dash, last = part.strip().partition("-")
@@ -127,4 +141,4 @@ def covers(ranges: str) -> Callable[[str], bool]:
         pairs.append((Version(first), Version(last or first)))
     if any(first > last for first, last in pairs):
         raise ValueError(f"{ranges!r} runs backwards")
-    return lambda version: any(low <= Version(version) <= high for low, high in pairs)
+    return pairs

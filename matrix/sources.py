@@ -22,6 +22,7 @@ from typing import Protocol
 
 import platformdirs
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
 
 from matrix import leftovers
 from matrix.catalogue import PACKAGE, Release
@@ -89,6 +90,7 @@ class Sources:
         """
         place = cache_folder() / "sources" / release.digest
         if place.is_dir():
+            _check(place, release, f"it was changed in the cache {place}", "Delete that folder")
             return place
         if release.path is None and self.offline:
             raise SourceUnavailable(
@@ -195,18 +197,23 @@ def _into_place(place: Path, fetch: Callable[[Release, Path], None], release: Re
         folder = Path(work) / "source"
         folder.mkdir()
         fetch(release, folder)
-        found = of_files(folder / PACKAGE)
-        if found != release.digest:
-            raise SourceError(
-                f"the Python files of {release.name} have digest {found[:12]}, "
-                f"the catalogue says {release.digest[:12]}",
-                why="it changed meanwhile"
-                if release.candidate
-                else "another build was published under the same name, or the catalogue is wrong",
-                do="Do not use it before somebody has looked at it",
-            )
+        why = "another build was published under the same name, or the catalogue is wrong"
+        why = "it changed meanwhile" if release.candidate else why
+        _check(folder, release, why, "Do not use it before somebody has looked at it")
         _settle(folder, place)
     return place
+
+
+def _check(folder: Path, release: Release, why: str, do: str) -> None:
+    """See that a folder holds the release's Python files, each byte of them."""
+    found = of_files(folder / PACKAGE)
+    if found != release.digest:
+        raise SourceError(
+            f"the Python files of {release.name} have digest {found[:12]}, "
+            f"the catalogue says {release.digest[:12]}",
+            why=why,
+            do=do,
+        )
 
 
 def _settle(folder: Path, place: Path) -> None:
@@ -298,8 +305,16 @@ def _candidate_version(path: Path, root: Path) -> str:
     except InvalidWheelFilename:
         for place in ("build_tools/VERSION.txt", "VERSION"):
             if (root / place).is_file():
-                return (root / place).read_text().strip()
+                return _version((root / place).read_bytes().decode(errors="replace"), root / place)
     raise UsageError(f"{path} does not say its version", why="it has no build_tools/VERSION.txt")
+
+
+def _version(text: str, place: Path) -> str:
+    try:
+        Version(text)
+    except InvalidVersion as error:
+        raise UsageError(f"{place} holds no version: {text.strip()[:40]!r}") from error
+    return text.strip()
 
 
 def mentions_opt_in(root: Path) -> bool:

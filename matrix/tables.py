@@ -38,11 +38,11 @@ def load(path: Path, kind: type[Table]) -> Table:
     text = _read(path)
     try:
         return kind.model_validate_json(_as_json(tomllib.loads(text)))
-    except tomllib.TOMLDecodeError as error:
-        raise TableError(f"{path} is not TOML: {error}") from error
     except ValidationError as error:
         mistakes = [_mistake(path, text, item) for item in error.errors()]
         raise TableError("\n".join(mistakes)) from error
+    except (ValueError, RecursionError) as error:
+        raise TableError(f"{path} is not TOML: {error}") from error
 
 
 def _read(path: Path) -> str:

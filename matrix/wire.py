@@ -8,6 +8,8 @@ import socket
 import time
 from typing import Any
 
+from matrix.replies import parsed
+
 LONGEST = 16 << 20
 """Bytes that one line of a worker may have; the longest answers known have some 100 kB."""
 
@@ -48,7 +50,7 @@ class Wire:
         """
         line = self._line(time.monotonic() + timeout)
         try:
-            message = json.loads(line)
+            message = parsed(line)
         except (ValueError, RecursionError) as error:
             raise WireError(f"it did not answer in JSON but {line[:80]!r}") from error
         if not isinstance(message, dict):

@@ -7,9 +7,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from matrix import evidence, recorded
+from matrix import catalogue, evidence, expectations, plan, recorded, scenarios
 from matrix.archive import Archive, write
-from matrix.evidence import Entry, Failure, Load, Moved, Provenance, Save, Site, Tensor
+from matrix.evidence import Attempt, Entry, Failure, Load, Moved, Provenance, Save, Site, Tensor
 from matrix.plan import Plan
 from matrix.report.document import Cell, Counts, ReleaseRow, Report
 
@@ -29,6 +29,40 @@ def provenance() -> Provenance:
         recorded_at="2026-11-24T00:00:00+00:00",
         seconds=0.1,
     )
+
+
+def a_plan(savers: list[str], loaders: list[str], variants: tuple[str, ...] = ("plain",)) -> Plan:
+    """A plan of catalogued releases in the scenario autocast."""
+    known = catalogue.load()
+    return plan.make(
+        expectations.load(),
+        {"autocast": scenarios.load()["autocast"]},
+        {name: scenarios.variants()[name] for name in variants},
+        [known[name] for name in savers],
+        [known[name] for name in loaders],
+    )
+
+
+def some_records() -> list[Any]:
+    """Records of each kind on 1.7 and 1.8 in 1.11, its controls among them."""
+    made = a_plan(["1.7", "1.8"], ["1.11"])
+    old, new, own = (a_save(made, release) for release in ("1.7", "1.8", "1.11"))
+    failure = Failure(type="KeyError", message="'recipe'", frames=("a.py:1",), traceback="t")
+    key = evidence.attempt_key(
+        old.source_digest, own.source_digest, old.scenario_digest, "plain", "cpu"
+    )
+    return [
+        old,
+        new,
+        own,
+        a_load(made, old, "1.11", error=failure, missing_keys=("a",), unexpected_keys=("b",)),
+        a_load(made, new, "1.11"),
+        a_load(made, own, "1.11"),
+        a_load(made, own, "1.11", "control:unknown-key", error=failure),
+        a_load(made, own, "1.11", "control:truncated", error=failure),
+        a_load(made, own, "1.11", "control:empty", digest="d", default=True),
+        Attempt(key=key, kind="infra", message="m", detail="d", at="1"),
+    ]
 
 
 def tensor(digest: str, *, default: bool = False) -> Tensor:
@@ -115,6 +149,17 @@ def with_message(path: Path, message: str) -> Archive:
         changed.append(record)
     write(path, changed, "2026-11-24")
     return Archive(path)
+
+
+def recorded_bytes(release: str, scenario: str = "autocast") -> bytes:
+    """The bytes of what a release saved, from the recorded evidence."""
+    archive = recorded.evidence("cpu")
+    assert archive is not None
+    row, recipe = catalogue.load()[release], scenarios.load()[scenario]
+    (save, *_) = archive.saves(evidence.save_key(row.digest, recipe.digest, "cpu"))
+    data = recorded.checkpoint("cpu", save.file_digest)
+    assert data is not None, f"no checkpoint of {release} is recorded"
+    return data
 
 
 def a_cell(saver: str, loader: str, outcome: str = "loaded", **more: Any) -> Cell:

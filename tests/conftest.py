@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
-from matrix import catalogue, expectations, plan, scenarios
+from matrix import catalogue, expectations, lane, local, plan, scenarios
 from matrix.catalogue import Catalogue
 from matrix.expectations import Documentation
 from matrix.plan import Plan
+
+# How long an example takes is the machine's affair, and no property.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
+
+COVERAGE = "COVERAGE_PROCESS_CONFIG"
+
+
+def pytest_configure() -> None:
+    """Where coverage is measured, have the worker measure, too, and leave it time to write."""
+    if COVERAGE not in os.environ:
+        return
+    lane._INHERITED = (*lane._INHERITED, COVERAGE)  # type: ignore[assignment]
+    end = local.LocalHost._end
+
+    def end_in_peace(host: local.LocalHost) -> None:
+        time.sleep(1)
+        end(host)
+
+    local.LocalHost._end = end_in_peace  # type: ignore[method-assign]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

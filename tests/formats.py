@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from matrix import catalogue, evidence, recorded, scenarios
+from builders import recorded_bytes
 
 State = dict[str, Any]
 PREFIX = "model.module.decoder.layers.{}.self_attention."
@@ -19,16 +19,6 @@ PREFIX = "model.module.decoder.layers.{}.self_attention."
 def recorded_state(release: str, scenario: str = "autocast") -> State:
     """Return what a release saved, from the recorded evidence."""
     return torch.load(io.BytesIO(recorded_bytes(release, scenario)), weights_only=False)
-
-
-def recorded_bytes(release: str, scenario: str = "autocast") -> bytes:
-    archive = recorded.evidence("cpu")
-    assert archive is not None
-    row, recipe = catalogue.load()[release], scenarios.load()[scenario]
-    (save, *_) = archive.saves(evidence.save_key(row.digest, recipe.digest, "cpu"))
-    data = recorded.checkpoint("cpu", save.file_digest)
-    assert data is not None, f"no checkpoint of {release} is recorded"
-    return data
 
 
 def layered(state: State, layers: int, prefix: str = PREFIX) -> State:

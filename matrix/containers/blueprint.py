@@ -17,6 +17,7 @@ from matrix import __version__
 from matrix.catalogue import PACKAGE, Release
 from matrix.containers import lock
 from matrix.containers.lock import Base
+from matrix.errors import UsageError, without_credentials
 
 LABEL = "te-matrix"
 KIND = f"{LABEL}.kind"
@@ -122,9 +123,23 @@ def _installed(bare: Blueprint, base: Base, release: Release) -> Blueprint:
         place = f"candidate/{path.name}" if path.is_file() else "candidate"
         context[place] = path
         required = f"/{place}{extras}"
-    settings = {name: os.environ[name] for name in _PIP_SETTINGS if name in os.environ}
+    settings = {name: public(name) for name in _PIP_SETTINGS if name in os.environ}
     arguments = {"TORCH": base.torch or "torch", "REQUIREMENT": required, **settings}
     return dataclasses.replace(bare, arguments=arguments, context=context, network=True)
+
+
+def public(name: str) -> str:
+    """Return a setting that an image may keep: its history shows every build argument.
+
+    :raises UsageError: it holds credentials.
+    """
+    value = os.environ[name]
+    if without_credentials(value) != value:
+        raise UsageError(
+            f"{name} holds credentials, which the history of the image would show",
+            do="Give the build an index that needs none: a mirror, or a proxy that knows them",
+        )
+    return value
 
 
 def _certificates() -> Path | None:

@@ -24,6 +24,7 @@ import psutil
 from docker.errors import APIError, ContainerError
 from packaging.requirements import Requirement
 
+from matrix.containers.blueprint import public
 from matrix.containers.engine import ask, words
 from matrix.errors import EngineError
 
@@ -72,7 +73,7 @@ def target(client: docker.DockerClient, image: str) -> Target:
 
 def requirements() -> tuple[str, ...]:
     """Return what the cpu lane needs, PyTorch first; ``TE_MATRIX_TORCH`` overrides that one."""
-    torch = os.environ.get("TE_MATRIX_TORCH")
+    torch = public("TE_MATRIX_TORCH") if "TE_MATRIX_TORCH" in os.environ else ""
     return (*([torch] if torch else _extra("torch")), *_extra("cpu"))
 
 

@@ -168,15 +168,14 @@ def _quoted(value: Any) -> str:
 def add(path: Path, found: Sequence[Entry]) -> None:
     """Append entries to a ledger file, made where there is none.
 
-    :raises TableError: the file is no ledger.
-    :raises UsageError: it has an entry of one of the ids.
+    :raises TableError: the file is no ledger, or an entry cannot stand beside those in it.
     :raises StoreError: it cannot be written.
     """
     before = ""
     if path.exists():
-        taken = {entry.id for entry in ledger.load(path)}
-        if twice := taken & {entry.id for entry in found}:
-            raise UsageError(f"{path} has an entry {min(twice)}", do="Choose another --id")
+        known = ledger.load(path)
+        for entry in found:
+            ledger.check_apart(path, known, entry)
         before = path.read_text(encoding="utf-8").rstrip("\n") + "\n\n"
     try:
         path.write_text(before + text(found), encoding="utf-8")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from packaging.version import Version
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from matrix import __version__
 from matrix.errors import StoreError
+from matrix.evidence import Number
 from matrix.expectations import Documentation
 from matrix.judge import Judgement, Verdict
 from matrix.ledger import Entry
@@ -26,7 +28,7 @@ Word = Literal["conforms", "known-deviation", "deviates", "undocumented", Absent
 class Part(BaseModel):
     """Base of all parts. Fields may be added under one format, so unknown ones are passed over."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
 
 
 class Cell(Part):
@@ -67,8 +69,8 @@ class Cell(Part):
     load_provenance: Basis | None
     save_image: str | None = None
     load_image: str | None = None
-    output_difference: float | None = None
-    output_largest: float | None = None
+    output_difference: Number | None = None
+    output_largest: Number | None = None
 
     @property
     def seen(self) -> str:
@@ -190,6 +192,17 @@ class Report(Part):
     ledger: tuple[LedgerRow, ...]
     cells: tuple[Cell, ...]
 
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        known = {row.name for row in self.releases}
+        for name in known:
+            Version(name.partition("@")[0])
+        if named := {n for c in self.cells for n in (c.saved_by, c.loaded_by)} - known:
+            raise ValueError(f"a cell is of {min(named)}, which is not among the releases")
+        if not self.planned == len(self.cells) == sum(self.totals.values()):
+            raise ValueError("planned, totals and the number of cells differ")
+        return self
+
     @property
     def farthest(self) -> Cell | None:
         """The ``loaded`` cell whose output differs most, as a part of the largest magnitude."""
@@ -303,6 +316,7 @@ def read(path: Path) -> Report:
     except (OSError, ValidationError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else None
         why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
+        why = why.removeprefix(": ")
         raise StoreError(
             f"{path} cannot be read as a report",
             why=why,

@@ -7,6 +7,7 @@ into pools of distinct records, so that ten thousand cells stay small.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import shlex
@@ -16,7 +17,7 @@ from typing import Any
 from markupsafe import Markup
 
 from matrix import catalogue, ranges
-from matrix.evidence import Load, Provenance, Save, Site
+from matrix.evidence import Load, Provenance, Record, Save, Site
 from matrix.explain import PLAINLY
 from matrix.judge import Judgement, Verdict
 from matrix.plan import Plan
@@ -142,7 +143,7 @@ class Evidence:
                 "unexpected": load.unexpected_keys,
                 "sites": [self._site(site) for site in load.sites],
                 "moved": [moved.model_dump() for moved in load.after_load or ()],
-                "output": load.output.model_dump() if load.output else None,
+                "output": _plain(load.output) if load.output else None,
                 **self._provenance(load.provenance),
             }
             return {name: value for name, value in whole.items() if value not in (None, (), [])}
@@ -151,7 +152,7 @@ class Evidence:
 
     def _site(self, site: Site) -> int:
         tensors = {
-            name: self._tensors.add(tensor, tensor.model_dump)
+            name: self._tensors.add(tensor, functools.partial(_plain, tensor))
             for name, tensor in site.tensors.items()
         }
 
@@ -166,6 +167,11 @@ class Evidence:
             "place": self._places.add(place, lambda: json.loads(place)),
             **{name: getattr(provenance, name) for name in sorted(_CHANGING)},
         }
+
+
+def _plain(record: Record) -> Any:
+    """Return a part of evidence as JSON has it: not every number is one there."""
+    return json.loads(record.model_dump_json())
 
 
 def repeat(plan: Plan, typed: Selection) -> dict[str, Any]:

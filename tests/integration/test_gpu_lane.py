@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import emulation
 import pytest
 from click.testing import CliRunner, Result
 
+import emulation
 from matrix import catalogue, device
 from matrix.cli import main
 from matrix.evidence import Device

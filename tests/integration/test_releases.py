@@ -61,21 +61,6 @@ def test_a_new_release_costs_its_row_and_column(bench) -> None:
     assert grown.measured == 1 + 1 + 2 + len(CONTROLS)
 
 
-def test_two_runs_give_the_same_evidence(bench, tmp_path) -> None:
-    other = type(bench)(tmp_path / "other")
-    made = bench.plan(["1.11", "2.17.1"], ["1.11", "2.17.1"])
-    for each in (bench, other):
-        each.run(made)
-
-    def seen(store):
-        return {
-            key: [record.model_dump(exclude={"provenance", "file_digest"}) for record in records]
-            for key, records in {**store.saves(), **store.loads()}.items()
-        }
-
-    assert seen(bench.store) == seen(other.store)
-
-
 def test_the_users_own_scenario_with_more_layers(bench, tmp_path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(

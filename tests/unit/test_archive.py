@@ -68,6 +68,10 @@ def edited(path: Path, edit: Callable[[list[str]], list[str]]) -> Path:
         (lambda lines: [lines[0], '{"x": 1}', *lines[2:]], ":2 is not a record"),
         (lambda lines: [lines[0], lines[1][:50], *lines[2:]], ":2 is not a record"),
         (lambda lines: ["[]", *lines[1:]], ":1 is not an object"),
+        (lambda lines: ["[" * 100_000, *lines[1:]], ":1 is not JSON"),
+        (lambda lines: [lines[0], "[" * 100_000, *lines[2:]], ":2 is not a record"),
+        (lambda lines: [lines[0], '{"key": []}', *lines[2:]], ":2 is not a record"),
+        (lambda lines: [lines[0].replace(":1,", ':"1",'), *lines[1:]], ":1 has format 1;"),
         (lambda lines: [], ":1 is not JSON"),
     ],
 )

@@ -204,6 +204,12 @@ def test_two_reports_as_markdown_that_a_message_cannot_leave(elsewhere: Path) ->
     assert row.replace("\\|", "").count("|") == 7
 
 
+def altered(release: str = "1.8", **changes: Any) -> str:
+    """The text of a report on one release, with something changed."""
+    report = json.loads(document.text(a_report(a_cell("1.8", "1.8"))))
+    return json.dumps(report | changes).replace('"1.8"', f'"{release}"')
+
+
 @pytest.mark.parametrize(
     ("place", "text", "complaint", "code"),
     [
@@ -211,6 +217,10 @@ def test_two_reports_as_markdown_that_a_message_cannot_leave(elsewhere: Path) ->
         ("gone.json", None, "gone.json cannot be read as a report", ExitCode.INFRA),
         ("torn.json", '{"format": 1', "torn.json cannot be read as a report", ExitCode.INFRA),
         ("other.json", "{}", "other.json cannot be read as a report. Harness", ExitCode.INFRA),
+        ("a.json", altered(planned=2), "totals and the number of cells differ", ExitCode.INFRA),
+        ("a.json", altered(totals={}), "totals and the number of cells differ", ExitCode.INFRA),
+        ("a.json", altered(releases=[]), "is of 1.8, which is not among the rel", ExitCode.INFRA),
+        ("a.json", altered("nightly"), "Value error, Invalid version: 'nightly'", ExitCode.INFRA),
     ],
 )
 def test_what_is_no_run_is_refused(
@@ -221,6 +231,12 @@ def test_what_is_no_run_is_refused(
     result = te_matrix("diff", place, place)
     assert result.exit_code == code
     assert complaint in result.output
+
+
+def test_numbers_that_json_does_not_have_come_back(elsewhere: Path) -> None:
+    cell = a_cell("2.4", "2.5", output_difference=float("inf"), output_largest=float("nan"))
+    (elsewhere / "a.json").write_text(document.text(a_report(cell)))
+    assert repr(document.read(elsewhere / "a.json").cells) == repr((cell,))
 
 
 def test_a_report_of_a_newer_format_is_refused(elsewhere: Path) -> None:

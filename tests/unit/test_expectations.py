@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from matrix import catalogue, expectations
 from matrix.catalogue import Catalogue
+from matrix.errors import TableError
 from matrix.expectations import UNDOCUMENTED, Documentation
 
 FAQ = {  # (loaded by, saved by), read off the FAQ's list
@@ -56,6 +57,11 @@ def test_a_release_belongs_to_a_band_by_major_and_minor(
 ) -> None:
     assert documentation.band(known["1.9"]).name == "1.8-1.11"
     assert documentation.band(known["1.2.1"]).name == "<=1.5"
+
+
+def test_a_release_that_no_band_holds_is_named(known: Catalogue) -> None:
+    with pytest.raises(TableError, match="no band for release 1.8"):
+        Documentation((), ()).band(known["1.8"])
 
 
 def test_errors_are_documented_with_their_reason(

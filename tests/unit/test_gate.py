@@ -214,10 +214,12 @@ def test_entries_are_printed_for_review_and_appended_only_where_asked(
     assert 'saved_by = "1.8"\nloaded_by = "2.0"\n' in printed
     assert te_matrix(*words, "--id", "one", "--into", "l.toml").exit_code == 0
     assert (elsewhere / "l.toml").read_text() == printed
-    assert te_matrix(*words, "--id", "two", "--into", "l.toml").exit_code == 0
-    assert [entry.id for entry in ledger.load(elsewhere / "l.toml")] == ["one", "two"]
-    twice = te_matrix(*words, "--id", "two", "--into", "l.toml")
-    assert (twice.exit_code, "has an entry two" in twice.output) == (ExitCode.USAGE, True)
+    overlapping = te_matrix(*words, "--id", "two", "--into", "l.toml")
+    assert overlapping.exit_code == ExitCode.USAGE
+    assert "know the same deviation of autocast/plain/1.8->2.0" in overlapping.output
+    twice = te_matrix(*words, "--id", "one", "--into", "l.toml")
+    assert (twice.exit_code, "is called one" in twice.output) == (ExitCode.USAGE, True)
+    assert (elsewhere / "l.toml").read_text() == printed
     assert tables.packaged("ledger.toml").read_text() == packaged
 
 

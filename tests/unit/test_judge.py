@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from matrix.plan import Plan
 from matrix.store import Store
 
 MakePlan = Callable[..., Plan]
+OLD, NEW = "core_attention.fused_attention._extra_state", "core_attention._extra_state"
 KEY_ERROR = Failure(type="KeyError", message="'scale_inv_fwd'")
 
 
@@ -56,6 +58,26 @@ class Bench:
                 self.store.add(load)
         return save
 
+    def saved(self, release: str) -> Save:
+        """What the store has of a release's save."""
+        return next(
+            s for found in self.store.saves().values() for s in found if s.release == release
+        )
+
+    def loaded(self, saver: str, loader: str) -> Load:
+        """What the store has of a plain load."""
+        wanted = (saver, loader, "plain")
+        loads = [load for found in self.store.loads().values() for load in found]
+        return next(x for x in loads if (x.saved_by, x.release, x.variant) == wanted)
+
+    def failed(self, saver: str, loader: str, kind: Any, message: str = "why") -> None:
+        """Store a failed attempt: at a load, or at a save where no loader is named."""
+        releases, index = self.plan.releases, Index(self.plan, None, None)
+        key = index.save_attempt_key("autocast", releases[saver])
+        if loader:
+            key = index.attempt_key("autocast", "plain", releases[saver], releases[loader])
+        self.store.add_attempt(Attempt(key=key, kind=kind, message=message, at="1"))
+
     def judge(self, *entries: Entry, today: datetime.date = TODAY) -> judge.Judgement:
         index = Index(self.plan, self.store, self.archive)
         return judge.judge(index, self.documentation, entries, today)
@@ -84,7 +106,11 @@ def pair(
 
 
 def test_what_agrees_with_the_faq_conforms(bench: Callable[..., Bench]) -> None:
-    (verdict,) = pair(bench, "1.8", "1.11").judge().verdicts
+    made = pair(bench, "1.8", "1.11")
+    (verdict,) = made.judge().verdicts
+    assert verdict.cell == made.plan.cells[0]
+    assert (verdict.save, verdict.load) == (made.saved("1.8"), made.loaded("1.8", "1.11"))
+    assert (verdict.save_live, verdict.load_live, verdict.live) == (True, True, True)
     assert (verdict.outcome, verdict.after_load, verdict.verdict) == (
         "loaded",
         "updates",
@@ -117,6 +143,8 @@ def test_the_ledger_excuses_what_it_knows(bench: Callable[..., Bench]) -> None:
     judged = pair(bench, "1.7", "1.12", frozen=True).judge(entry())
     assert judged.verdicts[0].verdict == "known-deviation"
     assert judged.verdicts[0].entries == ("known",)
+    assert judged.entries == (judge.EntryCheck(entry(), "used", 1),)
+    assert judged.today == TODAY
     assert judged.exit_code == ExitCode.OK
 
 
@@ -161,9 +189,11 @@ def test_an_entry_is_stale_when_a_cell_under_it_conforms(bench: Callable[..., Be
 
 def test_an_entry_expires(bench: Callable[..., Bench]) -> None:
     made = pair(bench, "1.7", "1.12", frozen=True)
-    judged = made.judge(entry(), today=datetime.date(2027, 1, 2))
-    assert judged.entries[0].state == "expired"
-    assert judged.exit_code == ExitCode.DEVIATES
+    for day, state in ((31, "used"), (1, "expired"), (2, "expired")):
+        month, year = (12, 2026) if day == 31 else (1, 2027)
+        judged = made.judge(entry(), today=datetime.date(year, month, day))
+        assert judged.entries[0].state == state
+        assert judged.exit_code == (ExitCode.OK if state == "used" else ExitCode.DEVIATES)
 
 
 def test_an_unused_entry_fails_only_a_whole_plan(bench: Callable[..., Bench]) -> None:
@@ -175,8 +205,6 @@ def test_an_unused_entry_fails_only_a_whole_plan(bench: Callable[..., Bench]) ->
 
 
 def _whole(plan: Plan) -> Plan:
-    import dataclasses
-
     return dataclasses.replace(plan, whole=True)
 
 
@@ -215,7 +243,19 @@ def test_without_its_controls_a_loader_is_not_believed(
     judged = pair(bench, "1.8", "1.11", skip=skip).judge()
     assert judged.verdicts[0].verdict == "infra"
     assert f"control {skip} of 1.11" in judged.verdicts[0].note
+    assert judged.verdicts[0].documented.outcome == "loaded"
+    assert judged.verdicts[0].cell == judged.plan.cells[0]
     assert judged.exit_code == ExitCode.INFRA
+
+
+def test_a_truncated_payload_must_not_be_loaded(bench: Callable[..., Bench]) -> None:
+    made = pair(bench, "1.8", "1.11", skip="truncated")
+    made.store.add(a_load(made.plan, made.saved("1.11"), "1.11", "control:truncated"))
+    judged = made.judge()
+    assert judged.verdicts[0].verdict == "infra"
+    (check,) = (check for check in judged.controls if not check.good)
+    assert (check.scenario, check.release, check.control) == ("autocast", "1.11", "truncated")
+    assert (check.required, check.observed) == ("not loaded", "loaded")
 
 
 def test_the_empty_control_is_shown_and_not_required(bench: Callable[..., Bench]) -> None:
@@ -250,7 +290,11 @@ def test_an_attempt_without_evidence_is_what_it_was(
 
 def test_what_nobody_ran_is_not_run(bench: Callable[..., Bench]) -> None:
     judged = bench(["1.8"], ["1.11"]).judge()
-    assert judged.verdicts[0].verdict == "not-run"
+    (verdict,) = judged.verdicts
+    assert (verdict.cell, verdict.verdict) == (judged.plan.cells[0], "not-run")
+    assert (verdict.outcome, verdict.live) == ("not-run", False)
+    assert verdict.note == "nothing was run for it, and nothing is recorded"
+    assert verdict.documented.outcome == "loaded"
     assert judged.exit_code == ExitCode.INCOMPLETE
 
 
@@ -282,7 +326,9 @@ def test_two_observations_under_one_key_are_infra(bench: Callable[..., Bench]) -
     made.store.add(a_load(made.plan, save, "1.11", digest="another"))
     (verdict,) = made.judge().verdicts
     assert verdict.verdict == "infra"
-    assert "records under one key disagree" in verdict.note
+    loads = made.store.loads().values()
+    seen = sorted(load.observed()[:8] for found in loads if len(found) > 1 for load in found)
+    assert verdict.note == f"records under one key disagree: {', '.join(seen)}"
 
 
 def _recorded(tmp_path: Path, made: Bench, *records: Save | Load) -> None:
@@ -300,6 +346,44 @@ def test_recorded_evidence_counts_and_is_marked(
     (verdict,) = made.judge().verdicts
     assert verdict.verdict == "conforms"
     assert (verdict.live, verdict.save_live, verdict.load_live) == (False, False, False)
+
+
+def test_recorded_evidence_stands_in_for_a_source_out_of_reach(
+    bench: Callable[..., Bench], tmp_path: Path
+) -> None:
+    made = bench(["1.8"], ["1.11"])
+    made.controls("1.11")
+    save = a_save(made.plan, "1.8")
+    _recorded(tmp_path, made, save, a_load(made.plan, save, "1.11"))
+    made.failed("1.8", "", "unavailable")
+    made.failed("1.8", "1.11", "unavailable")
+    assert made.judge().verdicts[0].verdict == "conforms"
+
+
+@pytest.mark.parametrize("kind", ["infra", "gap"])
+def test_the_last_broken_attempt_says_why(bench: Callable[..., Bench], kind: Any) -> None:
+    made = bench(["1.8"], ["1.11"])
+    made.failed("1.8", "", kind, "it broke")
+    made.failed("1.8", "", "unavailable", "and then was gone")
+    assert made.judge().verdicts[0].note == "it broke"
+
+
+def test_a_save_that_failed_is_the_reason_of_its_cells(bench: Callable[..., Bench]) -> None:
+    made = bench(["1.8"], ["1.11"])
+    made.controls("1.11")
+    made.failed("1.8", "", "unavailable", "no source")
+    (verdict,) = made.judge().verdicts
+    assert (verdict.cell, verdict.verdict) == (made.plan.cells[0], "unavailable")
+    assert (verdict.note, verdict.documented.outcome) == ("no source", "loaded")
+
+
+def test_a_loader_without_source_is_the_reason_of_its_cells(bench: Callable[..., Bench]) -> None:
+    made = bench(["1.8"], ["1.11"])
+    made.store.add(a_save(made.plan, "1.8"))
+    made.failed("1.11", "", "unavailable", "no source")
+    (verdict,) = made.judge().verdicts
+    assert (verdict.cell, verdict.verdict) == (made.plan.cells[0], "unavailable")
+    assert (verdict.note, verdict.documented.outcome) == ("no source", "loaded")
 
 
 def test_recorded_evidence_never_covers_up_a_crash(
@@ -332,6 +416,51 @@ def test_metadata_saved_in_an_undocumented_place_fails(bench: Callable[..., Benc
     judged = made.judge()
     assert judged.saves[0].conforms is False
     assert judged.exit_code == ExitCode.DEVIATES
+
+
+@pytest.mark.parametrize(
+    ("release", "path", "documented", "observed", "conforms"),
+    [
+        ("1.5", None, "none", "none", True),
+        ("1.7", None, OLD, OLD, True),
+        ("1.8", None, NEW, NEW, True),
+        ("1.8", "core_attention.fused_attention", NEW, OLD, False),
+        ("1.8", "", NEW, "none", False),
+        ("1.5", "core_attention", "none", NEW, False),
+    ],
+)
+def test_where_a_save_keeps_its_metadata(
+    bench: Callable[..., Bench],
+    release: str,
+    path: str | None,
+    documented: str,
+    observed: str,
+    conforms: bool,
+) -> None:
+    made = bench([release], [release])
+    save = a_save(made.plan, release)
+    if path is not None:
+        kept = a_save(bench(["1.8"], ["1.8"]).plan, "1.8").sites[0]
+        sites = (kept.model_copy(update={"path": path}),) if path else ()
+        save = save.model_copy(update={"sites": sites})
+    made.store.add(save)
+    expected = judge.SaveCheck("autocast", release, documented, observed, conforms)
+    assert made.judge().saves == (expected,)
+
+
+def test_a_save_that_keeps_it_in_two_places_names_both(bench: Callable[..., Bench]) -> None:
+    made = bench(["1.8"], ["1.8"])
+    save = a_save(made.plan, "1.8")
+    old = save.sites[0].model_copy(update={"path": OLD.removesuffix("._extra_state"), "name": "x"})
+    made.store.add(save.model_copy(update={"sites": (*save.sites, old)}))
+    (check,) = made.judge().saves
+    assert (check.observed, check.conforms) == (f"{NEW}, {OLD}", False)
+
+
+def test_totals_that_do_not_add_up_are_an_error(bench: Callable[..., Bench]) -> None:
+    judged = bench(["1.7", "1.8"], ["1.8"]).judge()
+    with pytest.raises(AssertionError, match="1 verdicts on 2 cells"):
+        _ = dataclasses.replace(judged, verdicts=judged.verdicts[:1]).totals
 
 
 def test_totals_equal_the_planned_cells(bench: Callable[..., Bench]) -> None:

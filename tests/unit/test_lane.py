@@ -88,6 +88,8 @@ def test_a_well_behaved_worker(opened: Any) -> None:
         (b"[]\n", "it answered list where an object is due"),
         ({"protocol": 1}, "does not say what it is: KeyError"),
         ({"ended": "killed by signal 9"}, "is lost: it ended: killed by signal 9"),
+        ({"protocol": 1, "failure": "no"}, "does not say what it is"),
+        ({**HELLO, "te_file": None}, "does not say what it is"),
         (None, "it ended"),
     ],
 )
@@ -101,8 +103,13 @@ def test_a_bad_start_is_refused(opened: Any, hello: Any, complaint: str) -> None
     [
         ({"id": 7, "answer": {}}, "answered request 7 instead of 1"),
         ({"id": 1}, "answered neither with an answer nor with a failure"),
+        ({"id": 1, "answer": []}, "answered neither with"),
+        ({"id": 1, "answer": {"gaps": "x"}}, "answered neither with"),
         ({"id": 1, "failure": {"type": "X"}}, "answered neither with an answer nor"),
+        ({"id": 1, "failure": {"message": "m"}}, "answered neither with"),
+        ({"id": 1, "failure": {"kind": 1, "message": "m"}}, "answered neither with"),
         (b"x" * 3_000_000, "answered more than 2 MiB in one line"),
+        (b"[" * 100_000 + b"\n", "did not answer in JSON"),
         (b'{"id": 1, "ans', "did not answer|answered half a line"),
         (None, "ended"),
     ],
@@ -132,6 +139,11 @@ def test_bytes_that_trickle_are_no_answer() -> None:
     enough.set()
     thread.join()
     ours.close()
+
+
+def test_a_text_that_no_file_could_hold_is_made_one(opened: Any) -> None:
+    process = opened(HELLO, b'{"id": 1, "answer": {"a": "x\\ud800y", "b": "\\uD83D\\uDE00"}}\n')
+    assert process.ask("save", 1)["answer"] == {"a": "x?y", "b": "\N{GRINNING FACE}"}
 
 
 def test_no_variable_of_te_reaches_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,23 @@ def test_other_python_files_than_catalogued_are_refused(
     assert not (cache / "sources" / known["2.18"].digest).exists()
 
 
+def test_a_cached_source_that_changed_is_refused(tmp_path: Path) -> None:
+    release = sources.candidate(tree(tmp_path / "a"))
+    place = Sources().get(release)
+    assert Sources().get(release) == place
+    (place / "transformer_engine" / "pytorch" / "__init__.py").write_text("x = 1")
+    with pytest.raises(SourceError, match=f"changed in the cache {place}. Delete that folder"):
+        Sources().get(release)
+
+
+@pytest.mark.parametrize("text", ["", "main", "2.21.0 # soon"])
+def test_a_tree_whose_version_is_none(tmp_path: Path, text: str) -> None:
+    root = tree(tmp_path / "a")
+    (root / "build_tools" / "VERSION.txt").write_text(text)
+    with pytest.raises(UsageError, match=r"VERSION.txt holds no version"):
+        sources.candidate(root)
+
+
 def test_a_git_host_out_of_reach_is_asked_once(
     known: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:

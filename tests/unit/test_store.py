@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +81,16 @@ def test_a_record_under_another_name_is_refused(store: Store, plan: Plan, tmp_pa
         store.saves()
 
 
+def test_numbers_that_json_does_not_have_come_back(store: Store, plan: Plan) -> None:
+    numbers = (float("inf"), float("-inf"), float("nan"), 0.5)
+    save = a_save(plan, "1.8")
+    tensor = save.sites[0].tensors["forward.scale"].model_copy(update={"first": numbers})
+    site = save.sites[0].model_copy(update={"tensors": {"forward.scale": tensor}})
+    store.add(save.model_copy(update={"sites": (site,)}))
+    ((found,),) = store.saves().values()
+    assert repr(found.sites[0].tensors["forward.scale"].first) == repr(numbers)
+
+
 def test_a_newer_format_is_refused_with_a_hint(store: Store, plan: Plan) -> None:
     store.add(a_save(plan, "1.8").model_copy(update={"format": 99}))
     with pytest.raises(StoreError, match="format 99.*Use the version of te-matrix that wrote it"):
@@ -91,6 +102,23 @@ def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
     blocker.write_text("")
     with pytest.raises(StoreError, match="cannot be written.*Name a writable place"):
         Store(blocker / "store").prepare()
+
+
+def test_what_is_left_of_a_torn_write_is_no_record(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "store" / "loads" / ".part-x").write_text("{")
+    assert store.loads() == {}
+
+
+def test_a_record_that_cannot_be_kept_is_named(
+    store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_args: object, **_options: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    save = a_save(plan, "1.8")
+    with pytest.raises(StoreError, match=f"saves/{save.key}.*No space left.*free space"):
+        store.add(save)
 
 
 def test_a_checkpoint_comes_back_by_digest(store: Store, tmp_path: Path) -> None:

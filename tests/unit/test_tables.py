@@ -50,6 +50,42 @@ def test_two_rules_on_one_combination(table: Table) -> None:
         expectations.load(table(HEAD + BAND + rule + rule))
 
 
+@pytest.mark.parametrize(
+    ("first", "complaint"),
+    [
+        ('"1.5"', "table.toml: band second begins within band all"),
+        ('"1.7"\nlast = "1.6"', "band second runs backwards"),
+        ('"soon"', "band.1.first: .*Invalid version: 'soon'"),
+    ],
+)
+def test_bands_that_are_no_row(table: Table, first: str, complaint: str) -> None:
+    bands = BAND.replace('first = "0.0"', 'first = "0.0"\nlast = "1.5"')
+    second = f'[[band]]\nname = "second"\nfirst = {first}\nsentence = "s"\n'
+    with pytest.raises(TableError, match=complaint):
+        expectations.load(table(HEAD + "rule = []\n" + bands + second))
+
+
+def test_a_band_behind_one_without_end(table: Table) -> None:
+    second = '[[band]]\nname = "second"\nfirst = "9.0"\nsentence = "s"\n'
+    with pytest.raises(TableError, match="band second begins within band all"):
+        expectations.load(table(HEAD + "rule = []\n" + BAND + second))
+
+
+def test_nesting_without_end(table: Table) -> None:
+    with pytest.raises(TableError, match="is not TOML"):
+        expectations.load(table("source = " + "[" * 100_000))
+
+
+def test_two_rules_on_one_combination_with_another_between(table: Table) -> None:
+    rule = (
+        '[[rule]]\nloaded_by = ["all"]\nsaved_by = ["all"]\nvariants = ["{}"]\n'
+        'outcome = "loaded"\nsentence = "s"\n'
+    )
+    rules = [rule.format(variant) for variant in ("plain", "trusted", "plain")]
+    with pytest.raises(TableError, match="two rules speak of plain / all / all"):
+        expectations.load(table(HEAD + BAND + "".join(rules)))
+
+
 def test_a_rule_for_an_unknown_band(table: Table) -> None:
     rule = (
         '[[rule]]\nloaded_by = ["none such"]\nsaved_by = ["all"]\nvariants = ["plain"]\n'
@@ -137,6 +173,23 @@ def test_a_release_twice(table: Table) -> None:
     )
     with pytest.raises(TableError, match="release 9.9 has more than one row"):
         catalogue.load(table(row + row))
+
+
+@pytest.mark.parametrize("same", ["9.9.0", "9.9"])
+def test_a_release_twice_under_two_names(table: Table, same: str) -> None:
+    row = f'[[release]]\nversion = "{{}}"\ndigest = "{"0" * 64}"\n'
+    row += f'wheel = "9.9.0"\nsha256 = "{"1" * 64}"\n'
+    with pytest.raises(TableError, match="has more than one row"):
+        catalogue.load(table(row.format("9.9") + row.format(same)))
+
+
+def test_a_release_that_would_read_as_a_range(table: Table) -> None:
+    row = (
+        f'[[release]]\nversion = "9.9-1"\ndigest = "{"0" * 64}"\n'
+        f'wheel = "9.9.0"\nsha256 = "{"1" * 64}"\n'
+    )
+    with pytest.raises(TableError, match="the usual form of version '9.9-1' is 9.9.post1"):
+        catalogue.load(table(row))
 
 
 def test_a_release_that_is_no_version(table: Table) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import ast
 import contextlib
 import enum
-import importlib
 import io
 import pickle
 import sys
 import types
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,18 +20,6 @@ import matrix
 
 WORKER = Path(matrix.__file__).parent / "worker"
 ALLOWED = {"worker", "torch", "transformer_engine"} | set(sys.stdlib_module_names)
-
-
-@pytest.fixture
-def worker() -> Iterator[Any]:
-    """Import the worker's modules under the name they run by."""
-    sys.path.insert(0, str(WORKER.parent))
-    try:
-        yield lambda name: importlib.import_module(f"worker.{name}")
-    finally:
-        sys.path.remove(str(WORKER.parent))
-        for name in [name for name in sys.modules if name.split(".")[0] == "worker"]:
-            del sys.modules[name]
 
 
 @pytest.mark.parametrize("path", sorted(WORKER.rglob("*.py")), ids=lambda path: path.stem)
@@ -200,15 +186,6 @@ def test_a_gap_is_noted_even_when_it_is_swallowed(worker: Any) -> None:
     with pytest.raises(gap.EmulationGap):
         missing.SomeEnum.A()
     assert gap.met() == ["tex.fused_attn_fwd.SomeEnum.A"]
-
-
-@pytest.fixture
-def extension(worker: Any) -> Iterator[Any]:
-    common = worker("standin.common")
-    before = getattr(torch.ops, "tex_ts", None)
-    yield lambda version: common.load_extension("transformer_engine_torch", version)
-    torch.ops.tex_ts = before
-    sys.modules.pop("transformer_engine_torch", None)
 
 
 def test_dtype_pickles_by_number_under_the_extensions_name(extension: Any) -> None:

@@ -1,8 +1,4 @@
-"""`nox -s fuzz`: coverage-guided fuzzing of everything that reads a checkpoint's bytes.
-
-Nothing but a refusal may come of any input, no call may be made that a pickle asks for,
-and no input may take long or much memory. Options go to libFuzzer, e.g. -max_total_time=60.
-"""
+"""Everything that reads a checkpoint's bytes: a refusal, and no call that a pickle asks for."""
 
 from __future__ import annotations
 
@@ -10,18 +6,17 @@ import io
 import pickle
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-import atheris
-
-with atheris.instrument_imports(include=["matrix.doctor"]):
-    from matrix.doctor import distributed, emit, nodes, pickles, safetensors, states, torchfile
-    from matrix.doctor.limits import Budget, CheckpointError, Malformed
-    from matrix.doctor.scan import Scan
+from builders import recorded_bytes
+from matrix.doctor import distributed, emit, nodes, pickles, safetensors, states, torchfile
+from matrix.doctor.limits import Budget, CheckpointError, Malformed
+from matrix.doctor.scan import Scan
 
 _FORBIDDEN = {"os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "import", "exec"}
-_OPTIONS = ["-max_len=65536", "-timeout=10", "-rss_limit_mb=1500"]
 _armed = False
+_watching = False
 
 
 def _watch(event: str, arguments: tuple[object, ...]) -> None:
@@ -33,7 +28,7 @@ def _watch(event: str, arguments: tuple[object, ...]) -> None:
 def one(data: bytes) -> None:
     """Read one input as each of the formats."""
     global _armed  # noqa: PLW0603
-    _armed = True
+    _armed = _watching
     try:
         for read in (_torch, _state, _safetensors, _index):
             try:
@@ -69,31 +64,19 @@ def _index(data: bytes) -> None:
 _SCRATCH = Path(tempfile.mkdtemp(prefix="te-matrix-fuzz-")) / ".metadata"
 
 
-def seeds(folder: Path) -> None:
-    """Write the inputs to start from: recorded checkpoints and plain pickles."""
-    from formats import recorded_bytes
-
+def seeds() -> Iterator[bytes]:
+    """Yield recorded checkpoints and plain pickles."""
     for release in ("1.5", "1.7", "1.14", "2.17.1"):
         data = recorded_bytes(release, "attention-only")
-        (folder / release).write_bytes(data)
-        root = torchfile.of_bytes(data)
-        (folder / f"{release}.pkl").write_bytes(emit.emit(root.root, 2))
+        yield data
+        yield emit.emit(torchfile.of_bytes(data).root, 2)
     for protocol in range(6):
         value = {"a": [1, 2.0, b"x", {3}, (None, True)], "b": frozenset("ab")}
-        (folder / f"plain{protocol}").write_bytes(pickle.dumps(value, protocol))
+        yield pickle.dumps(value, protocol)
 
 
-def main() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="te-matrix-corpus-"))
-    seeds(folder)
-    for seed in folder.iterdir():
-        one(seed.read_bytes())  # whatever is imported late is imported now
+def begin() -> None:
+    """From now on no input may lead to a call; whatever is imported late has been."""
+    global _watching  # noqa: PLW0603
+    _watching = True
     sys.addaudithook(_watch)
-    given = [option for option in sys.argv[1:] if option.startswith("-")]
-    found = f"-artifact_prefix={tempfile.gettempdir()}/te-matrix-"
-    atheris.Setup([sys.argv[0], *_OPTIONS, found, *given, str(folder)], one)
-    atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    main()
