@@ -27,7 +27,8 @@ from matrix.cli.options import (
 from matrix.errors import UsageError
 from matrix.expectations import Documentation
 from matrix.lane import Host
-from matrix.run import CELL_TIMEOUT, Options, Run
+from matrix.measure import CELL_TIMEOUT
+from matrix.run import Options, Run
 from matrix.sources import Source, Sources
 from matrix.store import Store
 from matrix.todo import Scope
