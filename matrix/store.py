@@ -45,6 +45,11 @@ class Store:
             raise UsageError(f"--store {self.url} cannot be used", why=str(error)) from error
         self._local = "file" in _protocols(self._fs)
 
+    @property
+    def absolute(self) -> str:
+        """The same place for a process elsewhere on this machine: a local folder's full path."""
+        return self._root if self._local else self.url
+
     def prepare(self) -> None:
         """Create the store's folders and see that they can be written.
 
@@ -169,6 +174,11 @@ class Store:
         """Return every attempt that gave no evidence by key, oldest first."""
         found = self._by_key("attempts")
         return {key: sorted(items, key=lambda item: item.at) for key, items in found.items()}
+
+    def saved(self, key: str) -> list[Save]:
+        """Return the saves under one key, reading no others."""
+        found = self._fs.glob(self._path("saves", f"{key}-*.json"))
+        return [parse(Save, self._read(full), full) for full in sorted(found)]
 
     def _by_key(self, folder: str) -> dict[str, list[Any]]:
         found: dict[str, list[Any]] = defaultdict(list)

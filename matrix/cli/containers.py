@@ -98,7 +98,9 @@ def connect() -> docker.DockerClient:
     from matrix.containers import engine
 
     client = engine.connect()
-    click.get_current_context().call_on_close(client.close)
+    # On a worker of a cluster no command runs; there the client lives as long as the worker.
+    if context := click.get_current_context(silent=True):
+        context.call_on_close(client.close)
     return client
 
 
@@ -155,6 +157,14 @@ def runner(
     workshop = Workshop(client, locked, documentation, logs, progress, options.keep_images)
     host = DockerHost(client, workshop, logs, Limits(memory=options.memory), chosen)
     return InImages(locked) if chosen is not None else source, host
+
+
+def in_images(locked: tuple[Base, ...]) -> Source:
+    """Return where the gpu lane's code is: in the images of its releases."""
+    require()
+    from matrix.containers.workshop import InImages
+
+    return InImages(locked)
 
 
 def _needed(plan: Plan, locked: tuple[Base, ...]) -> list[Base]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import click
 from rich.console import Console
 
 from matrix import console, recorded, report
+from matrix.archive import Archive
 from matrix.cli import containers
 from matrix.cli.containers import Containers, with_containers
 from matrix.cli.options import (
@@ -27,9 +31,11 @@ from matrix.cli.options import (
 from matrix.errors import UsageError
 from matrix.expectations import Documentation
 from matrix.lane import Host
+from matrix.local import LocalHost
 from matrix.measure import CELL_TIMEOUT
+from matrix.progress import Progress
 from matrix.run import Options, Run
-from matrix.sources import Source, Sources
+from matrix.sources import Source, Sources, cache_folder
 from matrix.store import Store
 from matrix.todo import Scope
 
@@ -45,6 +51,11 @@ from matrix.todo import Scope
     default=CELL_TIMEOUT,
     show_default=True,
     help="seconds per save or load",
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS|FILE|local[:N]",
+    help="run on a Dask cluster: a scheduler's address or file, or N workers here",
 )
 @click.option("--git-url", help="git repository or mirror  [TE_MATRIX_GIT_URL]")
 @click.option("--offline", is_flag=True, help="fetch no source; use what is cached or recorded")
@@ -85,41 +96,60 @@ def run_command(**options: Any) -> None:
         _run(options, refresh=False)
 
 
+@dataclasses.dataclass(frozen=True)
+class Opening:
+    """Says where the code of a selection's releases is and what runs it, here or elsewhere."""
+
+    selected: Selected
+    containers: Containers
+    git_url: str
+    offline: bool
+
+    def __call__(self, progress: Progress | None = None) -> tuple[Source, Host]:
+        """Return both, all checks passed.
+
+        :raises EngineError: the docker runner has no engine to run on.
+        """
+        source = Sources(self.git_url, offline=self.offline)
+        chosen = self.selected
+        if chosen.plan.runner != "docker":
+            return source, LocalHost(cache_folder() / "logs")
+        return containers.runner(
+            chosen.plan,
+            chosen.documentation,
+            chosen.bases,
+            self.containers,
+            source,
+            progress or Progress(),
+        )
+
+    def sources(self) -> Source:
+        """Return where the code is, without asking for what runs it."""
+        if self.selected.plan.lane == "gpu":
+            return containers.in_images(self.selected.bases)
+        return Sources(self.git_url, offline=self.offline)
+
+
 def _run(options: dict[str, Any], *, refresh: bool) -> None:
     selected = select(options)
     store = Store(options["store"])
     show = Console()
     watching = console.progress(show)
-    source: Source = Sources(options["git_url"], offline=options["offline"])
-    host: Host | None = None
-    if selected.plan.runner == "docker":
-        source, host = containers.runner(
-            selected.plan,
-            selected.documentation,
-            selected.bases,
-            Containers.of(options),
-            source,
-            watching,
-        )
-    running = Run(
-        selected.plan,
-        store,
-        source,
-        Options(
-            options["jobs"],
-            options["timeout"],
-            options["every_cell"],
-            _scope(options["phase"], options["band"], selected.documentation),
-        ),
-        None if refresh else recorded.evidence(selected.plan.lane),
-        watching,
-        host,
+    git_url = Sources(options["git_url"]).git_url
+    opening = Opening(selected, Containers.of(options), git_url, options["offline"])
+    how = Options(
+        options["jobs"],
+        options["timeout"],
+        options["every_cell"],
+        _scope(options["phase"], options["band"], selected.documentation),
     )
-    store.remember(selected.typed)
-    try:
-        running.execute()
-    finally:
-        watching.stop()
+    archive = None if refresh else recorded.evidence(selected.plan.lane)
+    with _runner(options["scheduler"], selected, store, opening, how, archive, watching) as running:
+        store.remember(selected.typed)
+        try:
+            running.execute()
+        finally:
+            watching.stop()
     show.print(f"{running.measured} measured, the rest was known", highlight=False)
     if options["phase"] or options["band"]:
         if running.unsaved:
@@ -127,6 +157,31 @@ def _run(options: dict[str, Any], *, refresh: bool) -> None:
             show.print(f"not loaded, because not saved yet: {names}", highlight=False)
         sys.exit(int(running.exit_code))
     _conclude(show, selected, store, options, refresh=refresh)
+
+
+@contextlib.contextmanager
+def _runner(
+    scheduler: str | None,
+    selected: Selected,
+    store: Store,
+    opening: Opening,
+    how: Options,
+    archive: Archive | None,
+    watching: Progress,
+) -> Iterator[Run]:
+    """Give a run on this machine, or on a cluster for as long as that is connected."""
+    if scheduler is None:
+        source, host = opening(watching)
+        yield Run(selected.plan, store, source, how, archive, watching, host)
+        return
+    from matrix.cluster.connect import connected
+
+    with connected(scheduler) as client:
+        from matrix.cluster.graph import ClusterRun
+
+        watching.say(f"on {scheduler}; its dashboard: {client.dashboard_link}")
+        run = ClusterRun(selected.plan, store, opening.sources(), how, archive, watching)
+        yield run.on(client, opening)
 
 
 def _scope(phase: str | None, band: str | None, documentation: Documentation) -> Scope:
