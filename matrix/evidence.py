@@ -185,6 +185,21 @@ class Attempt(Record):
     at: str
 
 
+class Manifest(Record):
+    """What a finished shard leaves in its store."""
+
+    shard: int
+    of: int
+    split: str
+    """Digest of the plan and of how it was dealt out."""
+    cells: int
+
+    @property
+    def name(self) -> str:
+        """Readable: ``3/8``."""
+        return f"{self.shard}/{self.of}"
+
+
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from matrix import evidence
@@ -45,6 +45,14 @@ class Index:
         self._saves = store.saves() if store else {}
         self._loads = store.loads() if store else {}
         self._attempts = store.attempts() if store else {}
+
+    def everything(self) -> Iterator[Save | Load]:
+        """Yield every record, of the plan or not: live ones first."""
+        for known in (self._saves, self._loads):
+            for records in known.values():
+                yield from records
+        if self._archive:
+            yield from self._archive.records()
 
     def add(self, record: Save | Load) -> None:
         """Note a record that has just been stored."""

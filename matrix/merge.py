@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from matrix import evidence
+from matrix import evidence, shards
 from matrix.errors import UsageError
 from matrix.evidence import Load, Save
 from matrix.selection import Selection
@@ -46,7 +46,8 @@ def merge(sources: Sequence[Store], into: Store) -> Merged:
     """Bring everything that the sources hold into one store.
 
     :raises UsageError: a source is no store.
-    :raises StoreError: a record or checkpoint cannot be read, or not be written.
+    :raises StoreError: a record or checkpoint cannot be read, or not be written; or the
+        sources are shards and not all of one split, each once.
     """
     for source in sources:
         if not source.exists():
@@ -54,6 +55,7 @@ def merge(sources: Sequence[Store], into: Store) -> Merged:
                 f"{source.url} is no store",
                 do="Name folders or URLs that `te-matrix run --store` wrote",
             )
+    shards.check([(store.url, store.manifests()) for store in sources])
     selections = [store.remembered() for store in (into, *sources)]
     into.prepare()
     merged = Merged(selection=joined([found for found in selections if found]))

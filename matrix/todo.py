@@ -17,18 +17,26 @@ def everyone(_release: Release) -> bool:
     return True
 
 
+def always(_release: Release, _scenario: str) -> bool:
+    """Every release takes part in every scenario."""
+    return True
+
+
 @dataclasses.dataclass(frozen=True)
 class Scope:
     """The part of a plan that one run is to do.
 
     :param saves: whether it saves.
     :param loads: whether it loads.
-    :param takes_part: which releases do anything; the others' results are used as they are.
+    :param saves_with: which releases save, in which scenarios.
+    :param loads_with: which releases load, in which scenarios. What the others have done is
+        used as it is.
     """
 
     saves: bool = True
     loads: bool = True
-    takes_part: Callable[[Release], bool] = everyone
+    saves_with: Callable[[Release, str], bool] = always
+    loads_with: Callable[[Release, str], bool] = always
 
 
 class Todo:
@@ -46,7 +54,7 @@ class Todo:
             for scenario in self._plan.recipes
             for release in self._plan.releases.values()
             if self._scope.saves
-            and self._scope.takes_part(release)
+            and self._scope.saves_with(release, scenario)
             and not self._live_save(scenario, release)
         ]
 
@@ -63,7 +71,7 @@ class Todo:
         wanted = grouped(
             (cell.loaded_by, cell)
             for cell in (pairs(self._plan) if self._scope.loads else [])
-            if self._scope.takes_part(self._plan.releases[cell.loaded_by])
+            if self._scope.loads_with(self._plan.releases[cell.loaded_by], cell.scenario)
             and (cell.saved_by in (saving or ()) or self.unknown(cell))
         )
         return {

@@ -13,7 +13,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from matrix import console, recorded, report
+from matrix import console, recorded, report, shards
 from matrix.archive import Archive
 from matrix.cli import containers
 from matrix.cli.containers import Containers, with_containers
@@ -28,13 +28,16 @@ from matrix.cli.options import (
     with_band,
     with_store,
 )
+from matrix.costs import Costs
 from matrix.errors import UsageError
 from matrix.expectations import Documentation
+from matrix.index import Index
 from matrix.lane import Host
 from matrix.local import LocalHost
 from matrix.measure import CELL_TIMEOUT
 from matrix.progress import Progress
 from matrix.run import Options, Run
+from matrix.shards import Shard
 from matrix.sources import Source, Sources, cache_folder
 from matrix.store import Store
 from matrix.todo import Scope
@@ -71,6 +74,11 @@ from matrix.todo import Scope
     help="do that much and judge nothing; the store keeps it for the rest",
 )
 @with_band
+@click.option(
+    "--shard",
+    metavar="K/N",
+    help="do the Kth of N parts of equal cost and judge nothing; `te-matrix merge` joins them",
+)
 @click.option("--report", "folder", type=click.Path(path_type=Path), default=Path(REPORT))
 @click.option(
     "--no-gate",
@@ -137,21 +145,24 @@ def _run(options: dict[str, Any], *, refresh: bool) -> None:
     watching = console.progress(show)
     git_url = Sources(options["git_url"]).git_url
     opening = Opening(selected, Containers.of(options), git_url, options["offline"])
-    how = Options(
-        options["jobs"],
-        options["timeout"],
-        options["every_cell"],
-        _scope(options["phase"], options["band"], selected.documentation),
-    )
     archive = None if refresh else recorded.evidence(selected.plan.lane)
+    shard = _shard(options, selected, store, archive)
+    scope = _scope(options["phase"], options["band"], selected.documentation)
+    if shard:
+        scope = shard.scope(options["phase"])
+    how = Options(options["jobs"], options["timeout"], options["every_cell"], scope)
     with _runner(options["scheduler"], selected, store, opening, how, archive, watching) as running:
         store.remember(selected.typed)
+        store.forget_manifests(shard.manifest.split if shard else None)
         try:
             running.execute()
         finally:
             watching.stop()
     show.print(f"{running.measured} measured, the rest was known", highlight=False)
-    if options["phase"] or options["band"]:
+    if shard:
+        store.add_manifest(shard.manifest)
+        show.print(f"shard {shard.manifest.name}: {shard.manifest.cells} loads", highlight=False)
+    if options["phase"] or options["band"] or shard:
         if running.unsaved:
             names = ", ".join(sorted(running.unsaved, key=list(selected.plan.releases).index))
             show.print(f"not loaded, because not saved yet: {names}", highlight=False)
@@ -186,11 +197,35 @@ def _runner(
 
 def _scope(phase: str | None, band: str | None, documentation: Documentation) -> Scope:
     """Return the part of the plan that is asked for."""
+    wanted = of_band(band, documentation)
     return Scope(
         saves=phase != "cross-load",
         loads=phase != "save",
-        takes_part=of_band(band, documentation),
+        saves_with=lambda release, _scenario: wanted(release),
+        loads_with=lambda release, _scenario: wanted(release),
     )
+
+
+def _shard(
+    options: dict[str, Any], selected: Selected, store: Store, archive: Archive | None
+) -> Shard | None:
+    """Return the shard that is asked for.
+
+    :raises UsageError: it cannot be had together with the other options.
+    """
+    if options["shard"] is None:
+        return None
+    number, count = shards.parse(options["shard"])
+    if options["band"]:
+        raise UsageError("--shard and --band both say what part to do", do="Give one of them")
+    if selected.plan.lane == "gpu" and options["phase"] is None:
+        raise UsageError(
+            "--shard alone has every shard make the saves that it needs",
+            why="training is not repeatable to the bit, so that two shards' saves would differ",
+            do="Shard `--phase save`, merge, then shard `--phase cross-load` on what came of it",
+        )
+    costs = Costs(Index(selected.plan, store, archive))
+    return shards.split(selected.plan, costs, number, count, options["phase"])
 
 
 def _conclude(

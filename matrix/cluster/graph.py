@@ -69,7 +69,7 @@ class ClusterRun(Run):
         self._run = f"te-matrix-{uuid.uuid4().hex[:12]}"
         self._news: queue.Queue[Any] = queue.Queue()
         self._flying: dict[str, tuple[Task, Future]] = {}
-        self._begun: dict[str, str] = {}
+        self.begun: dict[str, str] = {}
         self._saving: dict[tuple[str, str], Future] = {}
         saves = [
             Task(self.plan.releases[name], scenario)
@@ -182,22 +182,22 @@ class ClusterRun(Run):
         if not isinstance(news, dict):
             self._finished(news)
         elif "began" in news:
-            self._begun[news["began"]] = news["worker"]
+            self.begun[news["began"]] = news["worker"]
         elif news.get("action") == "remove-worker":
             self._worker_lost(news["worker"])
 
     def _worker_lost(self, address: str) -> None:
         """Keep an attempt for everything that a lost worker was at; Dask tries it again."""
         for key, (task, _future) in self._flying.items():
-            if self._begun.get(key) == address:
-                del self._begun[key]
+            if self.begun.get(key) == address:
+                del self.begun[key]
                 self._failed(task, f"worker {address} was lost while it was at this")
 
     def _finished(self, future: Future) -> None:
         task, _future = self._flying.pop(future.key, (None, None))
         if task is None:
             return
-        self._begun.pop(future.key, None)
+        self.begun.pop(future.key, None)
         result = self._result(task, future)
         if isinstance(result, Attempt) and result.kind == "infra" and task.tried < RETRIES:
             self._waiting.appendleft(dataclasses.replace(task, tried=task.tried + 1))
