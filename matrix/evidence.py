@@ -200,8 +200,11 @@ class Manifest(Record):
         return f"{self.shard}/{self.of}"
 
 
+_canonical = json.JSONEncoder(sort_keys=True).encode
+
+
 def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_canonical(value).encode()).hexdigest()
 
 
 def save_key(source: str, scenario: str, lane: str) -> str:

@@ -95,15 +95,25 @@ class Index:
         recipe = self.plan.recipes[scenario]
         return evidence.attempt_key(saver.digest, "", recipe.digest, "", self.plan.lane)
 
+    def load_attempts(
+        self, scenario: str, variant: str, saver: Release, loader: Release
+    ) -> Sequence[Attempt]:
+        """Return the failed attempts at one cell, oldest first."""
+        if not self._attempts:
+            return []
+        return self.attempts(self.attempt_key(scenario, variant, saver, loader))
+
     def attempts(self, key: str) -> Sequence[Attempt]:
         """Return the failed attempts under a key, oldest first."""
         return self._attempts.get(key, [])
 
     def _known(self, live: Sequence[Any], recorded: Sequence[Any]) -> Known | None:
+        if not (live or recorded):
+            return None
         own = [record for record in live if record.provenance.runner == self.plan.runner]
         others = [record for record in live if record.provenance.runner != self.plan.runner]
         records = (*own, *others, *recorded)
-        return Known(records, bool(own)) if records else None
+        return Known(records, bool(own))
 
 
 def control_variant(control: Control, loader: Release) -> str:
