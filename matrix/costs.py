@@ -46,6 +46,11 @@ class Costs:
             else:
                 self._note(self._loads, record)
 
+    @property
+    def timed(self) -> bool:
+        """Whether anything was ever timed."""
+        return bool(self._saves or self._loads)
+
     def _note(self, known: dict[Any, list[float]], record: Save | Load) -> None:
         seconds = record.provenance.seconds
         for group in ((record.source_digest, record.scenario), record.scenario, None):

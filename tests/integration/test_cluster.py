@@ -14,6 +14,7 @@ import psutil
 import pytest
 from dask.utils import key_split
 from distributed import Client, LocalCluster
+from objects import ObjectServer
 
 from matrix import recorded
 from matrix.cluster.graph import ClusterRun
@@ -23,7 +24,6 @@ from matrix.progress import Progress
 from matrix.run import Options
 from matrix.sources import Sources
 from matrix.store import Store
-from objects import ObjectServer
 from running import Bench
 
 BASE = "pytorch/module/base.py"
@@ -86,22 +86,24 @@ def test_three_workers_one_killed_and_a_store_on_s3(
     before = {process.pid for process in fork_servers()}
 
     bench.store = Store("s3://bucket/store")
-    with LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None) as cluster:
-        with Client(cluster) as client:
-            watching = Watching(client, name.replace("-", "_"))
-            run = ClusterRun(
-                made,
-                bench.store,
-                Sources(),
-                Options(jobs=2, timeout=60),
-                recorded.evidence("cpu"),
-                watching,
-            )
-            watching.run = run.on(client, functools.partial(opening, str(tmp_path / "logs")))
-            run.execute()
-            # The dashboard shows cells by name: what it calls a task is this part of its key.
-            shown = {key_split(key) for key in watching.shown}
-            assert any(f"→{name.replace('-', '_')}" in label for label in shown)
+    with (
+        LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        watching = Watching(client, name.replace("-", "_"))
+        run = ClusterRun(
+            made,
+            bench.store,
+            Sources(),
+            Options(jobs=2, timeout=60),
+            recorded.evidence("cpu"),
+            watching,
+        )
+        watching.run = run.on(client, functools.partial(opening, str(tmp_path / "logs")))
+        run.execute()
+        # The dashboard shows cells by name: what it calls a task is this part of its key.
+        shown = {key_split(key) for key in watching.shown}
+        assert any(f"→{name.replace('-', '_')}" in label for label in shown)
     assert bench.report(made) == alone
     assert watching.killed
     attempts = [a for found in bench.store.attempts().values() for a in found]
