@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,11 +21,13 @@ def require() -> None:
 
     :raises UsageError: it is not.
     """
-    if importlib.util.find_spec("distributed") is None:
+    try:
+        import distributed  # noqa: F401
+    except ImportError as error:
         raise UsageError(
             "--scheduler needs the Python package distributed",
             do="Install this package with its extra `dask`",
-        )
+        ) from error
 
 
 @contextlib.contextmanager
