@@ -125,7 +125,7 @@ class ClusterRun(Run):
         threads = sum(self._client.nthreads().values()) if self._waiting else 0
         while self._waiting and len(self._flying) < AHEAD * max(threads, 1):
             task = self._waiting.popleft()
-            key = f"{task.label}-{self._run}-{task.tried}"
+            key = f"{task.label}-{task.tried}-{self._run}"
             future = self._submitted(task, key)
             self._flying[key] = task, future
             future.add_done_callback(self._news.put)
