@@ -120,6 +120,8 @@ def bench(session: nox.Session) -> None:
     """Time the matrix, large reports, and a 20 GB checkpoint, each beside other ways."""
     install(session, "cpu", "test", "browser")
     session.run("python", "tests/bench.py", *session.posargs)
+    session.run("python", "tests/bench_floor.py", *session.posargs)
+    session.run("python", "tests/bench_growth.py")
     session.run("python", "tests/bench_report.py")
     session.run("python", "tests/bench_inspect.py", env={"PYTHONPATH": "tests"})
 

@@ -16,7 +16,14 @@ from matrix.catalogue import Release
 from matrix.doctor import forms
 from matrix.doctor.limits import CheckpointError
 from matrix.doctor.writing import rewrite
-from matrix.errors import GapError, LostError, MatrixError, StoreError, WorkerError
+from matrix.errors import (
+    GapError,
+    LostError,
+    SourceError,
+    SourceUnavailable,
+    StoreError,
+    WorkerError,
+)
 from matrix.evidence import Attempt, Device, Entry, Failure, Load, Moved, Provenance, Save, Site
 from matrix.index import Index
 from matrix.lane import Host, ReleaseProcess, describe, refusal, worker_digest
@@ -240,8 +247,6 @@ class Measurer:
         except WorkerError as error:
             self.forget(release)
             return self.failed(key, _kind(type(error)), str(error))
-        except MatrixError as error:
-            return self.failed(key, "infra", str(error))
         if failure := reply.get("failure"):
             trace = failure.get("traceback", "")
             return self.failed(key, _kind(refusal(failure)), describe(failure), trace)
@@ -275,7 +280,10 @@ class Measurer:
                 self._processes.move_to_end(release.name)
                 return running
         self._make_room()
-        source = self._sources.get(release)
+        try:
+            source = self._sources.get(release)
+        except (SourceError, SourceUnavailable) as error:
+            raise WorkerError(str(error)) from error
         running = self._host.open(release, source, self._plan.lane)
         with self._lock:
             self._processes[release.name] = running
