@@ -12,6 +12,7 @@ from matrix.catalogue import Release
 from matrix.errors import ExitCode, worst
 from matrix.evidence import Attempt, Failure, Load, Save
 from matrix.expectations import Documentation, Documented
+from matrix.garbage import uncollected
 from matrix.index import Index, Known, control_variant
 from matrix.ledger import Entry
 from matrix.plan import CONTROLS, Cell, Control, Plan
@@ -144,7 +145,8 @@ def judge(
 
     :param today: the date that ledger entries expire by.
     """
-    return _Judge(index, documentation, entries, today).all()
+    with uncollected():
+        return _Judge(index, documentation, entries, today).all()
 
 
 class _Judge:

@@ -63,13 +63,13 @@ class ClusterRun(Run):
         """
         self._client = client
         self._opening = opening
+        self.begun: dict[str, str] = {}
         return self
 
     def _execute(self, by_saver: dict[str, list[str]]) -> None:
         self._run = f"te-matrix-{uuid.uuid4().hex[:12]}"
         self._news: queue.Queue[Any] = queue.Queue()
         self._flying: dict[str, tuple[Task, Future]] = {}
-        self.begun: dict[str, str] = {}
         self._saving: dict[tuple[str, str], Future] = {}
         saves = [
             Task(self.plan.releases[name], scenario)
