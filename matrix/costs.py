@@ -39,6 +39,7 @@ class Costs:
         self._saves: dict[Any, list[float]] = defaultdict(list)
         self._loads: dict[Any, list[float]] = defaultdict(list)
         self._bytes: dict[str, list[int]] = defaultdict(list)
+        self._middles: dict[Any, float | None] = {}
         for record in index.everything():
             if isinstance(record, Save):
                 self._note(self._saves, record)
@@ -61,7 +62,7 @@ class Costs:
         known = self._index.save(scenario, release)
         if known:
             return float(known.records[0].provenance.seconds)
-        return _middle(self._saves, (release.digest, scenario), scenario, SAVE)
+        return self._middle("save", (release.digest, scenario), scenario, SAVE)
 
     def load(self, cell: Cell) -> float:
         """Return the seconds that a cell's load is going to take."""
@@ -71,7 +72,20 @@ class Costs:
             known = self._index.load(cell.scenario, cell.variant, saved.records[0], loader)
             if known:
                 return float(known.records[0].provenance.seconds)
-        return _middle(self._loads, (loader.digest, cell.scenario), cell.scenario, LOAD)
+        return self._middle("load", (loader.digest, cell.scenario), cell.scenario, LOAD)
+
+    def _middle(self, what: str, own: Any, scenario: str, stated: float) -> float:
+        for group in (own, scenario, None):
+            if (found := self._middle_of(what, group)) is not None:
+                return found
+        return stated
+
+    def _middle_of(self, what: str, group: Any) -> float | None:
+        """Return the middle of what a group of saves or loads took; None where it is empty."""
+        if (what, group) not in self._middles:
+            known = (self._saves if what == "save" else self._loads).get(group)
+            self._middles[what, group] = statistics.median(known) if known else None
+        return self._middles[what, group]
 
     def checkpoint(self, scenario: str, release: Release) -> int:
         """Return the bytes of a release's checkpoint, about."""
@@ -80,13 +94,6 @@ class Costs:
             return _size(known.records[0].keys.values())
         others = self._bytes.get(scenario)
         return int(statistics.median(others)) if others else 0
-
-
-def _middle(known: dict[Any, list[float]], own: Any, scenario: str, stated: float) -> float:
-    for group in (own, scenario, None):
-        if found := known.get(group):
-            return statistics.median(found)
-    return stated
 
 
 def _size(entries: Iterable[Entry]) -> int:

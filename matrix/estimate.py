@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from matrix.costs import RECORD, START, Costs
+from matrix.garbage import uncollected
 from matrix.index import Index
 from matrix.plan import Cell
 from matrix.todo import Scope, Todo
@@ -68,6 +69,7 @@ class Estimate:
         return max(self.seconds / jobs, self.longest)
 
 
+@uncollected()
 def estimate(index: Index, images: tuple[str, ...] | None, image_bytes: int) -> Estimate:
     """Say what bringing a store up to date with a plan costs.
 

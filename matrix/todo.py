@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from matrix.catalogue import Release
+from matrix.garbage import uncollected
 from matrix.index import Index, pairs
 from matrix.plan import Cell
 
@@ -62,6 +63,7 @@ class Todo:
         known = self._index.save(scenario, release)
         return known is not None and known.live
 
+    @uncollected()
     def loads(self, saving: set[str] | None = None) -> dict[str, list[Cell]]:
         """Return the cells of each loader that are not in the store, scenario by scenario.
 
