@@ -14,7 +14,6 @@ import psutil
 import pytest
 from dask.utils import key_split
 from distributed import Client, LocalCluster
-from objects import ObjectServer
 
 from matrix import recorded
 from matrix.cluster.graph import ClusterRun
@@ -24,6 +23,7 @@ from matrix.progress import Progress
 from matrix.run import Options
 from matrix.sources import Sources
 from matrix.store import Store
+from objects import ObjectServer
 from running import Bench
 
 BASE = "pytorch/module/base.py"

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from objects import ObjectServer
-from writers import RELEASES, checkpoint, last_checkpoint
 
 from matrix.errors import StoreError
 from matrix.evidence import Save
 from matrix.store import Store
+from objects import ObjectServer
 from synthetic import a_plan, records
+from writers import RELEASES, checkpoint, last_checkpoint
 
 WRITERS = 8
 TESTS = Path(__file__).parents[1]
