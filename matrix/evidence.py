@@ -244,8 +244,26 @@ class Attempt(Record):
     at: str
 
 
+class Manifest(Record):
+    """What a finished shard leaves in its store."""
+
+    shard: int
+    of: int
+    split: str
+    """Digest of the plan and of how it was dealt out."""
+    cells: int
+
+    @property
+    def name(self) -> str:
+        """Readable: ``3/8``."""
+        return f"{self.shard}/{self.of}"
+
+
+_canonical = json.JSONEncoder(sort_keys=True).encode
+
+
 def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_canonical(value).encode()).hexdigest()
 
 
 def save_key(source: str, scenario: str, lane: str) -> str:

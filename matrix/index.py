@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from matrix import evidence
@@ -46,6 +46,14 @@ class Index:
         self._loads = store.loads() if store else {}
         self._attempts = store.attempts() if store else {}
 
+    def everything(self) -> Iterator[Save | Load]:
+        """Yield every record, of the plan or not: live ones first."""
+        for known in (self._saves, self._loads):
+            for records in known.values():
+                yield from records
+        if self._archive:
+            yield from self._archive.records()
+
     def add(self, record: Save | Load) -> None:
         """Note a record that has just been stored."""
         known: dict[str, list[Any]] = self._saves if isinstance(record, Save) else self._loads
@@ -87,15 +95,25 @@ class Index:
         recipe = self.plan.recipes[scenario]
         return evidence.attempt_key(saver.digest, "", recipe.digest, "", self.plan.lane)
 
+    def load_attempts(
+        self, scenario: str, variant: str, saver: Release, loader: Release
+    ) -> Sequence[Attempt]:
+        """Return the failed attempts at one cell, oldest first."""
+        if not self._attempts:
+            return []
+        return self.attempts(self.attempt_key(scenario, variant, saver, loader))
+
     def attempts(self, key: str) -> Sequence[Attempt]:
         """Return the failed attempts under a key, oldest first."""
         return self._attempts.get(key, [])
 
     def _known(self, live: Sequence[Any], recorded: Sequence[Any]) -> Known | None:
+        if not (live or recorded):
+            return None
         own = [record for record in live if record.provenance.runner == self.plan.runner]
         others = [record for record in live if record.provenance.runner != self.plan.runner]
         records = (*own, *others, *recorded)
-        return Known(records, bool(own)) if records else None
+        return Known(records, bool(own))
 
 
 def control_variant(control: Control, loader: Release) -> str:

@@ -12,6 +12,7 @@ from matrix.catalogue import Release
 from matrix.errors import ExitCode, worst
 from matrix.evidence import Attempt, Failure, Load, Save
 from matrix.expectations import Documentation, Documented
+from matrix.garbage import uncollected
 from matrix.index import Index, Known, control_variant
 from matrix.ledger import Entry
 from matrix.plan import CONTROLS, Cell, Control, Plan
@@ -161,7 +162,8 @@ def judge(
 
     :param today: the date that ledger entries expire by.
     """
-    return _Judge(index, documentation, entries, today).all()
+    with uncollected():
+        return _Judge(index, documentation, entries, today).all()
 
 
 class _Judge:
@@ -178,6 +180,12 @@ class _Judge:
         self._entries = entries
         self._today = today
         self._under = _under(entries, index.plan)
+        self._bands = {
+            name: documentation.band(release).name for name, release in index.plan.releases.items()
+        }
+        self._said: dict[tuple[str, str, str], Documented] = {}
+        self._saved: dict[tuple[str, str], Known | _Absent] = {}
+        self._attempts: dict[tuple[str, str], Sequence[Attempt]] = {}
 
     def all(self) -> Judgement:
         controls = [
@@ -204,7 +212,7 @@ class _Judge:
 
     def _verdict(self, cell: Cell) -> Verdict:
         saver, loader = (self._plan.releases[n] for n in (cell.saved_by, cell.loaded_by))
-        documented = self._documentation.says(cell.variant, saver, loader)
+        documented = self._documented(cell.variant, saver, loader)
         saved = self._save(cell.scenario, saver)
         if isinstance(saved, _Absent):
             return _absent(cell, documented, saved)
@@ -214,6 +222,14 @@ class _Judge:
         if bad := self._bad.get((cell.scenario, cell.loaded_by)):
             return _absent(cell, documented, _Absent("infra", bad.sentence))
         return self._compare(cell, documented, saved, loaded)
+
+    def _documented(self, variant: str, saver: Release, loader: Release) -> Documented:
+        """Return what the FAQ says of a cell: the same of all cells of the same bands."""
+        place = variant, self._bands[saver.name], self._bands[loader.name]
+        found = self._said.get(place)
+        if found is None:
+            found = self._said[place] = self._documentation.says(variant, saver, loader)
+        return found
 
     def _compare(self, cell: Cell, documented: Documented, saved: Known, loaded: Known) -> Verdict:
         save, load = saved.records[0], loaded.records[0]
@@ -256,15 +272,26 @@ class _Judge:
     # What is known.
 
     def _save(self, scenario: str, saver: Release) -> Known | _Absent:
-        attempts = self._index.attempts(self._index.save_attempt_key(scenario, saver))
-        return _usable(self._index.save(scenario, saver), attempts)
+        found = self._saved.get((scenario, saver.name))
+        if found is None:
+            found = _usable(self._index.save(scenario, saver), self._tried(scenario, saver))
+            self._saved[scenario, saver.name] = found
+        return found
+
+    def _tried(self, scenario: str, release: Release) -> Sequence[Attempt]:
+        """Return the failed attempts at a release's save, which tell of its source, too."""
+        place = scenario, release.name
+        if place not in self._attempts:
+            key = self._index.save_attempt_key(scenario, release)
+            self._attempts[place] = self._index.attempts(key)
+        return self._attempts[place]
 
     def _load(
         self, scenario: str, variant: str, saved: Known, saver: Release, loader: Release
     ) -> Known | _Absent:
         attempts = [
-            *self._index.attempts(self._index.save_attempt_key(scenario, loader)),
-            *self._index.attempts(self._index.attempt_key(scenario, variant, saver, loader)),
+            *self._tried(scenario, loader),
+            *self._index.load_attempts(scenario, variant, saver, loader),
         ]
         known = self._index.load(scenario, variant, saved.records[0], loader)
         return _usable(known, attempts)

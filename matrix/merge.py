@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from matrix import evidence
+from matrix import evidence, shards
 from matrix.archive import Archive
 from matrix.errors import UsageError
 from matrix.evidence import Load, Save
@@ -49,7 +49,8 @@ def merge(sources: Sequence[Store | Archive], into: Store) -> Merged:
 
     :param sources: stores, and exported files, which hold no checkpoints.
     :raises UsageError: a source is no store.
-    :raises StoreError: a record or checkpoint cannot be read, or not be written.
+    :raises StoreError: a record or checkpoint cannot be read, or not be written; or the
+        sources are shards and not all of one split, each once.
     """
     stores = [source for source in sources if isinstance(source, Store)]
     for source in stores:
@@ -58,6 +59,7 @@ def merge(sources: Sequence[Store | Archive], into: Store) -> Merged:
                 f"{source.url} is no store",
                 do="Name folders or URLs that `te-matrix run --store` wrote",
             )
+    shards.check([(store.url, store.manifests()) for store in stores])
     selections = [store.remembered() for store in (into, *stores)]
     into.prepare()
     merged = Merged(selection=joined([found for found in selections if found]))

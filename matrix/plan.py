@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from matrix.catalogue import Release
 from matrix.errors import UsageError
 from matrix.expectations import Documentation
+from matrix.garbage import uncollected
 from matrix.scenarios import Recipe, Variant
 
 
@@ -81,6 +82,7 @@ def applies(
     return variant.saved_by is None or documentation.band(saved_by).name in variant.saved_by
 
 
+@uncollected()
 def make(
     documentation: Documentation,
     recipes: dict[str, Recipe],

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from matrix.catalogue import Release
+from matrix.garbage import uncollected
 from matrix.index import Index, pairs
 from matrix.plan import Cell
 
@@ -20,18 +21,26 @@ def everyone(_release: Release) -> bool:
     return True
 
 
+def always(_release: Release, _scenario: str) -> bool:
+    """Every release takes part in every scenario."""
+    return True
+
+
 @dataclasses.dataclass(frozen=True)
 class Scope:
     """The part of a plan that one run is to do.
 
     :param saves: whether it saves.
     :param loads: whether it loads.
-    :param takes_part: which releases do anything; the others' results are used as they are.
+    :param saves_with: which releases save, in which scenarios.
+    :param loads_with: which releases load, in which scenarios. What the others have done is
+        used as it is.
     """
 
     saves: bool = True
     loads: bool = True
-    takes_part: TakesPart = everyone
+    saves_with: Callable[[Release, str], bool] = always
+    loads_with: Callable[[Release, str], bool] = always
 
 
 class Todo:
@@ -49,7 +58,7 @@ class Todo:
             for scenario in self._plan.recipes
             for release in self._plan.releases.values()
             if self._scope.saves
-            and self._scope.takes_part(release)
+            and self._scope.saves_with(release, scenario)
             and not self._live_save(scenario, release)
         ]
 
@@ -57,6 +66,7 @@ class Todo:
         known = self._index.save(scenario, release)
         return known is not None and known.live
 
+    @uncollected()
     def loads(self, saving: set[str] | None = None) -> dict[str, list[Cell]]:
         """Return the cells of each loader that are not in the store, scenario by scenario.
 
@@ -66,7 +76,7 @@ class Todo:
         wanted = grouped(
             (cell.loaded_by, cell)
             for cell in (pairs(self._plan) if self._scope.loads else [])
-            if self._scope.takes_part(self._plan.releases[cell.loaded_by])
+            if self._scope.loads_with(self._plan.releases[cell.loaded_by], cell.scenario)
             and (cell.saved_by in (saving or ()) or self.unknown(cell))
         )
         return {

@@ -9,8 +9,19 @@ import datetime
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
-from matrix import catalogue, expectations, judge, ledger, plan, recorded, scenarios, sources
+from matrix import (
+    catalogue,
+    expectations,
+    judge,
+    ledger,
+    plan,
+    recorded,
+    report,
+    scenarios,
+    sources,
+)
 from matrix.catalogue import Catalogue
 from matrix.index import Index
 from matrix.judge import Judgement
@@ -73,6 +84,11 @@ class Bench:
         running = Run(made, self.store, sources or Sources(), options, archive, host=host)
         running.execute()
         return running
+
+    def report(self, made: Plan) -> list[dict[str, Any]]:
+        """The cells of ``report.json``."""
+        built = report.build(self.judge(made), self.documentation)
+        return [cell.model_dump(mode="json") for cell in built.cells]
 
     def judge(self, made: Plan, *, with_recorded: bool = True) -> Judgement:
         archive = recorded.evidence(made.lane) if with_recorded else None

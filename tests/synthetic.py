@@ -34,34 +34,41 @@ def a_plan(releases: int, names: tuple[str, ...] = ("autocast",)) -> Plan:
 
 def fill(store: Store, made: Plan) -> None:
     """Store a record for every cell and control: each its own, with times of its own."""
+    store.prepare()
+    for record in records(made):
+        store.add(record)
+
+
+def records(made: Plan) -> list[Save | Load]:
+    """Make a record for every cell and control of a synthetic plan, the same every time."""
     kept = recorded.evidence("cpu")
     assert kept is not None
-    records = kept.records()
+    models = kept.records()
     chance = random.Random(0)
-    saves = {r.scenario: r for r in records if isinstance(r, Save) and r.release == "2.15"}
-    loads = [
-        r for r in records if isinstance(r, Load) and r.variant == "plain" and r.saved_by > "1"
-    ]
-    store.prepare()
+    saves = {r.scenario: r for r in models if isinstance(r, Save) and r.release == "2.15"}
+    loads = [r for r in models if isinstance(r, Load) and r.variant == "plain" and r.saved_by > "1"]
+    found: list[Save | Load] = []
     for scenario, recipe in made.recipes.items():
         for release in made.releases.values():
             key = evidence.save_key(release.digest, recipe.digest, made.lane)
-            store.add(_save(saves[scenario], key, release))
+            found.append(_save(saves[scenario], key, release))
+    intact = {name: _intact(save, loads) for name, save in saves.items() if name in made.recipes}
+    controls = {r.variant: r for r in reversed(models) if isinstance(r, Load)}
     for cell in pairs(made):
         release, recipe = made.releases[cell.loaded_by], made.recipes[cell.scenario]
         state = _digest(f"{cell.saved_by} {cell.scenario}")
         key = evidence.load_key(release.digest, state, recipe.digest, cell.variant, made.lane)
         model = chance.choice(loads)
         if cell.variant == "control:again":
-            model = _intact(saves[cell.scenario], loads)
+            model = intact[cell.scenario]
         elif cell.variant != "plain":
-            model = next(r for r in records if isinstance(r, Load) and r.variant == cell.variant)
+            model = controls[cell.variant]
         elif cell.saved_by == cell.loaded_by:
-            model = _intact(saves[cell.scenario], loads)
+            model = intact[cell.scenario]
         when = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
         when += datetime.timedelta(seconds=chance.random() * 1e6)
         made_at = {"recorded_at": when.isoformat(), "seconds": round(chance.random(), 4)}
-        store.add(
+        found.append(
             model.model_copy(
                 update={
                     "key": key,
@@ -74,6 +81,7 @@ def fill(store: Store, made: Plan) -> None:
                 }
             )
         )
+    return found
 
 
 def _save(model: Save, key: str, release: Release) -> Save:

@@ -8,6 +8,7 @@ import click
 
 from matrix import __version__
 from matrix.cli.bands import bands_command
+from matrix.cli.ci import ci_command
 from matrix.cli.diff import diff_command
 from matrix.cli.explain import explain_command
 from matrix.cli.export import export_command
@@ -58,6 +59,7 @@ for command in (
     judge_command,
     report_command,
     gate_command,
+    ci_command,
     explain_command,
     images_command,
     bands_command,

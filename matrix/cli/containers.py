@@ -14,7 +14,7 @@ from matrix import sources
 from matrix.catalogue import Catalogue, Release
 from matrix.containers import lock
 from matrix.containers.lock import Base
-from matrix.errors import SourceUnavailable, UsageError
+from matrix.errors import MatrixError, SourceUnavailable, UsageError
 from matrix.expectations import Documentation
 from matrix.plan import Plan
 from matrix.progress import Progress
@@ -100,7 +100,9 @@ def connect() -> docker.DockerClient:
     from matrix.containers import engine
 
     client = engine.connect()
-    click.get_current_context().call_on_close(client.close)
+    # On a worker of a cluster no command runs; there the client lives as long as the worker.
+    if context := click.get_current_context(silent=True):
+        context.call_on_close(client.close)
     return client
 
 
@@ -157,6 +159,39 @@ def runner(
     workshop = Workshop(client, locked, documentation, logs, progress, options.keep_images)
     host = DockerHost(client, workshop, logs, Limits(memory=options.memory), chosen)
     return InImages(locked) if chosen is not None else source, host
+
+
+def in_images(locked: tuple[Base, ...]) -> Source:
+    """Return where the gpu lane's code is: in the images of its releases."""
+    require()
+    from matrix.containers.workshop import InImages
+
+    return InImages(locked)
+
+
+def to_build(plan: Plan, locked: tuple[Base, ...]) -> tuple[dict[str, str] | None, bool]:
+    """Return the releases of a plan that have no image yet, and what each is built on.
+
+    :returns: kinds of base by release, None outside containers; and whether an engine
+        answered: where none does, no image is known to be there.
+    """
+    if plan.runner != "docker":
+        return None, False
+    wanted: dict[str, str] = {}
+    for release in plan.releases.values():
+        try:
+            wanted[release.name] = lock.base_for(locked, plan.lane, release).kind
+        except SourceUnavailable:
+            continue
+    try:
+        client = connect()
+    except MatrixError:
+        return wanted, False
+    from matrix.containers import images
+    from matrix.containers.blueprint import KIND, RELEASE
+
+    there = {(i.labels.get(RELEASE), i.labels.get(KIND)) for i in images.built(client)}
+    return {name: kind for name, kind in wanted.items() if (name, kind) not in there}, True
 
 
 def _needed(plan: Plan, locked: tuple[Base, ...]) -> list[Base]:

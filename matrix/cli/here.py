@@ -71,11 +71,19 @@ def together(store: Store, typed: Selection) -> Selection:
     return (joined([last, typed]) if last else None) or typed
 
 
+def known_here(candidates: tuple[str, ...]) -> Here:
+    """Return what is installed here.
+
+    :raises DeviceError: nothing is.
+    """
+    return installed.find(known(candidates))
+
+
 def runner(candidates: tuple[str, ...], gpu: str | None) -> tuple[Here, Host]:
     """Return what is installed here and its runner, the GPU found good enough.
 
     :raises DeviceError: there is no GPU, or it cannot do FP8 attention.
     """
-    here = installed.find(known(candidates))
+    here = known_here(candidates)
     device.require(gpu)
     return here, LocalHost(cache_folder() / "logs", gpu)

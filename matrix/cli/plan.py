@@ -1,15 +1,20 @@
-"""``te-matrix plan``: what a selection means, running nothing."""
+"""``te-matrix plan``: what a selection means and costs, running nothing."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import click
 
-from matrix import plan, recorded
-from matrix.cli.options import select, selecting, with_store
+from matrix import estimate, recorded
+from matrix.cli import containers
+from matrix.cli.options import Selected, select, selecting, with_store
+from matrix.errors import StoreError
+from matrix.estimate import NGC_IMAGE, OTHER_IMAGE, Estimate
 from matrix.index import Index
 from matrix.store import Store
 
@@ -17,34 +22,86 @@ from matrix.store import Store
 @click.command("plan")
 @selecting
 @with_store
+@click.option("--jobs", type=click.IntRange(1), default=os.cpu_count(), show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="print every cell as JSON")
-def plan_command(as_json: bool, store: str, today: Any, **options: Any) -> None:
-    """Show which cells a selection means, and how many are known already."""
+@click.option(
+    "--graph",
+    "graph_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="write what is to be done there as JSON: every save and load, and what it needs",
+)
+def plan_command(
+    as_json: bool, graph_file: Path | None, jobs: int, store: str, today: Any, **options: Any
+) -> None:
+    """Show which cells a selection means, how many are known, and what the rest costs.
+
+    Times are those of earlier saves and loads, in the store or recorded with the harness.
+    """
     selected = select(options)
     index = Index(selected.plan, Store(store), recorded.evidence(selected.plan.lane))
-    cells = [(cell, _state(index, cell)) for cell in selected.plan.cells]
     if as_json:
-        rows = [dict(dataclasses.asdict(cell), id=cell.id, known=state) for cell, state in cells]
+        rows = [
+            dict(dataclasses.asdict(cell), id=cell.id, known=estimate.state(index, cell))
+            for cell in selected.plan.cells
+        ]
         click.echo(json.dumps(rows, indent=1))
         return
-    states = [state for _cell, state in cells]
+    kinds, engine = containers.to_build(selected.plan, selected.bases)
+    images = None if kinds is None else tuple(kinds)
+    size = sum(NGC_IMAGE if kind == "ngc" else OTHER_IMAGE for kind in (kinds or {}).values())
+    found = estimate.estimate(index, images, size)
+    _print(selected, found, jobs, engine)
+    if graph_file:
+        _write(graph_file, json.dumps(estimate.graph(found, index), indent=1))
+        click.echo(f"graph: {graph_file}")
+
+
+def _print(selected: Selected, found: Estimate, jobs: int, engine: bool) -> None:
     made = selected.plan
     click.echo(f"savers:  {', '.join(release.name for release in made.savers)}")
     click.echo(f"loaders: {', '.join(release.name for release in made.loaders)}")
     click.echo(f"scenarios: {', '.join(made.recipes)}; variants: {', '.join(made.variants)}")
     click.echo(
-        f"{len(cells)} cells: {states.count('live')} known live, "
-        f"{states.count('recorded')} known from the recorded evidence, "
-        f"{states.count('unknown')} unknown"
+        f"{len(made.cells)} cells: {found.known} known live, "
+        f"{found.recorded} known from the recorded evidence, "
+        f"{len(made.cells) - found.known - found.recorded} unknown"
+    )
+    saves = sum(node.does == "save" for node in found.nodes)
+    click.echo(
+        f"lane {made.lane}, runner {made.runner}: {found.cells} cells to run in {saves} saves and "
+        f"{len(found.nodes) - saves} loads, controls included"
+        + (f"; {found.shared} more share a state" if found.shared else "")
+    )
+    if found.images is not None:
+        doubt = "" if engine else " (no engine answers, so none is known to be there)"
+        click.echo(f"images to build: {len(found.images)}{doubt}")
+    click.echo(
+        f"estimated: {_time(found.on(jobs))} on {jobs} jobs, sources fetched"
+        + (" and images built" if found.images is not None else "")
+        + f"; {_bytes(found.disk)} of disk"
+        + ("" if found.timed else "; nothing was ever timed in this lane, so the time is a guess")
     )
 
 
-def _state(index: Index, cell: plan.Cell) -> str:
-    releases = index.plan.releases
-    saved = index.save(cell.scenario, releases[cell.saved_by])
-    if saved is None:
-        return "unknown"
-    loaded = index.load(cell.scenario, cell.variant, saved.records[0], releases[cell.loaded_by])
-    if loaded is None:
-        return "unknown"
-    return "live" if saved.live and loaded.live else "recorded"
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written", why=str(error), do="Name another file with --graph"
+        ) from error

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-from matrix import console, recorded, report
-from matrix.cli import containers, here
+from matrix import console, recorded, report, shards
+from matrix.archive import Archive
+from matrix.catalogue import Release
+from matrix.cli import here
 from matrix.cli.containers import Containers, with_containers
+from matrix.cli.opening import Opening
 from matrix.cli.options import (
-    ON_THIS_GPU,
     REPORT,
     Selected,
     date,
@@ -25,13 +29,16 @@ from matrix.cli.options import (
     with_band,
     with_store,
 )
+from matrix.costs import Costs
 from matrix.errors import UsageError
-from matrix.lane import Host
+from matrix.index import Index
+from matrix.measure import CELL_TIMEOUT
 from matrix.progress import Progress
-from matrix.run import CELL_TIMEOUT, Options, Run
-from matrix.sources import Source, Sources
+from matrix.run import Options, Run
+from matrix.shards import Shard
+from matrix.sources import Sources
 from matrix.store import Store
-from matrix.todo import Scope, TakesPart, everyone
+from matrix.todo import Scope, TakesPart
 
 
 @click.command("run")
@@ -45,6 +52,11 @@ from matrix.todo import Scope, TakesPart, everyone
     default=CELL_TIMEOUT,
     show_default=True,
     help="seconds per save or load",
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS|FILE|local[:N]",
+    help="run on a Dask cluster: a scheduler's address or file, or N workers here",
 )
 @click.option("--git-url", help="git repository or mirror  [TE_MATRIX_GIT_URL]")
 @click.option("--offline", is_flag=True, help="fetch no source; use what is cached or recorded")
@@ -60,6 +72,11 @@ from matrix.todo import Scope, TakesPart, everyone
     help="do that much and judge nothing; the store keeps it for the rest",
 )
 @with_band
+@click.option(
+    "--shard",
+    metavar="K/N",
+    help="do the Kth of N parts of equal cost and judge nothing; `te-matrix merge` joins them",
+)
 @click.option("--report", "folder", type=click.Path(path_type=Path), default=Path(REPORT))
 @click.option(
     "--no-gate",
@@ -90,29 +107,33 @@ def _run(options: dict[str, Any], *, refresh: bool) -> None:
     store = Store(options["store"])
     show = Console()
     watching = console.progress(show)
-    source, host, takes_part = _runner(selected, options, watching)
-    running = Run(
-        selected.plan,
-        store,
-        source,
-        Options(
-            options["jobs"],
-            options["timeout"],
-            options["every_cell"],
-            _scope(options["phase"], takes_part, of_band(options["band"], selected.documentation)),
-        ),
-        None if refresh else recorded.evidence(selected.plan.lane),
-        watching,
-        host,
-    )
-    on_this_gpu = (selected.plan.lane, selected.plan.runner) == ON_THIS_GPU
-    store.remember(here.together(store, selected.typed) if on_this_gpu else selected.typed)
-    try:
-        running.execute()
-    finally:
-        watching.stop()
+    git_url = Sources(options["git_url"]).git_url
+    opening = Opening(selected, Containers.of(options), git_url, options["offline"])
+    if opening.on_this_gpu and (options["scheduler"] or options["shard"]):
+        raise UsageError(
+            "what is installed here can be neither sharded nor run elsewhere",
+            do="Run in every environment and merge the stores, or use `--runner docker`",
+        )
+    archive = None if refresh else recorded.evidence(selected.plan.lane)
+    shard = _shard(options, selected, store, archive)
+    in_band = of_band(options["band"], selected.documentation)
+    scope = _scope(options["phase"], in_band, opening.takes_part())
+    if shard:
+        scope = shard.scope(options["phase"])
+    how = Options(options["jobs"], options["timeout"], options["every_cell"], scope)
+    with _runner(options["scheduler"], selected, store, opening, how, archive, watching) as running:
+        typed = selected.typed
+        store.remember(here.together(store, typed) if opening.on_this_gpu else typed)
+        store.forget_manifests(shard.manifest.split if shard else None)
+        try:
+            running.execute()
+        finally:
+            watching.stop()
     show.print(f"{running.measured} measured, the rest was known", highlight=False)
-    if options["phase"] or options["band"]:
+    if shard:
+        store.add_manifest(shard.manifest)
+        show.print(f"shard {shard.manifest.name}: {shard.manifest.cells} loads", highlight=False)
+    if options["phase"] or options["band"] or shard:
         if running.unsaved:
             names = ", ".join(sorted(running.unsaved, key=list(selected.plan.releases).index))
             show.print(f"not loaded, because not saved yet: {names}", highlight=False)
@@ -120,30 +141,65 @@ def _run(options: dict[str, Any], *, refresh: bool) -> None:
     _conclude(show, selected, store, options, refresh=refresh)
 
 
+@contextlib.contextmanager
 def _runner(
-    selected: Selected, options: dict[str, Any], watching: Progress
-) -> tuple[Source, Host | None, TakesPart]:
-    """Return where releases' code is, what runs it, and which releases it can run."""
-    made = Containers.of(options)
-    if (selected.plan.lane, selected.plan.runner) == ON_THIS_GPU:
-        installed, host = here.runner(selected.typed.candidate, made.gpu)
-        return installed, host, lambda release: release.digest == installed.release.digest
-    source = Sources(options["git_url"], offline=options["offline"])
-    if selected.plan.runner == "local":
-        return source, None, everyone
-    contained = containers.runner(
-        selected.plan, selected.documentation, selected.bases, made, source, watching
-    )
-    return *contained, everyone
+    scheduler: str | None,
+    selected: Selected,
+    store: Store,
+    opening: Opening,
+    how: Options,
+    archive: Archive | None,
+    watching: Progress,
+) -> Iterator[Run]:
+    """Give a run on this machine, or on a cluster for as long as that is connected."""
+    if scheduler is None:
+        source, host = opening(watching)
+        yield Run(selected.plan, store, source, how, archive, watching, host)
+        return
+    from matrix.cluster.connect import connected
+
+    with connected(scheduler) as client:
+        from matrix.cluster.graph import ClusterRun
+
+        watching.say(f"on {scheduler}; its dashboard: {client.dashboard_link}")
+        run = ClusterRun(selected.plan, store, opening.sources(), how, archive, watching)
+        yield run.on(client, opening)
 
 
 def _scope(phase: str | None, *conditions: TakesPart) -> Scope:
     """Return the part of the plan that is asked for."""
+
+    def wanted(release: Release, _scenario: str) -> bool:
+        return all(takes_part(release) for takes_part in conditions)
+
     return Scope(
         saves=phase != "cross-load",
         loads=phase != "save",
-        takes_part=lambda release: all(takes_part(release) for takes_part in conditions),
+        saves_with=wanted,
+        loads_with=wanted,
     )
+
+
+def _shard(
+    options: dict[str, Any], selected: Selected, store: Store, archive: Archive | None
+) -> Shard | None:
+    """Return the shard that is asked for.
+
+    :raises UsageError: it cannot be had together with the other options.
+    """
+    if options["shard"] is None:
+        return None
+    number, count = shards.parse(options["shard"])
+    if options["band"]:
+        raise UsageError("--shard and --band both say what part to do", do="Give one of them")
+    if selected.plan.lane == "gpu" and options["phase"] is None:
+        raise UsageError(
+            "--shard alone has every shard make the saves that it needs",
+            why="training is not repeatable to the bit, so that two shards' saves would differ",
+            do="Shard `--phase save`, merge, then shard `--phase cross-load` on what came of it",
+        )
+    costs = Costs(Index(selected.plan, store, archive))
+    return shards.split(selected.plan, costs, number, count, options["phase"])
 
 
 def _conclude(

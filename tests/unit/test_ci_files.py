@@ -13,10 +13,12 @@ import pytest
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 
+from matrix import pipelines
 from matrix.cli import main
 
 FOLDER = Path(__file__).parents[2] / "docs" / "ci"
 SCHEMAS = {"github.yml": "vendor.github-workflows", "gitlab.yml": "vendor.gitlab-ci"}
+SELECTION = ["--releases", "1.7,2.4-2.9", "--candidate", "my tree"]
 
 
 def check(name: str, path: Path) -> int:
@@ -26,13 +28,62 @@ def check(name: str, path: Path) -> int:
     return CliRunner().invoke(check_jsonschema.main, words).exit_code
 
 
-def test_each_file_has_its_schema() -> None:
-    assert {path.name for path in FOLDER.iterdir()} == set(SCHEMAS)
+@pytest.fixture
+def sharded(tmp_path: Path) -> Path:
+    """A folder with the files of three shards."""
+    options = ["--shards", "3", "--output", str(tmp_path / "ci")]
+    done = CliRunner().invoke(main, ["ci", *options, "--releases", "1.7,2.4-2.9"])
+    assert done.exit_code == 0, done.output
+    return tmp_path / "ci"
+
+
+def test_each_file_has_its_schema(sharded: Path) -> None:
+    for folder in (FOLDER, sharded):
+        assert {path.name for path in folder.iterdir()} == set(SCHEMAS)
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_the_service_takes_it(name: str) -> None:
-    assert check(name, FOLDER / name) == 0
+def test_the_service_takes_it(name: str, sharded: Path) -> None:
+    for folder in (FOLDER, sharded):
+        assert check(name, folder / name) == 0
+
+
+@pytest.mark.parametrize(("service", "name"), pipelines.NAMES.items())
+def test_shards_are_run_merged_and_gated(service: str, name: str) -> None:
+    text = pipelines.render(service, 3, SELECTION)
+    found = [
+        shlex.split(line.replace("${{ matrix.shard }}", "$SHARD"))
+        for line in commands(YAML(typ="safe").load(text))
+        if line.startswith("te-matrix ")
+    ]
+    assert [words[1] for words in found] == ["run", "merge", "report", "gate"]
+    assert found[0][2:6] == SELECTION
+    for _program, command, *words in found:
+        main.commands[command].make_context(command, words)
+    part = {"github": "$SHARD/3", "gitlab": "$CI_NODE_INDEX/$CI_NODE_TOTAL"}[service]
+    assert found[0][6:8] == ["--shard", part]
+    loaded = YAML(typ="safe").load(text)
+    count = (
+        len(loaded["jobs"]["shard"]["strategy"]["matrix"]["shard"])
+        if service == "github"
+        else loaded["fp8-checkpoints-shard"]["parallel"]
+    )
+    assert count == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--shards", "99"], "cannot be split in 99"),
+        (["--shards", "2", "--runner", "docker"], "are for the cpu lane"),
+        (["--shards", "0"], "0 is not in the range"),
+    ],
+)
+def test_shards_that_cannot_be(words: list[str], named: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["ci", *words, "--output", str(tmp_path)])
+    assert done.exit_code == 2
+    assert named in done.output
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,72 @@
+"""``te-matrix ci``: pipeline files that fan the matrix out over plain CI jobs and merge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from matrix import pipelines, recorded, shards
+from matrix.cli.options import select, selecting
+from matrix.costs import Costs
+from matrix.errors import StoreError, UsageError
+from matrix.index import Index
+
+_NAMES = {"scenario_file": "--scenarios", "ledger_file": "--ledger"}
+
+
+@click.command("ci")
+@selecting
+@click.option("--shards", "count", type=click.IntRange(1), required=True, help="how many jobs run")
+@click.option(
+    "--service",
+    type=click.Choice([*pipelines.NAMES]),
+    multiple=True,
+    default=[*pipelines.NAMES],
+    help="whose files  [default: all]",
+)
+@click.option(
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path("te-matrix-ci"),
+    show_default=True,
+)
+def ci_command(count: int, service: tuple[str, ...], folder: Path, **options: Any) -> None:
+    """Write files for GitHub Actions and GitLab that run the matrix in N jobs, then merge.
+
+    The selection options say what the jobs run; a candidate's path is seen from the job.
+    """
+    words = _words(options)
+    selected = select(options)
+    if (selected.plan.lane, selected.plan.runner) != ("cpu", "local"):
+        raise UsageError(
+            "pipelines of one stage are for the cpu lane on the jobs' own machines",
+            why="elsewhere a checkpoint cannot be made again by every shard that loads it",
+            do="Shard `--phase save`, merge, then shard `--phase cross-load`",
+        )
+    # Says what is wrong with the number of shards here, and not in every job.
+    index = Index(selected.plan, None, recorded.evidence(selected.plan.lane))
+    shards.split(selected.plan, Costs(index), 1, count)
+    for name in service:
+        path = folder / pipelines.NAMES[name]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(pipelines.render(name, count, words), encoding="utf-8")
+        except OSError as error:
+            raise StoreError(
+                f"{path} cannot be written", why=str(error), do="Name a folder with --output"
+            ) from error
+        click.echo(path)
+
+
+def _words(options: dict[str, Any]) -> list[str]:
+    """Return the selection options as they were typed."""
+    words = []
+    for name, value in options.items():
+        option = _NAMES.get(name, f"--{name.replace('_', '-')}")
+        for one in value if isinstance(value, tuple) else [value]:
+            if one is not None:
+                words += [option, str(one)]
+    return words or ["--releases", "bands"]

@@ -1,0 +1,63 @@
+"""Where the code of a selection's releases is, and what runs it: here or on another machine."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from matrix.cli import containers, here
+from matrix.cli.containers import Containers
+from matrix.cli.options import ON_THIS_GPU, Selected
+from matrix.lane import Host
+from matrix.local import LocalHost
+from matrix.progress import Progress
+from matrix.sources import Source, Sources, cache_folder
+from matrix.todo import TakesPart, everyone
+
+
+@dataclasses.dataclass(frozen=True)
+class Opening:
+    """Opens the runner of a selection, wherever it is called."""
+
+    selected: Selected
+    containers: Containers
+    git_url: str
+    offline: bool
+
+    @property
+    def on_this_gpu(self) -> bool:
+        """Whether what is installed for this interpreter runs on its GPU."""
+        return (self.selected.plan.lane, self.selected.plan.runner) == ON_THIS_GPU
+
+    def __call__(self, progress: Progress | None = None) -> tuple[Source, Host]:
+        """Return where the code is and what runs it, all checks passed.
+
+        :raises EngineError: the docker runner has no engine to run on.
+        :raises DeviceError: there is no GPU here that can do FP8 attention.
+        """
+        chosen = self.selected
+        if self.on_this_gpu:
+            return here.runner(chosen.typed.candidate, self.containers.gpu)
+        source = Sources(self.git_url, offline=self.offline)
+        if chosen.plan.runner != "docker":
+            return source, LocalHost(cache_folder() / "logs")
+        return containers.runner(
+            chosen.plan,
+            chosen.documentation,
+            chosen.bases,
+            self.containers,
+            source,
+            progress or Progress(),
+        )
+
+    def sources(self) -> Source:
+        """Return where the code is, without asking for what runs it."""
+        if self.selected.plan.lane == "gpu":
+            return containers.in_images(self.selected.bases)
+        return Sources(self.git_url, offline=self.offline)
+
+    def takes_part(self) -> TakesPart:
+        """Return a test for the releases that can be run: all, or the one installed here."""
+        if not self.on_this_gpu:
+            return everyone
+        installed = here.known_here(self.selected.typed.candidate).release
+        return lambda release: release.digest == installed.digest

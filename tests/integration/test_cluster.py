@@ -1,0 +1,118 @@
+"""Rule: a cluster measures what one process does, whatever becomes of its workers."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from dask.utils import key_split
+from distributed import Client, LocalCluster
+
+from matrix import recorded
+from matrix.cluster.graph import ClusterRun
+from matrix.lane import WORKER
+from matrix.local import LocalHost
+from matrix.progress import Progress
+from matrix.run import Options
+from matrix.sources import Sources
+from matrix.store import Store
+from objects import ObjectServer
+from running import Bench
+
+BASE = "pytorch/module/base.py"
+LOADING = r"(    def set_extra_state\(self, state: torch.Tensor\) -> None:\n        \"\"\"[^\n]*\n)"
+SLOW = r"\1        import time; time.sleep(1.5)\n"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectServer]:
+    with ObjectServer() as found:
+        for name, value in found.environment.items():
+            monkeypatch.setenv(name, value)
+        found.make("bucket")
+        yield found
+
+
+def opening(logs: str) -> tuple[Sources, LocalHost]:
+    return Sources(), LocalHost(Path(logs))
+
+
+class Watching(Progress):
+    """Kills the worker that is at a load by ``victim``, once."""
+
+    def __init__(self, client: Client, victim: str) -> None:
+        self.client, self.victim = client, victim
+        self.run: ClusterRun | None = None
+        self.killed: str | None = None
+        self.shown: list[str] = []
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while self.killed is None:
+            for key, address in list(self.run.begun.items()) if self.run else []:
+                if "plain" in key and key.partition("→")[2].startswith(self.victim):
+                    time.sleep(0.2)
+                    self.shown = list(self.client.processing()[address])
+                    self.killed = address
+                    os.kill(self.client.run(os.getpid)[address], signal.SIGKILL)
+                    return
+            time.sleep(0.01)
+
+
+def fork_servers() -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if words[1:3] == [str(WORKER), "host"]:
+            found.append(process)
+    return found
+
+
+def test_three_workers_one_killed_and_a_store_on_s3(
+    bench: Bench, broken_release, server, tmp_path
+) -> None:
+    name = bench.candidate(broken_release(BASE, LOADING, SLOW))
+    made = bench.plan(["1.11", "2.17.1"], ["2.17.1", name], variants=("plain", "trusted"))
+    bench.run(made)
+    alone = bench.report(made)
+    before = {process.pid for process in fork_servers()}
+
+    bench.store = Store("s3://bucket/store")
+    with (
+        LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        watching = Watching(client, name.replace("-", "_"))
+        run = ClusterRun(
+            made,
+            bench.store,
+            Sources(),
+            Options(jobs=2, timeout=60),
+            recorded.evidence("cpu"),
+            watching,
+        )
+        watching.run = run.on(client, functools.partial(opening, str(tmp_path / "logs")))
+        run.execute()
+        # The dashboard shows cells by name: what it calls a task is this part of its key.
+        shown = {key_split(key) for key in watching.shown}
+        assert any(f"→{name.replace('-', '_')}" in label for label in shown)
+    assert bench.report(made) == alone
+    assert watching.killed
+    attempts = [a for found in bench.store.attempts().values() for a in found]
+    assert [a.message for a in attempts] == [
+        f"worker {watching.killed} was lost while it was at this"
+    ]
+    kept = [*bench.store.saves().values(), *bench.store.loads().values()]
+    assert run.measured == len(kept) == sum(len(records) for records in kept)
+    deadline = time.monotonic() + 30
+    while {p.pid for p in fork_servers()} - before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not {p.pid for p in fork_servers()} - before
