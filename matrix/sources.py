@@ -56,6 +56,11 @@ def prepare_cache() -> None:
         ) from error
 
 
+def chosen_git_url(given: str | None) -> str:
+    """Return the git repository to use: the one given, the environment's, the public one."""
+    return given or os.environ.get("TE_MATRIX_GIT_URL") or GIT_URL
+
+
 class Source(Protocol):
     """Says where the code of a release is."""
 
@@ -76,8 +81,9 @@ class Sources:
     """
 
     def __init__(self, git_url: str | None = None, *, offline: bool = False) -> None:
-        self.git_url = git_url or os.environ.get("TE_MATRIX_GIT_URL") or GIT_URL
+        self.git_url = chosen_git_url(git_url)
         self.offline = offline
+        self._sound: set[Path] = set()
         self._git_refusal: SourceUnavailable | None = None
         self._git_answers = False
         self._first = threading.Lock()
@@ -89,8 +95,11 @@ class Sources:
         :raises SourceError: what was fetched is not what the catalogue says.
         """
         place = cache_folder() / "sources" / release.digest
+        if place in self._sound:
+            return place
         if place.is_dir():
             _check(place, release, f"it was changed in the cache {place}", "Delete that folder")
+            self._sound.add(place)
             return place
         if release.path is None and self.offline:
             raise SourceUnavailable(

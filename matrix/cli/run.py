@@ -36,7 +36,7 @@ from matrix.measure import CELL_TIMEOUT
 from matrix.progress import Progress
 from matrix.run import Options, Run
 from matrix.shards import Shard
-from matrix.sources import Sources
+from matrix.sources import chosen_git_url
 from matrix.store import Store
 from matrix.todo import Scope, TakesPart
 
@@ -107,7 +107,7 @@ def _run(options: dict[str, Any], *, refresh: bool) -> None:
     store = Store(options["store"])
     show = Console()
     watching = console.progress(show)
-    git_url = Sources(options["git_url"]).git_url
+    git_url = chosen_git_url(options["git_url"])
     opening = Opening(selected, Containers.of(options), git_url, options["offline"])
     if opening.on_this_gpu and (options["scheduler"] or options["shard"]):
         raise UsageError(

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from fakes.planting import Anywhere
 from matrix import local
-from matrix.cli import main
-from matrix.cli import run as command
+from matrix.cli import main, opening
 
 if __name__ == "__main__":
     folder = Path(sys.argv.pop(1))
     local.WORKER = folder / "worker"
-    command.Sources = lambda *_words, **_options: Anywhere(folder)  # type: ignore[assignment,misc]
+    opening.Sources = lambda *_words, **_options: Anywhere(folder)  # type: ignore[assignment,misc]
     main()
