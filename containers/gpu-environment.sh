@@ -27,9 +27,13 @@ cuda=$(python3 -c 'import torch; print((torch.version.cuda or "").partition(".")
 
 python3 -m venv --clear "$venv"
 python=$venv/bin/python
+site=$("$python" -c 'import site; print(site.getsitepackages()[0])')
 # --system-site-packages would miss those of a python3 that lives in an environment itself.
-python3 -c 'import site; print("\n".join(site.getsitepackages()))' \
-    >"$("$python" -c 'import site; print(site.getsitepackages()[0])')/outer.pth"
+python3 -c 'import site; print("\n".join(site.getsitepackages()))' >"$site/outer.pth"
+# Transformer Engine looks for cuDNN and NVRTC beside itself.
+while read -r outer; do
+    [ -d "$outer/nvidia" ] && [ ! -e "$site/nvidia" ] && ln -s "$outer/nvidia" "$site/nvidia"
+done <"$site/outer.pth"
 pip() { "$python" -m pip --disable-pip-version-check "$@"; }
 pip_here() { pip install --quiet --no-index --find-links "$wheels" "$@"; }
 
@@ -53,14 +57,17 @@ print(":".join(sorted(set(folders()))))
 PYTHON
     )
     export CUDA_HOME CPLUS_INCLUDE_PATH=$headers${CPLUS_INCLUDE_PATH:+:$CPLUS_INCLUDE_PATH}
-    # Without the force it would first ask the network for a wheel built elsewhere.
-    NVTE_FRAMEWORK=pytorch NVTE_PYTORCH_FORCE_BUILD=TRUE MAX_JOBS=${MAX_JOBS:-$(nproc)} \
+    mkdir "$venv/src"
+    tar -xzf "$wheels/transformer_engine_torch-$release.tar.gz" -C "$venv/src"
+    # It first asks the network for a wheel built elsewhere, and 2.9 does so even when forced
+    # to build; the closed port has it find none.
+    https_proxy=http://127.0.0.1:9 NVTE_FRAMEWORK=pytorch MAX_JOBS=${MAX_JOBS:-$(nproc)} \
         pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir "$wheels" \
-        "$wheels/transformer_engine_torch-$release.tar.gz" ||
+        "$venv/src/transformer_engine_torch-$release" ||
         fail "transformer_engine_torch $release does not build here"
 fi
 pip_here --no-deps "$wheels/transformer_engine_torch-$release"-*.whl
 pip_here te-checkpoint-matrix
-"$python" -c 'import transformer_engine.pytorch' ||
+"$python" -c 'import torch, transformer_engine.pytorch' ||
     fail "transformer_engine $release is installed and cannot be imported"
 echo "$venv: transformer_engine $release"

@@ -43,7 +43,7 @@ def _value(operand: Any) -> torch.Tensor:
 
 
 def _read(data: torch.Tensor, operand: Any) -> torch.Tensor:
-    e5m2 = str(operand._fp8_dtype).endswith("E5M2")
+    e5m2 = operand._fp8_dtype.name == "kFloat8E5M2"
     numbers = data.view(torch.float8_e5m2 if e5m2 else torch.float8_e4m3fn)
     return numbers.float() * operand._scale_inv
 
