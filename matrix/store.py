@@ -35,6 +35,8 @@ _KINDS: dict[str, type[Save] | type[Load] | type[Attempt]] = {
 }
 _SELECTION = "selection.json"
 _MARK = "writable"
+_BUCKETS = {"s3", "s3a", "gs", "gcs", "abfs", "az"}
+"""Protocols without folders. Asked for one, fsspec would make a bucket that is not there."""
 _AT_ONCE = 1000
 """Objects whose bytes are held at the same time, until their records are made."""
 
@@ -55,7 +57,9 @@ class Store:
                 why=str(error),
                 do="s3:// needs this package's extra `s3`, gs:// its extra `gs`",
             ) from error
-        self._local = "file" in _protocols(self._fs)
+        protocols = _protocols(self._fs)
+        self._local = "file" in protocols
+        self._has_folders = not _BUCKETS.intersection(protocols)
         self._errors = OSError if self._local else Exception
 
     @property
@@ -69,7 +73,7 @@ class Store:
         :raises StoreError: they cannot.
         """
         with self._asking("cannot be written", "Name a writable place with --store"):
-            for folder in (*_KINDS, "checkpoints", "shards"):
+            for folder in (*_KINDS, "checkpoints", "shards") if self._has_folders else ():
                 self._fs.makedirs(self._path(folder), exist_ok=True)
             self._put(_MARK, b"")
             for folder in (*_KINDS, "checkpoints", "shards", "") if self._local else ():

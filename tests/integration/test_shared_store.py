@@ -99,3 +99,9 @@ def test_a_store_that_refuses_is_named(server: ObjectServer) -> None:
         store.prepare()
     with pytest.raises(StoreError, match="the store s3://bucket/store cannot be read"):
         store.loads()
+
+
+def test_a_bucket_that_is_not_there_is_not_made(server: ObjectServer) -> None:
+    with pytest.raises(StoreError, match="the store s3://mistyped/store cannot be written"):
+        Store("s3://mistyped/store").prepare()
+    assert not Store("s3://mistyped/store").exists()
