@@ -147,7 +147,7 @@ def fuzz(session: nox.Session) -> None:
             session.run("python", "-m", "fuzz", path.stem, *options, env={"PYTHONPATH": "tests"})
 
 
-CORE = ["judge", "expectations", "store", "plan", "worker/*", "worker/standin/*"]
+CORE = ["judge", "judgement", "expectations", "store", "plan", "worker/*", "worker/standin/*"]
 GPU_ONLY = ["worker/alone", "worker/device", "worker/training"]
 """What runs in a container or on a GPU only: shown, and left out of the sum that must hold."""
 

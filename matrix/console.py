@@ -11,7 +11,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from matrix.expectations import Documentation
-from matrix.judge import Judgement
+from matrix.judgement import Judgement
 from matrix.progress import Progress
 from matrix.summary import band_tables, live_counts
 

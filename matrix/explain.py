@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from matrix.catalogue import Release
 from matrix.expectations import Documentation
-from matrix.judge import Judgement, Verdict
+from matrix.judgement import Judgement, Verdict
 from matrix.ledger import Entry
 from matrix.summary import seen
 

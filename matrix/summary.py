@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from matrix.expectations import Documentation
-from matrix.judge import Judgement, Verdict
+from matrix.judgement import Judgement, Verdict
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from matrix import tables
 from matrix.catalogue import Release
-from matrix.judge import Judgement, Verdict
+from matrix.judgement import Judgement, Verdict
 from matrix.ledger import Entry
 
 _ENOUGH = 0.5

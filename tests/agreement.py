@@ -8,10 +8,11 @@ import functools
 from matrix import catalogue, expectations, judge, ledger, plan, recorded, scenarios
 from matrix.doctor import Report
 from matrix.index import Index
+from matrix.judgement import Verdict
 
 
 @functools.cache
-def verdicts(saver: str, scenario: str) -> dict[str, judge.Verdict]:
+def verdicts(saver: str, scenario: str) -> dict[str, Verdict]:
     """The matrix's verdicts on the plain cells of one saver, by loader."""
     known = catalogue.load()
     made = plan.make(
@@ -26,7 +27,7 @@ def verdicts(saver: str, scenario: str) -> dict[str, judge.Verdict]:
     return {verdict.cell.loaded_by: verdict for verdict in judged.verdicts}
 
 
-def expected(verdict: judge.Verdict, report: Report) -> str:
+def expected(verdict: Verdict, report: Report) -> str:
     if verdict.outcome == "error":
         return "fails"
     if verdict.outcome == "defaults":

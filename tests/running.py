@@ -24,7 +24,7 @@ from matrix import (
 )
 from matrix.catalogue import Catalogue
 from matrix.index import Index
-from matrix.judge import Judgement
+from matrix.judgement import Judgement
 from matrix.lane import Host
 from matrix.plan import Plan
 from matrix.run import Options, Run

@@ -12,6 +12,7 @@ from matrix import evidence, expectations, judge, ledger, plan, recorded, scenar
 from matrix.catalogue import Release
 from matrix.evidence import Load, Save
 from matrix.index import Index, pairs
+from matrix.judgement import Judgement
 from matrix.plan import Plan
 from matrix.store import Store
 
@@ -93,12 +94,12 @@ def _intact(save: Save, loads: list[Load]) -> Load:
     return next(load for load in loads if evidence.outcome(save, load) == "loaded")
 
 
-def judged(store: Store, made: Plan) -> judge.Judgement:
+def judged(store: Store, made: Plan) -> Judgement:
     """Judge a synthetic plan on its store alone."""
     return judge.judge(Index(made, store, None), expectations.load(), ledger.load(), TODAY)
 
 
-def a_judgement(folder: Path, releases: int, *names: str) -> judge.Judgement:
+def a_judgement(folder: Path, releases: int, *names: str) -> Judgement:
     """Fill a store in ``folder`` and judge it."""
     made, store = a_plan(releases, names or ("autocast",)), Store(folder / "store")
     fill(store, made)

@@ -14,7 +14,7 @@ from matrix import catalogue, expectations, explain, ledger, plan, report, scena
 from matrix.catalogue import Release
 from matrix.cli.options import Selected, date, judged, with_store
 from matrix.errors import ExitCode, UsageError
-from matrix.judge import Judgement
+from matrix.judgement import Judgement
 from matrix.selection import Selection
 from matrix.store import Store
 

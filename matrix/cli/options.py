@@ -26,6 +26,7 @@ from matrix.cli import containers, here
 from matrix.errors import UsageError, nearest
 from matrix.expectations import Documentation
 from matrix.index import Index
+from matrix.judgement import Judgement
 from matrix.ledger import Entry
 from matrix.selection import Selection
 from matrix.store import Store
@@ -181,7 +182,7 @@ def _known(typed: Selection, lane: str, runner: str) -> tuple[Catalogue, tuple[A
     return containers.identified(known, bases, lane), bases
 
 
-def judged(selected: Selected, store: Store | None, today: datetime.date) -> judge.Judgement:
+def judged(selected: Selected, store: Store | None, today: datetime.date) -> Judgement:
     """Judge a selection on what a store and the recorded evidence hold."""
     index = Index(selected.plan, store, recorded.evidence(selected.plan.lane))
     return judge.judge(index, selected.documentation, selected.entries, today)

@@ -16,7 +16,7 @@ from matrix.catalogue import Release
 from matrix.doctor.scan import Scan
 from matrix.expectations import Documentation
 from matrix.index import Index
-from matrix.judge import Verdict
+from matrix.judgement import Verdict
 from matrix.ledger import Entry
 from matrix.store import Store
 

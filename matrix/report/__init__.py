@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matrix.errors import StoreError
 from matrix.expectations import Documentation
-from matrix.judge import Judgement
+from matrix.judgement import Judgement
 from matrix.report import document, page, rendering
 from matrix.report.document import build, cell_object
 from matrix.selection import Selection

@@ -13,7 +13,7 @@ from matrix import __version__
 from matrix.errors import StoreError
 from matrix.evidence import Number
 from matrix.expectations import Documentation
-from matrix.judge import Judgement, Verdict
+from matrix.judgement import Judgement, Verdict
 from matrix.ledger import Entry
 from matrix.scenarios import REWRITE
 from matrix.summary import BandTable, band_tables, live_counts

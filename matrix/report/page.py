@@ -19,7 +19,7 @@ from markupsafe import Markup
 from matrix import catalogue, ranges
 from matrix.evidence import Load, Provenance, Record, Save, Site
 from matrix.explain import PLAINLY
-from matrix.judge import Judgement, Verdict
+from matrix.judgement import Judgement, Verdict
 from matrix.plan import Plan
 from matrix.report import bands, causes, rendering
 from matrix.report.document import Report

@@ -9,7 +9,7 @@ import pytest
 from fakes.planting import Anywhere, a_worker
 from matrix import lane, local
 from matrix.errors import ExitCode
-from matrix.judge import Judgement
+from matrix.judgement import Judgement
 from matrix.local import LocalHost
 from running import Bench
 

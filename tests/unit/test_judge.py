@@ -17,6 +17,7 @@ from matrix.errors import ExitCode
 from matrix.evidence import Attempt, Failure, Load, Save
 from matrix.expectations import Documentation
 from matrix.index import Index
+from matrix.judgement import EntryCheck, Judgement, SaveCheck
 from matrix.ledger import Entry
 from matrix.plan import Plan
 from matrix.store import Store
@@ -78,7 +79,7 @@ class Bench:
             key = index.attempt_key("autocast", "plain", releases[saver], releases[loader])
         self.store.add_attempt(Attempt(key=key, kind=kind, message=message, at="1"))
 
-    def judge(self, *entries: Entry, today: datetime.date = TODAY) -> judge.Judgement:
+    def judge(self, *entries: Entry, today: datetime.date = TODAY) -> Judgement:
         index = Index(self.plan, self.store, self.archive)
         return judge.judge(index, self.documentation, entries, today)
 
@@ -143,7 +144,7 @@ def test_the_ledger_excuses_what_it_knows(bench: Callable[..., Bench]) -> None:
     judged = pair(bench, "1.7", "1.12", frozen=True).judge(entry())
     assert judged.verdicts[0].verdict == "known-deviation"
     assert judged.verdicts[0].entries == ("known",)
-    assert judged.entries == (judge.EntryCheck(entry(), "used", 1),)
+    assert judged.entries == (EntryCheck(entry(), "used", 1),)
     assert judged.today == TODAY
     assert judged.exit_code == ExitCode.OK
 
@@ -444,7 +445,7 @@ def test_where_a_save_keeps_its_metadata(
         sites = (kept.model_copy(update={"path": path}),) if path else ()
         save = save.model_copy(update={"sites": sites})
     made.store.add(save)
-    expected = judge.SaveCheck("autocast", release, documented, observed, conforms)
+    expected = SaveCheck("autocast", release, documented, observed, conforms)
     assert made.judge().saves == (expected,)
 
 

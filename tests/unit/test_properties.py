@@ -35,6 +35,7 @@ from matrix.catalogue import Catalogue, Release
 from matrix.errors import TableError
 from matrix.evidence import Attempt, Failure, Load, Provenance, Save
 from matrix.index import Index, pairs
+from matrix.judgement import Judgement
 from matrix.ledger import Entry
 from matrix.plan import Plan
 from matrix.selection import Selection
@@ -280,7 +281,7 @@ def identity(record: Any) -> tuple[str, ...]:
     return () if isinstance(record, Attempt) else (record.observed(), record.provenance.runner)
 
 
-def facts(judged: judge.Judgement) -> Any:
+def facts(judged: Judgement) -> Any:
     """All that is judged, by name and in no order."""
     return (
         {verdict.cell: verdict for verdict in judged.verdicts},

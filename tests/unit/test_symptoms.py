@@ -13,10 +13,11 @@ from matrix import catalogue, expectations, judge, ledger, plan, recorded, scena
 from matrix.cli import main
 from matrix.errors import ExitCode
 from matrix.index import Index
+from matrix.judgement import Judgement
 
 
 @functools.cache
-def judgement() -> judge.Judgement:
+def judgement() -> Judgement:
     releases = catalogue.load().releases
     made = plan.make(
         expectations.load(), scenarios.load(), scenarios.variants(), releases, releases
