@@ -53,7 +53,9 @@ def a_wheel(folder: Path, text: str = "x = 1\n") -> tuple[str, str]:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("transformer_engine/pytorch/__init__.py", text)
         info = "transformer_engine-9.9.0.dist-info/"
-        archive.writestr(info + "METADATA", "Metadata-Version: 2.1\nName: x\nVersion: 9.9.0\n")
+        archive.writestr(
+            info + "METADATA", "Metadata-Version: 2.1\nName: transformer_engine\nVersion: 9.9.0\n"
+        )
         archive.writestr(info + "WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
         archive.writestr(info + "RECORD", "")
     with zipfile.ZipFile(path) as archive:

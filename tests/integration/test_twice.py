@@ -67,7 +67,7 @@ def test_two_clean_runs_give_the_same_evidence(tmp_path: Path) -> None:
     one = a_clean_run(tmp_path / "one", "1")
     other = a_clean_run(tmp_path / "a" / "longer" / "path", "2")
     assert evidence(one) == evidence(other)
-    assert len(evidence(one)) == 6 + 6 * 6  # a save, three loads and three more controls each
+    assert len(evidence(one)) == 6 + 6 * 7  # a save, three loads and four more controls each
     for kind in ("saves", "loads"):
         assert names(one / "store" / kind) == names(other / "store" / kind)
     reports = [folder / "report" / "report.json" for folder in (one, other)]
