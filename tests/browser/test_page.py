@@ -130,7 +130,7 @@ def test_saved_loaded_and_default_values_stand_side_by_side(whole: Path, opened:
         has=page.locator("th", has_text=re.compile("^forward.scale$"))
     )
     saved, loaded, default, comparison, _moved = row.locator("td").all_inner_texts()
-    assert saved.startswith("3.25 3.5 3.75")
+    assert saved.startswith("3.25000024 3.50000024 3.75000024")
     assert loaded.startswith("1 throughout")
     assert (default, comparison) == ("1", "the default")
 

@@ -283,9 +283,15 @@
 
   function values(tensor) {
     if (!tensor) return "–";
-    const first = [...new Set(tensor.first)].length === 1 && tensor.first.length > 1
-      ? tensor.first[0] + " throughout" : tensor.first.join(" ");
+    const shown = tensor.first.map(short);
+    const first = [...new Set(shown)].length === 1 && shown.length > 1
+      ? shown[0] + " throughout" : shown.join(" ");
     return first + " [" + tensor.dtype + " " + tensor.shape.join("×") + "]";
+  }
+
+  // Nine digits tell any two single-precision numbers apart; infinities come as words.
+  function short(value) {
+    return typeof value === "number" ? Number(value.toPrecision(9)) : value;
   }
 
   function compare(before, after) {
