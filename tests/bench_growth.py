@@ -45,10 +45,11 @@ class Echo:
         self.hello = {"torch": "2", "python": "3", "machine": "m", "te_version": release.version}
         fields = {"keys", "sites"}
         self._saved = {**save.model_dump(mode="json", include=fields), "gaps": []}
-        loaded = {"stage", "error", "missing_keys", "unexpected_keys", "sites", "after_load"}
+        keys = {"missing_keys", "unexpected_keys", "changed_keys", "lost_recipes"}
+        loaded = {"stage", "error", "sites", "after_load", *keys}
         self._loaded = {**load.model_dump(mode="json", include=loaded), "gaps": []}
 
-    def save(self, _recipe: Any, path: Path, _timeout: float) -> dict[str, Any]:
+    def save(self, _recipe: Any, path: Path, *_arguments: Any) -> dict[str, Any]:
         path.write_bytes(self.release.name.encode())
         return {"answer": {**self._saved, "state_digest": self.release.digest}, "seconds": 0.0}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matrix.errors import StoreError
 from matrix.expectations import Documentation
+from matrix.garbage import uncollected
 from matrix.judgement import Judgement
 from matrix.report import document, page, rendering
 from matrix.report.document import build, cell_object
@@ -25,13 +26,8 @@ def write(
     :param typed: the selection as it was typed, for the command that repeats a cell.
     :raises StoreError: the folder cannot be written.
     """
-    report = build(judgement, documentation)
-    texts = {
-        "report.json": document.text(report),
-        "report.md": rendering.render("report.md.j2", report=report),
-        "badge.svg": rendering.badge(report.lane, report.exit_code),
-        "index.html": page.render(judgement, report, typed or Selection()),
-    }
+    with uncollected():
+        texts = _texts(judgement, documentation, typed or Selection())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
@@ -43,3 +39,13 @@ def write(
             do="Name a writable folder with --report; the evidence itself is kept",
         ) from error
     return folder / "index.html"
+
+
+def _texts(judgement: Judgement, documentation: Documentation, typed: Selection) -> dict[str, str]:
+    report = build(judgement, documentation)
+    return {
+        "report.json": document.text(report),
+        "report.md": rendering.render("report.md.j2", report=report),
+        "badge.svg": rendering.badge(report.lane, report.exit_code),
+        "index.html": page.render(judgement, report, typed),
+    }

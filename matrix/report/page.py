@@ -86,16 +86,16 @@ class Evidence:
         grids: dict[tuple[str, str], dict[str, Any]] = {}
         for verdict in self._judgement.verdicts:
             cell = verdict.cell
-            grid = grids.setdefault(
-                (cell.scenario, cell.variant),
-                {
+            of = cell.scenario, cell.variant
+            if of not in grids:
+                grids[of] = {
                     "scenario": cell.scenario,
                     "variant": cell.variant,
                     "kinds": [_NO_CELL] * size,
                     "loads": [_NO_CELL] * size,
                     "saves": [_NO_CELL] * len(columns),
-                },
-            )
+                }
+            grid = grids[of]
             column = columns[cell.saved_by]
             place = rows[cell.loaded_by] * len(columns) + column
             grid["kinds"][place] = self._kind(verdict)

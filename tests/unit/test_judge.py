@@ -530,3 +530,38 @@ def test_a_failed_control_says_why(bench: Callable[..., Bench]) -> None:
         "control own of 1.11: partial (core_attention: forward.scale is not the checkpoint's) "
         "where loaded was required"
     )
+
+
+def test_what_is_whole_needs_no_words(bench: Callable[..., Bench]) -> None:
+    judged = pair(bench, "1.8", "1.11").judge()
+    assert judged.verdicts[0].note == ""
+    assert {check.note for check in judged.controls if check.good} == {""}
+
+
+def test_every_flaw_of_a_partial_cell_is_told(bench: Callable[..., Bench]) -> None:
+    made = pair(bench, "1.8", "1.11", changed_keys=("a", "b"))
+    (verdict,) = made.judge().verdicts
+    assert verdict.note == (
+        "the load changed a of the caller's state dict; "
+        "the load changed b of the caller's state dict"
+    )
+
+
+def test_a_failed_control_says_the_error_on_one_line(bench: Callable[..., Bench]) -> None:
+    made = bench(["1.8"], ["1.11"])
+    made.controls("1.11", skip="own")
+    own = made.saved("1.11")
+    error = Failure(type="KeyError", message="two\n   lines")
+    made.store.add(a_load(made.plan, own, "1.11", error=error))
+    (check,) = [check for check in made.judge().controls if check.control == "own"]
+    assert (check.observed, check.note, check.good) == ("error", "KeyError: two lines", False)
+
+
+def test_a_failed_control_that_raised_nothing_needs_no_more_words(
+    bench: Callable[..., Bench],
+) -> None:
+    made = bench(["1.8"], ["1.11"])
+    made.controls("1.11", skip="own")
+    made.store.add(a_load(made.plan, made.saved("1.11"), "1.11", default=True, digest="other"))
+    (check,) = [check for check in made.judge().controls if check.control == "own"]
+    assert (check.observed, check.note) == ("defaults", "")
