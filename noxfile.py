@@ -155,7 +155,7 @@ GPU_ONLY = ["worker/alone", "worker/device", "worker/training"]
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Measure branch coverage of what decides; fails below 95 %. Options go to pytest."""
-    install(session, "cpu", "docker", "test")
+    install(session, "cpu", "docker", "s3", "dask", "test")
     tools(session, "coverage")
     env = {"COVERAGE_FILE": str(Path(session.create_tmp(), "data").absolute())}
     options = session.posargs or ["-m", "not docker"]

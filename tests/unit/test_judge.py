@@ -538,6 +538,12 @@ def test_what_is_whole_needs_no_words(bench: Callable[..., Bench]) -> None:
     assert {check.note for check in judged.controls if check.good} == {""}
 
 
+def test_an_error_speaks_for_itself(bench: Callable[..., Bench]) -> None:
+    error = Failure(type="KeyError", message="'recipe'")
+    (verdict,) = pair(bench, "1.8", "1.11", error=error).judge().verdicts
+    assert (verdict.outcome, verdict.error, verdict.note) == ("error", error, "")
+
+
 def test_every_flaw_of_a_partial_cell_is_told(bench: Callable[..., Bench]) -> None:
     made = pair(bench, "1.8", "1.11", changed_keys=("a", "b"))
     (verdict,) = made.judge().verdicts
