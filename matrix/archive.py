@@ -42,15 +42,26 @@ def write(path: Path, records: Iterable[Save | Load], recorded_at: str) -> int:
 
     :param path: ends in ``.gz``: compressed, the same bytes for the same records.
     :param recorded_at: date that the header carries.
+    :raises StoreError: the file cannot be written.
     """
     lines = sorted(record.model_dump_json(exclude_none=True) for record in records)
     header = Header(harness=__version__, recorded_at=recorded_at).model_dump_json()
     footer = Footer(records=len(lines)).model_dump_json()
     text = "\n".join([header, *lines, footer]) + "\n"
     data = text.encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written", why=str(error), do="Name another file"
+        ) from error
     return len(lines)
+
+
+def is_exported(place: str) -> bool:
+    """Tell whether what a command line names is an exported file, by the end of its name."""
+    return place.endswith((".jsonl", ".jsonl.gz"))
 
 
 class Archive:

@@ -10,6 +10,7 @@ import click
 from matrix import archive
 from matrix.cli.options import date, with_store
 from matrix.cli.runs import records
+from matrix.errors import UsageError
 
 
 @click.command("export")
@@ -17,5 +18,9 @@ from matrix.cli.runs import records
 @with_store
 def export_command(path: Path, store: str, today: Any) -> None:
     """Write every save and load of a store to FILE: .jsonl, or .jsonl.gz. Checkpoints stay."""
+    if not archive.is_exported(path.name):
+        raise UsageError(
+            f"{path} does not say what it is", do="Let its name end in .jsonl or .jsonl.gz"
+        )
     count = archive.write(path, records(store), date(today).isoformat())
     click.echo(f"{path}: {count} records")

@@ -7,14 +7,13 @@ from pathlib import Path
 import click
 
 from matrix import merge
-from matrix.archive import Archive
+from matrix.archive import Archive, is_exported
 from matrix.cli.options import STORE
 from matrix.store import Store
 
 
 def _source(place: str) -> Store | Archive:
-    exported = place.endswith((".jsonl", ".jsonl.gz"))
-    return Archive(Path(place)) if exported else Store(place)
+    return Archive(Path(place)) if is_exported(place) else Store(place)
 
 
 @click.command("merge")

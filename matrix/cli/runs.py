@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from matrix import report
-from matrix.archive import Archive
+from matrix.archive import Archive, is_exported
 from matrix.cli.options import judged, select, selecting
 from matrix.errors import UsageError, nearest
 from matrix.evidence import Load, Save
@@ -45,7 +45,7 @@ def records(place: str) -> list[Save | Load]:
 
     :raises UsageError: there is nothing at ``place``.
     """
-    if place.endswith((".jsonl", ".jsonl.gz")):
+    if is_exported(place):
         return Archive(Path(place)).records()
     store = Store(place)
     if not store.exists():

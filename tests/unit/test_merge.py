@@ -169,3 +169,21 @@ def test_an_exported_file_merges_like_a_store(a_store: Any, plan: Plan, tmp_path
     done = runner.invoke(main, ["merge", str(exported), "--store", str(into)])
     assert "1 saves, 1 loads" in done.output
     assert Store(into).loads() == {load.key: [load]}
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "complaint"),
+    [
+        ("a.txt", 2, "does not say what it is. Let its name end in .jsonl"),
+        ("a-file/a.jsonl", 4, "cannot be written"),
+    ],
+)
+def test_a_place_that_no_export_can_be_written_to_is_refused(
+    a_store: Any, plan: Plan, tmp_path: Path, name: str, status: int, complaint: str
+) -> None:
+    a_store("a", a_save(plan, "1.8"))
+    (tmp_path / "a-file").write_text("")
+    words = ["export", str(tmp_path / name), "--store", str(tmp_path / "a")]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == status
+    assert complaint in done.stderr
