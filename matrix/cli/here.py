@@ -43,7 +43,9 @@ def spelled_out(typed: Selection, url: str | None) -> Selection:
     """
     store = Store(url) if url else None
     last = store.remembered() if store else None
-    candidates = dict.fromkeys((*typed.candidate, *(last.candidate if last else ())))
+    alike = last is not None and (last.lane, last.runner) == (typed.lane, typed.runner)
+    before = last.candidate if last and alike else ()
+    candidates = dict.fromkeys((*typed.candidate, *before))
     here = installed.find(known(tuple(candidates))).release
     if here.candidate:
         candidates[str(here.path)] = None

@@ -19,6 +19,7 @@ from matrix.digests import of_files
 from matrix.errors import DeviceError, SourceUnavailable, UsageError
 from matrix.selection import Selection
 from matrix.sources import OPT_IN
+from matrix.store import Store
 
 ON_GPU = ("--lane", "gpu", "--runner", "local")
 DEVICE = {"gpu": "H100", "capability": "9.0", "driver": "580", "cuda": "13.0", "cudnn": "91900"}
@@ -123,6 +124,15 @@ def test_a_selection_says_what_was_installed(install: Any, tmp_path: Path) -> No
     assert (spelled.saved_by, spelled.loaded_by) == (name, name)
     asked = here.spelled_out(Selection(lane="gpu", releases="2.9,2.17"), None)
     assert (asked.saved_by, asked.loaded_by, asked.releases) == ("2.9,2.17", "2.9,2.17", None)
+
+
+def test_candidates_of_runs_of_another_kind_are_left_alone(install: Any, tmp_path: Path) -> None:
+    install("code")
+    store = Store(tmp_path / "store")
+    store.prepare()
+    store.remember(Selection(lane="cpu", candidate=("some/wheel.whl",)))
+    spelled = here.spelled_out(Selection(lane="gpu", runner="local"), store.url)
+    assert "some/wheel.whl" not in spelled.candidate
 
 
 def test_a_candidate_must_be_installed() -> None:
