@@ -43,8 +43,7 @@ def spelled_out(typed: Selection, url: str | None) -> Selection:
     """
     store = Store(url) if url else None
     last = store.remembered() if store else None
-    alike = last is not None and (last.lane, last.runner) == (typed.lane, typed.runner)
-    before = last.candidate if last and alike else ()
+    before = last.candidate if last and (last.lane, last.runner) == ("gpu", "local") else ()
     candidates = dict.fromkeys((*typed.candidate, *before))
     here = installed.find(known(tuple(candidates))).release
     if here.candidate:
@@ -63,6 +62,8 @@ def spelled_out(typed: Selection, url: str | None) -> Selection:
             "saved_by": typed.saved_by or typed.releases or ",".join(savers),
             "loaded_by": typed.loaded_by or typed.releases or here.name,
             "releases": None,
+            "lane": "gpu",
+            "runner": "local",
         }
     )
 
