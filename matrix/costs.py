@@ -66,12 +66,10 @@ class Costs:
 
     def load(self, cell: Cell) -> float:
         """Return the seconds that a cell's load is going to take."""
+        _saved, known = self._index.cell(cell)
+        if known:
+            return float(known.records[0].provenance.seconds)
         loader = self._index.plan.releases[cell.loaded_by]
-        saved = self._index.save(cell.scenario, self._index.plan.releases[cell.saved_by])
-        if saved:
-            known = self._index.load(cell.scenario, cell.variant, saved.records[0], loader)
-            if known:
-                return float(known.records[0].provenance.seconds)
         return self._middle("load", (loader.digest, cell.scenario), cell.scenario, LOAD)
 
     def _middle(self, what: str, own: Any, scenario: str, stated: float) -> float:

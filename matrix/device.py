@@ -14,7 +14,7 @@ FP8_ATTENTION = (9, 0)
 """Compute capability from which TE has FP8 attention kernels
 (``common/fused_attn/fused_attn.cpp``: ``nvte_get_fused_attn_backend``)."""
 
-_ONLY_CPU = "The cpu lane is possible here: `--lane cpu`"
+ONLY_CPU = "The cpu lane is possible here: `--lane cpu`"
 
 
 def is_enough(capability: str) -> bool:
@@ -30,13 +30,13 @@ def require(gpu: str | None) -> Device:
     """
     found = _probe(gpu)
     if without := found.get("without"):
-        raise DeviceError("the gpu lane finds no GPU here", why=without, do=_ONLY_CPU)
+        raise DeviceError("the gpu lane finds no GPU here", why=without, do=ONLY_CPU)
     device = Device(**found)
     if not is_enough(device.capability):
         raise DeviceError(
             f"{device.gpu} (driver {device.driver}) has compute capability {device.capability}; "
             "FP8 attention needs 9.0 (sm90) or newer",
-            do=f"Choose another GPU with --gpu. {_ONLY_CPU}",
+            do=f"Choose another GPU with --gpu. {ONLY_CPU}",
         )
     return device
 

@@ -136,12 +136,8 @@ def _load_nodes(
 
 def state(index: Index, cell: Cell) -> str:
     """Return whether a cell's answer is known: ``live``, ``recorded`` or ``unknown``."""
-    releases = index.plan.releases
-    saved = index.save(cell.scenario, releases[cell.saved_by])
-    if saved is None:
-        return "unknown"
-    loaded = index.load(cell.scenario, cell.variant, saved.records[0], releases[cell.loaded_by])
-    if loaded is None:
+    saved, loaded = index.cell(cell)
+    if saved is None or loaded is None:
         return "unknown"
     return "live" if saved.live and loaded.live else "recorded"
 

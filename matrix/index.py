@@ -83,6 +83,14 @@ class Index:
         recorded = self._archive.loads(key) if self._archive else []
         return self._known(self._loads.get(key, []), recorded)
 
+    def cell(self, cell: Cell) -> tuple[Known | None, Known | None]:
+        """Return what is known of a cell: of the save, and of the load of that."""
+        saved = self.save(cell.scenario, self.plan.releases[cell.saved_by])
+        if saved is None:
+            return None, None
+        loader = self.plan.releases[cell.loaded_by]
+        return saved, self.load(cell.scenario, cell.variant, saved.records[0], loader)
+
     def attempt_key(self, scenario: str, variant: str, saver: Release, loader: Release) -> str:
         """Return the key that the failed attempts at one cell share."""
         recipe = self.plan.recipes[scenario]

@@ -90,13 +90,16 @@ def _bring(source: Store, into: Store, merged: Merged) -> None:
 
 
 def _bring_file(file: Archive, into: Store, merged: Merged) -> None:
-    saves, loads = _grouped(file, Save), _grouped(file, Load)
+    found = file.records()
+    saves, loads = _grouped(found, Save), _grouped(found, Load)
     merged.saves += _records(saves, into.saves(), into.add)
     merged.loads += _records(loads, into.loads(), into.add)
 
 
-def _grouped(file: Archive, kind: type[Save | Load]) -> dict[str, list[Save | Load]]:
-    return grouped((found.key, found) for found in file.records() if isinstance(found, kind))
+def _grouped(
+    records: Iterable[Save | Load], kind: type[Save | Load]
+) -> dict[str, list[Save | Load]]:
+    return grouped((record.key, record) for record in records if isinstance(record, kind))
 
 
 def _records(

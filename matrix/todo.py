@@ -85,12 +85,8 @@ class Todo:
 
     def unknown(self, cell: Cell) -> bool:
         """Whether a cell could be loaded now, and has not been."""
-        saved = self._index.save(cell.scenario, self._plan.releases[cell.saved_by])
-        if saved is None:
-            return False
-        loader = self._plan.releases[cell.loaded_by]
-        known = self._index.load(cell.scenario, cell.variant, saved.records[0], loader)
-        return known is None or not known.live
+        saved, loaded = self._index.cell(cell)
+        return saved is not None and (loaded is None or not loaded.live)
 
 
 def grouped(items: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:

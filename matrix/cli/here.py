@@ -13,6 +13,9 @@ from matrix.selection import Selection
 from matrix.sources import cache_folder
 from matrix.store import Store
 
+ON_THIS_GPU = "gpu", "local"
+"""The lane and runner that run what is installed for this interpreter, on its GPU."""
+
 
 def known(candidates: tuple[str, ...]) -> Catalogue:
     """Return the catalogue with installed candidates, as :func:`installed.read` has them.
@@ -43,7 +46,7 @@ def spelled_out(typed: Selection, url: str | None) -> Selection:
     """
     store = Store(url) if url else None
     last = store.remembered() if store else None
-    before = last.candidate if last and (last.lane, last.runner) == ("gpu", "local") else ()
+    before = last.candidate if last and (last.lane, last.runner) == ON_THIS_GPU else ()
     candidates = dict.fromkeys((*typed.candidate, *before))
     here = installed.find(known(tuple(candidates))).release
     if here.candidate:
@@ -62,8 +65,8 @@ def spelled_out(typed: Selection, url: str | None) -> Selection:
             "saved_by": typed.saved_by or typed.releases or ",".join(savers),
             "loaded_by": typed.loaded_by or typed.releases or here.name,
             "releases": None,
-            "lane": "gpu",
-            "runner": "local",
+            "lane": ON_THIS_GPU[0],
+            "runner": ON_THIS_GPU[1],
         }
     )
 

@@ -6,7 +6,7 @@ import dataclasses
 
 from matrix.cli import containers, here
 from matrix.cli.containers import Containers
-from matrix.cli.options import ON_THIS_GPU, Selected
+from matrix.cli.options import Selected
 from matrix.lane import Host
 from matrix.local import LocalHost
 from matrix.progress import Progress
@@ -26,7 +26,7 @@ class Opening:
     @property
     def on_this_gpu(self) -> bool:
         """Whether what is installed for this interpreter runs on its GPU."""
-        return (self.selected.plan.lane, self.selected.plan.runner) == ON_THIS_GPU
+        return (self.selected.plan.lane, self.selected.plan.runner) == here.ON_THIS_GPU
 
     def __call__(self, progress: Progress | None = None) -> tuple[Source, Host]:
         """Return where the code is and what runs it, all checks passed.

@@ -115,7 +115,7 @@ def select(options: dict[str, Any], last: Selection | None = None) -> Selected:
         typed = last
     documentation = expectations.load()
     lane, runner = lane_and_runner(typed)
-    if (lane, runner) == ON_THIS_GPU and not (typed.saved_by and typed.loaded_by):
+    if (lane, runner) == here.ON_THIS_GPU and not (typed.saved_by and typed.loaded_by):
         typed = here.spelled_out(typed, options.get("store"))
     known, bases = _known(typed, lane, runner)
 
@@ -124,7 +124,7 @@ def select(options: dict[str, Any], last: Selection | None = None) -> Selected:
             known,
             documentation,
             text or typed.releases or "bands",
-            with_candidates=(lane, runner) != ON_THIS_GPU,
+            with_candidates=(lane, runner) != here.ON_THIS_GPU,
         )
 
     recipes = scenarios.load(typed.scenario_file, typed.size or SIZES.get(lane))
@@ -162,13 +162,9 @@ def lane_and_runner(typed: Selection) -> tuple[str, str]:
     return typed.lane or ("gpu" if runner == "docker" else "cpu"), runner
 
 
-ON_THIS_GPU = "gpu", "local"
-"""The lane and runner that run what is installed for this interpreter, on its GPU."""
-
-
 def _known(typed: Selection, lane: str, runner: str) -> tuple[Catalogue, tuple[Any, ...]]:
     """Return the catalogue with its candidates, and the bases that containers are built on."""
-    if (lane, runner) == ON_THIS_GPU:
+    if (lane, runner) == here.ON_THIS_GPU:
         return here.known(typed.candidate), ()
     known = catalogue.load()
     if runner == "local":

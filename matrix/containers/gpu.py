@@ -12,11 +12,10 @@ from docker.errors import APIError, ContainerError
 from matrix.containers.blueprint import KIND
 from matrix.containers.cage import device_requests
 from matrix.containers.engine import OWNER, ask, owner, remove, words
-from matrix.device import is_enough
+from matrix.device import ONLY_CPU, is_enough
 from matrix.errors import EngineError
 
 _QUERY = ["--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader"]
-_ONLY_CPU = "The cpu lane is possible here: `--lane cpu`"
 
 
 def require_device(client: docker.DockerClient, gpu: str) -> None:
@@ -38,7 +37,7 @@ def require_device(client: docker.DockerClient, gpu: str) -> None:
             raise EngineError(
                 f"the container engine gives no GPU {gpu}",
                 why=said,
-                do=f"Install the NVIDIA container toolkit where the engine runs. {_ONLY_CPU}",
+                do=f"Install the NVIDIA container toolkit where the engine runs. {ONLY_CPU}",
             ) from error
     finally:
         remove(probe)
@@ -70,7 +69,7 @@ def require_fp8_attention(client: docker.DockerClient, gpu: str, image: str) -> 
         raise EngineError(
             f"GPU {gpu}, {name} (driver {driver}), has compute capability {capability}; "
             "FP8 attention needs 9.0 (sm90) or newer",
-            do=f"Choose another GPU with --gpu. {_ONLY_CPU}",
+            do=f"Choose another GPU with --gpu. {ONLY_CPU}",
         )
 
 
@@ -84,6 +83,6 @@ def _ask(client: docker.DockerClient, gpu: str, image: str) -> list[str]:
         raise EngineError(
             f"nvidia-smi in {image} does not say what GPU {gpu} is",
             why=words(error),
-            do=f"See that the engine's NVIDIA container toolkit works. {_ONLY_CPU}",
+            do=f"See that the engine's NVIDIA container toolkit works. {ONLY_CPU}",
         ) from error
     return [name, capability, driver]

@@ -7,11 +7,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
-import pytest
 from dask.utils import key_split
 from distributed import Client, LocalCluster
 
@@ -23,21 +21,11 @@ from matrix.progress import Progress
 from matrix.run import Options
 from matrix.sources import Sources
 from matrix.store import Store
-from objects import ObjectServer
 from running import Bench
 
 BASE = "pytorch/module/base.py"
 LOADING = r"(    def set_extra_state\(self, state: torch.Tensor\) -> None:\n        \"\"\"[^\n]*\n)"
 SLOW = r"\1        import time; time.sleep(1.5)\n"
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectServer]:
-    with ObjectServer() as found:
-        for name, value in found.environment.items():
-            monkeypatch.setenv(name, value)
-        found.make("bucket")
-        yield found
 
 
 def opening(logs: str) -> tuple[Sources, LocalHost]:

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,15 +21,6 @@ from writers import RELEASES, checkpoint, last_checkpoint
 
 WRITERS = 8
 TESTS = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectServer]:
-    with ObjectServer() as found:
-        for name, value in found.environment.items():
-            monkeypatch.setenv(name, value)
-        found.make("bucket")
-        yield found
 
 
 def written(url: str, while_held: Callable[[int], None]) -> list[int]:
