@@ -24,7 +24,7 @@ def of_tensor(name: str, tensor: torch.Tensor) -> Dict[str, Any]:
 
     :param name: ``forward.scale`` and the like; it decides what the default is.
     """
-    first = tensor.detach().reshape(-1, tensor.shape[-1])[0][:16]
+    first = tensor.detach().reshape(-1, tensor.shape[-1])[0][:16].tolist()
     return {
         "dtype": str(tensor.dtype).replace("torch.", ""),
         "shape": list(tensor.shape),

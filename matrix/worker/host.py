@@ -5,17 +5,14 @@ child becomes that release's process. Nothing of TE is ever imported here.
 """
 
 import contextlib
-import gc
 import importlib
-import io
 import json
 import os
-import pickle
 import signal
 import socket
 from typing import Any, Dict
 
-from worker import release
+from worker import forking, release
 from worker.protocol import how_it_ended
 
 # Imported by one release or another; absent ones are left to the release.
@@ -34,7 +31,6 @@ _SHARED = (
     "setuptools",
     "torch",
     "torch._dynamo",
-    "torch._inductor.compile_fx",
     "torch.distributed._tensor",
     "torch.distributed.checkpoint",
     "torch.distributed.elastic.agent.server.api",
@@ -52,27 +48,9 @@ def _preload() -> None:
             importlib.import_module(name)
         except Exception:  # the release that needs it will say so itself
             continue
-    import torch
-
-    torch.set_num_threads(1)
-    _warm_up(torch)
-    gc.collect()
-    gc.freeze()
-
-
-def _warm_up(torch: Any) -> None:
-    """Have PyTorch make its first-use preparations here, not in every cell."""
-    layer = torch.nn.Linear(2, 2)
-    for weights_only in (True, False):
-        stream = io.BytesIO()
-        torch.save({"state": layer.state_dict(), "extra": io.BytesIO()}, stream)
-        stream.seek(0)
-        with contextlib.suppress(pickle.UnpicklingError):
-            torch.load(stream, weights_only=weights_only)
-    layer.load_state_dict(layer.state_dict())
-    history = torch.zeros(4, 2)
-    torch.equal(torch.roll(history, -1, 0), history)
-    torch.isfinite(history).all(dim=0).any()
+    importlib.import_module("worker.cell")
+    importlib.import_module("worker.warming").warm_up()
+    forking.settle()
 
 
 def _serve(connection: socket.socket, start: Dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ CUDA does not survive a fork.
 answered after it, and ``leave`` ends it.
 """
 
-import gc
 import importlib
 import json
 import os
@@ -22,7 +21,7 @@ import traceback
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional
 
-from worker import PROTOCOL, alone
+from worker import PROTOCOL, alone, forking
 from worker.protocol import Channel, Message, how_it_ended
 
 _INTRODUCE = "introduce"
@@ -110,8 +109,7 @@ def _build(request: Message) -> Message:
         reply: Message = {"answer": cell.enter(request)}
     except BaseException as error:
         reply = {"failure": _crash(error)}
-    gc.collect()
-    gc.freeze()
+    forking.settle()
     return reply
 
 
@@ -135,10 +133,7 @@ def _import(start: Message) -> Message:
     importlib.import_module("worker.cell")
     import torch
 
-    # A collection in a child would touch, and so copy, every page of this process.
-    gc.collect()
-    gc.freeze()
-    gc.disable()
+    forking.settle()
     return {
         "protocol": PROTOCOL,
         "release": start["version"],

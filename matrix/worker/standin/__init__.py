@@ -12,6 +12,7 @@ real                 the release's Python: modules, hooks, extra state, recipes
 ===================  =========================================================
 """
 
+import os
 from pathlib import Path
 
 
@@ -23,6 +24,8 @@ def install(source: Path, version: str) -> None:
     """
     from worker.standin import common, cuda, packages
 
+    # What torch.compile decorates runs as it is written: compiling imports PyTorch's compiler.
+    os.environ["TORCHDYNAMO_DISABLE"] = "1"
     cuda.install()
     packages.install(version)
     common.install(source, version)
