@@ -1,7 +1,10 @@
 """What a process sees of its GPU. Asked in a process of its own: a fork cannot share CUDA."""
 
+import re
 import subprocess
 from typing import Any, Dict
+
+_KERNEL_MODULE = "/proc/driver/nvidia/version"
 
 
 def probe() -> Dict[str, Any]:
@@ -34,5 +37,19 @@ def observe() -> Dict[str, Any]:
 
 
 def _driver() -> str:
+    """Return the driver's version; "unknown" where neither its tool nor its module tells."""
     command = ["nvidia-smi", "--id=0", "--query-gpu=driver_version", "--format=csv,noheader"]
-    return subprocess.check_output(command, universal_newlines=True, timeout=30).strip()
+    try:
+        return subprocess.check_output(command, universal_newlines=True, timeout=30).strip()
+    except (OSError, subprocess.SubprocessError):
+        return _kernel_module()
+
+
+def _kernel_module() -> str:
+    """Ask the kernel: a container may be given a GPU without the driver's tools."""
+    try:
+        with open(_KERNEL_MODULE) as stream:
+            found = re.search(r"\d{3,}\.[\d.]+", stream.read())
+    except OSError:
+        found = None
+    return found.group() if found else "unknown"

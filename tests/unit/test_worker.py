@@ -427,3 +427,27 @@ def test_a_save_without_its_recipe_is_refused(worker: Any, payload: Any, complai
         saving._check_recipe("key", payload, Recipe(1))
     saving._check_recipe("key", {"recipe": Recipe(1)}, Recipe(1))
     saving._check_recipe("key", {"scale_inv_fwd": 1}, Recipe(1))
+
+
+def without_tool(*_args: object, **_options: object) -> str:
+    raise FileNotFoundError("nvidia-smi")
+
+
+@pytest.mark.parametrize(
+    ("said", "driver"),
+    [
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19\n", "535.104.05"),
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95  Release\n", "580.95"),
+        ("nothing to go by\n", "unknown"),
+        (None, "unknown"),
+    ],
+)
+def test_a_gpu_without_the_driver_s_tool_still_has_a_driver(
+    worker: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str | None, driver: str
+) -> None:
+    device = worker("device")
+    if said is not None:
+        (tmp_path / "version").write_text(said)
+    monkeypatch.setattr(device, "_KERNEL_MODULE", str(tmp_path / "version"))
+    monkeypatch.setattr(device.subprocess, "check_output", without_tool)
+    assert device._driver() == driver
