@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 from matrix.costs import RECORD, START, Costs
 from matrix.garbage import uncollected
 from matrix.index import Index
 from matrix.plan import Cell
-from matrix.todo import Scope, Todo
+from matrix.todo import Scope, Todo, one_per_state
 
 NGC_IMAGE = 20_000_000_000
 """Bytes of an image built on NVIDIA's PyTorch container, about, its base included."""
@@ -83,7 +82,7 @@ def estimate(index: Index, images: tuple[str, ...] | None, image_bytes: int) -> 
     cells = [
         cell for loads in todo.loads({node.release for node in saves}).values() for cell in loads
     ]
-    loads = list(_load_nodes(index, costs, cells, saving))
+    loads = [_load_node(costs, cell, saving) for cell in one_per_state(index, cells)]
     nodes = (*saves, *loads)
     by_release: dict[str, float] = {}
     for node in nodes:
@@ -110,28 +109,10 @@ def _save_node(costs: Costs, scenario: str, release: Any) -> Node:
     return Node(name, "save", release.name, scenario, None, costs.save(scenario, release))
 
 
-def _load_nodes(
-    index: Index, costs: Costs, cells: list[Cell], saving: dict[tuple[str, str], Node]
-) -> Iterator[Node]:
-    """Yield the loads, one for all savers that are known to have written the very same state."""
-    asked: set[str] = set()
-    for cell in cells:
-        saver, loader = (index.plan.releases[name] for name in (cell.saved_by, cell.loaded_by))
-        saved = index.save(cell.scenario, saver)
-        if saved:
-            key = index.load_key(cell.scenario, cell.variant, saved.records[0], loader)
-            if key in asked:
-                continue
-            asked.add(key)
-        needs = saving.get((cell.scenario, cell.saved_by))
-        yield Node(
-            cell.id,
-            "load",
-            cell.loaded_by,
-            cell.scenario,
-            needs.id if needs else None,
-            costs.load(cell),
-        )
+def _load_node(costs: Costs, cell: Cell, saving: dict[tuple[str, str], Node]) -> Node:
+    saved = saving.get((cell.scenario, cell.saved_by))
+    needs = saved.id if saved else None
+    return Node(cell.id, "load", cell.loaded_by, cell.scenario, needs, costs.load(cell))
 
 
 def state(index: Index, cell: Cell) -> str:

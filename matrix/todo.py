@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from matrix.catalogue import Release
@@ -87,6 +87,23 @@ class Todo:
         """Whether a cell could be loaded now, and has not been."""
         saved, loaded = self._index.cell(cell)
         return saved is not None and (loaded is None or not loaded.live)
+
+
+def one_per_state(index: Index, cells: Iterable[Cell]) -> Iterator[Cell]:
+    """Leave out what an earlier cell answers: the same loader, loading the very same state.
+
+    A cell whose save is not known yet stays: nobody knows what it will hold.
+    """
+    asked: set[str] = set()
+    for cell in cells:
+        saver, loader = (index.plan.releases[name] for name in (cell.saved_by, cell.loaded_by))
+        saved = index.save(cell.scenario, saver)
+        if saved is not None:
+            key = index.load_key(cell.scenario, cell.variant, saved.records[0], loader)
+            if key in asked:
+                continue
+            asked.add(key)
+        yield cell
 
 
 def grouped(items: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:

@@ -6,7 +6,6 @@ import dataclasses
 import queue
 import uuid
 from collections import Counter, deque
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from matrix.catalogue import Release
@@ -18,6 +17,7 @@ from matrix.lane import worker_digest
 from matrix.measure import Result, now
 from matrix.plan import Cell
 from matrix.run import Run
+from matrix.todo import one_per_state
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -104,21 +104,12 @@ class ClusterRun(Run):
 
     def _add_loads(self, scenario: str) -> None:
         """Queue a scenario's loads, release by release, one for every state."""
-        found = list(self._loads_of(scenario))
+        live = [cell for cells in self._live_loads().values() for cell in cells]
+        wanted = [cell for cell in live if cell.scenario == scenario]
+        chosen = wanted if self._options.every_cell else one_per_state(self.index, wanted)
+        found = [Task(self.plan.releases[cell.loaded_by], scenario, cell) for cell in chosen]
         self._waiting.extend(found)
         self._progress.start(f"loads of {scenario}", len(found))
-
-    def _loads_of(self, scenario: str) -> Iterator[Task]:
-        asked: set[str] = set()
-        for name, cells in self._live_loads().items():
-            loader = self.plan.releases[name]
-            for cell in cells:
-                if cell.scenario != scenario:
-                    continue
-                key = self.index.load_key(scenario, cell.variant, self._saved(cell), loader)
-                if key not in asked or self._options.every_cell:
-                    asked.add(key)
-                    yield Task(loader, scenario, cell)
 
     def _submit(self) -> None:
         """Hand the scheduler what it should know of by now."""
