@@ -32,8 +32,11 @@ def load(built: Any, path: str) -> None:
 def in_a_child(work: Callable[[], None]) -> None:
     child = os.fork()
     if child == 0:
-        work()
-        os._exit(0)
+        try:
+            work()
+            os._exit(0)
+        finally:
+            os._exit(1)
     _pid, status = os.waitpid(child, 0)
     if status:
         raise SystemExit("the load failed")

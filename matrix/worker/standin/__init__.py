@@ -24,7 +24,7 @@ def install(source: Path, version: str) -> None:
     """
     from worker.standin import common, cuda, packages
 
-    # What torch.compile decorates runs as it is written: compiling imports PyTorch's compiler.
+    # What torch.compile decorates runs as written: to decorate it imports PyTorch's compiler.
     os.environ["TORCHDYNAMO_DISABLE"] = "1"
     cuda.install()
     packages.install(version)
