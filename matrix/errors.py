@@ -77,6 +77,10 @@ class SourceUnavailable(MatrixError):
     exit_code = ExitCode.INCOMPLETE
 
 
+class HostError(MatrixError):
+    """A runner that cannot start any worker at all."""
+
+
 class WorkerError(MatrixError):
     """A worker that could not be started, or that stopped answering."""
 

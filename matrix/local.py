@@ -8,16 +8,19 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Self
 
 from matrix.catalogue import Release
-from matrix.errors import WorkerError
+from matrix.errors import HostError
 from matrix.lane import START_TIMEOUT, WORKER, ReleaseProcess, opening, worker_environment
 
 
 class LocalHost:
     """The fork server. Use it as a context manager: leaving it ends every process.
+
+    It takes seconds to get ready; entering does not wait for it, opening a process does.
 
     :param logs: folder for one log per release.
     :param gpu: the GPU that they may see, by index or UUID; None for what the caller sees.
@@ -28,6 +31,8 @@ class LocalHost:
     def __init__(self, logs: Path, gpu: str | None = None) -> None:
         self._logs = logs
         self._gpu = gpu
+        self._ready = False
+        self._waiting = threading.Lock()
 
     def __enter__(self) -> Self:
         self._logs.mkdir(parents=True, exist_ok=True)
@@ -44,27 +49,33 @@ class LocalHost:
             )
         self._control = ours
         ours.settimeout(START_TIMEOUT)
-        self._await_ready()
         return self
 
     def _await_ready(self) -> None:
+        """Wait for the server, once.
+
+        :raises HostError: it does not start.
+        """
+        with self._waiting:
+            if not self._ready and self._said() != b"ready\n":
+                self._end()
+                raise HostError(
+                    "the worker could not be started",
+                    why="PyTorch or a package of the cpu lane may be missing here",
+                    do="Install te-matrix with its cpu extra and torch; "
+                    f"see {self._logs / 'host.log'}",
+                )
+            self._ready = True
+
+    def _said(self) -> bytes:
         try:
-            ready = self._control.recv(16)
-        except TimeoutError:
-            ready = b""
-        except BaseException:
-            self._end()
-            raise
-        if ready != b"ready\n":
-            self._end()
-            raise WorkerError(
-                "the worker could not be started",
-                why="PyTorch or a package of the cpu lane may be missing here",
-                do=f"Install te-matrix with its cpu extra and torch; see {self._logs / 'host.log'}",
-            )
+            return self._control.recv(16)
+        except OSError:  # it timed out, or has been given up before
+            return b""
 
     def open(self, release: Release, source: Path | None, lane: str) -> ReleaseProcess:
         """Fork a process for one release and have it import its Transformer Engine."""
+        self._await_ready()
         ours, theirs = socket.socketpair()
         opened = opening(
             release, str(source) if source else None, lane, self._logs / f"{release.name}.log"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tempfile
 import threading
@@ -72,7 +73,8 @@ class Run:
         self.index = Index(plan, store, archive)
         self._todo = Todo(self.index, options.scope)
         self._sources = sources
-        self._host = host
+        self._host = host or LocalHost(cache_folder() / "logs")
+        self._measurer: Measurer | None = None
         self._options = options
         self._progress = progress or Progress()
         self._lock = threading.Lock()
@@ -88,14 +90,15 @@ class Run:
 
         :raises StoreError: a result cannot be kept.
         """
-        saves = self._todo.saves()
-        self._fetch({release.name: release for _s, release in saves})
-        loads = self._todo.loads({release.name for _s, release in saves})
-        self._fetch({name: self.plan.releases[name] for name in loads})
-        by_saver = grouped((release.name, scenario) for scenario, release in saves)
-        by_saver = {name: items for name, items in by_saver.items() if name in self._ready}
-        if by_saver or self._live_loads():
-            self._execute(by_saver)
+        with contextlib.ExitStack() as self._held:
+            saves = self._todo.saves()
+            self._fetch({release.name: release for _s, release in saves})
+            loads = self._todo.loads({release.name for _s, release in saves})
+            self._fetch({name: self.plan.releases[name] for name in loads})
+            by_saver = grouped((release.name, scenario) for scenario, release in saves)
+            by_saver = {name: items for name, items in by_saver.items() if name in self._ready}
+            if by_saver or self._live_loads():
+                self._execute(by_saver)
 
     @property
     def exit_code(self) -> ExitCode:
@@ -110,21 +113,26 @@ class Run:
         incomplete = self.unsaved or any(alone)
         return worst([*found, *([ExitCode.INCOMPLETE] if incomplete else [])])
 
+    def _begin(self) -> None:
+        """Have the runner start, which takes a while, once there is something to run."""
+        with self._lock:
+            if self._measurer is None:
+                made = Measurer(
+                    self.plan, self.store, self._sources, self._host, self._options.timeout
+                )
+                self._measurer = self._held.enter_context(made)
+
     def _execute(self, by_saver: dict[str, list[str]]) -> None:
-        host = self._host or LocalHost(cache_folder() / "logs")
-        with Measurer(
-            self.plan, self.store, self._sources, host, self._options.timeout
-        ) as measurer:
-            self._measurer, self._resident = measurer, host.resident
-            self._each("saves", by_saver, self._save)
-            self._each("loads", self._live_loads(), self._load)
+        assert self._measurer is not None
+        self._each("saves", by_saver, self._measurer, self._save)
+        self._each("loads", self._live_loads(), self._measurer, self._load)
 
-    def _save(self, release: Release, scenario: str) -> None:
-        self._note(self._measurer.save(release, scenario))
+    def _save(self, measurer: Measurer, release: Release, scenario: str) -> None:
+        self._note(measurer.save(release, scenario))
 
-    def _load(self, release: Release, cell: Cell) -> None:
+    def _load(self, measurer: Measurer, release: Release, cell: Cell) -> None:
         if self._options.every_cell or self._todo.unknown(cell):
-            self._note(self._measurer.load(release, cell, self._saved(cell)))
+            self._note(measurer.load(release, cell, self._saved(cell)))
 
     def _saved(self, cell: Cell) -> Save:
         """Return what is known of the save that a cell loads, where that is known."""
@@ -158,7 +166,11 @@ class Run:
         return there
 
     def _each(
-        self, what: str, work: dict[str, list[Any]], do: Callable[[Release, Any], None]
+        self,
+        what: str,
+        work: dict[str, list[Any]],
+        measurer: Measurer,
+        do: Callable[[Measurer, Release, Any], None],
     ) -> None:
         """Do every release's items, releases in parallel, items in order."""
         self._progress.start(what, sum(len(items) for items in work.values()))
@@ -167,10 +179,10 @@ class Run:
             for item in work[name]:
                 if self._stopping.is_set():
                     return
-                do(self.plan.releases[name], item)
+                do(measurer, self.plan.releases[name], item)
                 self._progress.step(name)
-            if not self._resident:
-                self._measurer.forget(self.plan.releases[name])
+            if not self._host.resident:
+                measurer.forget(self.plan.releases[name])
 
         with ThreadPoolExecutor(self._options.jobs) as pool:
             try:
@@ -201,6 +213,7 @@ class Run:
             self._without[release.name] = release
             return str(error), release.name
         self._ready.add(release.name)
+        self._begin()
         return None
 
     def _no_source(self, key: str, kind: Any, why: str) -> None:

@@ -66,6 +66,9 @@ class ClusterRun(Run):
         self.begun: dict[str, str] = {}
         return self
 
+    def _begin(self) -> None:
+        """Start nothing here: the cluster's workers do."""
+
     def _execute(self, by_saver: dict[str, list[str]]) -> None:
         self._run = f"te-matrix-{uuid.uuid4().hex[:12]}"
         self._news: queue.Queue[Any] = queue.Queue()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from fakes.planting import Anywhere, a_worker
 from matrix import lane, local
-from matrix.errors import ExitCode
+from matrix.errors import ExitCode, HostError
 from matrix.judgement import Judgement
 from matrix.local import LocalHost
 from running import Bench
@@ -103,3 +104,20 @@ def test_no_misbehaviour_is_an_error_and_the_totals_add_up(judged: Judgement) ->
     assert "error" not in {v.outcome for v in judged.verdicts}
     assert sum(judged.totals.values()) == len(judged.plan.cells)
     assert judged.exit_code == ExitCode.INFRA
+
+
+def test_a_server_that_does_not_start_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, in one sentence that names its log, and with no attempt noted for any cell."""
+    worker = tmp_path / "worker"
+    worker.mkdir()
+    (worker / "__main__.py").write_text("raise SystemExit('no PyTorch here')\n")
+    monkeypatch.setattr(local, "WORKER", worker)
+    bench = Bench(tmp_path)
+    made = bench.plan([GOOD, LOADER], [GOOD, LOADER])
+    host = LocalHost(tmp_path / "logs")
+    with pytest.raises(HostError, match=r"could not be started.*host\.log"):
+        bench.run(made, host=host, sources=Anywhere(tmp_path))
+    assert "no PyTorch here" in (tmp_path / "logs" / "host.log").read_text()
+    assert not bench.store.attempts()
