@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from matrix import evidence, shards
 from matrix.archive import Archive
@@ -17,6 +18,8 @@ from matrix.evidence import Load, Save
 from matrix.selection import Selection
 from matrix.store import Store
 from matrix.todo import grouped
+
+Kept = TypeVar("Kept", Save, Load)
 
 _JOINED = {
     "saved_by": "bands",
@@ -63,12 +66,13 @@ def merge(sources: Sequence[Store | Archive], into: Store) -> Merged:
     selections = [store.remembered() for store in (into, *stores)]
     into.prepare()
     merged = Merged(selection=joined([found for found in selections if found]))
+    target = _Target(into)
     for source in stores:
-        _bring(source, into, merged)
+        _bring(source, target, merged)
     for file in sources:
         if isinstance(file, Archive):
-            _bring_file(file, into, merged)
-    merged.conflicts = tuple(_conflicts(into))
+            _bring_file(file, target, merged)
+    merged.conflicts = tuple(_conflicts(target))
     if merged.selection:
         into.remember(merged.selection)
     else:
@@ -76,36 +80,45 @@ def merge(sources: Sequence[Store | Archive], into: Store) -> Merged:
     return merged
 
 
-def _bring(source: Store, into: Store, merged: Merged) -> None:
+class _Target:
+    """The store that is merged into: read once, and what is added to it added here, too."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.saves, self.loads = store.saves(), store.loads()
+        self.attempts = store.attempts()
+        self.checkpoints = store.checkpoints()
+
+
+def _bring(source: Store, into: _Target, merged: Merged) -> None:
     # Checkpoints first: no record is ever there before the file that it speaks of.
-    present = into.checkpoints()
-    for digest in sorted(source.checkpoints() - present):
+    for digest in sorted(source.checkpoints() - into.checkpoints):
         data = source.checkpoint(digest)
         assert data is not None
-        into.put_checkpoint(digest, data)
+        into.store.put_checkpoint(digest, data)
+        into.checkpoints.add(digest)
         merged.checkpoints += 1
-    merged.saves += _records(source.saves(), into.saves(), into.add)
-    merged.loads += _records(source.loads(), into.loads(), into.add)
+    merged.saves += _records(source.saves(), into.saves, into.store.add)
+    merged.loads += _records(source.loads(), into.loads, into.store.add)
     merged.attempts += _attempts(source, into)
 
 
-def _bring_file(file: Archive, into: Store, merged: Merged) -> None:
+def _bring_file(file: Archive, into: _Target, merged: Merged) -> None:
     found = file.records()
-    saves, loads = _grouped(found, Save), _grouped(found, Load)
-    merged.saves += _records(saves, into.saves(), into.add)
-    merged.loads += _records(loads, into.loads(), into.add)
+    saves = [record for record in found if isinstance(record, Save)]
+    loads = [record for record in found if isinstance(record, Load)]
+    merged.saves += _records(_by_key(saves), into.saves, into.store.add)
+    merged.loads += _records(_by_key(loads), into.loads, into.store.add)
 
 
-def _grouped(
-    records: Iterable[Save | Load], kind: type[Save | Load]
-) -> dict[str, list[Save | Load]]:
-    return grouped((record.key, record) for record in records if isinstance(record, kind))
+def _by_key(records: Iterable[Kept]) -> dict[str, list[Kept]]:
+    return grouped((record.key, record) for record in records)
 
 
 def _records(
-    found: Mapping[str, Sequence[Save | Load]],
-    present: Mapping[str, Sequence[Save | Load]],
-    add: Callable[[Save | Load], None],
+    found: Mapping[str, Sequence[Kept]],
+    present: dict[str, list[Kept]],
+    add: Callable[[Kept], None],
 ) -> int:
     """Add what is not present, or is older than what is; return how many were added."""
     added = 0
@@ -116,6 +129,8 @@ def _records(
             if known is None or _age(record) < _age(known):
                 add(record)
                 added += known is None
+                there[_identity(record)] = record
+        present[key] = list(there.values())
     return added
 
 
@@ -127,24 +142,23 @@ def _age(record: Save | Load) -> tuple[str, str]:
     return record.provenance.recorded_at, record.model_dump_json()
 
 
-def _attempts(source: Store, into: Store) -> int:
-    present = into.attempts()
-    new = [
-        attempt
-        for key, attempts in source.attempts().items()
-        for attempt in attempts
-        if attempt not in present.get(key, ())
-    ]
-    for attempt in new:
-        into.add_attempt(attempt)
-    return len(new)
+def _attempts(source: Store, into: _Target) -> int:
+    added = 0
+    for key, attempts in source.attempts().items():
+        there = into.attempts.setdefault(key, [])
+        for attempt in attempts:
+            if attempt not in there:
+                into.store.add_attempt(attempt)
+                there.append(attempt)
+                added += 1
+    return added
 
 
-def _conflicts(store: Store) -> Iterable[str]:
-    for records in store.saves().values():
+def _conflicts(target: _Target) -> Iterable[str]:
+    for records in target.saves.values():
         if not evidence.agree(records):
             yield f"{records[0].scenario}, saved by {records[0].release}"
-    for loads in store.loads().values():
+    for loads in target.loads.values():
         if not evidence.agree(loads):
             first = loads[0]
             cell = f"{first.scenario}/{first.variant}/{first.saved_by}->{first.release}"
