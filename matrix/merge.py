@@ -72,7 +72,7 @@ def merge(sources: Sequence[Store | Archive], into: Store) -> Merged:
     for file in sources:
         if isinstance(file, Archive):
             _bring_file(file, target, merged)
-    merged.conflicts = tuple(_conflicts(target))
+    merged.conflicts = tuple(_conflicts(into))
     if merged.selection:
         into.remember(merged.selection)
     else:
@@ -81,7 +81,7 @@ def merge(sources: Sequence[Store | Archive], into: Store) -> Merged:
 
 
 class _Target:
-    """The store that is merged into: read once, and what is added to it added here, too."""
+    """What the store that is merged into holds: read once, and abreast of what is added."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -154,11 +154,11 @@ def _attempts(source: Store, into: _Target) -> int:
     return added
 
 
-def _conflicts(target: _Target) -> Iterable[str]:
-    for records in target.saves.values():
+def _conflicts(store: Store) -> Iterable[str]:
+    for records in store.saves().values():
         if not evidence.agree(records):
             yield f"{records[0].scenario}, saved by {records[0].release}"
-    for loads in target.loads.values():
+    for loads in store.loads().values():
         if not evidence.agree(loads):
             first = loads[0]
             cell = f"{first.scenario}/{first.variant}/{first.saved_by}->{first.release}"
