@@ -31,10 +31,10 @@ class LocalHost:
     def __init__(self, logs: Path, gpu: str | None = None) -> None:
         self._logs = logs
         self._gpu = gpu
-        self._ready = False
         self._waiting = threading.Lock()
 
     def __enter__(self) -> Self:
+        self._ready = False
         self._logs.mkdir(parents=True, exist_ok=True)
         ours, theirs = socket.socketpair()
         with theirs, (self._logs / "host.log").open("ab") as log:

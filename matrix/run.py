@@ -74,7 +74,7 @@ class Run:
         self._todo = Todo(self.index, options.scope)
         self._sources = sources
         self._host = host or LocalHost(cache_folder() / "logs")
-        self._measurer: Measurer | None = None
+        self._begun = False
         self._options = options
         self._progress = progress or Progress()
         self._lock = threading.Lock()
@@ -116,23 +116,23 @@ class Run:
     def _begin(self) -> None:
         """Have the runner start, which takes a while, once there is something to run."""
         with self._lock:
-            if self._measurer is None:
+            if not self._begun:
                 made = Measurer(
                     self.plan, self.store, self._sources, self._host, self._options.timeout
                 )
                 self._measurer = self._held.enter_context(made)
+                self._begun = True
 
     def _execute(self, by_saver: dict[str, list[str]]) -> None:
-        assert self._measurer is not None
-        self._each("saves", by_saver, self._measurer, self._save)
-        self._each("loads", self._live_loads(), self._measurer, self._load)
+        self._each("saves", by_saver, self._save)
+        self._each("loads", self._live_loads(), self._load)
 
-    def _save(self, measurer: Measurer, release: Release, scenario: str) -> None:
-        self._note(measurer.save(release, scenario))
+    def _save(self, release: Release, scenario: str) -> None:
+        self._note(self._measurer.save(release, scenario))
 
-    def _load(self, measurer: Measurer, release: Release, cell: Cell) -> None:
+    def _load(self, release: Release, cell: Cell) -> None:
         if self._options.every_cell or self._todo.unknown(cell):
-            self._note(measurer.load(release, cell, self._saved(cell)))
+            self._note(self._measurer.load(release, cell, self._saved(cell)))
 
     def _saved(self, cell: Cell) -> Save:
         """Return what is known of the save that a cell loads, where that is known."""
@@ -166,11 +166,7 @@ class Run:
         return there
 
     def _each(
-        self,
-        what: str,
-        work: dict[str, list[Any]],
-        measurer: Measurer,
-        do: Callable[[Measurer, Release, Any], None],
+        self, what: str, work: dict[str, list[Any]], do: Callable[[Release, Any], None]
     ) -> None:
         """Do every release's items, releases in parallel, items in order."""
         self._progress.start(what, sum(len(items) for items in work.values()))
@@ -179,10 +175,10 @@ class Run:
             for item in work[name]:
                 if self._stopping.is_set():
                     return
-                do(measurer, self.plan.releases[name], item)
+                do(self.plan.releases[name], item)
                 self._progress.step(name)
             if not self._host.resident:
-                measurer.forget(self.plan.releases[name])
+                self._measurer.forget(self.plan.releases[name])
 
         with ThreadPoolExecutor(self._options.jobs) as pool:
             try:
