@@ -19,7 +19,10 @@ EXTRAS = nox.project.load_toml("pyproject.toml")["project"]["optional-dependenci
 TORCH = os.environ.get("TE_MATRIX_TORCH", *EXTRAS["torch"])
 TORCH_INDEX = os.environ.get("TE_MATRIX_TORCH_INDEX")
 LOCK = "requirements.lock"
-BANDS = [band["name"] for band in tomllib.loads(Path("matrix/data/faq.toml").read_text())["band"]]
+BANDS = [
+    band["name"]
+    for band in tomllib.loads(Path("matrix/catalogue/data/faq.toml").read_text())["band"]
+]
 
 
 def install(session: nox.Session, *extras: str) -> None:
@@ -147,7 +150,7 @@ def fuzz(session: nox.Session) -> None:
             session.run("python", "-m", "fuzz", path.stem, *options, env={"PYTHONPATH": "tests"})
 
 
-CORE = ["judge", "judgement", "expectations", "store", "plan", "worker/*", "worker/standin/*"]
+CORE = ["judge/*", "catalogue/faq", "store/store", "plan/cells", "worker/*", "worker/standin/*"]
 CONTAINER_ONLY = ["worker/alone"]
 """What runs as process 1 of a container only: shown, and left out of the sum that must hold."""
 
@@ -196,13 +199,15 @@ def powercuts(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style with ruff, and the locked packages for known vulnerabilities.
+    """Check style, the direction of imports, and the locked packages for known vulnerabilities.
 
     Where no advisories can be had it says so and passes; `-- --require` has it fail.
     """
-    tools(session, "ruff", "pip-audit")
+    package(session)
+    tools(session, "ruff", "pip-audit", "import-linter")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
     session.run("python", "tests/audit.py", LOCK, TORCH, *session.posargs)
 
 

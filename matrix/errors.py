@@ -77,7 +77,7 @@ class SourceUnavailable(MatrixError):
     exit_code = ExitCode.INCOMPLETE
 
 
-class HostError(MatrixError):
+class RunnerError(MatrixError):
     """A runner that cannot start any worker at all."""
 
 

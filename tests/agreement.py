@@ -5,25 +5,28 @@ from __future__ import annotations
 import datetime
 import functools
 
-from matrix import catalogue, expectations, judge, ledger, plan, recorded, scenarios
+from matrix.catalogue import faq, releases, scenarios
 from matrix.doctor import Report
-from matrix.index import Index
-from matrix.judgement import Verdict
+from matrix.judge import judge, ledger
+from matrix.judge.judgement import Verdict
+from matrix.plan.cells import plan_cells
+from matrix.plan.evidence_index import EvidenceIndex
+from matrix.store import recorded
 
 
 @functools.cache
 def verdicts(saver: str, scenario: str) -> dict[str, Verdict]:
     """The matrix's verdicts on the plain cells of one saver, by loader."""
-    known = catalogue.load()
-    made = plan.make(
-        expectations.load(),
+    known = releases.load()
+    made = plan_cells(
+        faq.load(),
         {scenario: scenarios.load()[scenario]},
         {"plain": scenarios.variants()["plain"]},
         [known[saver]],
         known.releases,
     )
-    index = Index(made, None, recorded.evidence("cpu"))
-    judged = judge.judge(index, expectations.load(), ledger.load(), datetime.date.min)
+    index = EvidenceIndex(made, None, recorded.evidence("cpu"))
+    judged = judge.judge(index, faq.load(), ledger.load(), datetime.date.min)
     return {verdict.cell.loaded_by: verdict for verdict in judged.verdicts}
 
 

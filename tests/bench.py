@@ -2,7 +2,7 @@
 
 Prints wall times of the whole autocast matrix with nothing known, with every cell
 loaded though another has the very same state, of a second run with nothing to do, and
-of one process per pair on a sample. Sources are fetched first and not counted.
+of one process per pair on a sample. FetchedSources are fetched first and not counted.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from matrix import catalogue, scenarios
+from matrix.catalogue import releases, scenarios
 from matrix.errors import MatrixError
-from matrix.lane import WORKER, worker_environment
-from matrix.local import LocalHost
-from matrix.sources import Sources
+from matrix.lane.local import LocalRunner
+from matrix.lane.process import WORKER, worker_environment
+from matrix.lane.sources import FetchedSources
 
 
 def timed(command: Sequence[str]) -> float:
@@ -42,10 +42,10 @@ def run(store: Path, releases: str, *more: str) -> float:
     return timed([*command, "--store", str(store / "store"), "--report", str(store / "report")])
 
 
-def fetched(names: list[str]) -> list[catalogue.Release]:
+def fetched(names: list[str]) -> list[releases.Release]:
     """Fetch every source; return the releases whose source is here."""
-    sources, found = Sources(), []
-    for release in catalogue.load().releases:
+    sources, found = FetchedSources(), []
+    for release in releases.load().releases:
         if not names or release.name in names:
             try:
                 sources.get(release)
@@ -55,7 +55,7 @@ def fetched(names: list[str]) -> list[catalogue.Release]:
     return found
 
 
-def one_process_per_pair(releases: list[catalogue.Release], pairs: int) -> float:
+def one_process_per_pair(releases: list[releases.Release], pairs: int) -> float:
     """Load a sample of pairs, a fresh interpreter for each; return seconds per pair."""
     recipe = scenarios.load()["autocast"]
     chosen = random.Random(0).choices(releases, k=pairs)
@@ -67,20 +67,22 @@ def one_process_per_pair(releases: list[catalogue.Release], pairs: int) -> float
         return (time.perf_counter() - began) / pairs
 
 
-def save_one(release: catalogue.Release, recipe: scenarios.Recipe, folder: Path) -> Path:
+def save_one(release: releases.Release, recipe: scenarios.SizedScenario, folder: Path) -> Path:
     path = folder / "checkpoint.pt"
-    with LocalHost(folder) as host:
-        process = host.open(release, Sources(offline=True).get(release), "cpu")
+    with LocalRunner(folder) as host:
+        process = host.open(release, FetchedSources(offline=True).get(release), "cpu")
         process.save(recipe, path, 60)
         process.close()
     return path
 
 
-def fresh_process(loader: catalogue.Release, recipe: scenarios.Recipe, checkpoint: Path) -> None:
+def fresh_process(
+    loader: releases.Release, recipe: scenarios.SizedScenario, checkpoint: Path
+) -> None:
     """Import torch and TE in a new interpreter, load once, leave."""
     start = {
         "lane": "cpu",
-        "source": str(Sources(offline=True).get(loader)),
+        "source": str(FetchedSources(offline=True).get(loader)),
         "version": loader.version,
     }
     enter = {"op": "enter", "id": 1, "scenario": recipe.request}
@@ -123,7 +125,7 @@ def main() -> None:
 
 
 def show(
-    releases: list[catalogue.Release],
+    releases: list[releases.Release],
     first: float,
     second: float,
     every: float,

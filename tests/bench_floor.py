@@ -23,15 +23,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from matrix import catalogue, expectations, plan, scenarios, sources
-from matrix.catalogue import Release
+from matrix.catalogue import faq, releases, scenarios
+from matrix.catalogue.releases import Release
 from matrix.errors import MatrixError
-from matrix.lane import WORKER, worker_environment
-from matrix.local import LocalHost
-from matrix.plan import Plan
-from matrix.run import Options, Run
-from matrix.sources import Sources
-from matrix.store import Store
+from matrix.lane import sources
+from matrix.lane.local import LocalRunner
+from matrix.lane.process import WORKER, worker_environment
+from matrix.lane.run import Options, Run
+from matrix.lane.sources import FetchedSources
+from matrix.plan.cells import Plan, plan_cells
+from matrix.store.store import Store
 from running import broken_copy
 
 CORES = os.cpu_count() or 1
@@ -61,9 +62,9 @@ def third_party() -> float:
 def own_modules(releases: list[Release]) -> float:
     """Sum up what each release's own modules take to import."""
     total = 0.0
-    with tempfile.TemporaryDirectory() as logs, LocalHost(Path(logs)) as host:
+    with tempfile.TemporaryDirectory() as logs, LocalRunner(Path(logs)) as host:
         for release in releases:
-            process = host.open(release, Sources(offline=True).get(release), "cpu")
+            process = host.open(release, FetchedSources(offline=True).get(release), "cpu")
             total += process.hello["import_seconds"]
             process.close()
     return total
@@ -72,7 +73,7 @@ def own_modules(releases: list[Release]) -> float:
 def bare_load(release: Release) -> list[float]:
     """Return what a bare load takes: in a process of its own, and in one that is there."""
     recipe = json.dumps(scenarios.load()["autocast"].request)
-    source = str(Sources(offline=True).get(release))
+    source = str(FetchedSources(offline=True).get(release))
     command = [sys.executable, str(Path(__file__).parent / "bare.py")]
     command += [source, release.version, recipe, release.opt_in or ""]
     done = subprocess.run(
@@ -84,13 +85,13 @@ def bare_load(release: Release) -> list[float]:
 def a_plan(releases: list[Release]) -> Plan:
     variants = {name: scenarios.variants()[name] for name in ("plain", "remapped")}
     recipes = {"autocast": scenarios.load()["autocast"]}
-    return plan.make(expectations.load(), recipes, variants, releases, releases)
+    return plan_cells(faq.load(), recipes, variants, releases, releases)
 
 
 def measuring(made: Plan, store: Store, *, every: bool = False) -> tuple[float, int]:
     """Run a plan; return seconds and how many loads were done."""
     began = time.perf_counter()
-    run = Run(made, store, Sources(offline=True), Options(CORES, every_cell=every), None)
+    run = Run(made, store, FetchedSources(offline=True), Options(CORES, every_cell=every), None)
     before = len(store.saves())
     run.execute()
     return time.perf_counter() - began, run.measured - (len(store.saves()) - before)
@@ -98,10 +99,10 @@ def measuring(made: Plan, store: Store, *, every: bool = False) -> tuple[float, 
 
 def fetched(names: list[str]) -> list[Release]:
     found = []
-    for release in catalogue.load().releases:
+    for release in releases.load().releases:
         if not names or release.name in names:
             try:
-                Sources().get(release)
+                FetchedSources().get(release)
             except MatrixError:
                 continue
             found.append(release)
@@ -118,7 +119,7 @@ def one_new_release(releases: list[Release], store: Store) -> tuple[float, int]:
             'state = {"te_matrix_bench": 1}',
         )
         candidate = sources.candidate(root)
-        Sources().get(candidate)
+        FetchedSources().get(candidate)
         return measuring(a_plan([*releases, candidate]), store)
 
 

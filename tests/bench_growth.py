@@ -22,14 +22,18 @@ from rich.table import Table
 
 import synthetic
 from builders import TODAY
-from matrix import estimate, evidence, expectations, judge, ledger, recorded, report
-from matrix.catalogue import Release
-from matrix.evidence import Load, Save
-from matrix.index import Index
-from matrix.lane import Place
-from matrix.plan import Plan
-from matrix.run import Options, Run
-from matrix.store import Store
+from matrix import report
+from matrix.catalogue import faq
+from matrix.catalogue.releases import Release
+from matrix.judge import judge, ledger, outcomes
+from matrix.lane.process import Place
+from matrix.lane.run import Options, Run
+from matrix.plan import estimate
+from matrix.plan.cells import Plan
+from matrix.plan.evidence_index import EvidenceIndex
+from matrix.store import recorded
+from matrix.store.records import Load, Save
+from matrix.store.store import Store
 
 SIZES = (10, 20, 40, 200)
 WHOLE = 40
@@ -74,7 +78,7 @@ class Echoes:
         records = kept.records()
         self._save = next(r for r in records if isinstance(r, Save) and r.release == "2.15")
         loads = [r for r in records if isinstance(r, Load) and r.variant == "plain"]
-        self._load = next(r for r in loads if evidence.outcome(self._save, r) == "loaded")
+        self._load = next(r for r in loads if outcomes.outcome(self._save, r) == "loaded")
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +91,7 @@ class Echoes:
 
 
 class Nowhere:
-    """Sources that need not be fetched."""
+    """FetchedSources that need not be fetched."""
 
     def get(self, _release: Release) -> None:
         return None
@@ -129,12 +133,12 @@ def measure(releases: int) -> dict[str, tuple[float, int]]:
         run(made, store)
         took, count = seconds(lambda: run(grown, store))
         found["run, one release new"] = took, count
-        took, index = seconds(lambda: Index(made, store, None))
+        took, index = seconds(lambda: EvidenceIndex(made, store, None))
         found["read the store"] = took, len(made.cells)
         took, _made = seconds(lambda: synthetic.a_plan(releases))
         more, _cost = seconds(lambda: estimate.estimate(index, None, 0))
         found["plan"] = took + more, len(made.cells)
-        documentation, entries = expectations.load(), ledger.load()
+        documentation, entries = faq.load(), ledger.load()
         took, judged = seconds(lambda: judge.judge(index, documentation, entries, TODAY))
         found["judge"] = took, len(made.cells)
         took, _page = seconds(lambda: report.write(judged, documentation, place / "report"))
@@ -162,10 +166,10 @@ def show(found: dict[int, dict[str, tuple[float, int]]]) -> None:
 def many_cells(releases: int) -> None:
     """Judge three scenarios of so many releases."""
     made = synthetic.a_plan(releases, ("autocast", "attention-only", "fp8-weights"))
-    index = Index(made, None, None)
+    index = EvidenceIndex(made, None, None)
     for record in synthetic.records(made):
         index.add(record)
-    documentation, entries = expectations.load(), ledger.load()
+    documentation, entries = faq.load(), ledger.load()
     wall, _judged = seconds(lambda: judge.judge(index, documentation, entries, TODAY))
     print(f"judging {len(made.cells)} cells: {wall:.2f} s")
 

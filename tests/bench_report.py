@@ -19,9 +19,14 @@ from rich.table import Table
 
 import synthetic
 from builders import TODAY
-from matrix import catalogue, expectations, judge, ledger, plan, recorded, report, scenarios
-from matrix.index import Index
-from matrix.store import Store
+from matrix import report
+from matrix.catalogue import faq, releases, scenarios
+from matrix.judge import judge, ledger
+from matrix.plan import cells
+from matrix.plan.cells import plan_cells
+from matrix.plan.evidence_index import EvidenceIndex
+from matrix.store import recorded
+from matrix.store.store import Store
 
 SWITCH = """async () => {
   document.getElementById("h-grid").scrollIntoView();
@@ -38,19 +43,19 @@ SWITCH = """async () => {
 }"""
 
 
-def everything() -> plan.Plan:
+def everything() -> cells.Plan:
     """Plan the full matrix."""
-    rows = catalogue.load().releases
-    return plan.make(expectations.load(), scenarios.load(), scenarios.variants(), rows, rows)
+    rows = releases.load().releases
+    return plan_cells(faq.load(), scenarios.load(), scenarios.variants(), rows, rows)
 
 
-def timed(store: Store | None, made: plan.Plan, folder: Path) -> tuple[float, Path]:
+def timed(store: Store | None, made: cells.Plan, folder: Path) -> tuple[float, Path]:
     """Read the evidence anew, judge it and write the report."""
     recorded.evidence.cache_clear()
     began = time.perf_counter()
-    index = Index(made, store, None if store else recorded.evidence(made.lane))
-    judged = judge.judge(index, expectations.load(), ledger.load(), TODAY)
-    page = report.write(judged, expectations.load(), folder)
+    index = EvidenceIndex(made, store, None if store else recorded.evidence(made.lane))
+    judged = judge.judge(index, faq.load(), ledger.load(), TODAY)
+    page = report.write(judged, faq.load(), folder)
     return time.perf_counter() - began, page
 
 
@@ -91,7 +96,7 @@ def main() -> None:
             seconds, page = timed(store, made, Path(folder))
             first = first or seconds
             size = page.stat().st_size / 1e6
-            moving = switched(page) if len(made.recipes) > 1 else "-"
+            moving = switched(page) if len(made.scenarios) > 1 else "-"
         ratio = f"{seconds / first:.2f}"
         row = (what, str(len(made.cells)), f"{seconds:.2f}", ratio, f"{size:.2f}", moving)
         table.add_row(*row)

@@ -7,11 +7,22 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from matrix import catalogue, evidence, expectations, plan, recorded, scenarios
-from matrix.archive import Archive, write
-from matrix.evidence import Attempt, Entry, Failure, Load, Moved, Provenance, Save, Site, Tensor
-from matrix.plan import Plan
+from matrix.catalogue import faq, releases, scenarios
+from matrix.plan.cells import Plan, plan_cells
 from matrix.report.document import Cell, Counts, ReleaseRow, Report
+from matrix.store import keys, recorded
+from matrix.store.archive import Archive, write
+from matrix.store.records import (
+    Attempt,
+    Entry,
+    Failure,
+    Load,
+    Moved,
+    Provenance,
+    Save,
+    Site,
+    Tensor,
+)
 
 TODAY = datetime.date(2026, 11, 24)
 
@@ -33,9 +44,9 @@ def provenance() -> Provenance:
 
 def a_plan(savers: list[str], loaders: list[str], variants: tuple[str, ...] = ("plain",)) -> Plan:
     """A plan of catalogued releases in the scenario autocast."""
-    known = catalogue.load()
-    return plan.make(
-        expectations.load(),
+    known = releases.load()
+    return plan_cells(
+        faq.load(),
         {"autocast": scenarios.load()["autocast"]},
         {name: scenarios.variants()[name] for name in variants},
         [known[name] for name in savers],
@@ -48,7 +59,7 @@ def some_records() -> list[Any]:
     made = a_plan(["1.7", "1.8"], ["1.11"])
     old, new, own = (a_save(made, release) for release in ("1.7", "1.8", "1.11"))
     failure = Failure(type="KeyError", message="'recipe'", frames=("a.py:1",), traceback="t")
-    key = evidence.attempt_key(
+    key = keys.attempt_key(
         old.source_digest, own.source_digest, old.scenario_digest, "plain", "cpu"
     )
     return [
@@ -76,7 +87,7 @@ def site(digest: str, *, default: bool = False, name: str = "core_attention") ->
 
 def a_save(plan_: Plan, release: str, *, digest: str = "canary", path: str | None = None) -> Save:
     """A save as the worker would report it; without attention up to 1.5."""
-    row, recipe = plan_.releases[release], plan_.recipes["autocast"]
+    row, recipe = plan_.releases[release], plan_.scenarios["autocast"]
     supports = row.minor >= (1, 6)
     saved = site(digest)
     if path:
@@ -84,7 +95,7 @@ def a_save(plan_: Plan, release: str, *, digest: str = "canary", path: str | Non
     elif row.minor < (1, 8):
         saved = saved.model_copy(update={"path": "core_attention.fused_attention"})
     return Save(
-        key=evidence.save_key(row.digest, recipe.digest, plan_.lane),
+        key=keys.save_key(row.digest, recipe.digest, plan_.lane),
         release=release,
         source_digest=row.digest,
         scenario="autocast",
@@ -111,14 +122,12 @@ def a_load(
     **more: Any,
 ) -> Load:
     """A load as the worker would report it: intact unless said otherwise."""
-    row, recipe = plan_.releases[loader], plan_.recipes["autocast"]
+    row, recipe = plan_.releases[loader], plan_.scenarios["autocast"]
     supports = row.minor >= (1, 6) and error is None
     moved = Moved(path="core_attention", name="core_attention", moved={"forward.scale": not frozen})
     return Load(
         **{
-            "key": evidence.load_key(
-                row.digest, save.state_digest, recipe.digest, variant, plan_.lane
-            ),
+            "key": keys.load_key(row.digest, save.state_digest, recipe.digest, variant, plan_.lane),
             "release": loader,
             "source_digest": row.digest,
             "saved_by": save.release,
@@ -155,8 +164,8 @@ def recorded_bytes(release: str, scenario: str = "autocast") -> bytes:
     """The bytes of what a release saved, from the recorded evidence."""
     archive = recorded.evidence("cpu")
     assert archive is not None
-    row, recipe = catalogue.load()[release], scenarios.load()[scenario]
-    (save, *_) = archive.saves(evidence.save_key(row.digest, recipe.digest, "cpu"))
+    row, recipe = releases.load()[release], scenarios.load()[scenario]
+    (save, *_) = archive.saves(keys.save_key(row.digest, recipe.digest, "cpu"))
     data = recorded.checkpoint("cpu", save.file_digest)
     assert data is not None, f"no checkpoint of {release} is recorded"
     return data

@@ -11,10 +11,11 @@ from typing import Any
 import hypothesis
 import pytest
 
-from matrix import catalogue, expectations, lane, local, plan, scenarios
-from matrix.catalogue import Catalogue
-from matrix.expectations import Documentation
-from matrix.plan import Plan
+from matrix.catalogue import faq, releases, scenarios
+from matrix.catalogue.faq import Documentation
+from matrix.catalogue.releases import Catalogue
+from matrix.lane import local, process
+from matrix.plan.cells import Plan, plan_cells
 
 # How long an example takes is the machine's affair, and no property.
 hypothesis.settings.register_profile(
@@ -29,14 +30,14 @@ def pytest_configure() -> None:
     """Where coverage is measured, have the worker measure, too, and leave it time to write."""
     if COVERAGE not in os.environ:
         return
-    lane._INHERITED = (*lane._INHERITED, COVERAGE)  # type: ignore[assignment]
-    end = local.LocalHost._end
+    process._INHERITED = (*process._INHERITED, COVERAGE)  # type: ignore[assignment]
+    end = local.LocalRunner._end
 
-    def end_in_peace(host: local.LocalHost) -> None:
+    def end_in_peace(host: local.LocalRunner) -> None:
         time.sleep(1)
         end(host)
 
-    local.LocalHost._end = end_in_peace  # type: ignore[method-assign]
+    local.LocalRunner._end = end_in_peace  # type: ignore[method-assign]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -47,12 +48,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.fixture(scope="session")
 def known() -> Catalogue:
-    return catalogue.load()
+    return releases.load()
 
 
 @pytest.fixture(scope="session")
 def documentation() -> Documentation:
-    return expectations.load()
+    return faq.load()
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def make_plan(known: Catalogue, documentation: Documentation) -> Callable[..., P
     def make(
         savers: list[str], loaders: list[str], variants: tuple[str, ...] = ("plain",), **more: Any
     ) -> Plan:
-        return plan.make(
+        return plan_cells(
             documentation,
             {"autocast": scenarios.load()["autocast"]},
             {name: scenarios.variants()[name] for name in variants},

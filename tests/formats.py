@@ -163,9 +163,9 @@ def sparse(path: Path, size: int, keys: int) -> Path:
     """Write a torch.save file of ``size`` bytes of weights that take no room on disk."""
     import zipfile
 
-    from matrix.doctor import emit, legacy
-    from matrix.doctor.forms import tensor_call
-    from matrix.doctor.nodes import Map
+    from matrix.checkpoint import emit, legacy
+    from matrix.checkpoint.forms import tensor_call
+    from matrix.checkpoint.nodes import Map
 
     each = size // keys // 4
     pairs = []
@@ -175,7 +175,7 @@ def sparse(path: Path, size: int, keys: int) -> Path:
     state = recorded_state("1.7")
     holder = io.BytesIO()
     torch.save({k: v for k, v in state.items() if k.endswith("_extra_state")}, holder)
-    from matrix.doctor import torchfile
+    from matrix.checkpoint import torchfile
 
     pairs += torchfile.of_bytes(holder.getvalue()).root.pairs
     with path.open("wb") as stream, zipfile.ZipFile(stream, "w") as archive:

@@ -27,7 +27,7 @@ from pathlib import Path
 import psutil
 
 from fakes.planting import a_worker
-from matrix import leftovers
+from matrix.system import cleanup
 
 RELEASES = "1.9-1.13,2.1"
 REAL = "1.11,2.1"
@@ -113,7 +113,7 @@ class Bench:
 
     def litter(self) -> list[str]:
         """Return the names of what killed runs left, and nobody has removed."""
-        parts = [p.name for p in self.store.rglob("*") if p.name.startswith(leftovers.PART)]
+        parts = [p.name for p in self.store.rglob("*") if p.name.startswith(cleanup.PART)]
         return [*parts, *(path.name for path in self.tmp.iterdir())]
 
 

@@ -11,26 +11,20 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from matrix import (
-    catalogue,
-    expectations,
-    judge,
-    ledger,
-    plan,
-    recorded,
-    report,
-    scenarios,
-    sources,
-)
-from matrix.catalogue import Catalogue
-from matrix.index import Index
-from matrix.judgement import Judgement
-from matrix.lane import Host
-from matrix.plan import Plan
-from matrix.run import Options, Run
-from matrix.sources import Source, Sources
-from matrix.store import Store
-from matrix.todo import Scope
+from matrix import report
+from matrix.catalogue import faq, releases, scenarios
+from matrix.catalogue.releases import Catalogue
+from matrix.judge import judge, ledger
+from matrix.judge.judgement import Judgement
+from matrix.lane import sources
+from matrix.lane.process import Runner
+from matrix.lane.run import Options, Run
+from matrix.lane.sources import CodeSource, FetchedSources
+from matrix.plan.cells import Plan, plan_cells
+from matrix.plan.evidence_index import EvidenceIndex
+from matrix.plan.remaining import Scope
+from matrix.store import recorded
+from matrix.store.store import Store
 
 TODAY = datetime.date(2026, 11, 24)
 TEST_BASE = "te-matrix-test/base:bookworm"
@@ -42,8 +36,8 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.store = Store(folder / "store")
-        self.known: Catalogue = catalogue.load()
-        self.documentation = expectations.load()
+        self.known: Catalogue = releases.load()
+        self.documentation = faq.load()
 
     def candidate(self, path: Path) -> str:
         """Take a source tree as one more release and return its name."""
@@ -61,7 +55,7 @@ class Bench:
         scenario_file: Path | None = None,
         runner: str = "local",
     ) -> Plan:
-        return plan.make(
+        return plan_cells(
             self.documentation,
             {scenario: scenarios.load(scenario_file)[scenario]},
             {name: scenarios.variants()[name] for name in variants},
@@ -75,13 +69,13 @@ class Bench:
         made: Plan,
         *,
         timeout: float = 60.0,
-        host: Host | None = None,
+        host: Runner | None = None,
         scope: Scope | None = None,
-        sources: Source | None = None,
+        sources: CodeSource | None = None,
     ) -> Run:
         options = Options(jobs=2, timeout=timeout, scope=scope or Scope())
         archive = recorded.evidence(made.lane)
-        running = Run(made, self.store, sources or Sources(), options, archive, host=host)
+        running = Run(made, self.store, sources or FetchedSources(), options, archive, host=host)
         running.execute()
         return running
 
@@ -92,13 +86,13 @@ class Bench:
 
     def judge(self, made: Plan, *, with_recorded: bool = True) -> Judgement:
         archive = recorded.evidence(made.lane) if with_recorded else None
-        index = Index(made, self.store, archive)
+        index = EvidenceIndex(made, self.store, archive)
         return judge.judge(index, self.documentation, ledger.load(), TODAY)
 
 
 def broken_copy(root: Path, file: str, pattern: str, replacement: str) -> Path:
     """Copy release 2.17.1 to ``root`` and change one place in one of its files."""
-    source = Sources().get(catalogue.load()["2.17.1"])
+    source = FetchedSources().get(releases.load()["2.17.1"])
     shutil.copytree(
         source / "transformer_engine",
         root / "transformer_engine",

@@ -8,13 +8,15 @@ import random
 from pathlib import Path
 
 from builders import TODAY
-from matrix import evidence, expectations, judge, ledger, plan, recorded, scenarios
-from matrix.catalogue import Release
-from matrix.evidence import Load, Save
-from matrix.index import Index, pairs
-from matrix.judgement import Judgement
-from matrix.plan import Plan
-from matrix.store import Store
+from matrix.catalogue import faq, scenarios
+from matrix.catalogue.releases import Release
+from matrix.judge import judge, ledger, outcomes
+from matrix.judge.judgement import Judgement
+from matrix.plan.cells import Plan, plan_cells
+from matrix.plan.evidence_index import EvidenceIndex, pairs
+from matrix.store import keys, recorded
+from matrix.store.records import Load, Save
+from matrix.store.store import Store
 
 
 def a_plan(releases: int, names: tuple[str, ...] = ("autocast",)) -> Plan:
@@ -30,7 +32,7 @@ def a_plan(releases: int, names: tuple[str, ...] = ("autocast",)) -> Plan:
     ]
     recipes = {name: scenarios.load()[name] for name in names}
     variants = {"plain": scenarios.variants()["plain"]}
-    return plan.make(expectations.load(), recipes, variants, rows, rows)
+    return plan_cells(faq.load(), recipes, variants, rows, rows)
 
 
 def fill(store: Store, made: Plan) -> None:
@@ -49,16 +51,16 @@ def records(made: Plan) -> list[Save | Load]:
     saves = {r.scenario: r for r in models if isinstance(r, Save) and r.release == "2.15"}
     loads = [r for r in models if isinstance(r, Load) and r.variant == "plain" and r.saved_by > "1"]
     found: list[Save | Load] = []
-    for scenario, recipe in made.recipes.items():
+    for scenario, recipe in made.scenarios.items():
         for release in made.releases.values():
-            key = evidence.save_key(release.digest, recipe.digest, made.lane)
+            key = keys.save_key(release.digest, recipe.digest, made.lane)
             found.append(_save(saves[scenario], key, release))
-    intact = {name: _intact(save, loads) for name, save in saves.items() if name in made.recipes}
+    intact = {name: _intact(save, loads) for name, save in saves.items() if name in made.scenarios}
     controls = {r.variant: r for r in reversed(models) if isinstance(r, Load)}
     for cell in pairs(made):
-        release, recipe = made.releases[cell.loaded_by], made.recipes[cell.scenario]
+        release, recipe = made.releases[cell.loaded_by], made.scenarios[cell.scenario]
         state = _digest(f"{cell.saved_by} {cell.scenario}")
-        key = evidence.load_key(release.digest, state, recipe.digest, cell.variant, made.lane)
+        key = keys.load_key(release.digest, state, recipe.digest, cell.variant, made.lane)
         model = chance.choice(loads)
         if cell.variant == "control:again":
             model = intact[cell.scenario]
@@ -91,12 +93,12 @@ def _save(model: Save, key: str, release: Release) -> Save:
 
 
 def _intact(save: Save, loads: list[Load]) -> Load:
-    return next(load for load in loads if evidence.outcome(save, load) == "loaded")
+    return next(load for load in loads if outcomes.outcome(save, load) == "loaded")
 
 
 def judged(store: Store, made: Plan) -> Judgement:
     """Judge a synthetic plan on its store alone."""
-    return judge.judge(Index(made, store, None), expectations.load(), ledger.load(), TODAY)
+    return judge.judge(EvidenceIndex(made, store, None), faq.load(), ledger.load(), TODAY)
 
 
 def a_judgement(folder: Path, releases: int, *names: str) -> Judgement:

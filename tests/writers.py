@@ -15,8 +15,8 @@ import traceback
 from pathlib import Path
 
 from builders import TODAY
-from matrix.evidence import Attempt, Load
-from matrix.store import Store
+from matrix.store.records import Attempt, Load
+from matrix.store.store import Store
 from synthetic import a_plan, records
 
 RELEASES = 4

@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
-from matrix import catalogue, report
+from matrix import report
+from matrix.catalogue import releases
 from matrix.cli.options import date, judged, select, selecting, with_store
 from matrix.report import bands, faq
-from matrix.store import Store
+from matrix.store.store import Store
 
 
 @click.command("bands")
@@ -28,10 +29,10 @@ def bands_command(as_faq: bool, as_json: bool, store: str, today: Any, **options
         options[kind] = options[kind] or "all"
     selected = select(options)
     made = report.build(judged(selected, Store(store), date(today)), selected.documentation)
-    order = catalogue.order(selected.plan.releases)
+    order = releases.order(selected.plan.releases)
     if as_faq:
         plan = selected.plan
-        click.echo(faq.section(made, plan.recipes, plan.variants, order), nl=False)
+        click.echo(faq.section(made, plan.scenarios, plan.variants, order), nl=False)
         return
     found = list(bands.discover(made, order))
     if as_json:

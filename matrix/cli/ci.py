@@ -7,11 +7,13 @@ from typing import Any
 
 import click
 
-from matrix import pipelines, recorded, shards
 from matrix.cli.options import select, selecting
-from matrix.costs import Costs
 from matrix.errors import StoreError, UsageError
-from matrix.index import Index
+from matrix.gate import pipelines
+from matrix.plan import shards
+from matrix.plan.costs import Costs
+from matrix.plan.evidence_index import EvidenceIndex
+from matrix.store import recorded
 
 _NAMES = {"scenario_file": "--scenarios", "ledger_file": "--ledger"}
 
@@ -47,7 +49,7 @@ def ci_command(count: int, service: tuple[str, ...], folder: Path, **options: An
             do="Shard `--phase save`, merge, then shard `--phase cross-load`",
         )
     # Says what is wrong with the number of shards here, and not in every job.
-    index = Index(selected.plan, None, recorded.evidence(selected.plan.lane))
+    index = EvidenceIndex(selected.plan, None, recorded.evidence(selected.plan.lane))
     shards.split(selected.plan, Costs(index), 1, count)
     for name in service:
         path = folder / pipelines.NAMES[name]

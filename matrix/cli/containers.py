@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from matrix import sources
-from matrix.catalogue import Catalogue, Release
-from matrix.containers import lock
-from matrix.containers.lock import Base
+from matrix.catalogue.faq import Documentation
+from matrix.catalogue.releases import Catalogue, Release
 from matrix.errors import MatrixError, SourceUnavailable, UsageError
-from matrix.expectations import Documentation
-from matrix.plan import Plan
-from matrix.progress import Progress
-from matrix.sources import Source, cache_folder
+from matrix.lane import sources
+from matrix.lane.containers import lock
+from matrix.lane.containers.lock import Base
+from matrix.lane.sources import CodeSource, cache_folder
+from matrix.plan.cells import Plan
+from matrix.system.progress import Progress
 
 if TYPE_CHECKING:
     import docker
 
-    from matrix.containers.host import DockerHost
+    from matrix.lane.containers.host import DockerRunner
 
 
 def with_containers(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -97,7 +97,7 @@ def connect() -> docker.DockerClient:
     :raises EngineError: none answers.
     """
     require()
-    from matrix.containers import engine
+    from matrix.lane.containers import engine
 
     client = engine.connect()
     # On a worker of a cluster no command runs; there the client lives as long as the worker.
@@ -117,7 +117,7 @@ def candidate(text: str) -> tuple[Release, tuple[Base, ...]]:
     if Path(text).exists():
         return sources.candidate(Path(text)), ()
     client = connect()
-    from matrix.containers.candidate import from_image
+    from matrix.lane.containers.candidate import from_image
 
     release, base = from_image(client, text)
     return release, (base,)
@@ -133,19 +133,19 @@ def runner(
     documentation: Documentation,
     locked: tuple[Base, ...],
     options: Containers,
-    source: Source,
+    source: CodeSource,
     progress: Progress,
-) -> tuple[Source, DockerHost]:
+) -> tuple[CodeSource, DockerRunner]:
     """Return where the code of a plan's releases is, and the runner, all checks passed.
 
     :param source: where the cpu lane's code comes from.
     :raises EngineError: there is no engine, or it cannot do what is asked.
     """
     client = connect()
-    from matrix.containers import gpu, registry
-    from matrix.containers.cage import Limits
-    from matrix.containers.host import DockerHost
-    from matrix.containers.workshop import InImages, Workshop
+    from matrix.lane.containers import gpu, registry
+    from matrix.lane.containers.cage import Limits
+    from matrix.lane.containers.host import DockerRunner
+    from matrix.lane.containers.workshop import InImages, Workshop
 
     chosen = (options.gpu or "0") if plan.lane == "gpu" else None
     if chosen is not None:
@@ -157,14 +157,14 @@ def runner(
         gpu.require_fp8_attention(client, chosen, registry.fetch(client, needed[0]))
     logs = cache_folder() / "logs"
     workshop = Workshop(client, locked, documentation, logs, progress, options.keep_images)
-    host = DockerHost(client, workshop, logs, Limits(memory=options.memory), chosen)
+    host = DockerRunner(client, workshop, logs, Limits(memory=options.memory), chosen)
     return InImages(locked) if chosen is not None else source, host
 
 
-def in_images(locked: tuple[Base, ...]) -> Source:
+def in_images(locked: tuple[Base, ...]) -> CodeSource:
     """Return where the gpu lane's code is: in the images of its releases."""
     require()
-    from matrix.containers.workshop import InImages
+    from matrix.lane.containers.workshop import InImages
 
     return InImages(locked)
 
@@ -187,8 +187,8 @@ def to_build(plan: Plan, locked: tuple[Base, ...]) -> tuple[dict[str, str] | Non
         client = connect()
     except MatrixError:
         return wanted, False
-    from matrix.containers import images
-    from matrix.containers.blueprint import KIND, RELEASE
+    from matrix.lane.containers import images
+    from matrix.lane.containers.blueprint import KIND, RELEASE
 
     there = {(i.labels.get(RELEASE), i.labels.get(KIND)) for i in images.built(client)}
     return {name: kind for name, kind in wanted.items() if (name, kind) not in there}, True

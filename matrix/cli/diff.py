@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from matrix import catalogue, diff
+from matrix.catalogue import releases
 from matrix.cli.options import date, selecting
 from matrix.cli.runs import a_run
+from matrix.report import diff
 
 
 @click.command("diff")
@@ -44,7 +45,7 @@ def diff_command(
     """
     before, after = (a_run(place, options, date(today)) for place in (a, b))
     names = [row.name for run in (before, after) for row in run.releases]
-    order = catalogue.order(names)
+    order = releases.order(names)
     found = diff.compare(before, after, order, release, against)
     if as_json:
         click.echo(json.dumps(diff.plain(found), indent=1))

@@ -10,13 +10,18 @@ from typing import Any
 
 import click
 
-from matrix import catalogue, expectations, explain, ledger, plan, report, scenarios, symptoms
-from matrix.catalogue import Release
+from matrix import report
+from matrix.catalogue import faq, releases, scenarios
+from matrix.catalogue.releases import Release
+from matrix.catalogue.selection import Selection
 from matrix.cli.options import Selected, date, judged, with_store
+from matrix.doctor import symptoms
 from matrix.errors import ExitCode, UsageError
-from matrix.judgement import Judgement
-from matrix.selection import Selection
-from matrix.store import Store
+from matrix.judge import ledger
+from matrix.judge.judgement import Judgement
+from matrix.plan.cells import plan_cells
+from matrix.report import explain
+from matrix.store.store import Store
 
 
 @click.command("explain")
@@ -67,14 +72,14 @@ def _read(text: str | None) -> str:
 def _judged(
     savers: Sequence[Release], loaders: Sequence[Release], store: Store, day: Any
 ) -> Judgement:
-    known, documentation = catalogue.load(), expectations.load()
-    made = plan.make(documentation, scenarios.load(), scenarios.variants(), savers, loaders)
+    known, documentation = releases.load(), faq.load()
+    made = plan_cells(documentation, scenarios.load(), scenarios.variants(), savers, loaders)
     selected = Selected(catalogue=known, documentation=documentation, plan=made, typed=Selection())
     return judged(selected, store, day)
 
 
 def _pair(saved_by: str, loaded_by: str, store: Store, day: Any, as_json: bool) -> Iterator[str]:
-    known = catalogue.load()
+    known = releases.load()
     judgement = _judged([known[saved_by]], [known[loaded_by]], store, day)
     if as_json:
         rows = [
@@ -82,16 +87,16 @@ def _pair(saved_by: str, loaded_by: str, store: Store, day: Any, as_json: bool) 
         ]
         yield json.dumps(rows, indent=1)
     else:
-        yield from explain.page(judgement, expectations.load(), ledger.load())
+        yield from explain.page(judgement, faq.load(), ledger.load())
 
 
 def _error(text: str, store: Store, day: Any, as_json: bool) -> Iterator[str]:
-    releases = catalogue.load().releases
-    matches = symptoms.match(text, _judged(releases, releases, store, day), ledger.load())
+    everyone = releases.load().releases
+    matches = symptoms.match(text, _judged(everyone, everyone, store, day), ledger.load())
     if as_json:
         yield json.dumps([dataclasses.asdict(each) for each in matches], indent=1)
     elif matches:
-        yield from symptoms.page(matches, releases)
+        yield from symptoms.page(matches, everyone)
     if not matches:
         if not as_json:
             yield "Nothing that the matrix has seen fail, or that users report, looks like this."

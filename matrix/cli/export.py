@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from matrix import archive
 from matrix.cli.options import date, with_store
 from matrix.cli.runs import records
 from matrix.errors import UsageError
+from matrix.store import archive
 
 
 @click.command("export")

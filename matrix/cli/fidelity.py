@@ -8,11 +8,12 @@ import sys
 
 import click
 
-from matrix import fidelity, recorded
-from matrix.archive import Archive
 from matrix.cli.runs import records
 from matrix.errors import ExitCode, UsageError
-from matrix.fidelity import Fidelity, Seen
+from matrix.judge import fidelity
+from matrix.judge.fidelity import Fidelity, Seen
+from matrix.store import recorded
+from matrix.store.archive import Archive
 
 RECORDED = "recorded"
 

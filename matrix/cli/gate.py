@@ -10,14 +10,15 @@ from typing import Any
 import click
 from rich.console import Console
 
-from matrix import catalogue, console, report
+from matrix import report
+from matrix.catalogue import releases
 from matrix.cli.options import date, judged, select, selecting, with_store
 from matrix.cli.runs import a_policy
 from matrix.errors import ExitCode
 from matrix.gate import outputs, policies
 from matrix.gate.policies import POLICIES, Check
-from matrix.report import rendering
-from matrix.store import Store
+from matrix.report import console, rendering
+from matrix.store.store import Store
 
 DEMANDS = ("require_lane", "require_live", "allow_missing")
 A_FILE = click.Path(path_type=Path, dir_okay=False)
@@ -55,7 +56,7 @@ def gate_command(store: str, today: Any, policy: str, baseline: str | None, **op
     judgement = judged(selected, kept, date(today))
     made = report.build(judgement, selected.documentation)
     runs = [made, asked.baseline] if asked.baseline else [made]
-    order = catalogue.order(row.name for run in runs for row in run.releases)
+    order = releases.order(row.name for run in runs for row in run.releases)
     checks = policies.checks(made, asked, order)
     show = Console()
     console.print_judgement(show, judgement, selected.documentation)

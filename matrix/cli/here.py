@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from matrix import catalogue, device, installed
-from matrix.catalogue import Catalogue
+from matrix.catalogue import releases
+from matrix.catalogue.releases import Catalogue
+from matrix.catalogue.selection import Selection
 from matrix.errors import UsageError
-from matrix.installed import Here
-from matrix.lane import Host
-from matrix.local import LocalHost
-from matrix.merge import joined
-from matrix.selection import Selection
-from matrix.sources import cache_folder
-from matrix.store import Store
+from matrix.lane import device, installed
+from matrix.lane.installed import InstalledRelease
+from matrix.lane.local import LocalRunner
+from matrix.lane.process import Runner
+from matrix.lane.sources import cache_folder
+from matrix.store.store import Store
+from matrix.workflow.merge import joined
 
 ON_THIS_GPU = "gpu", "local"
 """The lane and runner that run what is installed for this interpreter, on its GPU."""
@@ -22,7 +23,7 @@ def known(candidates: tuple[str, ...]) -> Catalogue:
 
     :raises UsageError: a candidate is anything else.
     """
-    found = catalogue.load()
+    found = releases.load()
     for text in candidates:
         release = installed.read(text)
         if release is None:
@@ -77,7 +78,7 @@ def together(store: Store, typed: Selection) -> Selection:
     return (joined([last, typed]) if last else None) or typed
 
 
-def known_here(candidates: tuple[str, ...]) -> Here:
+def known_here(candidates: tuple[str, ...]) -> InstalledRelease:
     """Return what is installed here.
 
     :raises DeviceError: nothing is.
@@ -85,11 +86,11 @@ def known_here(candidates: tuple[str, ...]) -> Here:
     return installed.find(known(candidates))
 
 
-def runner(candidates: tuple[str, ...], gpu: str | None) -> tuple[Here, Host]:
+def runner(candidates: tuple[str, ...], gpu: str | None) -> tuple[InstalledRelease, Runner]:
     """Return what is installed here and its runner, the GPU found good enough.
 
     :raises DeviceError: there is no GPU, or it cannot do FP8 attention.
     """
     here = known_here(candidates)
     device.require(gpu)
-    return here, LocalHost(cache_folder() / "logs", gpu)
+    return here, LocalRunner(cache_folder() / "logs", gpu)

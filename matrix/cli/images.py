@@ -9,14 +9,14 @@ from typing import Any
 import click
 from rich.console import Console
 
-from matrix import console
 from matrix.cli import containers
 from matrix.cli.containers import Containers, with_containers
 from matrix.cli.options import of_band, select, selecting, with_band
-from matrix.containers import lock
-from matrix.containers.blueprint import BASE, KIND, RELEASE
 from matrix.errors import MatrixError, SourceUnavailable
-from matrix.sources import Sources, cache_folder
+from matrix.lane.containers import lock
+from matrix.lane.containers.blueprint import BASE, KIND, RELEASE
+from matrix.lane.sources import FetchedSources, cache_folder
+from matrix.report import console
 
 
 @click.group("images", invoke_without_command=True)
@@ -27,7 +27,7 @@ def images_command(context: click.Context, as_json: bool) -> None:
     if context.invoked_subcommand:
         return
     client = containers.connect()
-    from matrix.containers import images
+    from matrix.lane.containers import images
 
     rows = [
         {"id": image.id, "tags": image.tags, "created": image.attrs["Created"], **image.labels}
@@ -56,7 +56,7 @@ def lock_command(images_lock: Path | None, only: str | None, dry_run: bool) -> N
     A base that no registry tells stays as it is, and makes the exit code 4.
     """
     client = containers.connect()
-    from matrix.containers import registry
+    from matrix.lane.containers import registry
 
     path = images_lock or lock.default()
     before = lock.load(path)
@@ -98,7 +98,7 @@ def build_command(**options: Any) -> None:
         selected.documentation,
         selected.bases,
         chosen,
-        Sources(git_url, offline=offline),
+        FetchedSources(git_url, offline=offline),
         watching,
     )
     failed = 0
@@ -118,7 +118,7 @@ def build_command(**options: Any) -> None:
 def prune_command() -> None:
     """Remove the images that this harness built, known by their label, and nothing else."""
     client = containers.connect()
-    from matrix.containers import engine, images
+    from matrix.lane.containers import engine, images
 
     engine.sweep(client)
     removed = images.prune(client)

@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from matrix.checkpoint.limits import printable
 from matrix.cli.options import STORE
 from matrix.doctor import Module, Report, Target, inspect
-from matrix.doctor.limits import printable
 from matrix.errors import ExitCode
-from matrix.store import Store
+from matrix.store.store import Store
 
 _WORDS = {
     "loads": "loads",

@@ -8,10 +8,12 @@ from typing import Any
 
 import click
 
-from matrix import catalogue, ledger, report
+from matrix import report
+from matrix.catalogue import releases
 from matrix.cli.options import date, judged, select, selecting, with_store
 from matrix.gate import accept
-from matrix.store import Store
+from matrix.judge import ledger
+from matrix.store.store import Store
 
 
 @click.group("ledger", invoke_without_command=True)
@@ -77,7 +79,7 @@ def accept_command(
     kept = Store(store)
     selected = select(options, kept.remembered())
     made = report.build(judged(selected, kept, date(today)), selected.documentation)
-    order = catalogue.order(selected.plan.releases)
+    order = releases.order(selected.plan.releases)
     found = accept.entries(accept.chosen(made, cells), said, order)
     if into is None:
         click.echo(accept.text(found), nl=False)

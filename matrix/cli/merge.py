@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from matrix import merge
-from matrix.archive import Archive, is_exported
 from matrix.cli.options import STORE
-from matrix.store import Store
+from matrix.store.archive import Archive, is_exported
+from matrix.store.store import Store
+from matrix.workflow import merge
 
 
 def _source(place: str) -> Store | Archive:

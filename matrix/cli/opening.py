@@ -7,15 +7,15 @@ import dataclasses
 from matrix.cli import containers, here
 from matrix.cli.containers import Containers
 from matrix.cli.options import Selected
-from matrix.lane import Host
-from matrix.local import LocalHost
-from matrix.progress import Progress
-from matrix.sources import Source, Sources, cache_folder
-from matrix.todo import TakesPart, everyone
+from matrix.lane.local import LocalRunner
+from matrix.lane.process import Runner
+from matrix.lane.sources import CodeSource, FetchedSources, cache_folder
+from matrix.plan.remaining import TakesPart, everyone
+from matrix.system.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True)
-class Opening:
+class RunnerFactory:
     """Opens the runner of a selection, wherever it is called."""
 
     selected: Selected
@@ -28,7 +28,7 @@ class Opening:
         """Whether what is installed for this interpreter runs on its GPU."""
         return (self.selected.plan.lane, self.selected.plan.runner) == here.ON_THIS_GPU
 
-    def __call__(self, progress: Progress | None = None) -> tuple[Source, Host]:
+    def __call__(self, progress: Progress | None = None) -> tuple[CodeSource, Runner]:
         """Return where the code is and what runs it, all checks passed.
 
         :raises EngineError: the docker runner has no engine to run on.
@@ -37,9 +37,9 @@ class Opening:
         chosen = self.selected
         if self.on_this_gpu:
             return here.runner(chosen.typed.candidate, self.containers.gpu)
-        source = Sources(self.git_url, offline=self.offline)
+        source = FetchedSources(self.git_url, offline=self.offline)
         if chosen.plan.runner != "docker":
-            return source, LocalHost(cache_folder() / "logs")
+            return source, LocalRunner(cache_folder() / "logs")
         return containers.runner(
             chosen.plan,
             chosen.documentation,
@@ -49,11 +49,11 @@ class Opening:
             progress or Progress(),
         )
 
-    def sources(self) -> Source:
+    def sources(self) -> CodeSource:
         """Return where the code is, without asking for what runs it."""
         if self.selected.plan.lane == "gpu":
             return containers.in_images(self.selected.bases)
-        return Sources(self.git_url, offline=self.offline)
+        return FetchedSources(self.git_url, offline=self.offline)
 
     def takes_part(self) -> TakesPart:
         """Return a test for the releases that can be run: all, or the one installed here."""

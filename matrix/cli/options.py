@@ -10,27 +10,22 @@ from typing import Any
 
 import click
 
-from matrix import (
-    catalogue,
-    expectations,
-    judge,
-    ledger,
-    plan,
-    recorded,
-    scenarios,
-    selection,
-    sources,
-)
-from matrix.catalogue import Catalogue, Release
+from matrix.catalogue import faq, releases, scenarios, selection
+from matrix.catalogue.faq import Documentation
+from matrix.catalogue.releases import Catalogue, Release
+from matrix.catalogue.selection import Selection
 from matrix.cli import containers, here
 from matrix.errors import UsageError, nearest
-from matrix.expectations import Documentation
-from matrix.index import Index
-from matrix.judgement import Judgement
-from matrix.ledger import Entry
-from matrix.selection import Selection
-from matrix.store import Store
-from matrix.todo import everyone
+from matrix.judge import judge, ledger
+from matrix.judge.judgement import Judgement
+from matrix.judge.ledger import Entry
+from matrix.lane import sources
+from matrix.plan import cells
+from matrix.plan.cells import plan_cells
+from matrix.plan.evidence_index import EvidenceIndex
+from matrix.plan.remaining import everyone
+from matrix.store import recorded
+from matrix.store.store import Store
 
 STORE = "te-matrix-store"
 REPORT = "te-matrix-report"
@@ -44,7 +39,7 @@ class Selected:
 
     catalogue: Catalogue
     documentation: Documentation
-    plan: plan.Plan
+    plan: cells.Plan
     typed: Selection
     bases: tuple[Any, ...] = ()
     entries: tuple[Entry, ...] = dataclasses.field(default_factory=ledger.load)
@@ -113,7 +108,7 @@ def select(options: dict[str, Any], last: Selection | None = None) -> Selected:
     typed = Selection(**{name: options.pop(name) for name in Selection.model_fields})
     if last is not None and typed == Selection():
         typed = last
-    documentation = expectations.load()
+    documentation = faq.load()
     lane, runner = lane_and_runner(typed)
     if (lane, runner) == here.ON_THIS_GPU and not (typed.saved_by and typed.loaded_by):
         typed = here.spelled_out(typed, options.get("store"))
@@ -133,7 +128,7 @@ def select(options: dict[str, Any], last: Selection | None = None) -> Selected:
     wanted_scenarios = selection.names("scenario", recipes, typed.scenario or "autocast")
     wanted_variants = selection.names("variant", variants, typed.variant or "plain,remapped")
     everything = {release.name for release in known.releases}
-    made = plan.make(
+    made = plan_cells(
         documentation,
         {name: recipes[name] for name in wanted_scenarios},
         {name: variants[name] for name in wanted_variants},
@@ -166,7 +161,7 @@ def _known(typed: Selection, lane: str, runner: str) -> tuple[Catalogue, tuple[A
     """Return the catalogue with its candidates, and the bases that containers are built on."""
     if (lane, runner) == here.ON_THIS_GPU:
         return here.known(typed.candidate), ()
-    known = catalogue.load()
+    known = releases.load()
     if runner == "local":
         for text in typed.candidate:
             known = known.with_candidate(sources.candidate(Path(text)))
@@ -180,7 +175,7 @@ def _known(typed: Selection, lane: str, runner: str) -> tuple[Catalogue, tuple[A
 
 def judged(selected: Selected, store: Store | None, today: datetime.date) -> Judgement:
     """Judge a selection on what a store and the recorded evidence hold."""
-    index = Index(selected.plan, store, recorded.evidence(selected.plan.lane))
+    index = EvidenceIndex(selected.plan, store, recorded.evidence(selected.plan.lane))
     return judge.judge(index, selected.documentation, selected.entries, today)
 
 

@@ -10,13 +10,14 @@ from typing import Any
 
 import click
 
-from matrix import estimate, recorded
 from matrix.cli import containers
 from matrix.cli.options import Selected, select, selecting, with_store
 from matrix.errors import StoreError
-from matrix.estimate import NGC_IMAGE, OTHER_IMAGE, Estimate
-from matrix.index import Index
-from matrix.store import Store
+from matrix.plan import estimate
+from matrix.plan.estimate import NGC_IMAGE, OTHER_IMAGE, Estimate
+from matrix.plan.evidence_index import EvidenceIndex
+from matrix.store import recorded
+from matrix.store.store import Store
 
 
 @click.command("plan")
@@ -38,7 +39,7 @@ def plan_command(
     Times are those of earlier saves and loads, in the store or recorded with the harness.
     """
     selected = select(options)
-    index = Index(selected.plan, Store(store), recorded.evidence(selected.plan.lane))
+    index = EvidenceIndex(selected.plan, Store(store), recorded.evidence(selected.plan.lane))
     if as_json:
         rows = [
             dict(dataclasses.asdict(cell), id=cell.id, known=estimate.state(index, cell))
@@ -60,7 +61,7 @@ def _print(selected: Selected, found: Estimate, jobs: int, engine: bool) -> None
     made = selected.plan
     click.echo(f"savers:  {', '.join(release.name for release in made.savers)}")
     click.echo(f"loaders: {', '.join(release.name for release in made.loaders)}")
-    click.echo(f"scenarios: {', '.join(made.recipes)}; variants: {', '.join(made.variants)}")
+    click.echo(f"scenarios: {', '.join(made.scenarios)}; variants: {', '.join(made.variants)}")
     click.echo(
         f"{len(made.cells)} cells: {found.known} known live, "
         f"{found.recorded} known from the recorded evidence, "

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from matrix import catalogue, expectations, sources
+from matrix.catalogue import faq, releases
+from matrix.lane import sources
 
 
 @click.group("releases", invoke_without_command=True)
@@ -17,11 +18,11 @@ def releases_command(context: click.Context, as_json: bool) -> None:
     """Show the catalogue of releases."""
     if context.invoked_subcommand:
         return
-    documentation = expectations.load()
+    documentation = faq.load()
     rows = [
         {"name": release.name, "band": documentation.band(release).name, "source": release.source}
         | release.model_dump(exclude={"digest", "path"}, exclude_none=True, mode="json")
-        for release in catalogue.load().releases
+        for release in releases.load().releases
     ]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
@@ -40,12 +41,12 @@ def releases_command(context: click.Context, as_json: bool) -> None:
 @click.option("--output", type=click.Path(path_type=Path), help="write the rows there")
 def sync(output: Path | None) -> None:
     """Propose rows for releases that the package index has and the catalogue lacks."""
-    known = catalogue.load()
-    new = catalogue.missing(known, catalogue.published())
+    known = releases.load()
+    new = releases.missing(known, releases.published())
     if not new:
         click.echo(f"the catalogue has every published release ({len(known.releases)} rows)")
         return
-    text = "\n".join(catalogue.render(sources.describe(version)) for version in new)
+    text = "\n".join(releases.render(sources.describe(version)) for version in new)
     if output:
         output.write_text(text)
         click.echo(f"{len(new)} new: {', '.join(new)}; rows for review in {output}")

@@ -13,12 +13,12 @@ from typing import Any
 import click
 from rich.console import Console
 
-from matrix import console
+from matrix.checkpoint.limits import printable
 from matrix.cli.options import STORE
 from matrix.doctor import Change, Remapped, remap
-from matrix.doctor.limits import printable
-from matrix.sources import Sources
-from matrix.store import Store
+from matrix.lane.sources import FetchedSources
+from matrix.report import console
+from matrix.store.store import Store
 
 
 @click.command("remap")
@@ -56,7 +56,12 @@ def remap_command(
     watching = console.progress(show)
     try:
         done = remap(
-            path, out, store=Store(store), sources=Sources(git_url), progress=watching, **options
+            path,
+            out,
+            store=Store(store),
+            sources=FetchedSources(git_url),
+            progress=watching,
+            **options,
         )
     finally:
         watching.stop()

@@ -12,12 +12,11 @@ from typing import Any
 import click
 from rich.console import Console
 
-from matrix import console, recorded, report, shards
-from matrix.archive import Archive
-from matrix.catalogue import Release
+from matrix import report
+from matrix.catalogue.releases import Release
 from matrix.cli import here
 from matrix.cli.containers import Containers, with_containers
-from matrix.cli.opening import Opening
+from matrix.cli.opening import RunnerFactory
 from matrix.cli.options import (
     REPORT,
     Selected,
@@ -29,16 +28,20 @@ from matrix.cli.options import (
     with_band,
     with_store,
 )
-from matrix.costs import Costs
 from matrix.errors import UsageError
-from matrix.index import Index
-from matrix.measure import CELL_TIMEOUT
-from matrix.progress import Progress
-from matrix.run import Options, Run
-from matrix.shards import Shard
-from matrix.sources import chosen_git_url
-from matrix.store import Store
-from matrix.todo import Scope, TakesPart
+from matrix.lane.measure import CELL_TIMEOUT
+from matrix.lane.run import Options, Run
+from matrix.lane.sources import chosen_git_url
+from matrix.plan import shards
+from matrix.plan.costs import Costs
+from matrix.plan.evidence_index import EvidenceIndex
+from matrix.plan.remaining import Scope, TakesPart
+from matrix.plan.shards import Shard
+from matrix.report import console
+from matrix.store import recorded
+from matrix.store.archive import Archive
+from matrix.store.store import Store
+from matrix.system.progress import Progress
 
 
 @click.command("run")
@@ -108,7 +111,7 @@ def _run(options: dict[str, Any], *, refresh: bool) -> None:
     show = Console()
     watching = console.progress(show)
     git_url = chosen_git_url(options["git_url"])
-    opening = Opening(selected, Containers.of(options), git_url, options["offline"])
+    opening = RunnerFactory(selected, Containers.of(options), git_url, options["offline"])
     if opening.on_this_gpu and (options["scheduler"] or options["shard"]):
         raise UsageError(
             "what is installed here can be neither sharded nor run elsewhere",
@@ -146,7 +149,7 @@ def _runner(
     scheduler: str | None,
     selected: Selected,
     store: Store,
-    opening: Opening,
+    opening: RunnerFactory,
     how: Options,
     archive: Archive | None,
     watching: Progress,
@@ -156,10 +159,10 @@ def _runner(
         source, host = opening(watching)
         yield Run(selected.plan, store, source, how, archive, watching, host)
         return
-    from matrix.cluster.connect import connected
+    from matrix.lane.cluster.connect import connected
 
     with connected(scheduler) as client:
-        from matrix.cluster.graph import ClusterRun
+        from matrix.lane.cluster.graph import ClusterRun
 
         watching.say(f"on {scheduler}; its dashboard: {client.dashboard_link}")
         run = ClusterRun(selected.plan, store, opening.sources(), how, archive, watching)
@@ -198,7 +201,7 @@ def _shard(
             why="training is not repeatable to the bit, so that two shards' saves would differ",
             do="Shard `--phase save`, merge, then shard `--phase cross-load` on what came of it",
         )
-    costs = Costs(Index(selected.plan, store, archive))
+    costs = Costs(EvidenceIndex(selected.plan, store, archive))
     return shards.split(selected.plan, costs, number, count, options["phase"])
 
 
@@ -207,7 +210,7 @@ def _conclude(
 ) -> None:
     today = date(options["today"])
     if refresh:
-        from matrix.refresh import refresh as refresh_recorded
+        from matrix.workflow.rerecord import refresh as refresh_recorded
 
         count = refresh_recorded(selected.plan, store, today)
         show.print(f"{count} records in {recorded.folder(selected.plan.lane)}", highlight=False)

@@ -9,14 +9,14 @@ from typing import Any
 import click
 
 from matrix import report
-from matrix.archive import Archive, is_exported
 from matrix.cli.options import judged, select, selecting
 from matrix.errors import UsageError, nearest
-from matrix.evidence import Load, Save
 from matrix.gate.policies import POLICIES, Policy
 from matrix.report import document
 from matrix.report.document import Report
-from matrix.store import Store
+from matrix.store.archive import Archive, is_exported
+from matrix.store.records import Load, Save
+from matrix.store.store import Store
 
 
 def a_run(place: str, options: dict[str, Any], today: datetime.date | None = None) -> Report:

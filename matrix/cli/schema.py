@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from matrix import schema
+from matrix.report import schema
 
 
 @click.command("schema")

@@ -9,9 +9,10 @@ from typing import Any
 import click
 from rich.console import Console
 
-from matrix import console, report
+from matrix import report
 from matrix.cli.options import REPORT, date, judged, select, selecting, with_store
-from matrix.store import Store
+from matrix.report import console
+from matrix.store.store import Store
 
 
 @click.command("judge")

@@ -5,8 +5,8 @@
 'fails'
 """
 
+from matrix.checkpoint.limits import CheckpointError
 from matrix.doctor.diagnosis import Module, Report, inspect
-from matrix.doctor.limits import CheckpointError
 from matrix.doctor.remapping import Change, NoRewriteError, Remapped, remap
 from matrix.doctor.targets import Target
 

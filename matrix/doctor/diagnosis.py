@@ -7,13 +7,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from matrix import catalogue, expectations
-from matrix.catalogue import Release
+from matrix.catalogue import faq, releases
+from matrix.catalogue.releases import Release
+from matrix.checkpoint.scan import Scan, scan
+from matrix.checkpoint.states import REGISTRATION, ExtraState
 from matrix.doctor import writers
-from matrix.doctor.scan import Scan, scan
-from matrix.doctor.states import REGISTRATION, ExtraState
 from matrix.doctor.targets import Answers, Target, nothing_to_lose, scenario_of
-from matrix.store import Store
+from matrix.store.store import Store
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +92,7 @@ def inspect(
     :raises CheckpointError: it is no checkpoint, is not whole, or cannot be read.
     :raises UsageError: a release is unknown.
     """
-    known, documentation = catalogue.load(), expectations.load()
+    known, documentation = releases.load(), faq.load()
     loaders = [known[name] for name in targets] if targets is not None else known.releases
     stated = known[saved_by] if saved_by else None
     found = scan(Path(path))

@@ -7,20 +7,21 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from matrix import catalogue, expectations, scenarios
-from matrix.catalogue import Catalogue, Release
-from matrix.doctor import files, forms, publish, writers
-from matrix.doctor.forms import Edit, Form
-from matrix.doctor.limits import CheckpointError
-from matrix.doctor.publish import Unchanged
-from matrix.doctor.scan import Scan, scan
-from matrix.doctor.states import ExtraState
+from matrix.catalogue import faq, releases, scenarios
+from matrix.catalogue.releases import Catalogue, Release
+from matrix.checkpoint import files, forms, publish
+from matrix.checkpoint.forms import Edit, Form
+from matrix.checkpoint.limits import CheckpointError
+from matrix.checkpoint.publish import Unchanged
+from matrix.checkpoint.scan import Scan, scan
+from matrix.checkpoint.states import ExtraState
+from matrix.doctor import writers
 from matrix.doctor.targets import Answers, Target
 from matrix.doctor.verify import verify
 from matrix.errors import ExitCode, MatrixError
-from matrix.progress import Progress
-from matrix.sources import Sources
-from matrix.store import Store
+from matrix.lane.sources import FetchedSources
+from matrix.store.store import Store
+from matrix.system.progress import Progress
 
 
 class NoRewriteError(MatrixError):
@@ -77,7 +78,7 @@ def remap(
     saved_by: str | None = None,
     unchanged: Unchanged = "copy",
     store: Store | None = None,
-    sources: Sources | None = None,
+    sources: FetchedSources | None = None,
     progress: Progress | None = None,
 ) -> Remapped:
     """Rewrite a checkpoint so that a release loads its FP8 metadata and goes on updating it.
@@ -96,7 +97,7 @@ def remap(
     :raises UsageError: a release is unknown.
     """
     path, out = Path(path), Path(out)
-    known = catalogue.load()
+    known = releases.load()
     release = known[to]
     found = scan(path)
     before = _before(found, release, known, saved_by, store)
@@ -115,7 +116,14 @@ def remap(
     if dry_run or not changes:
         return plan
     verified = _write(
-        found, edits, form, release, out, unchanged, sources or Sources(), progress or Progress()
+        found,
+        edits,
+        form,
+        release,
+        out,
+        unchanged,
+        sources or FetchedSources(),
+        progress or Progress(),
     )
     return dataclasses.replace(plan, written=True, verified=verified)
 
@@ -126,7 +134,7 @@ def _before(
     savers: Sequence[Release] = (
         [known[saved_by]] if saved_by else writers.find(found, known).releases
     )
-    answers = Answers(found, savers, expectations.load(), store)
+    answers = Answers(found, savers, faq.load(), store)
     return answers.all([release])[0]
 
 
@@ -183,7 +191,7 @@ def _write(
     release: Release,
     out: Path,
     unchanged: Unchanged,
-    sources: Sources,
+    sources: FetchedSources,
     progress: Progress,
 ) -> str:
     """Write, read back, try, and only then give the result its name."""
@@ -208,7 +216,7 @@ def _check(
     edits: Sequence[Edit],
     form: Form,
     release: Release,
-    sources: Sources,
+    sources: FetchedSources,
 ) -> str:
     """See that what was written holds the same metadata, and that the release takes it."""
     written = scan(new, name)

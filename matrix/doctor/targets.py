@@ -11,14 +11,18 @@ import datetime
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from matrix import judge, ledger, plan, recorded, scenarios
-from matrix.catalogue import Release
-from matrix.doctor.scan import Scan
-from matrix.expectations import Documentation
-from matrix.index import Index
-from matrix.judgement import Verdict
-from matrix.ledger import Entry
-from matrix.store import Store
+from matrix.catalogue import scenarios
+from matrix.catalogue.faq import Documentation
+from matrix.catalogue.releases import Release
+from matrix.checkpoint.scan import Scan
+from matrix.judge import judge, ledger
+from matrix.judge.judgement import Verdict
+from matrix.judge.ledger import Entry
+from matrix.plan import cells
+from matrix.plan.cells import plan_cells
+from matrix.plan.evidence_index import EvidenceIndex
+from matrix.store import recorded
+from matrix.store.store import Store
 
 Status = Literal["loads", "frozen", "resets", "fails", "depends", "unknown"]
 LANE = "cpu"
@@ -122,7 +126,7 @@ class Answers:
             savers = [r for r in savers if band(r).saves_to is None] or savers
         index = (
             self._index(
-                plan.make(
+                plan_cells(
                     self._documentation,
                     self._recipes,
                     {"plain": scenarios.variants()["plain"]},
@@ -147,16 +151,16 @@ class Answers:
         return "attention-only" if self._scenario == _NO_STATE else str(self._scenario)
 
     @property
-    def _recipes(self) -> dict[str, scenarios.Recipe]:
+    def _recipes(self) -> dict[str, scenarios.SizedScenario]:
         return {self._measured: scenarios.load()[self._measured]}
 
-    def _index(self, made: plan.Plan) -> Index:
-        return Index(made, self._store, recorded.evidence(LANE))
+    def _index(self, made: cells.Plan) -> EvidenceIndex:
+        return EvidenceIndex(made, self._store, recorded.evidence(LANE))
 
     def _judged(
         self, savers: Sequence[Release], loaders: Sequence[Release]
     ) -> dict[tuple[str, str, str], Verdict]:
-        made = plan.make(
+        made = plan_cells(
             self._documentation, self._recipes, scenarios.variants(), savers, loaders, lane=LANE
         )
         # The ledger's dates are a gate's business; here its causes and advice count.

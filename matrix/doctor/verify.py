@@ -14,19 +14,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from matrix import leftovers
-from matrix.catalogue import Release
-from matrix.doctor import forms, writing
-from matrix.doctor.forms import Edit, Form
-from matrix.doctor.limits import CheckpointError
-from matrix.doctor.scan import scan
-from matrix.doctor.states import ExtraState
-from matrix.doctor.torchfile import read
+from matrix.catalogue.releases import Release
+from matrix.catalogue.scenarios import Scenario, Size, SizedScenario, Transport
+from matrix.checkpoint import forms, writing
+from matrix.checkpoint.forms import Edit, Form
+from matrix.checkpoint.limits import CheckpointError
+from matrix.checkpoint.scan import scan
+from matrix.checkpoint.states import ExtraState
+from matrix.checkpoint.torchfile import read
 from matrix.errors import MatrixError
-from matrix.lane import ReleaseProcess
-from matrix.local import LocalHost
-from matrix.scenarios import Recipe, Scenario, Size, Transport
-from matrix.sources import Sources, cache_folder, prepare_cache
+from matrix.lane.local import LocalRunner
+from matrix.lane.process import ReleaseProcess
+from matrix.lane.sources import FetchedSources, cache_folder, prepare_cache
+from matrix.system import cleanup
 
 _BATCH = 64
 _TIMEOUT = 300.0
@@ -35,7 +35,9 @@ _SLOTS = (9, 6)  # scales of an attention module, forward and backward
 _WAYS = {"forward": "fwd", "backward": "bwd"}
 
 
-def verify(states: Sequence[ExtraState], release: Release, form: Form, sources: Sources) -> str:
+def verify(
+    states: Sequence[ExtraState], release: Release, form: Form, sources: FetchedSources
+) -> str:
     """Load the attention's metadata into the target's real code, in the cpu lane.
 
     A checkpoint without any, because it was given up, is tried as what it then is: its
@@ -68,12 +70,14 @@ def verify(states: Sequence[ExtraState], release: Release, form: Form, sources: 
     )
 
 
-def _try(states: Sequence[ExtraState], release: Release, form: Form, sources: Sources) -> None:
+def _try(
+    states: Sequence[ExtraState], release: Release, form: Form, sources: FetchedSources
+) -> None:
     """Load states batch by batch; without any, a model without FP8 state."""
     prepare_cache()
     source = sources.get(release)
     with (
-        LocalHost(cache_folder() / "logs") as host,
+        LocalRunner(cache_folder() / "logs") as host,
         contextlib.closing(host.open(release, source, "cpu")) as process,
     ):
         for batch in _batches(states):
@@ -101,7 +105,7 @@ def _history(state: ExtraState) -> int:
     return state.tensors["amax_history_fwd"].shape[0]
 
 
-def _recipe(layers: int, history: int) -> Recipe:
+def _recipe(layers: int, history: int) -> SizedScenario:
     scenario = Scenario(
         name="verify",
         summary="",
@@ -113,13 +117,13 @@ def _recipe(layers: int, history: int) -> Recipe:
         load_recipe={"amax_history_len": history},
         transport=Transport(weights_only=False, strict=True),
     )
-    return Recipe(scenario, Size(hidden_size=64, attention_heads=4))
+    return SizedScenario(scenario, Size(hidden_size=64, attention_heads=4))
 
 
 def _load(
-    process: ReleaseProcess, recipe: Recipe, states: Sequence[ExtraState], form: Form
+    process: ReleaseProcess, recipe: SizedScenario, states: Sequence[ExtraState], form: Form
 ) -> dict[str, Any]:
-    with leftovers.scratch() as folder:
+    with cleanup.scratch() as folder:
         own, made = Path(folder) / "own.pt", Path(folder) / "made.pt"
         _answer(process.save(recipe, own, _TIMEOUT))
         _put(states, own, made, form)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from matrix import tables
-from matrix.catalogue import Catalogue, Release
-from matrix.doctor import objects
-from matrix.doctor.scan import Scan
-from matrix.doctor.states import ExtraState
-from matrix.selection import covers
+from matrix.catalogue import tables
+from matrix.catalogue.releases import Catalogue, Release
+from matrix.catalogue.selection import covers
+from matrix.checkpoint import objects
+from matrix.checkpoint.scan import Scan
+from matrix.checkpoint.states import ExtraState
 
 _RECIPE_FIELDS = ("interval", "backward_override", "_cached_repr")
 

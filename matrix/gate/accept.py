@@ -11,9 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from matrix import ledger, ranges
+from matrix.catalogue import ranges
 from matrix.errors import StoreError, UsageError, nearest
-from matrix.ledger import Entry
+from matrix.judge import ledger
+from matrix.judge.ledger import Entry
 from matrix.report.document import Cell, Report
 
 _FRAGMENT = 120

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from matrix import ranges
+from matrix.catalogue import ranges
 from matrix.errors import ExitCode, StoreError
 from matrix.gate.policies import Check
 from matrix.report import rendering

@@ -59,7 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _checks(config: pytest.Config) -> list[Check]:
-    from matrix import catalogue
+    from matrix.catalogue import releases
     from matrix.cli.runs import a_run, selection_of
     from matrix.gate import policies
 
@@ -68,7 +68,7 @@ def _checks(config: pytest.Config) -> list[Check]:
     report = a_run(config.getoption("te_matrix"), options)
     policy = _policy(config, options)
     runs = [report, policy.baseline] if policy.baseline else [report]
-    order = catalogue.order(row.name for run in runs for row in run.releases)
+    order = releases.order(row.name for run in runs for row in run.releases)
     return policies.checks(report, policy, order)
 
 

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
-from matrix import diff
+from matrix.catalogue.selection import covers
 from matrix.errors import ExitCode, worst
+from matrix.report import diff
 from matrix.report.document import Cell, Report
-from matrix.selection import covers
 
 PolicyName = Literal["documented", "ledger", "no-regression"]
 POLICIES: tuple[PolicyName, ...] = ("documented", "ledger", "no-regression")

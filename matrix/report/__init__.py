@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from matrix.catalogue.faq import Documentation
+from matrix.catalogue.selection import Selection
 from matrix.errors import StoreError
-from matrix.expectations import Documentation
-from matrix.garbage import uncollected
-from matrix.judgement import Judgement
+from matrix.judge.judgement import Judgement
 from matrix.report import document, page, rendering
 from matrix.report.document import build, cell_object
-from matrix.selection import Selection
+from matrix.system.collector import gc_paused
 
 __all__ = ["build", "cell_object", "write"]
 
@@ -26,7 +26,7 @@ def write(
     :param typed: the selection as it was typed, for the command that repeats a cell.
     :raises StoreError: the folder cannot be written.
     """
-    with uncollected():
+    with gc_paused():
         texts = _texts(judgement, documentation, typed or Selection())
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ import string
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-from matrix import ranges
+from matrix.catalogue import ranges
 from matrix.report.document import Cell, Report
 
 Role = Literal["loader", "saver"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from matrix import ranges
+from matrix.catalogue import ranges
 from matrix.report.document import Cell
 
 DEVIATING = ("deviates", "known-deviation")

@@ -10,13 +10,13 @@ from packaging.version import Version
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from matrix import __version__
+from matrix.catalogue.faq import Documentation
+from matrix.catalogue.scenarios import REWRITE
 from matrix.errors import StoreError
-from matrix.evidence import Number
-from matrix.expectations import Documentation
-from matrix.judgement import Judgement, Verdict
-from matrix.ledger import Entry
-from matrix.scenarios import REWRITE
-from matrix.summary import BandTable, band_tables, live_counts
+from matrix.judge.judgement import Judgement, Verdict
+from matrix.judge.ledger import Entry
+from matrix.judge.summary import BandTable, band_tables, live_counts
+from matrix.store.records import Number
 
 FORMAT = 1
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
-from matrix import ranges
+from matrix.catalogue import ranges
+from matrix.catalogue.scenarios import SizedScenario, Variant
 from matrix.report import rendering
 from matrix.report.document import Cell, Report
-from matrix.scenarios import Recipe, Variant
 
 SENTENCES = {
     "loaded": "loads the FP8 metadata of the checkpoint",
@@ -47,7 +47,7 @@ _Row = dict[tuple[str, str], _Seen]
 
 def section(
     report: Report,
-    recipes: Mapping[str, Recipe],
+    recipes: Mapping[str, SizedScenario],
     variants: Mapping[str, Variant],
     order: Sequence[str],
 ) -> str:

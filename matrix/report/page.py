@@ -16,15 +16,15 @@ from typing import Any
 
 from markupsafe import Markup
 
-from matrix import catalogue, ranges
-from matrix.evidence import Load, Provenance, Record, Save, Site
-from matrix.explain import PLAINLY
-from matrix.judgement import Judgement, Verdict
-from matrix.plan import Plan
+from matrix.catalogue import ranges, releases
+from matrix.catalogue.selection import Selection
+from matrix.judge.judgement import Judgement, Verdict
+from matrix.judge.summary import seen
+from matrix.plan.cells import Plan
 from matrix.report import bands, causes, rendering
 from matrix.report.document import Report
-from matrix.selection import Selection
-from matrix.summary import seen
+from matrix.report.explain import PLAINLY
+from matrix.store.records import Load, Provenance, Record, Save, Site
 
 _NO_CELL = -1
 _CHANGING = {"recorded_at", "seconds"}
@@ -219,7 +219,7 @@ def render(judgement: Judgement, report: Report, typed: Selection) -> str:
 
     :param typed: the selection as it was typed, for the command that repeats a cell.
     """
-    order = catalogue.order(judgement.plan.releases)
+    order = releases.order(judgement.plan.releases)
     script = rendering.source("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return rendering.render(

@@ -16,12 +16,12 @@ from click.testing import CliRunner
 from playwright.sync_api import Page, expect
 
 from builders import with_message
-from matrix import recorded
 from matrix.cli import main
-from matrix.evidence import Attempt
-from matrix.index import Index
-from matrix.plan import Plan
-from matrix.store import Store
+from matrix.plan.cells import Plan
+from matrix.plan.evidence_index import EvidenceIndex
+from matrix.store import recorded
+from matrix.store.records import Attempt
+from matrix.store.store import Store
 
 Open = Callable[..., Page]
 
@@ -241,7 +241,7 @@ def test_a_cell_without_outcome_says_why(
 ) -> None:
     monkeypatch.setattr(recorded, "evidence", lambda lane: None)
     made = make_plan(["1.8"], ["1.11"])
-    key = Index(made, None, None).save_attempt_key("autocast", made.savers[0])
+    key = EvidenceIndex(made, None, None).save_attempt_key("autocast", made.savers[0])
     store = Store(tmp_path / "store")
     store.prepare()
     store.add_attempt(Attempt(key=key, kind="infra", message="killed", detail="out of", at="1"))

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from matrix import expectations
-from matrix.containers import engine, lock
-from matrix.containers.cage import Limits
-from matrix.containers.host import DockerHost
-from matrix.containers.lock import Base
-from matrix.containers.workshop import Workshop
+from matrix.catalogue import faq
 from matrix.errors import EngineError
-from matrix.progress import Progress
+from matrix.lane.containers import engine, lock
+from matrix.lane.containers.cage import Limits
+from matrix.lane.containers.host import DockerRunner
+from matrix.lane.containers.lock import Base
+from matrix.lane.containers.workshop import Workshop
+from matrix.system.progress import Progress
 from running import TEST_BASE, Bench
 
 
@@ -47,7 +47,7 @@ def bases() -> tuple[Base, ...]:
     return lock.given(TEST_BASE, lock.load(lock.default()))
 
 
-class Counted(DockerHost):
+class Counted(DockerRunner):
     """The docker runner, counting the containers it starts."""
 
     started = 0
@@ -63,7 +63,7 @@ def make_host(client: Any, bases: tuple[Base, ...], tmp_path: Path) -> Callable[
 
     def make(most: int | None = None, **limits: Any) -> Counted:
         logs = tmp_path / "logs"
-        workshop = Workshop(client, bases, expectations.load(), logs, Progress(), most)
+        workshop = Workshop(client, bases, faq.load(), logs, Progress(), most)
         return Counted(client, workshop, logs, Limits(**limits))
 
     return make

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from matrix import catalogue
-from matrix.containers.candidate import from_image
+from matrix.catalogue import releases
 from matrix.errors import EngineError, UsageError
-from matrix.sources import Sources
+from matrix.lane.containers.candidate import from_image
+from matrix.lane.sources import FetchedSources
 from running import TEST_BASE
 
 IMAGE = "te-matrix-test/candidate:1"
@@ -20,7 +20,7 @@ IMAGE = "te-matrix-test/candidate:1"
 @pytest.fixture
 def image(client: Any) -> Any:
     """An image with the Python code of 2.17.1 where its python3 finds it."""
-    source = Sources().get(catalogue.load()["2.17.1"])
+    source = FetchedSources().get(releases.load()["2.17.1"])
     context = io.BytesIO()
     dockerfile = f"FROM {TEST_BASE}\nCOPY site /usr/lib/python3/dist-packages\n".encode()
     with tarfile.open(fileobj=context, mode="w") as archive:
@@ -36,7 +36,7 @@ def image(client: Any) -> Any:
 
 def test_its_python_files_are_run_in_the_cpu_lane(image, client, bench, make_host) -> None:
     release, base = from_image(client, image)
-    original = catalogue.load()["2.17.1"]
+    original = releases.load()["2.17.1"]
     assert (release.version, release.digest) == (original.version, original.digest)
     assert (release.opt_in, release.image) == (original.opt_in, image)
     assert base.digest == client.images.get(image).id

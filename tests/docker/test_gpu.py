@@ -17,8 +17,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from matrix.cli import main
-from matrix.containers import gpu, images
 from matrix.errors import EngineError
+from matrix.lane.containers import gpu, images
 from running import TEST_BASE
 
 NVIDIA_SMI = """#!/bin/sh
@@ -58,14 +58,14 @@ def lock(client: Any, tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def catalogued(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Have the catalogue say that the image carries 1.11."""
-    from matrix import catalogue
+    from matrix.catalogue import releases
 
-    known = catalogue.load()
+    known = releases.load()
     rows = [
         row.model_copy(update={"image": IMAGE}) if row.name == "1.11" else row
         for row in known.releases
     ]
-    monkeypatch.setattr(catalogue, "load", lambda: catalogue.Catalogue(tuple(rows)))
+    monkeypatch.setattr(releases, "load", lambda: releases.Catalogue(tuple(rows)))
     monkeypatch.chdir(tmp_path)
 
 

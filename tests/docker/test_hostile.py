@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from matrix.plan import Cell
-from matrix.todo import Scope
+from matrix.plan.cells import Cell
+from matrix.plan.remaining import Scope
 
 HOSTILE = """
 import ctypes, os, socket, sys, time

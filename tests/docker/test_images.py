@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from matrix.cli import main
-from matrix.containers import images, lock
+from matrix.lane.containers import images, lock
 from running import TEST_BASE
 
 

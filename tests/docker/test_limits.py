@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from matrix.errors import ExitCode
-from matrix.plan import Cell
+from matrix.plan.cells import Cell
 from running import broken_copy
 
 SAVERS = 3  # 1.11, 2.17.1, and the candidate for its controls

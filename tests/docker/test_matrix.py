@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from matrix.containers import images
+from matrix.lane.containers import images
 from matrix.report import build
 
 RELEASES = ["1.11", "2.17.1"]

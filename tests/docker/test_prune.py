@@ -8,7 +8,7 @@ from typing import Any
 from click.testing import CliRunner
 
 from matrix.cli import main
-from matrix.containers import images
+from matrix.lane.containers import images
 from running import TEST_BASE
 
 

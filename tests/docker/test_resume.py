@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from matrix.containers import engine
+from matrix.lane.containers import engine
 from running import TEST_BASE
 
 RELEASES = "1.11-1.13,2.3"

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 from fakes.planting import Anywhere
-from matrix import local
 from matrix.cli import main, opening
+from matrix.lane import local
 
 if __name__ == "__main__":
     folder = Path(sys.argv.pop(1))
     local.WORKER = folder / "worker"
-    opening.Sources = lambda *_words, **_options: Anywhere(folder)  # type: ignore[assignment,misc]
+    opening.FetchedSources = lambda *_words, **_options: Anywhere(folder)  # type: ignore[assignment,misc]
     main()

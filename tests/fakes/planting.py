@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from matrix.lane import WORKER
+from matrix.lane.process import WORKER
 
 FAKE = Path(__file__).with_name("release.py")
 

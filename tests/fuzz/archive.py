@@ -11,8 +11,8 @@ from pathlib import Path
 from builders import some_records
 from fuzz.altering import altered, lines
 from fuzz.altering import seeds as seeds_of
-from matrix.archive import Archive, write
 from matrix.errors import MatrixError
+from matrix.store.archive import Archive, write
 
 _FOLDER = Path(tempfile.mkdtemp(prefix="te-matrix-fuzz-"))
 

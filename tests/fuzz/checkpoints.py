@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from builders import recorded_bytes
-from matrix.doctor import distributed, emit, nodes, pickles, safetensors, states, torchfile
-from matrix.doctor.limits import Budget, CheckpointError, Malformed
-from matrix.doctor.scan import Scan
+from matrix.checkpoint import distributed, emit, nodes, pickles, safetensors, states, torchfile
+from matrix.checkpoint.limits import Budget, CheckpointError, Malformed
+from matrix.checkpoint.scan import Scan
 
 _FORBIDDEN = {"os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "import", "exec"}
 _armed = False

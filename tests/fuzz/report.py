@@ -10,9 +10,9 @@ from pathlib import Path
 from builders import a_cell, a_report
 from fuzz.altering import altered
 from fuzz.altering import seeds as seeds_of
-from matrix import catalogue, diff
+from matrix.catalogue import releases
 from matrix.errors import MatrixError
-from matrix.report import bands, document
+from matrix.report import bands, diff, document
 
 _PATH = Path(tempfile.mkdtemp(prefix="te-matrix-fuzz-")) / "report.json"
 _OTHER = a_report(a_cell("1.7", "2.3"), a_cell("1.8", "2.3", "error"), a_cell("1.8", "1.8"))
@@ -24,7 +24,7 @@ def one(data: bytes) -> None:
     _PATH.write_bytes(altered(data, _DOCUMENTS))
     try:
         read = document.read(_PATH)
-        order = catalogue.order([row.name for run in (read, _OTHER) for row in run.releases])
+        order = releases.order([row.name for run in (read, _OTHER) for row in run.releases])
         for before, after in ((read, _OTHER), (_OTHER, read), (read, read)):
             found = diff.compare(before, after, order)
             list(diff.lines(found, order)), list(diff.markdown(found, order)), diff.plain(found)

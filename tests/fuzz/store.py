@@ -12,17 +12,19 @@ import fsspec
 from builders import a_plan, some_records
 from fuzz.altering import altered
 from fuzz.altering import seeds as seeds_of
-from matrix import expectations, judge, ledger, report
+from matrix import report
+from matrix.catalogue import faq
+from matrix.catalogue.selection import Selection
 from matrix.errors import MatrixError
-from matrix.index import Index
+from matrix.judge import judge, ledger
+from matrix.plan.evidence_index import EvidenceIndex
 from matrix.report import document
-from matrix.selection import Selection
-from matrix.store import Store
+from matrix.store.store import Store
 
 _RECORDS = some_records()
 _DOCUMENTS: list[Any] = [record.model_dump(mode="json") for record in _RECORDS]
 _FOLDERS = {"save": "saves", "load": "loads", "attempt": "attempts"}
-_FAQ, _LEDGER, _TODAY = expectations.load(), ledger.load(), datetime.date(2026, 11, 24)
+_FAQ, _LEDGER, _TODAY = faq.load(), ledger.load(), datetime.date(2026, 11, 24)
 _MEMORY = fsspec.filesystem("memory")
 
 
@@ -43,7 +45,7 @@ def _judge(folder: str, record: bytes) -> None:
     _MEMORY.pipe(f"/fuzzed/{folder}/{_key(record)}-x.json", record)
     made = a_plan(["1.7", "1.8"], ["1.11"])
     try:
-        found = judge.judge(Index(made, store, None), _FAQ, _LEDGER, _TODAY)
+        found = judge.judge(EvidenceIndex(made, store, None), _FAQ, _LEDGER, _TODAY)
     except MatrixError:
         return
     assert sum(found.totals.values()) == len(made.cells)

@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from builders import entry_fields
-from matrix import catalogue, expectations, ledger, plan, scenarios, tables
-from matrix.containers import lock
+from matrix.catalogue import faq, releases, scenarios, tables
+from matrix.catalogue.scenarios import Variants
 from matrix.errors import MatrixError
-from matrix.evidence import Failure
 from matrix.gate import accept
-from matrix.ledger import Entry
-from matrix.scenarios import Variants
+from matrix.judge import ledger
+from matrix.judge.ledger import Entry
+from matrix.lane.containers import lock
+from matrix.plan.cells import plan_cells
+from matrix.store.records import Failure
 
 _PATH = Path(tempfile.mkdtemp(prefix="te-matrix-fuzz-")) / "table.toml"
-_KNOWN = catalogue.load().releases[::5]
-_FAQ = expectations.load()
+_KNOWN = releases.load().releases[::5]
+_FAQ = faq.load()
 
 
 def one(data: bytes) -> None:
@@ -31,14 +33,14 @@ def one(data: bytes) -> None:
 
 
 def _releases() -> None:
-    known = catalogue.load(_PATH)
+    known = releases.load(_PATH)
     for release in known.releases:
         assert known[release.name] == release
         _FAQ.band(release)
 
 
 def _faq() -> None:
-    said = expectations.load(_PATH)
+    said = faq.load(_PATH)
     for saver in _KNOWN:
         for loader in _KNOWN:
             said.says("plain", saver, loader)
@@ -58,7 +60,7 @@ def _scenarios() -> None:
 def _variants() -> None:
     found = {variant.name: variant for variant in tables.load(_PATH, Variants).variant}
     recipes = {"autocast": scenarios.load()["autocast"]}
-    plan.make(_FAQ, recipes, found, _KNOWN, _KNOWN)
+    plan_cells(_FAQ, recipes, found, _KNOWN, _KNOWN)
 
 
 def _images() -> None:

@@ -15,17 +15,18 @@ import fsspec
 from builders import a_load, a_plan, a_save
 from fuzz.altering import altered, lines
 from fuzz.altering import seeds as seeds_of
-from matrix import expectations, judge
-from matrix.catalogue import Release
-from matrix.index import Index, pairs
-from matrix.lane import Place, ReleaseProcess, opening
-from matrix.run import Options, Run
-from matrix.store import Store
+from matrix.catalogue import faq
+from matrix.catalogue.releases import Release
+from matrix.judge import judge
+from matrix.lane.process import Place, ReleaseProcess, opening
+from matrix.lane.run import Options, Run
+from matrix.plan.evidence_index import EvidenceIndex, pairs
+from matrix.store.store import Store
 from matrix.worker import PROTOCOL
 
 _FOLDER = Path(tempfile.mkdtemp(prefix="te-matrix-fuzz-"))
 _SOURCE = "/source"
-_FAQ = expectations.load()
+_FAQ = faq.load()
 _TODAY = datetime.date(2026, 11, 24)
 
 
@@ -74,7 +75,7 @@ def talked(said: bytes) -> Store:
     fsspec.filesystem("memory").store.clear()
     made, store = a_plan(["1.8"], ["1.8"]), Store("memory://fuzzed")
     Run(made, store, _Here(), Options(jobs=1), None, host=_Fuzzed(said)).execute()
-    found = judge.judge(Index(made, store, None), _FAQ, (), _TODAY)
+    found = judge.judge(EvidenceIndex(made, store, None), _FAQ, (), _TODAY)
     assert sum(found.totals.values()) == len(made.cells)
     return store
 

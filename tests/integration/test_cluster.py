@@ -13,14 +13,14 @@ import psutil
 from dask.utils import key_split
 from distributed import Client, LocalCluster
 
-from matrix import recorded
-from matrix.cluster.graph import ClusterRun
-from matrix.lane import WORKER
-from matrix.local import LocalHost
-from matrix.progress import Progress
-from matrix.run import Options
-from matrix.sources import Sources
-from matrix.store import Store
+from matrix.lane.cluster.graph import ClusterRun
+from matrix.lane.local import LocalRunner
+from matrix.lane.process import WORKER
+from matrix.lane.run import Options
+from matrix.lane.sources import FetchedSources
+from matrix.store import recorded
+from matrix.store.store import Store
+from matrix.system.progress import Progress
 from running import Bench
 
 BASE = "pytorch/module/base.py"
@@ -28,8 +28,8 @@ LOADING = r"(    def set_extra_state\(self, state: torch.Tensor\) -> None:\n    
 SLOW = r"\1        import time; time.sleep(1.5)\n"
 
 
-def opening(logs: str) -> tuple[Sources, LocalHost]:
-    return Sources(), LocalHost(Path(logs))
+def opening(logs: str) -> tuple[FetchedSources, LocalRunner]:
+    return FetchedSources(), LocalRunner(Path(logs))
 
 
 class Watching(Progress):
@@ -82,7 +82,7 @@ def test_three_workers_one_killed_and_a_store_on_s3(
         run = ClusterRun(
             made,
             bench.store,
-            Sources(),
+            FetchedSources(),
             Options(jobs=2, timeout=60),
             recorded.evidence("cpu"),
             watching,

@@ -13,10 +13,12 @@ import torch
 
 from agreement import check_against_the_matrix
 from formats import FORMATS, loaded, recorded_bytes, recorded_state, sparse, torch_zip
-from matrix import catalogue, evidence
-from matrix.doctor import CheckpointError, forms, inspect, remap, verify
-from matrix.doctor.scan import scan
-from matrix.sources import Sources
+from matrix.catalogue import releases
+from matrix.checkpoint import forms
+from matrix.checkpoint.scan import scan
+from matrix.doctor import CheckpointError, inspect, remap, verify
+from matrix.lane.sources import FetchedSources
+from matrix.store import keys
 
 SAVERS = ["1.11", "1.13", "2.3", "2.16", "2.20.2"]
 LAYERS = (
@@ -37,7 +39,7 @@ def saved(bench, tmp_path):
         path.write_text(LAYERS.format(name=name, layers=layers))
         made = bench.plan([release], [release], scenario=name, scenario_file=path)
         bench.run(made)
-        key = evidence.save_key(bench.known[release].digest, made.recipes[name].digest, "cpu")
+        key = keys.save_key(bench.known[release].digest, made.scenarios[name].digest, "cpu")
         (save,) = bench.store.saves()[key]
         data = bench.store.checkpoint(save.file_digest)
         file = tmp_path / "saved.pt"
@@ -93,16 +95,16 @@ def test_metadata_that_does_not_load_is_noticed(tmp_path) -> None:
     path = torch_zip(recorded_state("1.11"), tmp_path)
     states = scan(path).states
     form = forms.load()["1.8"]
-    release = catalogue.load()["1.11"]
-    assert "bit-exactly" in verify.verify(states, release, form, Sources())
+    release = releases.load()["1.11"]
+    assert "bit-exactly" in verify.verify(states, release, form, FetchedSources())
     wrong = form.model_copy(update={"scale_inv": False})
     with pytest.raises(CheckpointError, match="it raises KeyError"):
-        verify.verify(states, release, wrong, Sources())
+        verify.verify(states, release, wrong, FetchedSources())
     honest = verify._digest
     try:
         verify._digest = lambda state, name: "0" * 64
         with pytest.raises(CheckpointError, match="is not what it was"):
-            verify.verify(states, release, form, Sources())
+            verify.verify(states, release, form, FetchedSources())
     finally:
         verify._digest = honest
 
@@ -110,7 +112,7 @@ def test_metadata_that_does_not_load_is_noticed(tmp_path) -> None:
 def test_a_target_out_of_reach_is_said_to_be_untried(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("TE_MATRIX_CACHE", str(tmp_path / "cache"))
     path = torch_zip(recorded_state("1.11"), tmp_path)
-    done = remap(path, tmp_path / "out.pt", "1.7", sources=Sources("/nowhere"))
+    done = remap(path, tmp_path / "out.pt", "1.7", sources=FetchedSources("/nowhere"))
     assert done.written and done.verified.startswith("not tried: ")
 
 
@@ -151,15 +153,15 @@ def written(pid: int, out: Path) -> int:
 
 def test_dropped_state_loads_strictly_in_the_target(bench, tmp_path) -> None:
     """1.11's own model takes a 2.17.1 checkpoint strictly once the FP8 state is given up."""
-    from matrix.local import LocalHost
-    from matrix.scenarios import load
+    from matrix.catalogue.scenarios import load
+    from matrix.lane.local import LocalRunner
 
     path = tmp_path / "x.pt"
     path.write_bytes(recorded_bytes("2.17.1"))
     done = remap(path, tmp_path / "out.pt", "1.11", drop_fp8_state=True)
     release, recipe = bench.known["1.11"], load()["autocast"]
-    with LocalHost(tmp_path / "logs") as host:
-        process = host.open(release, Sources().get(release), "cpu")
+    with LocalRunner(tmp_path / "logs") as host:
+        process = host.open(release, FetchedSources().get(release), "cpu")
         process.enter(recipe, 60)
         answer = process.load(recipe, done.out, 60, None, None)["answer"]
         process.close()

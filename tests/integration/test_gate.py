@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from matrix import catalogue
+from matrix.catalogue import releases
 from matrix.errors import ExitCode
-from matrix.sources import Sources
+from matrix.lane.sources import FetchedSources
 
 BASE = "pytorch/module/base.py"
 LOADING = r"(    def set_extra_state\(self, state: torch.Tensor\) -> None:\n        \"\"\"[^\n]*\n)"
@@ -50,7 +50,7 @@ def test_a_planted_regression_is_stopped_until_it_is_put_right(broken_release, t
     assert "regression" in diff.stdout
     assert f"1.11 -> {name}" in diff.stdout
 
-    source = Sources().get(catalogue.load()["2.17.1"])
+    source = FetchedSources().get(releases.load()["2.17.1"])
     shutil.copy(source / "transformer_engine" / BASE, root / "transformer_engine" / BASE)
     again = te_matrix(tmp_path, "run", *CELLS, *candidate, "--no-gate")
     assert again.returncode == 0, again.stdout + again.stderr

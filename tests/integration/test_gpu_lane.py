@@ -19,11 +19,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 import emulation
-from matrix import catalogue, device
+from matrix.catalogue import releases
 from matrix.cli import main
-from matrix.evidence import Device
-from matrix.sources import Sources
-from matrix.store import Store
+from matrix.lane import device
+from matrix.lane.sources import FetchedSources
+from matrix.store.records import Device
+from matrix.store.store import Store
 
 HERE = Device(gpu="emulated", capability="9.0", driver="580.0", cuda="13.0", cudnn="92100")
 ON_GPU = ("--lane", "gpu", "--runner", "local")
@@ -44,8 +45,8 @@ class Environments:
         monkeypatch.setattr(device, "require", lambda gpu: HERE)
 
     def install(self, version: str) -> None:
-        release = catalogue.load()[version]
-        emulation.install(Sources().get(release), release.version, self._folder / version)
+        release = releases.load()[version]
+        emulation.install(FetchedSources().get(release), release.version, self._folder / version)
 
     @contextlib.contextmanager
     def inside(self, version: str) -> Iterator[None]:

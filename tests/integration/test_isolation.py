@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from matrix.errors import ExitCode
-from matrix.local import LocalHost
-from matrix.plan import Cell
-from matrix.sources import Sources
+from matrix.lane.local import LocalRunner
+from matrix.lane.sources import FetchedSources
+from matrix.plan.cells import Cell
 
 BASE = "pytorch/module/base.py"
 LOADING = r"(    def set_extra_state\(self, state: torch.Tensor\) -> None:\n        \"\"\"[^\n]*\n)"
@@ -67,9 +67,9 @@ def test_a_hanging_cell_does_not_outlive_the_harness(bench, broken_release, tmp_
     name = bench.candidate(root)
     release = bench.known[name]
     made = bench.plan([release.name], [release.name])
-    recipe, path = made.recipes["autocast"], tmp_path / "checkpoint.pt"
-    with LocalHost(tmp_path / "logs") as host:
-        process = host.open(release, Sources().get(release), "cpu")
+    recipe, path = made.scenarios["autocast"], tmp_path / "checkpoint.pt"
+    with LocalRunner(tmp_path / "logs") as host:
+        process = host.open(release, FetchedSources().get(release), "cpu")
         assert "answer" in process.save(recipe, path, 60)
         process.enter(recipe, 60)
         host_process = psutil.Process(host._process.pid)

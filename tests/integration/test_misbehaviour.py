@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from fakes.planting import Anywhere, a_worker
-from matrix import lane, local
-from matrix.errors import ExitCode, HostError
-from matrix.judgement import Judgement
-from matrix.local import LocalHost
+from matrix.errors import ExitCode, RunnerError
+from matrix.judge.judgement import Judgement
+from matrix.lane import local, process
+from matrix.lane.local import LocalRunner
 from running import Bench
 
 LOADER = "2.10"
@@ -57,11 +57,11 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judgement]:
         for operation, rows in (("load", loads), ("save", SAVES), ("hello", HELLOS))
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lane, "GRACE", 1.0)
+        patch.setattr(process, "GRACE", 1.0)
         patch.setattr(local, "WORKER", a_worker(folder / "worker", told))
         bench = Bench(folder)
         made = bench.plan([*LOADS, *SAVES, GOOD], [LOADER, GOOD, *HELLOS])
-        host = LocalHost(folder / "logs")
+        host = LocalRunner(folder / "logs")
         bench.run(made, timeout=1.0, host=host, sources=Anywhere(folder))
     yield bench.judge(made, with_recorded=False)
 
@@ -116,8 +116,8 @@ def test_a_server_that_does_not_start_stops_the_run(
     monkeypatch.setattr(local, "WORKER", worker)
     bench = Bench(tmp_path)
     made = bench.plan([GOOD, LOADER], [GOOD, LOADER])
-    host = LocalHost(tmp_path / "logs")
-    with pytest.raises(HostError, match=r"could not be started.*host\.log"):
+    host = LocalRunner(tmp_path / "logs")
+    with pytest.raises(RunnerError, match=r"could not be started.*host\.log"):
         bench.run(made, host=host, sources=Anywhere(tmp_path))
     assert "no PyTorch here" in (tmp_path / "logs" / "host.log").read_text()
     assert not bench.store.attempts()

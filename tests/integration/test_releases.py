@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from builders import TODAY
-from matrix import judge, ledger, recorded, scenarios
+from matrix.catalogue import scenarios
 from matrix.errors import ExitCode
-from matrix.index import Index
-from matrix.plan import CONTROLS
+from matrix.judge import judge, ledger
+from matrix.plan.cells import CONTROLS
+from matrix.plan.evidence_index import EvidenceIndex
+from matrix.store import recorded
 
 INDEXED = ["1.11", "2.17.1"]
 
@@ -20,7 +22,10 @@ def test_live_agrees_with_recorded(bench, scenario) -> None:
     live = bench.judge(made, with_recorded=False)
     both = bench.judge(made)
     old = judge.judge(
-        Index(made, None, recorded.evidence("cpu")), bench.documentation, ledger.load(), TODAY
+        EvidenceIndex(made, None, recorded.evidence("cpu")),
+        bench.documentation,
+        ledger.load(),
+        TODAY,
     )
     assert [v.outcome for v in live.verdicts] == [v.outcome for v in old.verdicts]
     assert [v.load.observed() for v in live.verdicts] == [v.load.observed() for v in old.verdicts]

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from matrix import catalogue, scenarios
-from matrix.lane import WORKER, opening, worker_environment
-from matrix.sources import Sources
+from matrix.catalogue import releases, scenarios
+from matrix.lane.process import WORKER, opening, worker_environment
+from matrix.lane.sources import FetchedSources
 
 
 def talk(*messages: dict[str, Any], words: tuple[str, ...] = ("serve",)) -> Any:
@@ -38,8 +38,8 @@ def talk(*messages: dict[str, Any], words: tuple[str, ...] = ("serve",)) -> Any:
 
 @pytest.fixture
 def opened(tmp_path: Path) -> dict[str, Any]:
-    release = catalogue.load()["2.17.1"]
-    return opening(release, str(Sources().get(release)), "cpu", tmp_path / "log")
+    release = releases.load()["2.17.1"]
+    return opening(release, str(FetchedSources().get(release)), "cpu", tmp_path / "log")
 
 
 def test_it_saves_and_loads(opened: dict[str, Any], tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from matrix import recorded, shards
-from matrix.costs import Costs
-from matrix.index import Index
-from matrix.merge import merge
-from matrix.store import Store
+from matrix.plan import shards
+from matrix.plan.costs import Costs
+from matrix.plan.evidence_index import EvidenceIndex
+from matrix.store import recorded
+from matrix.store.store import Store
+from matrix.workflow.merge import merge
 
 
 def test_merged_shards_are_the_whole_run(bench, tmp_path) -> None:
@@ -17,7 +18,7 @@ def test_merged_shards_are_the_whole_run(bench, tmp_path) -> None:
     parts = []
     for number in (1, 2):
         bench.store = Store(tmp_path / f"shard-{number}")
-        costs = Costs(Index(made, bench.store, recorded.evidence("cpu")))
+        costs = Costs(EvidenceIndex(made, bench.store, recorded.evidence("cpu")))
         shard = shards.split(made, costs, number, 2)
         bench.run(made, scope=shard.scope(None))
         loaders = {r.release for found in bench.store.loads().values() for r in found}

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from matrix.errors import StoreError
-from matrix.evidence import Save
-from matrix.store import Store
+from matrix.store.records import Save
+from matrix.store.store import Store
 from objects import ObjectServer
 from synthetic import a_plan, records
 from writers import RELEASES, checkpoint, last_checkpoint

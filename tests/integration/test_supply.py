@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from matrix import catalogue
-from matrix.catalogue import Release
-from matrix.digests import of_files
+from matrix.catalogue import releases
+from matrix.catalogue.releases import Release
 from matrix.errors import SourceError, SourceUnavailable
-from matrix.sources import Sources
+from matrix.lane.sources import FetchedSources
+from matrix.system.digests import of_files
 from running import broken_copy
 
 SECRET = "hunter2-te-matrix"
@@ -71,7 +71,7 @@ def left(cache: Path) -> list[Path]:
 def test_a_wheel_is_taken_by_its_hash(cache: Path, an_index: Path) -> None:
     sha256, digest = a_wheel(an_index)
     row = Release(version="9.9", wheel="9.9.0", sha256=sha256, digest=digest)
-    assert (Sources().get(row) / "transformer_engine" / "pytorch" / "__init__.py").exists()
+    assert (FetchedSources().get(row) / "transformer_engine" / "pytorch" / "__init__.py").exists()
     assert left(cache) == [cache / "sources" / digest]
 
 
@@ -80,7 +80,7 @@ def test_a_wheel_with_another_hash_is_never_unpacked(cache: Path, an_index: Path
     _sha256, digest = a_wheel(an_index)
     row = Release(version="9.9", wheel="9.9.0", sha256="0" * 64, digest=digest)
     with pytest.raises(SourceError, match="9.9 does not have the SHA-256 in the catalogue"):
-        Sources().get(row)
+        FetchedSources().get(row)
     assert left(cache) == []
 
 
@@ -88,7 +88,7 @@ def test_a_wheel_with_other_python_files_is_never_kept(cache: Path, an_index: Pa
     sha256, _digest = a_wheel(an_index)
     row = Release(version="9.9", wheel="9.9.0", sha256=sha256, digest="0" * 64)
     with pytest.raises(SourceError, match="Python files of 9.9 have digest"):
-        Sources().get(row)
+        FetchedSources().get(row)
     assert left(cache) == []
 
 
@@ -109,13 +109,13 @@ def test_a_source_is_taken_by_its_commit(cache: Path, a_repository: tuple[Path, 
     root, commit = a_repository
     digest = of_files(root / "transformer_engine")
     row = Release(version="9.9", git="v9.9", commit=commit, digest=digest)
-    assert (Sources(str(root)).get(row) / "transformer_engine" / "__init__.py").exists()
+    assert (FetchedSources(str(root)).get(row) / "transformer_engine" / "__init__.py").exists()
     other = row.model_copy(update={"commit": "0" * 40, "digest": "1" * 64})
     with pytest.raises(SourceUnavailable):
-        Sources(str(root)).get(other)
+        FetchedSources(str(root)).get(other)
     changed = row.model_copy(update={"digest": "2" * 64})
     with pytest.raises(SourceError, match="Python files of 9.9 have digest"):
-        Sources(str(root)).get(changed)
+        FetchedSources(str(root)).get(changed)
     assert left(cache) == [cache / "sources" / digest]
 
 
@@ -124,7 +124,7 @@ def two_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     """A cache that has releases 1.11 and 2.17.1 and no other."""
     cache = tmp_path / "cache"
     for name in ("1.11", "2.17.1"):
-        place = Sources().get(catalogue.load()[name])
+        place = FetchedSources().get(releases.load()[name])
         shutil.copytree(place, cache / "sources" / place.name)
     monkeypatch.setenv("TE_MATRIX_CACHE", str(cache))
     yield cache

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from matrix import catalogue
-from matrix.sources import Sources
-from matrix.store import Store
+from matrix.catalogue import releases
+from matrix.lane.sources import FetchedSources
+from matrix.store.store import Store
 
 ROOT = Path(__file__).parents[2]
 RELEASES = ("1.11", "2.17.1")
@@ -33,7 +33,7 @@ def a_clean_run(folder: Path, seed: str) -> Path:
     for place in places.values():
         place.mkdir(parents=True)
     for name in RELEASES:
-        source = Sources().get(catalogue.load()[name])
+        source = FetchedSources().get(releases.load()[name])
         shutil.copytree(source, places["TE_MATRIX_CACHE"] / "sources" / source.name)
     command = [sys.executable, "-m", "matrix", "run", "--releases", ",".join(RELEASES)]
     command += ["--scenario", "all", "--variant", "plain,trusted", "--today", "2026-11-24"]

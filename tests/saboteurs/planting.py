@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from matrix import catalogue
-from matrix.sources import Sources
+from matrix.catalogue import releases
+from matrix.lane.sources import FetchedSources
 from saboteurs.table import HERE
 
 ENTRY = "transformer_engine/pytorch/__init__.py"
@@ -21,7 +21,7 @@ def plant(fault: Path, release: str, root: Path) -> Path:
     :returns: the source tree, to be given as a candidate.
     :raises SourceUnavailable: the release cannot be had here.
     """
-    source = Sources().get(catalogue.load()[release])
+    source = FetchedSources().get(releases.load()[release])
     shutil.copytree(source / "transformer_engine", root / "transformer_engine")
     (root / "build_tools").mkdir()
     (root / "build_tools" / "VERSION.txt").write_text(f"{release}\n")

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from matrix import tables
+from matrix.catalogue import tables
 
 HERE = Path(__file__).parent
 SPOILT = "X"

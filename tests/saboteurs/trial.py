@@ -10,16 +10,16 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from matrix import recorded
+from matrix.catalogue.selection import Selection
 from matrix.cli import main
 from matrix.cli.options import select
-from matrix.lane import Host, ReleaseProcess
-from matrix.local import LocalHost
+from matrix.lane.local import LocalRunner
+from matrix.lane.process import ReleaseProcess, Runner
+from matrix.lane.run import Options, Run
+from matrix.lane.sources import FetchedSources, cache_folder, candidate
 from matrix.report.document import Cell, Report, read
-from matrix.run import Options, Run
-from matrix.selection import Selection
-from matrix.sources import Sources, cache_folder, candidate
-from matrix.store import Store
+from matrix.store import recorded
+from matrix.store.store import Store
 from saboteurs import planting
 from saboteurs.table import HERE, SPOILT, Bench, Saboteur
 
@@ -49,7 +49,7 @@ class SharedHost:
 
     resident = True
 
-    def __init__(self, host: LocalHost) -> None:
+    def __init__(self, host: LocalRunner) -> None:
         self._host = host
 
     def __enter__(self) -> SharedHost:
@@ -64,12 +64,12 @@ class SharedHost:
 
 
 @contextlib.contextmanager
-def shared_host(logs: Path) -> Iterator[Host]:
+def shared_host(logs: Path) -> Iterator[Runner]:
     """Start a fork server and end it when left.
 
     :param logs: folder for one log per release.
     """
-    with LocalHost(logs) as host:
+    with LocalRunner(logs) as host:
         yield SharedHost(host)
 
 
@@ -79,7 +79,7 @@ class Court:
     :param folder: where stores, reports and spoilt copies go.
     """
 
-    def __init__(self, bench: Bench, folder: Path, host: Host) -> None:
+    def __init__(self, bench: Bench, folder: Path, host: Runner) -> None:
         self._bench = bench
         self._folder = folder
         self._host = host
@@ -100,7 +100,7 @@ class Court:
         selected = select(options)
         store = Store(place / "store")
         archive = recorded.evidence(selected.plan.lane)
-        Run(selected.plan, store, Sources(), Options(2), archive, host=self._host).execute()
+        Run(selected.plan, store, FetchedSources(), Options(2), archive, host=self._host).execute()
         store.remember(typed)
 
     def measure(self, fault: Path) -> Path:

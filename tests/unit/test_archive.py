@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from builders import a_load, a_save
-from matrix import recorded
-from matrix.archive import Archive, write
 from matrix.errors import StoreError
-from matrix.evidence import Failure
-from matrix.plan import Plan
+from matrix.plan.cells import Plan
+from matrix.store import recorded
+from matrix.store.archive import Archive, write
+from matrix.store.records import Failure
 
 MakePlan = Callable[..., Plan]
 

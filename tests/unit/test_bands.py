@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from docutils.core import publish_doctree
 
 from builders import a_cell, a_report
-from matrix import catalogue, scenarios
+from matrix.catalogue import releases, scenarios
 from matrix.cli import main
 from matrix.report import bands
 from matrix.report.document import Cell
 
-ORDER = catalogue.order([])
+ORDER = releases.order([])
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import bench_growth
-from matrix.store import Store
+from matrix.store.store import Store
 from synthetic import a_plan
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from matrix import catalogue
-from matrix.catalogue import Catalogue, Release
+from matrix.catalogue import releases
+from matrix.catalogue.releases import Catalogue, Release
 from matrix.errors import SourceUnavailable, UsageError
 
 
@@ -37,28 +37,28 @@ def test_an_unknown_release_names_the_nearest(known: Catalogue) -> None:
 
 def test_sync_finds_what_the_catalogue_lacks(known: Catalogue) -> None:
     published = ["2.21.0", "2.20.2", "2.6.0.post1", "1.9.0", "0.0.0", "2.20.3"]
-    assert catalogue.missing(known, published) == ["2.20.3", "2.21.0"]
+    assert releases.missing(known, published) == ["2.20.3", "2.21.0"]
 
 
 def test_sync_has_nothing_to_say_of_what_it_knows(known: Catalogue) -> None:
     published = [release.wheel for release in known.releases if release.wheel]
-    assert catalogue.missing(known, published) == []
+    assert releases.missing(known, published) == []
 
 
 def test_a_proposed_row_reads_back(known: Catalogue, tmp_path) -> None:
     release = known["2.17.1"]
     path = tmp_path / "releases.toml"
-    path.write_text(catalogue.render(release))
-    assert catalogue.load(path).releases == (release,)
+    path.write_text(releases.render(release))
+    assert releases.load(path).releases == (release,)
 
 
 def test_an_index_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     class Done:
         returncode, stdout, stderr = 1, "", "WARNING: nothing\nERROR: no network\n"
 
-    monkeypatch.setattr(catalogue.subprocess, "run", lambda *a, **k: Done)
+    monkeypatch.setattr(releases.subprocess, "run", lambda *a, **k: Done)
     with pytest.raises(SourceUnavailable, match="did not list transformer_engine.*no network"):
-        catalogue.published()
+        releases.published()
 
 
 def test_a_candidate_is_named_by_version_and_digest() -> None:

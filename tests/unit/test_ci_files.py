@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 
-from matrix import pipelines
 from matrix.cli import main
+from matrix.gate import pipelines
 
 FOLDER = Path(__file__).parents[2] / "docs" / "ci"
 SCHEMAS = {"github.yml": "vendor.github-workflows", "gitlab.yml": "vendor.gitlab-ci"}

@@ -9,11 +9,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from builders import with_message
-from matrix import catalogue, recorded
+from matrix.catalogue import releases
+from matrix.catalogue.selection import Selection
 from matrix.cli import main
 from matrix.errors import ExitCode, worst
-from matrix.selection import Selection
-from matrix.store import Store
+from matrix.store import recorded
+from matrix.store.store import Store
 
 
 @pytest.fixture(autouse=True)
@@ -99,12 +100,12 @@ def test_releases(elsewhere: Path) -> None:
     listed = te_matrix("releases")
     assert len(listed.output.splitlines()) == 41
     rows = json.loads(te_matrix("releases", "--json").output)
-    assert [row["name"] for row in rows] == catalogue.load().names()
+    assert [row["name"] for row in rows] == releases.load().names()
     assert rows[8]["source"] == "git v1.7"
 
 
 def test_sync_with_nothing_new(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue, "published", lambda: ["2.18.0", "0.0.0"])
+    monkeypatch.setattr(releases, "published", lambda: ["2.18.0", "0.0.0"])
     assert "has every published release" in te_matrix("releases", "sync").output
 
 

@@ -11,14 +11,14 @@ import pytest
 from dask.utils import key_split
 
 from builders import a_load, a_save
-from matrix import evidence
-from matrix.cluster import graph, station
-from matrix.cluster.graph import RETRIES, ClusterRun
 from matrix.errors import EngineError, ExitCode, StoreError
-from matrix.evidence import Attempt
-from matrix.plan import CONTROLS, Plan
-from matrix.run import Options
-from matrix.store import Store
+from matrix.lane.cluster import graph, station
+from matrix.lane.cluster.graph import RETRIES, ClusterRun
+from matrix.lane.run import Options
+from matrix.plan.cells import CONTROLS, Plan
+from matrix.store import keys
+from matrix.store.records import Attempt
+from matrix.store.store import Store
 
 MakePlan = Callable[..., Plan]
 NAMES = ["1.11", "2.3"]
@@ -192,8 +192,8 @@ def test_what_dask_fails_at_is_kept_as_an_attempt(made: Plan, store: Store) -> N
     answer, _tried = failing(made, RuntimeError("killed four times"), 99)
     run(made, store, answer)
     ((key, attempts),) = store.attempts().items()
-    releases, recipe = made.releases, made.recipes["autocast"]
-    assert key == evidence.attempt_key(
+    releases, recipe = made.releases, made.scenarios["autocast"]
+    assert key == keys.attempt_key(
         releases["1.11"].digest, releases["2.3"].digest, recipe.digest, "plain", "cpu"
     )
     assert [a.message for a in attempts] == ["RuntimeError: killed four times"] * (RETRIES + 1)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from matrix.catalogue import Catalogue
-from matrix.containers import blueprint, lock, packages
-from matrix.containers.lock import Base
+from matrix.catalogue.releases import Catalogue
 from matrix.errors import EngineError, SourceUnavailable, TableError, UsageError
+from matrix.lane.containers import blueprint, lock, packages
+from matrix.lane.containers.lock import Base
 
 DIGEST = "sha256:" + "a" * 64
 UNPINNED = Base(kind="ngc", image="nvcr.io/nvidia/pytorch:24.10-py3", digest="unlocked")

@@ -11,18 +11,19 @@ import pytest
 from click.testing import CliRunner, Result
 
 from builders import a_cell, a_load, a_report, a_save
-from matrix import catalogue, diff, recorded
+from matrix.catalogue import releases
+from matrix.catalogue.selection import Selection
 from matrix.cli import main
 from matrix.errors import ExitCode, UsageError
-from matrix.evidence import Failure
-from matrix.plan import Plan
-from matrix.report import document
+from matrix.plan.cells import Plan
+from matrix.report import diff, document
 from matrix.report.document import Cell
-from matrix.selection import Selection
-from matrix.store import Store
+from matrix.store import recorded
+from matrix.store.records import Failure
+from matrix.store.store import Store
 
 MakePlan = Callable[..., Plan]
-ORDER = catalogue.order(["2.17.1@aaaaaaaa", "2.18@bbbbbbbb"])
+ORDER = releases.order(["2.17.1@aaaaaaaa", "2.18@bbbbbbbb"])
 INTACT = a_cell("2.4", "2.5")
 
 

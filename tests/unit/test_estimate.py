@@ -10,14 +10,14 @@ import pytest
 from click.testing import CliRunner
 
 from builders import a_load, a_save
-from matrix import recorded
 from matrix.cli import containers, main
-from matrix.costs import LOAD, SAVE, START
 from matrix.errors import EngineError
-from matrix.estimate import Estimate, estimate, graph
-from matrix.index import Index, pairs
-from matrix.plan import CONTROLS, Plan
-from matrix.store import Store
+from matrix.plan.cells import CONTROLS, Plan
+from matrix.plan.costs import LOAD, SAVE, START
+from matrix.plan.estimate import Estimate, estimate, graph
+from matrix.plan.evidence_index import EvidenceIndex, pairs
+from matrix.store import recorded
+from matrix.store.store import Store
 
 MakePlan = Callable[..., Plan]
 NAMES = ["1.7", "1.11", "2.3"]
@@ -36,7 +36,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def estimated(plan: Plan, store: Store | None) -> Estimate:
-    return estimate(Index(plan, store, None), None, 0)
+    return estimate(EvidenceIndex(plan, store, None), None, 0)
 
 
 def fill(plan: Plan, store: Store) -> None:
@@ -92,7 +92,7 @@ def test_no_number_of_jobs_is_faster_than_one_release(plan: Plan) -> None:
 
 
 def test_every_node_needs_a_save_that_is_in_the_graph(plan: Plan) -> None:
-    index = Index(plan, None, recorded.evidence("cpu"))
+    index = EvidenceIndex(plan, None, recorded.evidence("cpu"))
     nodes = graph(estimate(index, None, 0), index)["nodes"]
     saves = {node["id"] for node in nodes if node["does"] == "save"}
     assert len(saves) == 3

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from matrix import catalogue, expectations
-from matrix.catalogue import Catalogue
+from matrix.catalogue import faq, releases
+from matrix.catalogue.faq import UNDOCUMENTED, Documentation
+from matrix.catalogue.releases import Catalogue
 from matrix.errors import TableError
-from matrix.expectations import UNDOCUMENTED, Documentation
 
 FAQ = {  # (loaded by, saved by), read off the FAQ's list
     ("<=1.5", "<=1.5"): "none",
@@ -27,12 +27,12 @@ FAQ = {  # (loaded by, saved by), read off the FAQ's list
     (">=1.12", "1.8-1.11"): "loaded",
     (">=1.12", ">=1.12"): "loaded",
 }
-VERSIONS = catalogue.load().names()
+VERSIONS = releases.load().names()
 
 
 @given(st.sampled_from(VERSIONS), st.sampled_from(VERSIONS), st.sampled_from(["plain", "trusted"]))
 def test_every_pair_agrees_with_the_table(saver: str, loader: str, variant: str) -> None:
-    known, documentation = catalogue.load(), expectations.load()
+    known, documentation = releases.load(), faq.load()
     pair = documentation.band(known[loader]).name, documentation.band(known[saver]).name
     said = documentation.says(variant, known[saver], known[loader])
     assert said.outcome == FAQ[pair]

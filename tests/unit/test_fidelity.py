@@ -11,11 +11,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from builders import a_load, a_save
-from matrix import archive, fidelity, recorded
 from matrix.cli import main
-from matrix.evidence import Entry, Failure, Load, Moved, Output, Save, outcome
-from matrix.fidelity import Difference, compare, seen
-from matrix.plan import Plan
+from matrix.judge import fidelity
+from matrix.judge.fidelity import Difference, compare, seen
+from matrix.judge.outcomes import outcome
+from matrix.plan.cells import Plan
+from matrix.store import archive, recorded
+from matrix.store.records import Entry, Failure, Load, Moved, Output, Save
 
 MakePlan = Callable[..., Plan]
 
@@ -146,7 +148,7 @@ def test_nothing_in_common_is_no_agreement(cpu: list[Any], tmp_path: Path) -> No
     assert te_matrix("fidelity", tmp_path / "no", tmp_path / "no").exit_code == 2
 
 
-DOC = Path(fidelity.__file__).parents[1] / "docs" / "fidelity.md"
+DOC = Path(__file__).parents[2] / "docs" / "fidelity.md"
 NONE_YET = "No device has been compared yet."
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from builders import a_plan
 from fuzz import altering, worker
-from matrix.index import pairs
+from matrix.plan.evidence_index import pairs
 
 TARGETS = sorted(
     path.stem

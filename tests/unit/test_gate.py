@@ -12,13 +12,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from builders import a_cell, a_report, with_message
-from matrix import catalogue, ledger, recorded, tables
+from matrix.catalogue import releases, tables
 from matrix.cli import main
 from matrix.errors import ExitCode
 from matrix.gate import accept, outputs, policies
 from matrix.gate.policies import Check, Policy
+from matrix.judge import ledger
+from matrix.store import recorded
 
-ORDER = catalogue.order([])
+ORDER = releases.order([])
 PAIR = ["--releases", "1.8-2.0", "--variant", "plain"]
 STORY = ["--owner", "them", "--cause", "base.py", "--reference", "#1", "--advice", "none"]
 STORY += ["--expires", "2027-06-01"]
@@ -275,12 +277,12 @@ def test_an_entry_knows_exactly_the_cells_it_was_made_of() -> None:
     )
     found = accept.entries(cells[:3], said, ORDER)
     assert [entry.id for entry in found] == ["x", "x-2"]
-    releases = catalogue.load().releases
+    everyone = releases.load().releases
     covered = {
         (saver.name, loader.name)
         for entry in found
-        for saver in filter(entry.saves, releases)
-        for loader in filter(entry.loads, releases)
+        for saver in filter(entry.saves, everyone)
+        for loader in filter(entry.loads, everyone)
     }
     assert covered == set(pairs)
     assert tables_read(accept.text(found)) == tuple(found)

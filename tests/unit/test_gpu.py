@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from matrix import catalogue, device, installed
+from matrix.catalogue import releases
+from matrix.catalogue.selection import Selection
 from matrix.cli import here, main
-from matrix.digests import of_files
 from matrix.errors import DeviceError, SourceUnavailable, UsageError
-from matrix.selection import Selection
-from matrix.sources import OPT_IN
-from matrix.store import Store
+from matrix.lane import device, installed
+from matrix.lane.sources import OPT_IN
+from matrix.store.store import Store
+from matrix.system.digests import of_files
 
 ON_GPU = ("--lane", "gpu", "--runner", "local")
 DEVICE = {"gpu": "H100", "capability": "9.0", "driver": "580", "cuda": "13.0", "cudnn": "91900"}
@@ -95,9 +96,9 @@ def test_a_hopper_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_has_a_releases_files_is_that_release(install: Any) -> None:
     package = install("code", "2.9.0+70f53666")
-    known = catalogue.load()
+    known = releases.load()
     row = known["2.9"].model_copy(update={"digest": of_files(package)})
-    found = installed.find(catalogue.Catalogue((row,)))
+    found = installed.find(releases.Catalogue((row,)))
     assert found.release == row
     assert found.get(row) == package.parent
     with pytest.raises(SourceUnavailable, match="2.17 is not installed here; 2.9 is"):
@@ -109,7 +110,7 @@ def test_anything_else_is_a_candidate_that_others_can_read(
     install: Any, code: str, opt_in: str | None
 ) -> None:
     digest = of_files(install(code))
-    found = installed.find(catalogue.load()).release
+    found = installed.find(releases.load()).release
     assert (found.version, found.digest, found.opt_in) == ("2.21.0", digest, opt_in)
     assert found.candidate
     assert installed.read(str(found.path)) == found

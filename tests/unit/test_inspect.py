@@ -17,9 +17,10 @@ from click.testing import CliRunner, Result
 
 from agreement import check_against_the_matrix
 from formats import FORMATS, layered, recorded_state, torch_dist, torch_zip
-from matrix import scenarios
+from matrix.catalogue import scenarios
+from matrix.checkpoint import emit, nodes, pickles
 from matrix.cli import main
-from matrix.doctor import CheckpointError, emit, inspect, nodes, pickles
+from matrix.doctor import CheckpointError, inspect
 from matrix.errors import ExitCode, UsageError
 
 BAND = {

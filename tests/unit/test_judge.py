@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from builders import TODAY, a_load, a_save, entry_fields
-from matrix import evidence, judge
-from matrix.archive import Archive, write
+from matrix.catalogue.faq import Documentation
 from matrix.errors import ExitCode
-from matrix.evidence import Attempt, Failure, Load, Save
-from matrix.expectations import Documentation
-from matrix.index import Index
-from matrix.judgement import EntryCheck, Judgement, SaveCheck
-from matrix.ledger import Entry
-from matrix.plan import Plan
-from matrix.store import Store
+from matrix.judge import judge, outcomes
+from matrix.judge.judgement import EntryCheck, Judgement, SaveCheck
+from matrix.judge.ledger import Entry
+from matrix.plan.cells import Plan
+from matrix.plan.evidence_index import EvidenceIndex
+from matrix.store.archive import Archive, write
+from matrix.store.records import Attempt, Failure, Load, Save
+from matrix.store.store import Store
 
 MakePlan = Callable[..., Plan]
 OLD, NEW = "core_attention.fused_attention._extra_state", "core_attention._extra_state"
@@ -73,14 +73,14 @@ class Bench:
 
     def failed(self, saver: str, loader: str, kind: Any, message: str = "why") -> None:
         """Store a failed attempt: at a load, or at a save where no loader is named."""
-        releases, index = self.plan.releases, Index(self.plan, None, None)
+        releases, index = self.plan.releases, EvidenceIndex(self.plan, None, None)
         key = index.save_attempt_key("autocast", releases[saver])
         if loader:
             key = index.attempt_key("autocast", "plain", releases[saver], releases[loader])
         self.store.add_attempt(Attempt(key=key, kind=kind, message=message, at="1"))
 
     def judge(self, *entries: Entry, today: datetime.date = TODAY) -> Judgement:
-        index = Index(self.plan, self.store, self.archive)
+        index = EvidenceIndex(self.plan, self.store, self.archive)
         return judge.judge(index, self.documentation, entries, today)
 
 
@@ -280,7 +280,7 @@ def test_an_attempt_without_evidence_is_what_it_was(
     made.controls("1.11")
     made.store.add(a_save(made.plan, "1.8"))
     releases = made.plan.releases
-    index = Index(made.plan, None, None)
+    index = EvidenceIndex(made.plan, None, None)
     key = index.attempt_key("autocast", "plain", releases["1.8"], releases["1.11"])
     made.store.add_attempt(Attempt(key=key, kind=kind, message="why", detail="end", at="1"))
     judged = made.judge()
@@ -303,7 +303,7 @@ def test_a_failed_attempt_never_satisfies_an_expected_error(bench: Callable[...,
     made = bench(["1.8"], ["1.5"])
     made.controls("1.5")
     made.store.add(a_save(made.plan, "1.8"))
-    key = Index(made.plan, None, None).attempt_key(
+    key = EvidenceIndex(made.plan, None, None).attempt_key(
         "autocast", "plain", made.plan.releases["1.8"], made.plan.releases["1.5"]
     )
     made.store.add_attempt(Attempt(key=key, kind="infra", message="out of memory", at="1"))
@@ -314,7 +314,7 @@ def test_a_failed_attempt_never_satisfies_an_expected_error(bench: Callable[...,
 
 def test_a_later_success_outranks_a_failed_attempt(bench: Callable[..., Bench]) -> None:
     made = pair(bench, "1.8", "1.11")
-    key = Index(made.plan, None, None).attempt_key(
+    key = EvidenceIndex(made.plan, None, None).attempt_key(
         "autocast", "plain", made.plan.releases["1.8"], made.plan.releases["1.11"]
     )
     made.store.add_attempt(Attempt(key=key, kind="infra", message="timeout", at="1"))
@@ -394,7 +394,7 @@ def test_recorded_evidence_never_covers_up_a_crash(
     made.controls("1.11")
     save = a_save(made.plan, "1.8")
     _recorded(tmp_path, made, save, a_load(made.plan, save, "1.11"))
-    key = Index(made.plan, None, None).attempt_key(
+    key = EvidenceIndex(made.plan, None, None).attempt_key(
         "autocast", "plain", made.plan.releases["1.8"], made.plan.releases["1.11"]
     )
     made.store.add_attempt(Attempt(key=key, kind="infra", message="crash", at="1"))
@@ -486,9 +486,9 @@ def test_the_outcome_looks_at_every_site(make_plan: MakePlan) -> None:
     second = first.model_copy(update={"name": "1.core_attention"})
     two = save.model_copy(update={"sites": (first, second)})
     load = a_load(plan, two, "1.11")
-    assert evidence.outcome(two, load) == "partial"
+    assert outcomes.outcome(two, load) == "partial"
     whole = load.model_copy(update={"sites": two.sites})
-    assert evidence.outcome(two, whole) == "loaded"
+    assert outcomes.outcome(two, whole) == "loaded"
 
 
 def a_pair(make_plan: MakePlan, saver: str, loader: str, **more: Any) -> tuple[Save, Load]:
@@ -499,19 +499,19 @@ def a_pair(make_plan: MakePlan, saver: str, loader: str, **more: Any) -> tuple[S
 
 def test_a_load_that_changes_what_it_was_given_is_partial(make_plan: MakePlan) -> None:
     save, load = a_pair(make_plan, "1.8", "1.11", changed_keys=("proj.bias",))
-    assert evidence.outcome(save, load) == "partial"
-    assert evidence.flaws(save, load) == ["the load changed proj.bias of the caller's state dict"]
+    assert outcomes.outcome(save, load) == "partial"
+    assert outcomes.flaws(save, load) == ["the load changed proj.bias of the caller's state dict"]
     save, load = a_pair(make_plan, "1.8", "1.5", changed_keys=("proj.bias",))
-    assert evidence.outcome(save, load) == "partial"
-    assert len(evidence.flaws(save, load)) == 1
+    assert outcomes.outcome(save, load) == "partial"
+    assert len(outcomes.flaws(save, load)) == 1
 
 
 def test_a_lost_recipe_is_partial_where_releases_keep_one(make_plan: MakePlan) -> None:
     save, load = a_pair(make_plan, "2.1", "2.18", lost_recipes=("core_attention",))
-    assert evidence.outcome(save, load) == "partial"
-    assert evidence.flaws(save, load) == ["core_attention: the recipe is not the checkpoint's"]
+    assert outcomes.outcome(save, load) == "partial"
+    assert outcomes.flaws(save, load) == ["core_attention: the recipe is not the checkpoint's"]
     save, load = a_pair(make_plan, "2.1", "1.14", lost_recipes=("core_attention",))
-    assert evidence.outcome(save, load) == "loaded"
+    assert outcomes.outcome(save, load) == "loaded"
 
 
 def test_a_partial_cell_says_what_is_not_whole(bench: Callable[..., Bench]) -> None:

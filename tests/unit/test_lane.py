@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from matrix import lane, wire
-from matrix.catalogue import Catalogue
+from matrix.catalogue.releases import Catalogue
 from matrix.errors import WorkerError
-from matrix.lane import ReleaseProcess, worker_environment
+from matrix.lane import process, wire
+from matrix.lane.process import ReleaseProcess, worker_environment
 
 OPENED = {"lane": "cpu", "version": "1.8", "source": "/sources/x", "log": "/logs/1.8.log"}
 HELLO = {
@@ -27,8 +27,8 @@ HELLO = {
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lane, "START_TIMEOUT", 0.5)
-    monkeypatch.setattr(lane, "GRACE", 0.2)
+    monkeypatch.setattr(process, "START_TIMEOUT", 0.5)
+    monkeypatch.setattr(process, "GRACE", 0.2)
     monkeypatch.setattr(wire, "LONGEST", 2 << 20)
 
 
@@ -62,8 +62,8 @@ def opened(known: Catalogue) -> Iterator[Any]:
         return made
 
     yield make
-    for process in processes:
-        process.close()
+    for each in processes:
+        each.close()
 
 
 def test_a_well_behaved_worker(opened: Any) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from matrix import leftovers
-from matrix.leftovers import PART, SCRATCH
-from matrix.store import Store
+from matrix.store.store import Store
+from matrix.system import cleanup
+from matrix.system.cleanup import PART, SCRATCH
 
 NOBODY = 4_194_305  # above the largest process id of Linux
 NODE = platform.node()
@@ -35,12 +35,12 @@ def test_only_what_the_dead_of_this_machine_left_goes(tmp_path: Path, kind: str)
     ]
     other = tmp_path / f"mine-{NOBODY}-x"
     other.write_text("")
-    assert leftovers.sweep(tmp_path, kind) == [gone.name]
+    assert cleanup.sweep(tmp_path, kind) == [gone.name]
     assert sorted(tmp_path.iterdir()) == sorted([*kept, other])
 
 
 def test_a_folder_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
-    assert leftovers.sweep(tmp_path / "none", PART) == []
+    assert cleanup.sweep(tmp_path / "none", PART) == []
 
 
 def test_a_store_is_swept_before_it_is_used(tmp_path: Path) -> None:
@@ -52,5 +52,5 @@ def test_a_store_is_swept_before_it_is_used(tmp_path: Path) -> None:
 
 
 def test_a_scratch_folder_bears_the_name_of_its_process() -> None:
-    with leftovers.scratch() as folder:
+    with cleanup.scratch() as folder:
         assert f"{SCRATCH}{NODE}-{os.getpid()}-" in folder

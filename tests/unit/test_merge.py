@@ -11,13 +11,13 @@ import pytest
 from click.testing import CliRunner
 
 from builders import a_load, a_save
+from matrix.catalogue.selection import Selection
 from matrix.cli import main
 from matrix.errors import StoreError, UsageError
-from matrix.evidence import Attempt
-from matrix.merge import Merged, joined, merge
-from matrix.plan import Plan
-from matrix.selection import Selection
-from matrix.store import Store
+from matrix.plan.cells import Plan
+from matrix.store.records import Attempt
+from matrix.store.store import Store
+from matrix.workflow.merge import Merged, joined, merge
 
 MakePlan = Callable[..., Plan]
 

@@ -23,10 +23,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from formats import recorded_bytes
+from matrix.checkpoint import emit, limits, nodes, objects, pickles, torchfile
+from matrix.checkpoint.limits import Malformed
+from matrix.checkpoint.nodes import Call, Elements, Global, Map
 from matrix.cli import main
-from matrix.doctor import CheckpointError, emit, inspect, limits, nodes, objects, pickles, torchfile
-from matrix.doctor.limits import Malformed
-from matrix.doctor.nodes import Call, Elements, Global, Map
+from matrix.doctor import CheckpointError, inspect
 
 PROTOCOLS = range(6)
 
@@ -382,7 +383,7 @@ def test_fuzzed_opcodes_are_read_or_refused(parts: list[bytes]) -> None:
 
 
 def read_all(data: bytes) -> None:
-    from matrix.doctor.scan import Scan
+    from matrix.checkpoint.scan import Scan
 
     try:
         source = torchfile.of_bytes(data)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from matrix.errors import UsageError
-from matrix.plan import Plan
+from matrix.plan.cells import Plan
 
 MakePlan = Callable[..., Plan]
 

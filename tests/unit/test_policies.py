@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from builders import a_cell, a_report, entry_fields
-from matrix import catalogue
+from matrix.catalogue import releases
 from matrix.errors import ExitCode
 from matrix.gate import policies
 from matrix.gate.policies import Check, Policy
 from matrix.report.document import Cell, LedgerRow, Report, SaveRow
 
-ORDER = catalogue.order(["2.18@aaaaaaaa"])
+ORDER = releases.order(["2.18@aaaaaaaa"])
 KNOWN = a_cell("2.4", "2.5", "error", verdict="known-deviation", ledger=("known",))
 DEVIATING = a_cell("2.4", "2.5", "error")
 INTACT = a_cell("2.4", "2.5")

@@ -18,32 +18,23 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from builders import a_load, a_save, entry_fields
-from matrix import (
-    catalogue,
-    expectations,
-    judge,
-    ledger,
-    merge,
-    plan,
-    ranges,
-    scenarios,
-    selection,
-    tables,
-)
-from matrix.archive import Archive, write
-from matrix.catalogue import Catalogue, Release
+from matrix.catalogue import faq, ranges, releases, scenarios, selection, tables
+from matrix.catalogue.releases import Catalogue, Release
+from matrix.catalogue.selection import Selection
 from matrix.errors import TableError
-from matrix.evidence import Attempt, Failure, Load, Provenance, Save
-from matrix.index import Index, pairs
-from matrix.judgement import Judgement
-from matrix.ledger import Entry
-from matrix.plan import Plan
-from matrix.selection import Selection
-from matrix.store import Store
+from matrix.judge import judge, ledger
+from matrix.judge.judgement import Judgement
+from matrix.judge.ledger import Entry
+from matrix.plan.cells import Plan, plan_cells
+from matrix.plan.evidence_index import EvidenceIndex, pairs
+from matrix.store.archive import Archive, write
+from matrix.store.records import Attempt, Failure, Load, Provenance, Save
+from matrix.store.store import Store
+from matrix.workflow import merge
 
 TODAY = datetime.date(2026, 11, 24)
-DOCUMENTATION = expectations.load()
-KNOWN = catalogue.load()
+DOCUMENTATION = faq.load()
+KNOWN = releases.load()
 NAMES = KNOWN.names()
 SOME = settings(max_examples=int(os.environ.get("TE_MATRIX_EXAMPLES", "25")))
 """For what takes longer; TE_MATRIX_EXAMPLES=2000 looks more closely."""
@@ -240,7 +231,7 @@ VARIANTS = {name: scenarios.variants()[name] for name in ("plain", "trusted", "r
 
 
 def a_plan(savers: list[str], loaders: list[str]) -> Plan:
-    return plan.make(
+    return plan_cells(
         DOCUMENTATION,
         RECIPES,
         VARIANTS,
@@ -255,7 +246,7 @@ def worlds(draw: st.DrawFn) -> tuple[list[str], list[str], list[Any], list[Entry
     savers = draw(st.lists(st.sampled_from(SAVERS), min_size=1, max_size=3, unique=True))
     loaders = draw(st.lists(st.sampled_from(LOADERS), min_size=1, max_size=2, unique=True))
     made = a_plan(savers, loaders)
-    index = Index(made, None, None)
+    index = EvidenceIndex(made, None, None)
     saves = {name: a_save(made, name) for name in made.releases if draw(st.integers(0, 4))}
     records: list[Any] = list(saves.values())
     for cell in pairs(made):
@@ -301,7 +292,7 @@ def test_judging_is_pure_and_free_of_order(world: Any, chance: random.Random) ->
 
     def judged(*parts: list[Any]) -> Any:
         saved_by, loaded_by, kept, excused = parts
-        index = Index(a_plan(saved_by, loaded_by), Shelf(kept), None)  # type: ignore[arg-type]
+        index = EvidenceIndex(a_plan(saved_by, loaded_by), Shelf(kept), None)  # type: ignore[arg-type]
         return facts(judge.judge(index, DOCUMENTATION, excused, TODAY))
 
     first = judged(savers, loaders, records, known)

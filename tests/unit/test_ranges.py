@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from matrix import ranges
+from matrix.catalogue import ranges
 
 ORDER = ["1.0", "1.1", "1.2", "1.3", "1.4", "1.5", "1.6"]
 NAMES = st.sets(st.sampled_from(ORDER))

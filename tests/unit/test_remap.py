@@ -16,13 +16,14 @@ import torch
 from click.testing import CliRunner, Result
 
 from formats import FORMATS, State, layered, loaded, recorded_bytes, recorded_state, torch_zip
-from matrix import tables
-from matrix.catalogue import Catalogue
+from matrix.catalogue import tables
+from matrix.catalogue.releases import Catalogue
+from matrix.catalogue.selection import covers
+from matrix.checkpoint import forms, publish, scan
 from matrix.cli import main
-from matrix.doctor import CheckpointError, NoRewriteError, forms, inspect, publish, remap, scan
+from matrix.doctor import CheckpointError, NoRewriteError, inspect, remap
 from matrix.doctor import remapping as remapping_module
 from matrix.errors import ExitCode
-from matrix.selection import covers
 
 
 @pytest.fixture(autouse=True)
@@ -140,7 +141,7 @@ def test_a_rewritten_file_can_be_mapped(tmp_path: Path, out: Path) -> None:
     done = remap(path, out / "x.pt", "1.11")
     mapped = torch.load(done.out, mmap=True, weights_only=False)
     check(loaded(path), dict(mapped))
-    from matrix.doctor.zips import Zip
+    from matrix.checkpoint.zips import Zip
 
     with done.out.open("rb") as stream:
         archive = Zip(stream)
@@ -375,7 +376,7 @@ def test_a_killed_process_s_folder_is_cleared_away(tmp_path: Path, out: Path) ->
 def test_changed_tensor_data_is_noticed(
     tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from matrix.doctor import writing
+    from matrix.checkpoint import writing
 
     path = torch_zip(recorded_state("1.7"), tmp_path)
     honest = writing._chunks
@@ -454,7 +455,7 @@ def test_a_shape_of_its_own_keeps_its_history_length(tmp_path: Path) -> None:
     (found,) = [s for s in scan.scan(path).states if s.attention]
     encoded = forms.encode(found, forms.load()["2.0"])
     assert b"amax_history_len" in encoded
-    from matrix.doctor import objects, pickles
+    from matrix.checkpoint import objects, pickles
 
     fields = objects.fields(pickles.read(encoded).root) or {}
     assert objects.attributes(fields["recipe"])["amax_history_len"] == 16

@@ -12,9 +12,11 @@ import jsonschema
 import pytest
 from click.testing import CliRunner
 
-from matrix import recorded, schema, tables
+from matrix.catalogue import tables
 from matrix.cli import main
-from matrix.evidence import Attempt
+from matrix.report import schema
+from matrix.store import recorded
+from matrix.store.records import Attempt
 
 
 def shipped(name: str) -> Any:
@@ -30,7 +32,7 @@ def validator(name: str) -> jsonschema.Draft202012Validator:
 def test_what_ships_is_current(name: str) -> None:
     path = schema.folder() / f"{name}.schema.json"
     assert path.read_text() == schema.text(name), (
-        "run `te-matrix schema --write matrix/schemas` and look at the difference"
+        "run `te-matrix schema --write matrix/report/schemas` and look at the difference"
     )
 
 

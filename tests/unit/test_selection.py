@@ -2,10 +2,10 @@
 
 import pytest
 
-from matrix import scenarios, selection
-from matrix.catalogue import Catalogue, Release
+from matrix.catalogue import scenarios, selection
+from matrix.catalogue.faq import Documentation
+from matrix.catalogue.releases import Catalogue, Release
 from matrix.errors import UsageError
-from matrix.expectations import Documentation
 
 
 def chosen(known: Catalogue, documentation: Documentation, text: str) -> list[str]:

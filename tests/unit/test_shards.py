@@ -10,15 +10,16 @@ import pytest
 from click.testing import CliRunner
 
 from builders import a_load, a_save
-from matrix import recorded, shards
 from matrix.cli import main
-from matrix.costs import LOAD, SAVE, Costs
 from matrix.errors import StoreError, UsageError
-from matrix.evidence import Manifest
-from matrix.index import Index, pairs
-from matrix.merge import merge
-from matrix.plan import Plan
-from matrix.store import Store
+from matrix.plan import shards
+from matrix.plan.cells import Plan
+from matrix.plan.costs import LOAD, SAVE, Costs
+from matrix.plan.evidence_index import EvidenceIndex, pairs
+from matrix.store import recorded
+from matrix.store.records import Manifest
+from matrix.store.store import Store
+from matrix.workflow.merge import merge
 
 MakePlan = Callable[..., Plan]
 NAMES = ["1.5", "1.7", "1.11", "1.12", "2.3", "2.17.1"]
@@ -30,7 +31,7 @@ def plan(make_plan: MakePlan) -> Plan:
 
 
 def unknown(plan: Plan) -> Costs:
-    return Costs(Index(plan, None, None))
+    return Costs(EvidenceIndex(plan, None, None))
 
 
 def test_every_load_is_in_one_shard_and_its_save_too(plan: Plan) -> None:
@@ -66,7 +67,7 @@ def test_the_split_is_by_cost(plan: Plan, tmp_path: Path) -> None:
         took = load.provenance.model_copy(update={"seconds": seconds})
         store.add(save)
         store.add(load.model_copy(update={"provenance": took}))
-    costs = Costs(Index(plan, store, None))
+    costs = Costs(EvidenceIndex(plan, store, None))
     found = [shards.split(plan, costs, number, 2) for number in (1, 2)]
     assert [sorted(name for name, _s in shard.units) for shard in found] == [
         [slow.name],
@@ -82,7 +83,7 @@ def test_what_was_never_timed_costs_what_is_stated(plan: Plan) -> None:
 
 
 def test_recorded_durations_count(plan: Plan) -> None:
-    costs = Costs(Index(plan, None, recorded.evidence("cpu")))
+    costs = Costs(EvidenceIndex(plan, None, recorded.evidence("cpu")))
     assert costs.load(plan.cells[0]) not in (0, LOAD)
     small = costs.checkpoint("autocast", plan.releases["2.17.1"])
     assert 1_000 < small < 10_000_000

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from matrix import sources
-from matrix.catalogue import Catalogue
-from matrix.digests import of_files
+from matrix.catalogue.releases import Catalogue
 from matrix.errors import SourceError, SourceUnavailable, UsageError
-from matrix.sources import Sources
+from matrix.lane import sources
+from matrix.lane.sources import FetchedSources
+from matrix.system.digests import of_files
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def test_a_source_tree_is_a_candidate(tmp_path: Path, cache: Path) -> None:
     release = sources.candidate(root)
     assert release.name.startswith("2.21.0@")
     assert release.opt_in is None
-    place = Sources().get(release)
+    place = FetchedSources().get(release)
     assert (place / "transformer_engine" / "pytorch" / "__init__.py").exists()
     assert place.is_relative_to(cache)
 
@@ -64,7 +64,7 @@ def test_a_wheel_is_a_candidate(tmp_path: Path) -> None:
         archive.writestr("transformer_engine/pytorch/__init__.py", "")
     release = sources.candidate(path)
     assert release.version == "2.22.0"
-    assert (Sources().get(release) / "transformer_engine").is_dir()
+    assert (FetchedSources().get(release) / "transformer_engine").is_dir()
 
 
 def test_something_else_is_no_candidate(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_tree_without_a_version(tmp_path: Path) -> None:
 
 def test_offline_fetches_nothing(known: Catalogue) -> None:
     with pytest.raises(SourceUnavailable, match="2.18 is not cached"):
-        Sources(offline=True).get(known["2.18"])
+        FetchedSources(offline=True).get(known["2.18"])
 
 
 def pip_says(monkeypatch: pytest.MonkeyPatch, stderr: str) -> None:
@@ -96,31 +96,31 @@ def test_a_wheel_with_another_hash_is_refused(
 ) -> None:
     pip_says(monkeypatch, "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS")
     with pytest.raises(SourceError, match="2.18 does not have the SHA-256 in the catalogue"):
-        Sources().get(known["2.18"])
+        FetchedSources().get(known["2.18"])
 
 
 def test_a_wheel_that_is_not_to_be_had(known: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
     pip_says(monkeypatch, "ERROR: no network")
     with pytest.raises(SourceUnavailable, match="could not fetch.*2.18.0.*no network"):
-        Sources().get(known["2.18"])
+        FetchedSources().get(known["2.18"])
 
 
 def test_other_python_files_than_catalogued_are_refused(
     known: Catalogue, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
-    monkeypatch.setattr(Sources, "_from_wheel", lambda self, release, folder: tree(folder))
+    monkeypatch.setattr(FetchedSources, "_from_wheel", lambda self, release, folder: tree(folder))
     with pytest.raises(SourceError, match="2.18 have digest .* the catalogue says 03baecbf97b3"):
-        Sources().get(known["2.18"])
+        FetchedSources().get(known["2.18"])
     assert not (cache / "sources" / known["2.18"].digest).exists()
 
 
 def test_a_cached_source_that_changed_is_refused(tmp_path: Path) -> None:
     release = sources.candidate(tree(tmp_path / "a"))
-    place = Sources().get(release)
-    assert Sources().get(release) == place
+    place = FetchedSources().get(release)
+    assert FetchedSources().get(release) == place
     (place / "transformer_engine" / "pytorch" / "__init__.py").write_text("x = 1")
     with pytest.raises(SourceError, match=f"changed in the cache {place}. Delete that folder"):
-        Sources().get(release)
+        FetchedSources().get(release)
 
 
 @pytest.mark.parametrize("text", ["", "main", "2.21.0 # soon"])
@@ -141,7 +141,7 @@ def test_a_git_host_out_of_reach_is_asked_once(
         raise subprocess.CalledProcessError(128, command, "", "fatal: Could not resolve host")
 
     monkeypatch.setattr(sources.subprocess, "run", run)
-    fetcher = Sources()
+    fetcher = FetchedSources()
     for version in ("1.5", "1.7"):
         with pytest.raises(SourceUnavailable, match="Could not resolve host.*TE_MATRIX_GIT_URL"):
             fetcher.get(known[version])
@@ -163,11 +163,11 @@ def test_git_that_does_not_answer(
 
     monkeypatch.setattr(sources.subprocess, "run", run)
     with pytest.raises(SourceUnavailable, match=complaint):
-        Sources().get(known["1.7"])
+        FetchedSources().get(known["1.7"])
 
 
 def test_the_mirror_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Sources().git_url == sources.GIT_URL
+    assert FetchedSources().git_url == sources.GIT_URL
     monkeypatch.setenv("TE_MATRIX_GIT_URL", "/mirror")
-    assert Sources().git_url == "/mirror"
-    assert Sources("/other").git_url == "/other"
+    assert FetchedSources().git_url == "/mirror"
+    assert FetchedSources("/other").git_url == "/other"

@@ -10,9 +10,10 @@ import pytest
 
 from builders import a_load, a_save
 from matrix.errors import StoreError
-from matrix.evidence import OBSERVATION, Attempt, Load, Save
-from matrix.plan import Plan
-from matrix.store import Store
+from matrix.plan.cells import Plan
+from matrix.store.keys import OBSERVATION
+from matrix.store.records import Attempt, Load, Save
+from matrix.store.store import Store
 
 MakePlan = Callable[..., Plan]
 

@@ -12,11 +12,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import audit
-from matrix import catalogue
-from matrix.containers import packages
-from matrix.containers.blueprint import public
+from matrix.catalogue import releases
 from matrix.errors import StoreError, UsageError, without_credentials
-from matrix.evidence import Provenance
+from matrix.lane.containers import packages
+from matrix.lane.containers.blueprint import public
+from matrix.store.records import Provenance
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -36,7 +36,7 @@ WANTED = [
 
 
 def test_every_release_has_a_hash_or_a_commit() -> None:
-    for release in catalogue.load().releases:
+    for release in releases.load().releases:
         assert release.sha256 or release.commit, release.name
         assert release.identity.endswith(release.sha256 or str(release.commit))
 

@@ -9,21 +9,23 @@ import pytest
 from click.testing import CliRunner, Result
 
 from builders import TODAY
-from matrix import catalogue, expectations, judge, ledger, plan, recorded, scenarios, symptoms
+from matrix.catalogue import faq, releases, scenarios
 from matrix.cli import main
+from matrix.doctor import symptoms
 from matrix.errors import ExitCode
-from matrix.index import Index
-from matrix.judgement import Judgement
+from matrix.judge import judge, ledger
+from matrix.judge.judgement import Judgement
+from matrix.plan.cells import plan_cells
+from matrix.plan.evidence_index import EvidenceIndex
+from matrix.store import recorded
 
 
 @functools.cache
 def judgement() -> Judgement:
-    releases = catalogue.load().releases
-    made = plan.make(
-        expectations.load(), scenarios.load(), scenarios.variants(), releases, releases
-    )
-    index = Index(made, None, recorded.evidence("cpu"))
-    return judge.judge(index, expectations.load(), ledger.load(), TODAY)
+    everyone = releases.load().releases
+    made = plan_cells(faq.load(), scenarios.load(), scenarios.variants(), everyone, everyone)
+    index = EvidenceIndex(made, None, recorded.evidence("cpu"))
+    return judge.judge(index, faq.load(), ledger.load(), TODAY)
 
 
 def matches(text: str) -> list[symptoms.Match]:

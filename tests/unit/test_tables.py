@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from matrix import catalogue, expectations, ledger, scenarios
+from matrix.catalogue import faq, releases, scenarios
 from matrix.errors import TableError
+from matrix.judge import ledger
 
 Table = Callable[[str], Path]
 
@@ -17,14 +18,14 @@ HEAD = 'source = "s"\nread_in = "r"\n'
 def test_not_toml_names_the_line(table: Table) -> None:
     path = table('source = "s"\nread_in = \n')
     with pytest.raises(TableError, match=r"table.toml is not TOML: .*line 2"):
-        expectations.load(path)
+        faq.load(path)
 
 
 def test_every_mistake_is_reported_with_its_line(table: Table) -> None:
     rule = '[[rule]]\nloaded_by = ["all"]\nsaved_by = ["all"]\nvariants = ["plain"]\n'
     path = table(HEAD + BAND + rule + 'outcome = "fine"\nsentence = "s"\nextra = 1\n')
     with pytest.raises(TableError) as refused:
-        expectations.load(path)
+        faq.load(path)
     assert f"{path}:11: rule.0.outcome" in str(refused.value)
     assert "'loaded', 'defaults', 'none', 'error' or 'partial'" in str(refused.value)
     assert f"{path}:13: rule.0.extra" in str(refused.value)
@@ -33,12 +34,12 @@ def test_every_mistake_is_reported_with_its_line(table: Table) -> None:
 def test_a_missing_key_points_to_its_table(table: Table) -> None:
     path = table(HEAD + BAND + '[[band]]\nname = "second"\nfirst = "1.0"\n[[rule]]\n')
     with pytest.raises(TableError, match=r"table.toml:7: band.1.sentence: Field required"):
-        expectations.load(path)
+        faq.load(path)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"gone.toml cannot be read"):
-        expectations.load(tmp_path / "gone.toml")
+        faq.load(tmp_path / "gone.toml")
 
 
 def test_two_rules_on_one_combination(table: Table) -> None:
@@ -47,7 +48,7 @@ def test_two_rules_on_one_combination(table: Table) -> None:
         'outcome = "loaded"\nsentence = "s"\n'
     )
     with pytest.raises(TableError, match="two rules speak of plain / all / all"):
-        expectations.load(table(HEAD + BAND + rule + rule))
+        faq.load(table(HEAD + BAND + rule + rule))
 
 
 @pytest.mark.parametrize(
@@ -62,18 +63,18 @@ def test_bands_that_are_no_row(table: Table, first: str, complaint: str) -> None
     bands = BAND.replace('first = "0.0"', 'first = "0.0"\nlast = "1.5"')
     second = f'[[band]]\nname = "second"\nfirst = {first}\nsentence = "s"\n'
     with pytest.raises(TableError, match=complaint):
-        expectations.load(table(HEAD + "rule = []\n" + bands + second))
+        faq.load(table(HEAD + "rule = []\n" + bands + second))
 
 
 def test_a_band_behind_one_without_end(table: Table) -> None:
     second = '[[band]]\nname = "second"\nfirst = "9.0"\nsentence = "s"\n'
     with pytest.raises(TableError, match="band second begins within band all"):
-        expectations.load(table(HEAD + "rule = []\n" + BAND + second))
+        faq.load(table(HEAD + "rule = []\n" + BAND + second))
 
 
 def test_nesting_without_end(table: Table) -> None:
     with pytest.raises(TableError, match="is not TOML"):
-        expectations.load(table("source = " + "[" * 100_000))
+        faq.load(table("source = " + "[" * 100_000))
 
 
 def test_two_rules_on_one_combination_with_another_between(table: Table) -> None:
@@ -83,7 +84,7 @@ def test_two_rules_on_one_combination_with_another_between(table: Table) -> None
     )
     rules = [rule.format(variant) for variant in ("plain", "trusted", "plain")]
     with pytest.raises(TableError, match="two rules speak of plain / all / all"):
-        expectations.load(table(HEAD + BAND + "".join(rules)))
+        faq.load(table(HEAD + BAND + "".join(rules)))
 
 
 def test_a_rule_for_an_unknown_band(table: Table) -> None:
@@ -92,7 +93,7 @@ def test_a_rule_for_an_unknown_band(table: Table) -> None:
         'outcome = "loaded"\nsentence = "s"\n'
     )
     with pytest.raises(TableError, match="band none such"):
-        expectations.load(table(HEAD + BAND + rule))
+        faq.load(table(HEAD + BAND + rule))
 
 
 def test_a_scenario_of_an_unknown_size(table: Table) -> None:
@@ -163,7 +164,7 @@ def test_a_ledger_entry_without_a_date(table: Table) -> None:
 def test_a_release_without_a_source(table: Table) -> None:
     row = f'[[release]]\nversion = "9.9"\ndigest = "{"0" * 64}"\n'
     with pytest.raises(TableError, match="needs exactly one source"):
-        catalogue.load(table(row))
+        releases.load(table(row))
 
 
 def test_a_release_twice(table: Table) -> None:
@@ -172,7 +173,7 @@ def test_a_release_twice(table: Table) -> None:
         f'wheel = "9.9.0"\nsha256 = "{"1" * 64}"\n'
     )
     with pytest.raises(TableError, match="release 9.9 has more than one row"):
-        catalogue.load(table(row + row))
+        releases.load(table(row + row))
 
 
 @pytest.mark.parametrize("same", ["9.9.0", "9.9"])
@@ -180,7 +181,7 @@ def test_a_release_twice_under_two_names(table: Table, same: str) -> None:
     row = f'[[release]]\nversion = "{{}}"\ndigest = "{"0" * 64}"\n'
     row += f'wheel = "9.9.0"\nsha256 = "{"1" * 64}"\n'
     with pytest.raises(TableError, match="has more than one row"):
-        catalogue.load(table(row.format("9.9") + row.format(same)))
+        releases.load(table(row.format("9.9") + row.format(same)))
 
 
 def test_a_release_that_would_read_as_a_range(table: Table) -> None:
@@ -189,7 +190,7 @@ def test_a_release_that_would_read_as_a_range(table: Table) -> None:
         f'wheel = "9.9.0"\nsha256 = "{"1" * 64}"\n'
     )
     with pytest.raises(TableError, match="the usual form of version '9.9-1' is 9.9.post1"):
-        catalogue.load(table(row))
+        releases.load(table(row))
 
 
 def test_a_release_that_is_no_version(table: Table) -> None:
@@ -198,4 +199,4 @@ def test_a_release_that_is_no_version(table: Table) -> None:
         f'wheel = "9.9.0"\nsha256 = "{"1" * 64}"\n'
     )
     with pytest.raises(TableError, match="'newest' is not a version"):
-        catalogue.load(table(row))
+        releases.load(table(row))

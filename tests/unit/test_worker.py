@@ -377,7 +377,7 @@ def test_entries_are_compared_by_their_bytes(worker: Any) -> None:
     assert [key for key in seen if seen[key] != changed[key]] == list(seen)
 
 
-class Recipe:
+class SizedScenario:
     def __init__(self, margin: int) -> None:
         self.margin = margin
 
@@ -404,10 +404,10 @@ def test_metadata_is_read_as_kernels_are_handed_it(worker: Any) -> None:
 
 def test_a_lost_recipe_is_noticed(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     loading, model = worker("loading"), worker("model")
-    module = a_module(Recipe(1), torch.ones(2))
+    module = a_module(SizedScenario(1), torch.ones(2))
     site = model.Site("a", "a", module, True)
     monkeypatch.setattr(model, "sites", lambda _built: [site])
-    for saved, lost in ((Recipe(1), []), (Recipe(2), ["a"])):
+    for saved, lost in ((SizedScenario(1), []), (SizedScenario(2), ["a"])):
         raw = torch.frombuffer(bytearray(pickle.dumps({"recipe": saved})), dtype=torch.uint8)
         assert loading._lost_recipes(None, {"a._extra_state": raw}) == lost
         assert loading._lost_recipes(None, {"a._extra_state": raw[:9]}) == []
@@ -417,16 +417,16 @@ def test_a_lost_recipe_is_noticed(worker: Any, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("payload", "complaint"),
     [
-        ({"recipe": Recipe(2)}, "the recipe is not the one that the module holds"),
+        ({"recipe": SizedScenario(2)}, "the recipe is not the one that the module holds"),
         ({"scale_fwd": 1}, "neither the recipe nor scale_inv is saved"),
     ],
 )
 def test_a_save_without_its_recipe_is_refused(worker: Any, payload: Any, complaint: str) -> None:
     saving = worker("saving")
     with pytest.raises(saving.Refused, match=f"key: {complaint}"):
-        saving._check_recipe("key", payload, Recipe(1))
-    saving._check_recipe("key", {"recipe": Recipe(1)}, Recipe(1))
-    saving._check_recipe("key", {"scale_inv_fwd": 1}, Recipe(1))
+        saving._check_recipe("key", payload, SizedScenario(1))
+    saving._check_recipe("key", {"recipe": SizedScenario(1)}, SizedScenario(1))
+    saving._check_recipe("key", {"scale_inv_fwd": 1}, SizedScenario(1))
 
 
 def without_tool(*_args: object, **_options: object) -> str:

@@ -1,0 +1,1 @@
+"""Checkpoint files as inert values: read, edited and written without running them."""

@@ -1,0 +1,172 @@
+"""A new file or folder that is there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from matrix.checkpoint.limits import CheckpointError
+
+Unchanged = Literal["copy", "link", "reflink"]
+"""How files that are not rewritten get to the new folder."""
+
+_FICLONE = 0x40049409  # linux/fs.h
+_MARGIN = 16 << 20
+_CHUNK = 1 << 20
+
+
+def check(path: Path, out: Path, size: int) -> None:
+    """See that ``out`` can be made beside ``path``: new, elsewhere, and with room for it.
+
+    :param size: bytes that it will take.
+    :raises CheckpointError: it cannot.
+    """
+    if out.exists() or out.is_symlink():
+        raise CheckpointError(
+            f"{out} exists",
+            why="only a new file or folder is written",
+            do="Name another, or move it",
+        )
+    if not out.parent.is_dir():
+        raise CheckpointError(f"{out.parent} is no folder", do="Create it first")
+    if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
+        raise CheckpointError(f"{out} lies inside {path}", do="Name a folder outside of it")
+    free = shutil.disk_usage(out.parent).free
+    if free < size + _MARGIN:
+        raise CheckpointError(
+            f"{out.parent} has {free >> 20} MiB free, and {(size + _MARGIN) >> 20} MiB are needed",
+            do="Free space, name a place on another disk, or use --unchanged link for a folder",
+        )
+
+
+@contextlib.contextmanager
+def new_file(out: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """Give a file to write, and a path to read it by; leaving without error makes it ``out``.
+
+    Where the file system can (Linux: O_TMPFILE), it has no name until then, so that not
+    even a killed process leaves anything behind.
+
+    :raises CheckpointError: ``out`` came into being meanwhile, or cannot be written.
+    """
+    try:
+        stream, temporary = _open(out)
+    except OSError as error:
+        raise CheckpointError(f"{out.parent} cannot be written: {error}") from error
+    readable = temporary or Path(f"/proc/self/fd/{stream.fileno()}")
+    try:
+        with stream:
+            yield stream, readable
+            stream.flush()
+            os.fsync(stream.fileno())
+            _name(readable, out)
+    except OSError as error:
+        raise CheckpointError(
+            f"{out} cannot be written: {error}", do="See to space and rights; nothing is left of it"
+        ) from error
+    finally:
+        if temporary:
+            temporary.unlink(missing_ok=True)
+
+
+def _open(out: Path) -> tuple[BinaryIO, Path | None]:
+    if hasattr(os, "O_TMPFILE"):
+        with contextlib.suppress(OSError):
+            handle = os.open(out.parent, os.O_TMPFILE | os.O_RDWR, 0o644)
+            return os.fdopen(handle, "w+b"), None
+    handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.te-matrix-")
+    os.fchmod(handle, 0o644)
+    return os.fdopen(handle, "w+b"), Path(name)
+
+
+def _name(readable: Path, out: Path) -> None:
+    """Give the file its name, which nothing else may have taken."""
+    folder = os.open(out.parent, os.O_PATH)
+    try:
+        # Only with a folder's descriptor does Python follow the link in /proc to the file.
+        os.link(readable, out, src_dir_fd=folder, follow_symlinks=True)
+    except FileExistsError as error:
+        raise CheckpointError(f"{out} came into being meanwhile", do="Name another") from error
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Give a folder to fill; leaving without error makes it ``out``, else it is removed.
+
+    A killed process leaves it under a name that begins with a dot; the next one that makes
+    the same ``out`` removes that.
+
+    :raises CheckpointError: it cannot be made.
+    """
+    prefix = f".{out.name}.te-matrix-"
+    try:
+        for left in out.parent.glob(f"{prefix}*"):
+            if not _alive(left.name.removeprefix(prefix)):
+                shutil.rmtree(left)
+        folder = out.parent / f"{prefix}{os.getpid()}"
+        folder.mkdir()
+    except OSError as error:
+        raise CheckpointError(f"{out.parent} cannot be written: {error}") from error
+    try:
+        yield folder
+        folder.rename(out)
+    except OSError as error:
+        raise CheckpointError(
+            f"{out} cannot be written: {error}", do="See to space and rights; nothing is left of it"
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(process: str) -> bool:
+    return process.isdecimal() and Path(f"/proc/{process}").exists()
+
+
+def place(source: Path, new: Path, how: Unchanged, copied: Callable[[int], None]) -> None:
+    """Put a file that is not rewritten into the new folder.
+
+    :param copied: is told how many bytes have been copied or compared.
+    :raises CheckpointError: the file system cannot do it that way, or a copy differs.
+    """
+    new.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if how == "copy":
+            _copy(source, new, copied)
+        elif how == "link":
+            os.link(source.resolve(), new)
+        else:
+            with source.open("rb") as one, new.open("wb") as other:
+                fcntl.ioctl(other, _FICLONE, one.fileno())
+    except OSError as error:
+        raise CheckpointError(
+            f"{source} cannot be put into the new folder by {how}: {error}",
+            why="not every file system links or shares blocks, and none does to another",
+            do="Use --unchanged copy",
+        ) from error
+
+
+def _copy(source: Path, new: Path, copied: Callable[[int], None]) -> None:
+    with source.open("rb") as one, new.open("w+b") as other:
+        before = hashlib.sha256()
+        while chunk := one.read(_CHUNK):
+            before.update(chunk)
+            other.write(chunk)
+            copied(len(chunk))
+        other.flush()
+        os.fsync(other.fileno())
+        other.seek(0)
+        after = hashlib.sha256()
+        while chunk := other.read(_CHUNK):
+            after.update(chunk)
+            copied(len(chunk))
+    shutil.copystat(source, new)
+    if before.digest() != after.digest():
+        raise CheckpointError(f"the copy of {source} is not what it was", do="See to the disk")

@@ -1,0 +1,153 @@
+"""Fidelity: what the cpu lane saw beside what a device saw, release by release, cell by cell.
+
+The cpu lane replaces the compiled extension. Whatever it says of a checkpoint's form and of
+a load's fate, a GPU must say as well. Values are not compared: the cpu lane stamps them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from matrix.judge import outcomes
+from matrix.store.records import Load, Save, Site
+
+_EXTRA_STATE = "_extra_state"
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Difference:
+    """One thing that the lanes saw differently.
+
+    :param where: a save, ``autocast/2.9``, or a cell, ``autocast/plain/2.9->2.17``.
+    :param what: what differs, e.g. ``payload of core_attention._extra_state``.
+    """
+
+    where: str
+    what: str
+    cpu: str
+    device: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Fidelity:
+    """How far the cpu lane can be believed, where both lanes looked.
+
+    :param compared: names of the saves and cells that both have.
+    :param device_only: names of those that the device alone has.
+    """
+
+    compared: tuple[str, ...]
+    device_only: tuple[str, ...]
+    differences: tuple[Difference, ...]
+
+
+class Seen:
+    """What one lane saw of one scenario at one size: facts by name of save or cell."""
+
+    def __init__(self, scenario: str, digest: str) -> None:
+        self.scenario = scenario
+        self.digest = digest
+        self._saves: list[Save] = []
+        self._loads: list[Load] = []
+
+    def add(self, record: Save | Load) -> None:
+        """Take one record in."""
+        if isinstance(record, Save):
+            self._saves.append(record)
+        else:
+            self._loads.append(record)
+
+    def facts(self) -> dict[str, dict[str, str]]:
+        """Return what was seen of every save, and of every cell.
+
+        Savers that wrote the very same state share its loads.
+        """
+        found = {f"{self.scenario}/{save.release}": _of_save(save) for save in self._saves}
+        by_state: dict[str, list[Save]] = defaultdict(list)
+        for save in self._saves:
+            by_state[save.state_digest].append(save)
+        for load in self._loads:
+            for save in by_state[load.state_digest]:
+                cell = f"{self.scenario}/{load.variant}/{save.release}->{load.release}"
+                found[cell] = _of_load(save, load)
+        return found
+
+
+def seen(lane: str, records: Iterable[Save | Load]) -> list[Seen]:
+    """Sort a lane's records by scenario and size; those of other lanes are left out."""
+    found: dict[tuple[str, str], Seen] = {}
+    for record in records:
+        if record.lane == lane:
+            place = record.scenario, record.scenario_digest
+            found.setdefault(place, Seen(*place)).add(record)
+    return [found[place] for place in sorted(found)]
+
+
+def compare(cpu: list[Seen], device: list[Seen]) -> Fidelity:
+    """Compare the lanes wherever both have looked.
+
+    A scenario is compared with the same size where the cpu lane has that, else with
+    another: none of the facts depends on it.
+    """
+    compared: list[str] = []
+    only: list[str] = []
+    differences: list[Difference] = []
+    for there in device:
+        known = _counterpart(there, cpu)
+        several = sum(other.scenario == there.scenario for other in device) > 1
+        mark = f" (scenario {there.digest[:8]})" if several else ""
+        for name, facts in sorted(there.facts().items()):
+            if name not in known:
+                only.append(name + mark)
+                continue
+            compared.append(name + mark)
+            differences += [Difference(name + mark, *what) for what in _unequal(known[name], facts)]
+    return Fidelity(tuple(compared), tuple(only), tuple(differences))
+
+
+def _counterpart(there: Seen, cpu: list[Seen]) -> dict[str, dict[str, str]]:
+    alike = [here for here in cpu if here.scenario == there.scenario]
+    alike.sort(key=lambda here: here.digest != there.digest)
+    return alike[0].facts() if alike else {}
+
+
+def _unequal(cpu: dict[str, str], device: dict[str, str]) -> Iterator[tuple[str, str, str]]:
+    for what in {**cpu, **device}:
+        one, other = cpu.get(what, "nothing"), device.get(what, "nothing")
+        if one != other:
+            yield what, one, other
+
+
+def _of_save(save: Save) -> dict[str, str]:
+    """Return the keys of a checkpoint, the form of each entry, and of the metadata."""
+    facts = {"keys": ", ".join(sorted(save.keys))}
+    for key, entry in save.keys.items():
+        if key.endswith(_EXTRA_STATE):
+            fields = f" of {', '.join(entry.fields)}" if entry.fields is not None else ""
+            facts[f"payload of {key}"] = entry.kind + fields
+        else:
+            facts[f"dtype of {key}"] = str(entry.dtype)
+    return facts | _tensors(save.sites)
+
+
+def _of_load(save: Save, load: Load) -> dict[str, str]:
+    """Return the fate of a load: outcome, life after, stage, error, keys, metadata."""
+    return {
+        "outcome": outcomes.outcome(save, load),
+        "after_load": outcomes.after_load(load),
+        "stage": load.stage,
+        "error": load.error.type if load.error else "none",
+        "missing keys": ", ".join(load.missing_keys),
+        "unexpected keys": ", ".join(load.unexpected_keys),
+        **_tensors(load.sites),
+    }
+
+
+def _tensors(sites: tuple[Site, ...]) -> dict[str, str]:
+    return {
+        f"{name} of {site.path}": f"{tensor.dtype} {list(tensor.shape)}"
+        for site in sites
+        for name, tensor in site.tensors.items()
+    }

@@ -1,0 +1,147 @@
+"""What judging makes: verdicts, checks beside them, and the whole with its exit code."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from matrix.catalogue.faq import Documented
+from matrix.errors import ExitCode, worst
+from matrix.judge.ledger import Entry
+from matrix.plan.cells import Cell, Plan
+from matrix.store.records import Failure, Load, Save
+
+ABSENT = ("inconclusive", "infra", "unavailable", "not-run")
+VERDICTS = ("conforms", "known-deviation", "deviates", "undocumented", *ABSENT)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One cell, judged.
+
+    ``outcome`` is an outcome, or the word for having none; ``note`` then says why, and
+    ``detail`` is what the failed attempt left: the end of its output, or a traceback. Of a
+    ``partial`` outcome, ``note`` says what is not whole.
+    """
+
+    cell: Cell
+    documented: Documented
+    verdict: str
+    outcome: str
+    after_load: str = "untested"
+    note: str = ""
+    detail: str = ""
+    entries: tuple[str, ...] = ()
+    save: Save | None = None
+    load: Load | None = None
+    save_live: bool = False
+    load_live: bool = False
+
+    @property
+    def error(self) -> Failure | None:
+        """The exception that the load raised, if it raised one."""
+        return self.load.error if self.load else None
+
+    @property
+    def unexpected(self) -> tuple[str, ...]:
+        """The keys of the checkpoint that the loader did not know."""
+        return self.load.unexpected_keys if self.load else ()
+
+    @property
+    def live(self) -> bool:
+        """Whether both checkpoint and load were obtained here."""
+        return self.save_live and self.load_live
+
+    @property
+    def same_reason(self) -> bool | None:
+        """Whether an error has the FAQ's reason; None where it names none or is none."""
+        if self.outcome != "error" or not self.documented.reason:
+            return None
+        return bool(self.unexpected)
+
+
+@dataclasses.dataclass(frozen=True)
+class SaveCheck:
+    """Where a release's attention metadata was saved, beside where the FAQ says."""
+
+    scenario: str
+    release: str
+    documented: str
+    observed: str
+    conforms: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class ControlCheck:
+    """What a loader did with its own save, damaged or not, and, where there is more, why."""
+
+    scenario: str
+    release: str
+    control: str
+    required: str
+    observed: str
+    good: bool
+    note: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What was seen beside what was required."""
+        why = f" ({self.note.rstrip('.')})" if self.note else ""
+        return (
+            f"control {self.control} of {self.release}: {self.observed}{why} "
+            f"where {self.required} was required"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class EntryCheck:
+    """The state of one ledger entry: used, stale, expired or unused."""
+
+    entry: Entry
+    state: str
+    cells: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """A whole plan, judged."""
+
+    plan: Plan
+    verdicts: tuple[Verdict, ...]
+    saves: tuple[SaveCheck, ...]
+    controls: tuple[ControlCheck, ...]
+    entries: tuple[EntryCheck, ...]
+    today: datetime.date
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """Cells by verdict; they add up to the planned cells."""
+        return _totals(self.verdicts, self.plan)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What a gate makes of it."""
+        return worst(_codes(self))
+
+
+def _totals(verdicts: Sequence[Verdict], plan: Plan) -> dict[str, int]:
+    counted = Counter(verdict.verdict for verdict in verdicts)
+    totals = {name: counted[name] for name in VERDICTS}
+    if sum(totals.values()) != len(plan.cells):
+        raise AssertionError(f"{sum(totals.values())} verdicts on {len(plan.cells)} cells")
+    return totals
+
+
+def _codes(judged: Judgement) -> Iterator[ExitCode]:
+    totals = judged.totals
+    if totals["deviates"] or any(not check.conforms for check in judged.saves):
+        yield ExitCode.DEVIATES
+    failing = {"stale", "expired"} | ({"unused"} if judged.plan.whole else set())
+    if any(check.state in failing for check in judged.entries):
+        yield ExitCode.DEVIATES
+    if totals["infra"]:
+        yield ExitCode.INFRA
+    if totals["inconclusive"] or totals["unavailable"] or totals["not-run"]:
+        yield ExitCode.INCOMPLETE

@@ -1,0 +1,81 @@
+"""Outcomes: what became of the metadata, read from the records of a save and a load."""
+
+from __future__ import annotations
+
+from packaging.version import Version
+
+from matrix.store.records import Load, Save, Tensor
+
+RECIPES_SINCE = Version("2.0")
+"""The first release whose FP8 extra states hold the recipe; see ``forms.toml``."""
+
+
+def outcome(save: Save, load: Load) -> str:
+    """Return what became of the attention's FP8 metadata.
+
+    ``none``: the loader has none. ``loaded``: every tensor that both sides have is
+    bit-equal to the checkpoint's, module by module. ``defaults``: every tensor is
+    the FAQ's default. ``partial``: anything between, a recipe that was lost, a state dict
+    that the load changed, or an output that is not the saving module's; :func:`flaws` says
+    what.
+    """
+    if load.error is not None:
+        return "error"
+    if load.changed_keys:
+        return "partial"
+    found = load.attention()
+    if not found:
+        return "none"
+    if all(tensor.default for site in found.values() for tensor in site.tensors.values()):
+        return "defaults"
+    return "partial" if flaws(save, load) else "loaded"
+
+
+def flaws(save: Save, load: Load) -> list[str]:
+    """Return what keeps a load that raised nothing from being whole, in words."""
+    found, saved = load.attention(), save.attention()
+    changed = [f"the load changed {key} of the caller's state dict" for key in load.changed_keys]
+    apart = sorted(found.keys() ^ saved.keys()) if found else []
+    absent = [f"{name}: only one side has it" for name in apart]
+    differing = [
+        f"{name}: {tensor} is not the checkpoint's"
+        for name in sorted(found.keys() & saved.keys())
+        for tensor in _differing(found[name].tensors, saved[name].tensors)
+    ]
+    return [*changed, *absent, *differing, *_lost_recipes(load), *_unlike(load)]
+
+
+def _unlike(load: Load) -> list[str]:
+    if load.output is None or load.output.same:
+        return []
+    difference, largest = load.output.largest_difference, load.output.largest
+    return [f"its output differs from the saving module's by {difference:g} of {largest:g}"]
+
+
+def _differing(found: dict[str, Tensor], saved: dict[str, Tensor]) -> list[str]:
+    # From 2.0 on there is no scale_inv; what one side lacks cannot be compared.
+    shared = found.keys() & saved.keys()
+    needed = {name for name in found if not name.endswith("scale_inv")}
+    return sorted(
+        name
+        for name in needed | shared
+        if name not in shared or found[name].digest != saved[name].digest
+    )
+
+
+def _lost_recipes(load: Load) -> list[str]:
+    """Releases up to 1.14 keep no recipe, and have none to lose."""
+    if Version(load.release.partition("@")[0]) < RECIPES_SINCE:
+        return []
+    return [f"{path}: the recipe is not the checkpoint's" for path in load.lost_recipes]
+
+
+def after_load(load: Load) -> str:
+    """Return whether the metadata lives on: ``updates``, ``frozen`` or ``untested``.
+
+    ``updates`` means that one training step rolled every amax history and moved
+    every scale, forward and backward; a single tensor that stays makes it ``frozen``.
+    """
+    if not load.after_load:
+        return "untested"
+    return "updates" if all(all(site.moved.values()) for site in load.after_load) else "frozen"

@@ -1,0 +1,88 @@
+"""Which GPU the engine gives, and whether it can do FP8 attention. Asked before any build."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tarfile
+
+import docker
+from docker.errors import APIError, ContainerError
+
+from matrix.errors import EngineError
+from matrix.lane.containers.blueprint import KIND
+from matrix.lane.containers.cage import device_requests
+from matrix.lane.containers.engine import OWNER, ask, owner, remove, words
+from matrix.lane.device import ONLY_CPU, is_enough
+
+_QUERY = ["--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader"]
+
+
+def require_device(client: docker.DockerClient, gpu: str) -> None:
+    """See that the engine gives containers a GPU at all, without any real image.
+
+    :param gpu: index or UUID.
+    :raises EngineError: it does not.
+    """
+    image = _empty_image(client)
+    probe = client.containers.create(
+        image, ["nothing"], labels={OWNER: owner()}, device_requests=device_requests(gpu)
+    )
+    try:
+        probe.start()
+    except APIError as error:
+        said = words(error)
+        # The image holds no program at all: that this is all that is wrong shows the GPU is there.
+        if "nothing" not in said or "device driver" in said:
+            raise EngineError(
+                f"the container engine gives no GPU {gpu}",
+                why=said,
+                do=f"Install the NVIDIA container toolkit where the engine runs. {ONLY_CPU}",
+            ) from error
+    finally:
+        remove(probe)
+        client.images.remove(image, force=True)
+
+
+def _empty_image(client: docker.DockerClient) -> str:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("empty"))
+    client.api.import_image_from_data(
+        stream.getvalue(),
+        repository="te-matrix/probe",
+        tag="empty",
+        changes=[f"LABEL {KIND}=probe"],
+    )
+    return "te-matrix/probe:empty"
+
+
+def require_fp8_attention(client: docker.DockerClient, gpu: str, image: str) -> None:
+    """See that the chosen GPU can do FP8 attention.
+
+    :param gpu: index or UUID.
+    :param image: any image with a C library; the engine's toolkit brings ``nvidia-smi``.
+    :raises EngineError: it cannot, or nobody can tell.
+    """
+    name, capability, driver = _ask(client, gpu, image)
+    if not is_enough(capability):
+        raise EngineError(
+            f"GPU {gpu}, {name} (driver {driver}), has compute capability {capability}; "
+            "FP8 attention needs 9.0 (sm90) or newer",
+            do=f"Choose another GPU with --gpu. {ONLY_CPU}",
+        )
+
+
+def _ask(client: docker.DockerClient, gpu: str, image: str) -> list[str]:
+    """Return name, compute capability and driver version."""
+    try:
+        said = ask(client, image, "nvidia-smi", _QUERY, device_requests=device_requests(gpu))
+        (row,) = csv.reader(io.StringIO(said.decode()), skipinitialspace=True)
+        name, capability, driver = row
+    except (APIError, ContainerError, ValueError) as error:
+        raise EngineError(
+            f"nvidia-smi in {image} does not say what GPU {gpu} is",
+            why=words(error),
+            do=f"See that the engine's NVIDIA container toolkit works. {ONLY_CPU}",
+        ) from error
+    return [name, capability, driver]

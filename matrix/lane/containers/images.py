@@ -1,0 +1,194 @@
+"""Images: built, listed, pruned, and at most so many kept at once."""
+
+from __future__ import annotations
+
+import contextlib
+import tarfile
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import docker
+from docker.errors import APIError, ImageNotFound
+
+from matrix.errors import EngineError
+from matrix.lane.containers.blueprint import KIND, RELEASE, Blueprint
+from matrix.lane.containers.engine import patiently, words
+
+Say = Callable[[str], None]
+_LEFT_OUT = {".git", "__pycache__"}
+
+
+class BuildError(EngineError):
+    """An image could not be built."""
+
+
+def find(client: docker.DockerClient, blueprint: Blueprint) -> str | None:
+    """Return the id of the image that a blueprint describes, or None where it is not built."""
+    try:
+        return str(client.images.get(blueprint.tag).id)
+    except ImageNotFound:
+        return None
+
+
+def build(client: docker.DockerClient, blueprint: Blueprint, say: Say) -> str:
+    """Build an image and return its id.
+
+    :param say: is given the build's output line by line, as it comes.
+    :raises BuildError: a step failed.
+    """
+    with tempfile.TemporaryFile() as context:
+        _write_context(blueprint, context)
+        context.seek(0)
+        try:
+            for event in client.api.build(
+                fileobj=context,
+                custom_context=True,
+                tag=blueprint.tag,
+                buildargs={"BASE": blueprint.base, **blueprint.arguments},
+                labels=dict(blueprint.labels),
+                network_mode=None if blueprint.network else "none",
+                use_config_proxy=blueprint.network,
+                rm=True,
+                forcerm=True,
+                decode=True,
+            ):
+                _note(event, blueprint, say)
+        except APIError as error:
+            raise BuildError(f"{blueprint.tag} could not be built", why=words(error)) from error
+    image = find(client, blueprint)
+    if image is None:
+        raise BuildError(f"the engine built {blueprint.tag} and does not have it")
+    return image
+
+
+def _note(event: dict[str, Any], blueprint: Blueprint, say: Say) -> None:
+    if "error" in event:
+        raise BuildError(f"{blueprint.tag} could not be built", why=str(event["error"]).strip())
+    for line in str(event.get("stream", "")).splitlines():
+        if line.strip():
+            say(line.rstrip())
+
+
+def _write_context(blueprint: Blueprint, stream: BinaryIO) -> None:
+    """Write the build context, the same bytes for the same files."""
+    with tarfile.open(fileobj=stream, mode="w") as archive, tempfile.TemporaryDirectory() as empty:
+        dockerfile = Path(empty) / "Dockerfile"
+        dockerfile.write_text(blueprint.dockerfile)
+        archive.add(dockerfile, "Dockerfile", filter=_plain)
+        dockerfile.unlink()
+        for place, path in blueprint.context.items():
+            archive.add(path or empty, place, filter=_plain)
+
+
+def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """Leave out what decides nothing: owners, times, bytecode, history."""
+    if Path(entry.name).name in _LEFT_OUT:
+        return None
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    entry.mtime = 0
+    entry.mode = 0o755 if entry.isdir() or entry.mode & 0o100 else 0o644
+    return entry
+
+
+def built(client: docker.DockerClient) -> list[Any]:
+    """Return every image of ours, oldest first."""
+    found = client.images.list(filters={"label": KIND}, all=False)
+    return sorted(found, key=lambda image: str(image.attrs["Created"]))
+
+
+def prune(client: docker.DockerClient) -> list[str]:
+    """Remove every image and every stopped build container of ours, and nothing else.
+
+    :returns: what was removed.
+    :raises EngineError: an image is in use.
+    """
+    for container in client.containers.list(
+        all=True, filters={"label": KIND, "status": "exited"}, ignore_removed=True
+    ):
+        container.remove()
+    removed = []
+    # Youngest first: an image goes before the one that it is built on.
+    for image in reversed(built(client)):
+        name = image.tags[0] if image.tags else image.short_id
+        drop(client, image.tags or [image.id])
+        removed.append(name)
+    return removed
+
+
+def drop(client: docker.DockerClient, names: list[str]) -> None:
+    """Remove an image by all of its names.
+
+    :raises EngineError: it is in use.
+    """
+    for name in names:
+        try:
+            client.images.remove(name)
+        except ImageNotFound:
+            continue
+        except APIError as error:
+            raise EngineError(
+                f"image {name} could not be removed",
+                why=words(error),
+                do="End the run that uses it, or remove the container named there",
+            ) from error
+
+
+class Shelf:
+    """The releases' images that are kept on the engine: at most so many at once.
+
+    :param most: how many; None for no limit.
+    """
+
+    def __init__(self, client: docker.DockerClient, most: int | None) -> None:
+        self._client = client
+        self._most = most
+        self._changed = threading.Condition()
+        self._used: Counter[str] = Counter()
+        # One at a time: what is removed may be a layer that a build has just found.
+        self._changing_images = threading.Lock()
+
+    @contextlib.contextmanager
+    def hold(self, blueprint: Blueprint, make: Callable[[], str]) -> Iterator[str]:
+        """Have an image there for as long as the context is entered; yield its id.
+
+        :param make: builds it where it is not there.
+        """
+        self._take(blueprint.tag)
+        try:
+            with self._changing_images:
+                self._make_room(blueprint.tag)
+                image = patiently(self._client, lambda: find(self._client, blueprint)) or make()
+            yield image
+        finally:
+            self._give_back(blueprint.tag)
+
+    def _take(self, tag: str) -> None:
+        """Wait until one more image may be in use."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._most is None or tag in self._used or len(self._used) < self._most
+            )
+            self._used[tag] += 1
+
+    def _give_back(self, tag: str) -> None:
+        with self._changed:
+            self._used[tag] -= 1
+            if not self._used[tag]:
+                del self._used[tag]
+            self._changed.notify_all()
+
+    def _make_room(self, tag: str) -> None:
+        """Remove the oldest images that are not in use until the rest are few enough."""
+        if self._most is None:
+            return
+        with self._changed:
+            used = {tag, *self._used}
+        there = patiently(self._client, lambda: built(self._client))
+        idle = [image for image in there if RELEASE in image.labels and not used & {*image.tags}]
+        for image in idle[: max(0, len(idle) + len(used) - self._most)]:
+            drop(self._client, image.tags or [image.id])

@@ -1,0 +1,132 @@
+"""The cpu lane's Python packages, gathered as wheels by this machine's pip.
+
+They are chosen for the Python and the platform of the base image, whatever runs here,
+and by the settings that pip has here: index, certificates and credentials stay outside
+of every image, and the build itself needs no network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import psutil
+from docker.errors import APIError, ContainerError
+from packaging.requirements import Requirement
+
+from matrix.errors import EngineError
+from matrix.lane.containers.blueprint import public
+from matrix.lane.containers.engine import ask, words
+
+DISTRIBUTION = "te-checkpoint-matrix"
+_OLDEST_GLIBC = 17  # manylinux2014; older wheels than that are of no interest here
+_ASK = (
+    "import json, os, platform, sys; print(json.dumps({"
+    "'python': '%d.%d' % sys.version_info[:2], 'machine': platform.machine(), "
+    "'glibc': os.confstr('CS_GNU_LIBC_VERSION').split('.')[-1]}))"
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Target:
+    """What wheels must fit: Python ("3.11"), machine ("x86_64"), minor version of glibc 2."""
+
+    python: str
+    machine: str
+    glibc: str
+
+    def options(self) -> Iterator[str]:
+        """Yield pip's options that ask for wheels of this kind."""
+        yield from ("--only-binary=:all:", "--implementation=cp")
+        yield f"--python-version={self.python}"
+        for minor in range(int(self.glibc), _OLDEST_GLIBC - 1, -1):
+            yield f"--platform=manylinux_2_{minor}_{self.machine}"
+        yield f"--platform=manylinux2014_{self.machine}"
+        yield f"--platform=linux_{self.machine}"
+
+
+def target(client: docker.DockerClient, image: str) -> Target:
+    """Ask a base image which Python it has.
+
+    :raises EngineError: it does not say.
+    """
+    try:
+        return Target(**json.loads(ask(client, image, "python3", ["-c", _ASK])))
+    except (APIError, ContainerError, ValueError, TypeError) as error:
+        raise EngineError(
+            f"python3 of the base image {image} could not be asked what it is",
+            why=words(error),
+            do="See that the engine runs containers of it at all; the cpu lane builds on a base "
+            "with python3, pip and venv on glibc, such as python:3.11-slim-bookworm",
+        ) from error
+
+
+def requirements() -> tuple[str, ...]:
+    """Return what the cpu lane needs, PyTorch first; ``TE_MATRIX_TORCH`` overrides that one."""
+    torch = public("TE_MATRIX_TORCH") if "TE_MATRIX_TORCH" in os.environ else ""
+    return (*([torch] if torch else _extra("torch")), *_extra("cpu"))
+
+
+def _extra(name: str) -> list[str]:
+    """Return the requirements of one of this package's extras, as they are on Linux."""
+    there = {"extra": name, "platform_system": "Linux", "sys_platform": "linux"}
+    found = []
+    for text in importlib.metadata.requires(DISTRIBUTION) or ():
+        wanted = Requirement(text)
+        if wanted.marker and "extra" in str(wanted.marker) and wanted.marker.evaluate(there):
+            found.append(f"{wanted.name}{wanted.specifier}")
+    return found
+
+
+@contextlib.contextmanager
+def workplace(cache: Path) -> Iterator[Path]:
+    """Yield an empty folder for wheels, half a gigabyte of them, and remove it afterwards.
+
+    What a process that is no more has left there is removed first.
+
+    :param cache: folder to make it in.
+    """
+    for left in cache.glob("wheels-*-*"):
+        if not psutil.pid_exists(int(left.name.split("-")[1])):
+            shutil.rmtree(left, ignore_errors=True)
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=f"wheels-{os.getpid()}-") as folder:
+        yield Path(folder)
+
+
+def gather(folder: Path, wanted: tuple[str, ...], target: Target) -> None:
+    """Download wheels, and write ``requirements.txt`` beside them.
+
+    :param wanted: PyTorch first; it comes from ``TE_MATRIX_TORCH_INDEX`` where that is set.
+    :raises EngineError: pip could not.
+    """
+    torch, *others = wanted
+    index = os.environ.get("TE_MATRIX_TORCH_INDEX")
+    _download(folder, [torch], target, ["--index-url", index] if index else [])
+    _download(folder, others, target, [])
+    (folder / "requirements.txt").write_text("\n".join(wanted) + "\n")
+
+
+def _download(folder: Path, wanted: list[str], target: Target, options: list[str]) -> None:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder)]
+    command += [*options, "--find-links", str(folder), *target.options(), *wanted]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = done.stderr.strip().splitlines() or ["pip said nothing"]
+        raise EngineError(
+            f"pip could not gather {', '.join(wanted)} for Python {target.python} "
+            f"on {target.machine}",
+            why=last[-1],
+            do="Check pip's index settings; TE_MATRIX_TORCH and TE_MATRIX_TORCH_INDEX "
+            "choose another build of PyTorch",
+        )

@@ -1,0 +1,43 @@
+"""Base images from their registries: their digests, and the images themselves."""
+
+from __future__ import annotations
+
+import docker
+from docker.errors import APIError, DockerException, ImageNotFound
+
+from matrix.errors import EngineError
+from matrix.lane.containers.engine import GONE, words
+from matrix.lane.containers.lock import Base
+
+
+def fetch(client: docker.DockerClient, base: Base) -> str:
+    """Return a base's image id, pulling it where the engine does not have it.
+
+    :raises EngineError: it is not there and cannot be pulled.
+    """
+    for name in filter(None, (base.digest if base.pinned else None, base.reference)):
+        try:
+            return str(client.images.get(name).id)
+        except ImageNotFound:
+            continue
+    try:
+        return str(client.images.pull(base.reference).id)
+    except (APIError, DockerException) as error:
+        raise EngineError(
+            f"the base image {base.reference} is not here and cannot be pulled",
+            why=words(error),
+            do="Make its registry reachable, load the image into the engine, "
+            "or name another base (--base, or a lock of your own with --images-lock)",
+        ) from error
+
+
+def read(client: docker.DockerClient, base: Base) -> Base:
+    """Ask the registry for a base's digest and return the row with it.
+
+    :raises EngineError: the registry did not say.
+    """
+    try:
+        digest = client.images.get_registry_data(base.image).id
+    except (APIError, DockerException, *GONE) as error:
+        raise EngineError(f"{base.image} could not be read", why=words(error)) from error
+    return base.model_copy(update={"digest": digest})

@@ -1,0 +1,94 @@
+"""The local runner: a fork server on this machine, and one process per release behind it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Self
+
+from matrix.catalogue.releases import Release
+from matrix.errors import RunnerError
+from matrix.lane.process import START_TIMEOUT, WORKER, ReleaseProcess, opening, worker_environment
+
+
+class LocalRunner:
+    """The fork server. Use it as a context manager: leaving it ends every process.
+
+    It takes seconds to get ready; entering does not wait for it, opening a process does.
+
+    :param logs: folder for one log per release.
+    :param gpu: the GPU that they may see, by index or UUID; None for what the caller sees.
+    """
+
+    resident = True
+
+    def __init__(self, logs: Path, gpu: str | None = None) -> None:
+        self._logs = logs
+        self._gpu = gpu
+        self._waiting = threading.Lock()
+
+    def __enter__(self) -> Self:
+        self._ready = False
+        self._logs.mkdir(parents=True, exist_ok=True)
+        ours, theirs = socket.socketpair()
+        with theirs, (self._logs / "host.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, str(WORKER), "host", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=worker_environment(self._gpu),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._control = ours
+        ours.settimeout(START_TIMEOUT)
+        return self
+
+    def _await_ready(self) -> None:
+        """Wait for the server, once.
+
+        :raises RunnerError: it does not start.
+        """
+        with self._waiting:
+            if not self._ready and self._said() != b"ready\n":
+                self._end()
+                raise RunnerError(
+                    "the worker could not be started",
+                    why="PyTorch or a package of the cpu lane may be missing here",
+                    do="Install te-matrix with its cpu extra and torch; "
+                    f"see {self._logs / 'host.log'}",
+                )
+            self._ready = True
+
+    def _said(self) -> bytes:
+        try:
+            return self._control.recv(16)
+        except OSError:  # it timed out, or has been given up before
+            return b""
+
+    def open(self, release: Release, source: Path | None, lane: str) -> ReleaseProcess:
+        """Fork a process for one release and have it import its Transformer Engine."""
+        self._await_ready()
+        ours, theirs = socket.socketpair()
+        opened = opening(
+            release, str(source) if source else None, lane, self._logs / f"{release.name}.log"
+        )
+        with theirs:
+            socket.send_fds(self._control, [json.dumps(opened).encode()], [theirs.fileno()])
+        return ReleaseProcess(release, ours, opened)
+
+    def __exit__(self, *error: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        self._control.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, 9)
+        self._process.wait()

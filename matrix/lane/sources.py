@@ -1,0 +1,341 @@
+"""Where a release's Python code comes from: fetched once, checked, cached.
+
+Nothing of it is imported here, and no byte of it lies in the project.
+"""
+
+from __future__ import annotations
+
+import compileall
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import platformdirs
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+from matrix.catalogue.releases import PACKAGE, Release
+from matrix.errors import SourceError, SourceUnavailable, UsageError
+from matrix.system import cleanup
+from matrix.system.digests import of_files
+
+GIT_URL = "https://github.com/NVIDIA/TransformerEngine.git"
+GIT_TIMEOUT = 300
+OPT_IN = "NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE"
+
+
+def cache_folder() -> Path:
+    """Return where fetched sources are kept; ``TE_MATRIX_CACHE`` overrides it."""
+    chosen = os.environ.get("TE_MATRIX_CACHE")
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("te-matrix"))
+
+
+def prepare_cache() -> None:
+    """Create the cache, and remove what killed runs left in it.
+
+    :raises SourceError: it cannot be written.
+    """
+    try:
+        (cache_folder() / "sources").mkdir(parents=True, exist_ok=True)
+        cleanup.sweep(cache_folder() / "sources", cleanup.PART)
+    except OSError as error:
+        raise SourceError(
+            f"the cache {cache_folder()} cannot be written",
+            why=str(error),
+            do="Name a writable folder in TE_MATRIX_CACHE",
+        ) from error
+
+
+def chosen_git_url(given: str | None) -> str:
+    """Return the git repository to use: the one given, the environment's, the public one."""
+    return given or os.environ.get("TE_MATRIX_GIT_URL") or GIT_URL
+
+
+class CodeSource(Protocol):
+    """Says where the code of a release is."""
+
+    def get(self, release: Release) -> Path | None:
+        """Return the folder that holds the release's ``transformer_engine``.
+
+        :returns: None where the lane runs the one that is installed in the release's image.
+        :raises SourceUnavailable: it cannot be had here.
+        """
+
+
+class FetchedSources:
+    """Fetches sources on demand.
+
+    :param git_url: URL or local mirror of the git repository;
+        ``TE_MATRIX_GIT_URL`` overrides the public one.
+    :param offline: use what is cached and fetch nothing.
+    """
+
+    def __init__(self, git_url: str | None = None, *, offline: bool = False) -> None:
+        self.git_url = chosen_git_url(git_url)
+        self.offline = offline
+        self._sound: set[Path] = set()
+        self._git_refusal: SourceUnavailable | None = None
+        self._git_answers = False
+        self._first = threading.Lock()
+
+    def get(self, release: Release) -> Path:
+        """Return the folder that holds the release's ``transformer_engine``.
+
+        :raises SourceUnavailable: it cannot be had here.
+        :raises SourceError: what was fetched is not what the catalogue says.
+        """
+        place = cache_folder() / "sources" / release.digest
+        if place in self._sound:
+            return place
+        if place.is_dir():
+            _check(place, release, f"it was changed in the cache {place}", "Delete that folder")
+            self._sound.add(place)
+            return place
+        if release.path is None and self.offline:
+            raise SourceUnavailable(
+                f"the source of {release.name} is not cached, and --offline is set"
+            )
+        try:
+            return _into_place(place, self._fetcher(release), release)
+        except OSError as error:
+            raise SourceError(
+                f"the source of {release.name} could not be put into the cache {place.parent}",
+                why=str(error),
+            ) from error
+
+    def _fetcher(self, release: Release) -> Callable[[Release, Path], None]:
+        if release.path is not None:
+            return _from_candidate
+        return self._from_wheel if release.wheel else self._from_git
+
+    def _from_wheel(self, release: Release, folder: Path) -> None:
+        """Have pip fetch and verify the wheel, then unpack it."""
+        wanted = folder / "requirements.txt"
+        wanted.write_text(f"{PACKAGE}=={release.wheel} --hash=sha256:{release.sha256}\n")
+        done = _pip_download(folder, "--require-hashes", "-r", str(wanted))
+        wanted.unlink()
+        if done.returncode:
+            _refuse_wheel(release, done.stderr)
+        (wheel,) = folder.glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(folder)
+        wheel.unlink()
+
+    def _from_git(self, release: Release, folder: Path) -> None:
+        """Fetch one commit. Until the repository has answered once, one at a time."""
+        with contextlib.nullcontext() if self._git_answers else self._first:
+            if self._git_refusal is not None:
+                raise self._git_refusal
+            self._fetch_commit(release, folder)
+            self._git_answers = True
+
+    def _fetch_commit(self, release: Release, folder: Path) -> None:
+        """Fetch one commit, shallow, and unpack its ``transformer_engine``."""
+        with cleanup.scratch() as work:
+            git = ["git", "-c", "advice.detachedHead=false", "-C", work]
+            self._git([*git, "init", "--quiet", "--bare"])
+            commit = str(release.commit)
+            self._git([*git, "fetch", "--quiet", "--depth=1", self.git_url, commit])
+            tree = Path(work) / "tree.tar"
+            self._git([*git, "archive", "--output", str(tree), commit, PACKAGE])
+            with tarfile.open(tree) as archive:
+                archive.extractall(folder, filter="data")
+
+    def _git(self, command: list[str]) -> None:
+        environment = dict(os.environ, GIT_TERMINAL_PROMPT="0")
+        try:
+            subprocess.run(
+                command,
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=GIT_TIMEOUT,
+                env=environment,
+            )
+        except FileNotFoundError as error:
+            raise self._git_gone("git is not installed") from error
+        except subprocess.TimeoutExpired as error:
+            raise self._git_gone(f"no answer within {GIT_TIMEOUT} s") from error
+        except subprocess.CalledProcessError as error:
+            lines = error.stderr.strip().splitlines() or [f"exit status {error.returncode}"]
+            raise self._git_gone(lines[-1]) from error
+
+    def _git_gone(self, why: str) -> SourceUnavailable:
+        """Note that the repository does not answer, so that nobody waits for it again."""
+        self._git_refusal = SourceUnavailable(
+            f"the git repository {self.git_url} cannot be used",
+            why=why,
+            do="Point TE_MATRIX_GIT_URL or --git-url at a mirror",
+        )
+        return self._git_refusal
+
+
+def _pip_download(folder: Path, *what: str) -> subprocess.CompletedProcess[str]:
+    """Have pip download a wheel of the package alone into ``folder``."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command += ["--only-binary=:all:", "--dest", str(folder), *what]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def _refuse_wheel(release: Release, stderr: str) -> None:
+    last = stderr.strip().splitlines()[-1] if stderr.strip() else "pip said nothing"
+    if "DO NOT MATCH THE HASHES" in stderr:
+        raise SourceError(
+            f"the wheel of {release.name} does not have the SHA-256 in the catalogue",
+            why="the index serves another file than the one that was catalogued",
+            do="Do not use it before somebody has looked at it",
+        )
+    raise SourceUnavailable(f"pip could not fetch {PACKAGE} {release.wheel}", why=last)
+
+
+def _into_place(place: Path, fetch: Callable[[Release, Path], None], release: Release) -> Path:
+    """Fetch into a folder of its own, check it, and move it into place whole."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    own = cleanup.mark(cleanup.PART)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=own) as work:
+        folder = Path(work) / "source"
+        folder.mkdir()
+        fetch(release, folder)
+        why = "another build was published under the same name, or the catalogue is wrong"
+        why = "it changed meanwhile" if release.candidate else why
+        _check(folder, release, why, "Do not use it before somebody has looked at it")
+        _settle(folder, place)
+    return place
+
+
+def _check(folder: Path, release: Release, why: str, do: str) -> None:
+    """See that a folder holds the release's Python files, each byte of them."""
+    found = of_files(folder / PACKAGE)
+    if found != release.digest:
+        raise SourceError(
+            f"the Python files of {release.name} have digest {found[:12]}, "
+            f"the catalogue says {release.digest[:12]}",
+            why=why,
+            do=do,
+        )
+
+
+def _settle(folder: Path, place: Path) -> None:
+    """Compile to bytecode, as an installer would, and move into place."""
+    compileall.compile_dir(folder, quiet=2, workers=1)
+    try:
+        folder.rename(place)
+    except OSError:
+        if not place.is_dir():  # else another process was first
+            raise
+
+
+def describe(version: str) -> Release:
+    """Fetch a published wheel that the catalogue lacks and describe it as a row.
+
+    :param version: of the package, as the index has it.
+    :raises SourceUnavailable: pip could not fetch it, or it holds no Python files.
+    """
+    with cleanup.scratch() as work:
+        done = _pip_download(Path(work), f"{PACKAGE}=={version}")
+        wheels = list(Path(work).glob("*.whl"))
+        if done.returncode or not wheels:
+            raise SourceUnavailable(f"pip could not fetch {PACKAGE} {version}", why=done.stderr)
+        found = candidate(wheels[0])
+        return Release(
+            version=version.removesuffix(".0") if version.count(".") == 2 else version,
+            wheel=version,
+            sha256=hashlib.sha256(wheels[0].read_bytes()).hexdigest(),
+            digest=found.digest,
+            opt_in=found.opt_in,
+        )
+
+
+def candidate(path: Path) -> Release:
+    """Describe a source tree or a wheel as a release under test.
+
+    :raises UsageError: it is neither.
+    """
+    with cleanup.scratch() as work:
+        root = _candidate_root(path, Path(work))
+        return _candidate(root, _candidate_version(path, root), str(path.resolve()))
+
+
+def _candidate(root: Path, version: str, path: str) -> Release:
+    return Release(
+        version=version,
+        digest=of_files(root / PACKAGE),
+        path=path,
+        opt_in=OPT_IN if mentions_opt_in(root) else None,
+    )
+
+
+def keep_candidate(root: Path, version: str, name: str) -> Release:
+    """Describe Python files that lie in a folder for now as a candidate, and cache them.
+
+    :param root: folder that holds ``transformer_engine``.
+    :param name: where they come from.
+    :raises SourceError: they cannot be put into the cache.
+    """
+    release = _candidate(root, version, name)
+    place = cache_folder() / "sources" / release.digest
+    if not place.is_dir():
+        _into_place(place, lambda _release, folder: _copy_package(root, folder), release)
+    return release
+
+
+def _copy_package(root: Path, folder: Path) -> None:
+    shutil.copytree(root / PACKAGE, folder / PACKAGE)
+
+
+def _candidate_root(path: Path, work: Path) -> Path:
+    """Return the folder that holds a candidate's ``transformer_engine``."""
+    if path.is_file() and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(work)
+        path = work
+    if not (path / PACKAGE / "pytorch").is_dir():
+        raise UsageError(
+            f"{path} is no candidate",
+            why=f"it holds no {PACKAGE}/pytorch",
+            do="Give a Transformer Engine source tree or a transformer_engine wheel",
+        )
+    return path
+
+
+def _candidate_version(path: Path, root: Path) -> str:
+    try:
+        return str(parse_wheel_filename(path.name)[1])
+    except InvalidWheelFilename:
+        for place in ("build_tools/VERSION.txt", "VERSION"):
+            if (root / place).is_file():
+                return _version((root / place).read_bytes().decode(errors="replace"), root / place)
+    raise UsageError(f"{path} does not say its version", why="it has no build_tools/VERSION.txt")
+
+
+def _version(text: str, place: Path) -> str:
+    try:
+        Version(text)
+    except InvalidVersion as error:
+        raise UsageError(f"{place} holds no version: {text.strip()[:40]!r}") from error
+    return text.strip()
+
+
+def mentions_opt_in(root: Path) -> bool:
+    """Tell whether the code below ``root`` knows the opt-in for pickled extra state."""
+    files = (root / PACKAGE / "pytorch").rglob("*.py")
+    return any(OPT_IN in file.read_text(encoding="utf-8") for file in files)
+
+
+def _from_candidate(release: Release, folder: Path) -> None:
+    """Copy a candidate's Python package."""
+    with cleanup.scratch() as work:
+        root = _candidate_root(Path(str(release.path)), Path(work))
+        _copy_package(root, folder)
+        for info in root.glob("*.dist-info"):
+            shutil.copytree(info, folder / info.name)

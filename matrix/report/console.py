@@ -1,0 +1,136 @@
+"""What is printed: the band table, the totals, and a run's progress."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+from matrix.catalogue.faq import Documentation
+from matrix.judge.judgement import Judgement
+from matrix.judge.summary import band_tables, live_counts
+from matrix.system.progress import Progress
+
+PLAIN_EVERY = 200
+
+
+def print_judgement(console: Console, judgement: Judgement, documentation: Documentation) -> None:
+    """Print the band tables, the totals and what the exit code rests on."""
+    for table in band_tables(judgement, documentation):
+        console.print(_band_table(table))
+    totals = ", ".join(f"{count} {name}" for name, count in judgement.totals.items() if count)
+    counts = live_counts(judgement)
+    console.print(f"{len(judgement.plan.cells)} cells planned: {totals}", highlight=False)
+    console.print(
+        f"evidence: {counts['live']} live, {counts['recorded']} recorded, "
+        f"{counts['without']} without (lane {judgement.plan.lane}, "
+        f"runner {judgement.plan.runner})",
+        highlight=False,
+    )
+    for line in _complaints(judgement):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _band_table(table: Any) -> Table:
+    shown = Table(
+        title=f"{table.scenario}, {table.variant}: documented -> observed (cells)",
+        title_justify="left",
+        show_lines=True,
+    )
+    shown.add_column("loaded by \\ saved by")
+    for band in table.bands:
+        shown.add_column(band)
+    for loader in table.bands:
+        row = [table.cells[loader, saver] for saver in table.bands]
+        texts = [f"{cell.documented} ->\n{cell.text}" if cell.observed else "" for cell in row]
+        shown.add_row(loader, *texts)
+    return shown
+
+
+def _complaints(judgement: Judgement) -> list[str]:
+    lines = []
+    for check in judgement.saves:
+        if not check.conforms:
+            lines.append(
+                f"save {check.release} ({check.scenario}): metadata under {check.observed}, "
+                f"documented {check.documented}"
+            )
+    for entry in judgement.entries:
+        if entry.state in ("stale", "expired") or (
+            entry.state == "unused" and judgement.plan.whole
+        ):
+            lines.append(f"ledger entry {entry.entry.id} is {entry.state}")
+    for control in judgement.controls:
+        if not control.good and control.observed not in ("not-run", "unavailable"):
+            lines.append(f"{control.scenario}: {control.sentence}")
+    bad = [v for v in judgement.verdicts if v.verdict in ("deviates", "infra", "inconclusive")]
+    lines += [f"{v.verdict}: {v.cell.id}: {_why(v)}" for v in bad[:20]]
+    if len(bad) > 20:
+        lines.append(f"... and {len(bad) - 20} more; the report has them all")
+    return lines
+
+
+def _why(verdict: Any) -> str:
+    if verdict.error:
+        message = " ".join(verdict.error.message.split())[:120]
+        return f"{verdict.outcome} at {verdict.load.stage}: {verdict.error.type}: {message}"
+    frozen = ", and it is frozen" if verdict.after_load == "frozen" else ""
+    return verdict.note or f"documented {verdict.documented.outcome}, {verdict.outcome}{frozen}"
+
+
+def progress(console: Console) -> Progress:
+    """Return a progress display: a bar on a terminal, plain lines elsewhere."""
+    return _Bar(console) if console.is_terminal else _Lines(console)
+
+
+class _Lines(Progress):
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._lock = threading.Lock()
+        self._what, self._total, self._done = "", 0, 0
+
+    def start(self, what: str, total: int) -> None:
+        self._what, self._total, self._done = what, total, 0
+        if total:
+            self.say(f"{what}: {total} to do")
+
+    def step(self, release: str) -> None:
+        with self._lock:
+            self._done += 1
+            if self._done % PLAIN_EVERY == 0 or self._done == self._total:
+                left = self._total - self._done
+                self.say(f"{self._what}: {self._done} done, {left} left ({release})")
+
+    def say(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+class _Bar(Progress):
+    def __init__(self, console: Console) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[release]}"),
+        )
+        self._bar = RichProgress(*columns, console=console)
+        self._task: TaskID | None = None
+
+    def start(self, what: str, total: int) -> None:
+        if total:
+            self._task = self._bar.add_task(what, total=total, release="")
+            self._bar.start()
+
+    def step(self, release: str) -> None:
+        assert self._task is not None
+        self._bar.update(self._task, advance=1, release=release)
+
+    def stop(self) -> None:
+        self._bar.stop()
+
+    def say(self, line: str) -> None:
+        self._bar.console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,280 @@
+"""Run against run: which cells changed, in what, and whether for the worse."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+from matrix.catalogue import ranges
+from matrix.errors import ExitCode, UsageError, nearest, worst
+from matrix.report.document import Cell, Report
+from matrix.report.rendering import markdown_cell
+
+Direction = Literal["regression", "lost", "changed", "found", "improvement"]
+
+DIRECTIONS: tuple[Direction, ...] = ("regression", "lost", "changed", "found", "improvement")
+
+_VERDICTS = {"conforms": 0, "undocumented": 0, "known-deviation": 1, "deviates": 2}
+_OUTCOMES = {"loaded": 0, "none": 1, "defaults": 1, "partial": 2, "error": 3}
+_REASON = 160
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """One cell before and after. They differ in outcome, reason or verdict."""
+
+    before: Cell
+    after: Cell
+
+    @property
+    def what(self) -> tuple[str, ...]:
+        """What differs: any of ``outcome``, ``reason`` and ``verdict``."""
+        before, after = self.before, self.after
+        differs = {
+            "outcome": _state(before) != _state(after),
+            "reason": _reason(before) != _reason(after),
+            "verdict": before.verdict != after.verdict,
+        }
+        return tuple(name for name, different in differs.items() if different)
+
+    @property
+    def direction(self) -> Direction:
+        """Whether it is for the worse.
+
+        ``lost`` and ``found``: an outcome went or came. A worse verdict is a regression;
+        under the same kind of verdict it is one that less of the metadata survives.
+        """
+        if not self.after.present:
+            return "lost" if self.before.present else "changed"
+        if not self.before.present:
+            return "found"
+        before, after = _rank(self.before), _rank(self.after)
+        if before == after:
+            return "changed"
+        return "regression" if after > before else "improvement"
+
+
+def _rank(cell: Cell) -> tuple[int, int, bool]:
+    return _VERDICTS[cell.verdict], _OUTCOMES[cell.outcome], cell.after_load == "frozen"
+
+
+def _state(cell: Cell) -> str:
+    untested = cell.outcome == "loaded" and cell.after_load == "untested"
+    return cell.seen + (" (untested)" if untested else "")
+
+
+def _reason(cell: Cell) -> tuple[object, ...]:
+    return cell.reason, cell.missing_keys, cell.unexpected_keys
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Changes with one cause: the same before, the same after, for the same reasons."""
+
+    direction: Direction
+    before: str
+    after: str
+    changes: tuple[Change, ...]
+
+    @property
+    def what(self) -> tuple[str, ...]:
+        """What differs in at least one of them."""
+        found = {name for change in self.changes for name in change.what}
+        return tuple(name for name in ("outcome", "reason", "verdict") if name in found)
+
+    def where(self, order: Sequence[str]) -> list[str]:
+        """Return a line for each scenario and variant: which savers, which loaders."""
+        pairs: dict[str, list[tuple[str, str]]] = {}
+        for change in self.changes:
+            cell = change.after
+            place = f"{cell.scenario}/{cell.variant}"
+            pairs.setdefault(place, []).append((cell.saved_by, cell.loaded_by))
+        return [f"{place}: {ranges.described(found, order)}" for place, found in pairs.items()]
+
+
+@dataclasses.dataclass(frozen=True)
+class Diff:
+    """What changed between two runs.
+
+    ``compared`` counts the cells that both have; ``added`` and ``removed`` are those that
+    only one has.
+    """
+
+    compared: int
+    groups: tuple[Group, ...]
+    added: tuple[Cell, ...]
+    removed: tuple[Cell, ...]
+
+    def count(self, direction: Direction) -> int:
+        """Return how many cells changed that way."""
+        return sum(len(group.changes) for group in self.groups if group.direction == direction)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """1 on a regression; 4 or 3 where an outcome was lost, or nothing could be compared."""
+        codes = [ExitCode.DEVIATES] if self.count("regression") else []
+        for group in self.groups:
+            if group.direction == "lost":
+                infra = any(change.after.verdict == "infra" for change in group.changes)
+                codes.append(ExitCode.INFRA if infra else ExitCode.INCOMPLETE)
+        return worst(codes if self.compared else [*codes, ExitCode.INCOMPLETE])
+
+
+def compare(
+    before: Report,
+    after: Report,
+    order: Sequence[str],
+    release: str | None = None,
+    against: str | None = None,
+) -> Diff:
+    """Compare two runs.
+
+    :param order: every release there is, oldest first.
+    :param release: compare only its row and column in ``after``.
+    :param against: with the row and column of this release in ``before``; by default the
+        same one, or where ``before`` lacks it the newest there that is not newer.
+    :raises UsageError: a release is not in its run.
+    """
+    if release is None:
+        if against is not None:
+            raise UsageError("--against needs --release", do="Name the release under test")
+        return _compared(before.cells, after.cells, {})
+    _known(release, after, "B")
+    stand_in = against or _stand_in(release, before, order)
+    _known(stand_in, before, "A")
+    cells = [cell for cell in after.cells if release in (cell.saved_by, cell.loaded_by)]
+    known = [cell for cell in before.cells if stand_in in (cell.saved_by, cell.loaded_by)]
+    return _compared(known, cells, {release: stand_in})
+
+
+def _known(release: str, report: Report, side: str) -> None:
+    names = [row.name for row in report.releases]
+    if release not in names:
+        raise UsageError(f"{side} has no release {release}", do=nearest(release, names))
+
+
+def _stand_in(release: str, report: Report, order: Sequence[str]) -> str:
+    names = {row.name for row in report.releases}
+    older = [name for name in order[: order.index(release) + 1] if name in names]
+    if not older:
+        raise UsageError(f"A has no release up to {release}", do="Name one with --against")
+    return release if release in names else older[-1]
+
+
+def stand_ins(before: Report, after: Report, order: Sequence[str]) -> dict[str, str]:
+    """Return, for what is new in ``after``, the release of ``before`` to hold it against.
+
+    New is a candidate, and whatever is newer than every release of ``before``. It is held
+    against the newest release there that is not newer than itself.
+    """
+    names = [name for name in order if name in {row.name for row in before.releases}]
+    place = {name: number for number, name in enumerate(order)}
+    found = {}
+    for row in after.releases:
+        older = [name for name in names if place[name] <= place[row.name]]
+        new = row.candidate or len(older) == len(names)
+        if row.name not in names and new and older:
+            found[row.name] = older[-1]
+    return found
+
+
+def counterparts(
+    before: Sequence[Cell], after: Sequence[Cell], instead: Mapping[str, str]
+) -> Iterator[tuple[Cell | None, Cell]]:
+    """Yield every cell of ``after`` with the one of ``before`` that it is held against.
+
+    :param instead: releases of ``after`` that stand against another of ``before``.
+    """
+    known = {(c.scenario, c.variant, c.saved_by, c.loaded_by): c for c in before}
+    for cell in after:
+        saver = instead.get(cell.saved_by, cell.saved_by)
+        loader = instead.get(cell.loaded_by, cell.loaded_by)
+        yield known.get((cell.scenario, cell.variant, saver, loader)), cell
+
+
+def _compared(before: Sequence[Cell], after: Sequence[Cell], instead: Mapping[str, str]) -> Diff:
+    pairs = list(counterparts(before, after, instead))
+    met = {old.id for old, _new in pairs if old is not None}
+    changes = [Change(old, new) for old, new in pairs if old is not None]
+    return Diff(
+        compared=len(changes),
+        groups=tuple(_grouped([change for change in changes if change.what])),
+        added=tuple(new for old, new in pairs if old is None),
+        removed=tuple(cell for cell in before if cell.id not in met),
+    )
+
+
+def _grouped(changes: Sequence[Change]) -> list[Group]:
+    found: dict[tuple[Direction, str, str], list[Change]] = {}
+    for change in changes:
+        key = change.direction, describe(change.before), describe(change.after)
+        found.setdefault(key, []).append(change)
+    groups = [Group(*key, tuple(members)) for key, members in found.items()]
+    return sorted(groups, key=lambda g: (DIRECTIONS.index(g.direction), -len(g.changes)))
+
+
+def describe(cell: Cell) -> str:
+    """Return outcome, verdict, ledger entries and reason of a cell on one line."""
+    entries = f", {', '.join(cell.ledger)}" if cell.ledger else ""
+    keys = [
+        f"{name} {', '.join(found)}"
+        for name, found in (("missing", cell.missing_keys), ("unexpected", cell.unexpected_keys))
+        if found
+    ]
+    reason = "; ".join(filter(None, [cell.reason[:_REASON], *keys]))
+    return f"{_state(cell)} [{cell.verdict}{entries}]" + (f" {reason}" if reason else "")
+
+
+def totals(diff: Diff) -> str:
+    """Return the counts on one line."""
+    counted = [f"{diff.count(one)} {one}" for one in DIRECTIONS if diff.count(one)]
+    only = f"{len(diff.added)} only in B, {len(diff.removed)} only in A"
+    return f"{diff.compared} cells compared: {', '.join(counted) or 'nothing changed'}; {only}"
+
+
+def lines(diff: Diff, order: Sequence[str]) -> Iterator[str]:
+    """Yield a comparison as lines to read."""
+    yield totals(diff)
+    for group in diff.groups:
+        yield f"{group.direction}, {len(group.changes)} cells ({', '.join(group.what)}):"
+        yield f"  before: {group.before}"
+        yield f"  after:  {group.after}"
+        yield from (f"    {line}" for line in group.where(order))
+
+
+def markdown(diff: Diff, order: Sequence[str]) -> Iterator[str]:
+    """Yield a comparison as lines of Markdown."""
+    yield totals(diff)
+    if diff.groups:
+        yield ""
+        yield "| | cells | what | before | after | where |"
+        yield "|---|---|---|---|---|---|"
+    for group in diff.groups:
+        texts = [", ".join(group.what), group.before, group.after, " ; ".join(group.where(order))]
+        row = " | ".join(markdown_cell(text) for text in texts)
+        yield f"| {group.direction} | {len(group.changes)} | {row} |"
+
+
+def plain(diff: Diff) -> dict[str, object]:
+    """Return a comparison as plain data."""
+    return {
+        "exit_code": int(diff.exit_code),
+        "compared": diff.compared,
+        "counts": {one: diff.count(one) for one in DIRECTIONS},
+        "groups": [
+            {
+                "direction": group.direction,
+                "what": group.what,
+                "before": group.before,
+                "after": group.after,
+                "cells": [
+                    {"before": change.before.id, "after": change.after.id}
+                    for change in group.changes
+                ],
+            }
+            for group in diff.groups
+        ],
+        "added": [cell.id for cell in diff.added],
+        "removed": [cell.id for cell in diff.removed],
+    }

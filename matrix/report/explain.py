@@ -1,0 +1,102 @@
+"""One pair of releases on one page: what is documented, what happens, why, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from matrix.catalogue.faq import Documentation
+from matrix.catalogue.releases import Release
+from matrix.judge.judgement import Judgement, Verdict
+from matrix.judge.ledger import Entry
+from matrix.judge.summary import seen
+
+PLAINLY = {
+    "loaded": "loads, FP8 attention metadata intact",
+    "loaded (frozen)": "loads, but the metadata is dead: no later step updates it",
+    "defaults": "loads, FP8 attention metadata silently at its defaults",
+    "none": "loads; the loader has no FP8 attention metadata",
+    "error": "fails",
+    "partial": "loads, FP8 attention metadata neither intact nor default",
+}
+"""Every outcome in plain words."""
+
+
+def page(
+    judgement: Judgement, documentation: Documentation, entries: Sequence[Entry]
+) -> Iterator[str]:
+    """Yield the lines of the page on the plan's one pair of releases."""
+    saver, loader = judgement.plan.savers[0], judgement.plan.loaders[0]
+    yield f"Saved by {saver.name}, loaded by {loader.name}"
+    yield ""
+    sentences = {v.documented.sentence for v in judgement.verdicts if v.documented.sentence}
+    band = documentation.band
+    yield f"The FAQ on {band(loader).name} loading {band(saver).name}:"
+    yield from (f"  “{sentence}”" for sentence in sorted(sentences) or ["(nothing)"])
+    yield ""
+    for verdict in judgement.verdicts:
+        yield from _cell(verdict)
+    yield from _causes(judgement, entries)
+    yield from _fixes(judgement)
+
+
+def _cell(verdict: Verdict) -> Iterator[str]:
+    cell = verdict.cell
+    plainly = PLAINLY.get(seen(verdict), f"no outcome ({verdict.outcome}): {verdict.note}")
+    yield f"{cell.scenario}, {cell.variant}: {plainly}  [{verdict.verdict}]"
+    if verdict.error:
+        message = " ".join(verdict.error.message.split())[:300]
+        yield f"    {verdict.error.type} at {_stage(verdict)}: {message}"
+        if verdict.unexpected:
+            yield f"    unexpected keys: {', '.join(verdict.unexpected)}"
+        if verdict.same_reason is False:
+            yield f"    not the documented reason ({verdict.documented.reason})"
+    if verdict.load and not verdict.live:
+        provenance = verdict.load.provenance
+        day = provenance.recorded_at[:10]
+        yield f"    recorded {day}, lane {verdict.load.lane}, torch {provenance.torch}"
+
+
+def _fixes(judgement: Judgement) -> Iterator[str]:
+    """Yield, for each scenario that does not simply load, what was seen to make it load."""
+    by_scenario: dict[str, dict[str, str]] = {}
+    for verdict in judgement.verdicts:
+        by_scenario.setdefault(verdict.cell.scenario, {})[verdict.cell.variant] = _seen(verdict)
+    lines = [
+        f"  {scenario}: {fix}"
+        for scenario, outcomes in by_scenario.items()
+        if (fix := _fix(outcomes, judgement.plan.loaders[0]))
+    ]
+    if lines:
+        yield ""
+        yield "What makes it work, as seen:"
+        yield from lines
+
+
+def _seen(verdict: Verdict) -> str:
+    return f"{verdict.outcome}, {verdict.after_load}"
+
+
+def _fix(outcomes: dict[str, str], loader: Release) -> str:
+    good = "loaded, updates"
+    if outcomes.get("plain") in (good, "none, untested"):
+        return ""
+    if outcomes.get("trusted") == good:
+        return f"set {loader.opt_in}=1 for the load, if you trust the file"
+    if any(seen == good for name, seen in outcomes.items() if name.startswith("rewrite:")):
+        more = f", and {loader.opt_in}=1 set for the load" if loader.opt_in else ""
+        return f"te-matrix remap IN OUT --to {loader.name}{more}"
+    return "nothing that was tried"
+
+
+def _stage(verdict: Verdict) -> str:
+    return verdict.load.stage if verdict.load else ""
+
+
+def _causes(judgement: Judgement, entries: Sequence[Entry]) -> Iterator[str]:
+    used = {name for verdict in judgement.verdicts for name in verdict.entries}
+    for entry in entries:
+        if entry.id in used:
+            yield ""
+            yield f"Why ({entry.id}): {entry.cause}"
+            yield f"What to do: {entry.advice}"
+            yield f"Reference: {entry.reference}"

@@ -1,0 +1,150 @@
+"""A run exported for others: JSON Lines with header and footer, and its strict reader."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from matrix import __version__
+from matrix.errors import StoreError
+from matrix.store.records import FORMAT, Load, Record, Save
+from matrix.store.store import parse
+
+_SCHEMA: Literal["te-matrix-evidence"] = "te-matrix-evidence"
+
+
+class Header(Record):
+    """The first line of an exported file."""
+
+    schema_: Literal["te-matrix-evidence"] = Field(default=_SCHEMA, alias="schema")
+    format: int = FORMAT
+    harness: str
+    recorded_at: str
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+
+class Footer(Record):
+    """The last line of an exported file: how many records stand between it and the first."""
+
+    records: int
+
+
+def write(path: Path, records: Iterable[Save | Load], recorded_at: str) -> int:
+    """Write records, sorted by key, and return how many there were.
+
+    :param path: ends in ``.gz``: compressed, the same bytes for the same records.
+    :param recorded_at: date that the header carries.
+    :raises StoreError: the file cannot be written.
+    """
+    lines = sorted(record.model_dump_json(exclude_none=True) for record in records)
+    header = Header(harness=__version__, recorded_at=recorded_at).model_dump_json()
+    footer = Footer(records=len(lines)).model_dump_json()
+    text = "\n".join([header, *lines, footer]) + "\n"
+    data = text.encode()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written", why=str(error), do="Name another file"
+        ) from error
+    return len(lines)
+
+
+def is_exported(place: str) -> bool:
+    """Tell whether what a command line names is an exported file, by the end of its name."""
+    return place.endswith((".jsonl", ".jsonl.gz"))
+
+
+class Archive:
+    """The records of one exported file; each is parsed when it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lines: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        self._parsed: dict[str, list[Any]] = {}
+        body = _body(path)
+        for number, line in body:
+            self._index(number, line)
+
+    def _index(self, number: int, line: str) -> None:
+        try:
+            key = json.loads(line)["key"]
+            hash(key)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise _refusal(self.path, number, "is not a record") from error
+        if any(line == other for _number, other in self._lines[key]):
+            raise _refusal(self.path, number, "stands there twice")
+        self._lines[key].append((number, line))
+
+    def saves(self, key: str) -> list[Save]:
+        """Return the saves under a key."""
+        return self._parse(Save, key)
+
+    def loads(self, key: str) -> list[Load]:
+        """Return the loads under a key."""
+        return self._parse(Load, key)
+
+    def records(self) -> list[Save | Load]:
+        """Return everything."""
+        return [
+            parse(Save if '"record":"save"' in line else Load, line, f"{self.path}:{number}")
+            for lines in self._lines.values()
+            for number, line in lines
+        ]
+
+    def _parse(self, kind: type[Any], key: str) -> list[Any]:
+        if key not in self._parsed:
+            self._parsed[key] = [
+                parse(kind, line, f"{self.path}:{number}")
+                for number, line in self._lines.get(key, ())
+            ]
+        return self._parsed[key]
+
+
+def _body(path: Path) -> list[tuple[int, str]]:
+    """Return the numbered lines between header and footer, both checked."""
+    # Not splitlines(): a message may hold other line separators, which JSON leaves as they are.
+    lines = _text(path).removesuffix("\n").split("\n")
+    header = _object(path, 1, lines[0] if lines else "")
+    if header.get("schema") != _SCHEMA:
+        raise _refusal(path, 1, f"is not the header of {_SCHEMA}")
+    form = header.get("format", 0)
+    if not isinstance(form, int) or form > FORMAT:
+        raise _refusal(path, 1, f"has format {form}; this program reads {FORMAT}")
+    footer = _object(path, len(lines), lines[-1])
+    if footer.get("records") != len(lines) - 2:
+        raise _refusal(path, len(lines), "is not a footer that counts the records: torn file")
+    return list(enumerate(lines[1:-1], start=2))
+
+
+def _text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise StoreError(
+            f"{path} cannot be read: {error}", do="Restore it from its source"
+        ) from error
+
+
+def _object(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise _refusal(path, number, "is not JSON") from error
+    if not isinstance(found, dict):
+        raise _refusal(path, number, "is not an object")
+    return found
+
+
+def _refusal(path: Path, number: int, what: str) -> StoreError:
+    return StoreError(f"{path}:{number} {what}", do="Restore the file from its source")

@@ -1,0 +1,300 @@
+"""The store: immutable records and checkpoints, named by their content.
+
+A record's name is its key, the digest of what it observed and the runner, so that
+writing the same observation twice is writing the same object, and two observations
+under one key lie side by side. So any number of writers may share a store without a lock:
+an object appears whole or not at all, and who writes it last changes nothing that counts.
+Any fsspec URL serves; a plain path is a local directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import posixpath
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from pydantic import ValidationError
+
+from matrix.catalogue.selection import Selection
+from matrix.errors import MatrixError, StoreError, UsageError
+from matrix.store.records import FORMAT, Attempt, Load, Manifest, Save
+from matrix.system.cleanup import PART, mark, sweep
+from matrix.system.collector import gc_paused
+
+_KINDS: dict[str, type[Save] | type[Load] | type[Attempt]] = {
+    "saves": Save,
+    "loads": Load,
+    "attempts": Attempt,
+}
+_SELECTION = "selection.json"
+_MARK = "writable"
+_BUCKETS = {"s3", "s3a", "gs", "gcs", "abfs", "az"}
+"""Protocols without folders. Asked for one, fsspec would make a bucket that is not there."""
+_AT_ONCE = 1000
+"""Objects whose bytes are held at the same time, until their records are made."""
+
+
+class Store:
+    """Evidence on a file system.
+
+    :param url: a directory, or any URL that fsspec knows.
+    """
+
+    def __init__(self, url: str | os.PathLike[str]) -> None:
+        self.url = str(url)
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(self.url)
+        except (ImportError, ValueError) as error:
+            raise UsageError(
+                f"--store {self.url} cannot be used",
+                why=str(error),
+                do="s3:// needs this package's extra `s3`, gs:// its extra `gs`",
+            ) from error
+        protocols = _protocols(self._fs)
+        self._local = "file" in protocols
+        self._has_folders = not _BUCKETS.intersection(protocols)
+        self._errors = OSError if self._local else Exception
+
+    @property
+    def absolute(self) -> str:
+        """The same place for a process elsewhere on this machine: a local folder's full path."""
+        return self._root if self._local else self.url
+
+    def prepare(self) -> None:
+        """Create the store's folders and see that they can be written.
+
+        :raises StoreError: they cannot.
+        """
+        with self._asking("cannot be written", "Name a writable place with --store"):
+            for folder in (*_KINDS, "checkpoints", "shards") if self._has_folders else ():
+                self._fs.makedirs(self._path(folder), exist_ok=True)
+            self._put(_MARK, b"")
+            for folder in (*_KINDS, "checkpoints", "shards", "") if self._local else ():
+                sweep(Path(self._path(folder)), PART)
+
+    def exists(self) -> bool:
+        """Tell whether there is a store, prepared by a run."""
+        with self._asking():
+            self._fs.invalidate_cache()
+            return any(self._fs.exists(self._path(name)) for name in (_MARK, *_KINDS))
+
+    @contextlib.contextmanager
+    def _asking(
+        self,
+        what: str = "cannot be read",
+        do: str = "See that it can be reached, and run again: what is finished is kept",
+    ) -> Iterator[None]:
+        """Turn what a file system raises into an error that names the store.
+
+        Those of URLs raise errors of their own, which have no base class in common.
+        """
+        try:
+            yield
+        except MatrixError:
+            raise
+        except self._errors as error:
+            why = str(error) or type(error).__name__
+            raise StoreError(f"the store {self.url} {what}", why=why, do=do) from error
+
+    def _path(self, *parts: str) -> str:
+        return posixpath.join(self._root, *parts)
+
+    def _put(self, name: str, data: bytes) -> None:
+        """Write one object, whole or not at all."""
+        path = self._path(name)
+        if not self._local:
+            self._fs.pipe(path, data)
+            return
+        handle, part = tempfile.mkstemp(dir=Path(path).parent, prefix=mark(PART))
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        Path(part).replace(path)
+
+    def _write(self, name: str, data: bytes) -> None:
+        do = "What was finished before is kept; free space or rights and run again"
+        with self._asking(f"does not take {name}", do):
+            self._put(name, data)
+
+    def add(self, record: Save | Load) -> None:
+        """Keep a record."""
+        folder = "saves" if isinstance(record, Save) else "loads"
+        name = f"{record.key}-{record.observed()[:16]}-{record.provenance.runner}"
+        self._write(f"{folder}/{name}.json", record.model_dump_json(exclude_none=True).encode())
+
+    def add_attempt(self, attempt: Attempt) -> None:
+        """Keep an attempt that gave no evidence, beside all earlier ones."""
+        data = attempt.model_dump_json().encode()
+        digest = hashlib.sha256(data).hexdigest()[:16]
+        self._write(f"attempts/{attempt.key}-{digest}.json", data)
+
+    def add_checkpoint(self, path: Path) -> str:
+        """Keep a checkpoint file and return the SHA-256 of its bytes."""
+        data = path.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        self.put_checkpoint(digest, data)
+        return digest
+
+    def put_checkpoint(self, digest: str, data: bytes) -> None:
+        """Keep a checkpoint's bytes under their SHA-256."""
+        self._write(f"checkpoints/{digest}.pt", data)
+
+    def checkpoints(self) -> set[str]:
+        """Return the digests of the checkpoints that are kept."""
+        found = {posixpath.basename(name) for name in self._list("checkpoints")}
+        return {name.removesuffix(".pt") for name in found if name.endswith(".pt")}
+
+    def add_manifest(self, manifest: Manifest) -> None:
+        """Say in the store that it holds a finished shard."""
+        self._write(_manifest_name(manifest), manifest.model_dump_json().encode())
+
+    def forget_manifests(self, split: str | None) -> None:
+        """Keep what is said of shards of one split, and of no other."""
+        for manifest in self.manifests():
+            if manifest.split != split:
+                with self._asking("cannot be written"):
+                    self._fs.rm_file(self._path(_manifest_name(manifest)))
+
+    def manifests(self) -> list[Manifest]:
+        """Return what the store says of the finished shards that it holds."""
+        found = self._objects("shards")
+        return [parse(Manifest, data, f"{self.url}/shards/{name}") for name, data in found]
+
+    def remember(self, selection: Selection) -> None:
+        """Keep the selection of the run that is about to begin."""
+        self._write(_SELECTION, selection.model_dump_json().encode())
+
+    def forget(self) -> None:
+        """Keep no selection: what the store holds is no one run's."""
+        path = self._path(_SELECTION)
+        with self._asking("cannot be written"), contextlib.suppress(FileNotFoundError):
+            self._fs.rm_file(path)
+
+    def remembered(self) -> Selection | None:
+        """Return the last run's selection, or None before the first run.
+
+        :raises StoreError: what is kept cannot be read.
+        """
+        data = self._read(self._path(_SELECTION))
+        return parse(Selection, data, f"{self.url}/{_SELECTION}") if data is not None else None
+
+    def checkpoint(self, digest: str) -> bytes | None:
+        """Return a checkpoint's bytes, or None where the store does not have it.
+
+        :raises StoreError: the bytes no longer match the digest they are kept under.
+        """
+        path = self._path("checkpoints", f"{digest}.pt")
+        data = self._read(path)
+        if data is None:
+            return None
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise StoreError(
+                f"checkpoint {path} does not match its digest",
+                why="it was changed or torn after it was saved",
+                do="Delete it; the next run saves it again",
+            )
+        return data
+
+    def saves(self) -> dict[str, list[Save]]:
+        """Return every save by key; more than one where observations differ."""
+        return self._by_key("saves")
+
+    def loads(self) -> dict[str, list[Load]]:
+        """Return every load by key; more than one where observations differ."""
+        return self._by_key("loads")
+
+    def attempts(self) -> dict[str, list[Attempt]]:
+        """Return every attempt that gave no evidence by key, oldest first."""
+        found = self._by_key("attempts")
+        return {key: sorted(items, key=lambda item: item.at) for key, items in found.items()}
+
+    def saved(self, key: str) -> list[Save]:
+        """Return the saves under one key, reading no others."""
+        found = [name for name in self._list("saves") if posixpath.basename(name).startswith(key)]
+        return [parse(Save, data, name) for name, data in self._contents(found)]
+
+    def _by_key(self, folder: str) -> dict[str, list[Any]]:
+        found: dict[str, list[Any]] = defaultdict(list)
+        with gc_paused():
+            for name, data in self._objects(folder):
+                record = parse(_KINDS[folder], data, f"{self.url}/{folder}/{name}")
+                if not name.startswith(record.key):
+                    raise StoreError(
+                        f"record {self.url}/{folder}/{name} is not the one its name says",
+                        why="it was copied or changed by hand",
+                        do="Delete it; the next run measures it again",
+                    )
+                found[record.key].append(record)
+        return dict(found)
+
+    def _objects(self, folder: str) -> Iterator[tuple[str, bytes]]:
+        names = [name for name in self._list(folder) if name.endswith(".json")]
+        for full, data in self._contents(names):
+            yield posixpath.basename(full), data
+
+    def _list(self, folder: str) -> list[str]:
+        """Return the full names of a folder's objects as they are now, sorted."""
+        with self._asking(), contextlib.suppress(FileNotFoundError):
+            self._fs.invalidate_cache()
+            return sorted(self._fs.ls(self._path(folder), detail=False))
+        return []
+
+    def _contents(self, names: list[str]) -> Iterator[tuple[str, bytes]]:
+        """Yield every object's bytes; over a network many are read at the same time."""
+        for chunk in (names[i : i + _AT_ONCE] for i in range(0, len(names), _AT_ONCE)):
+            with self._asking():
+                if self._local:
+                    found = {name: _bytes(name) for name in chunk}
+                else:
+                    found = self._fs.cat(chunk)
+            yield from found.items()
+
+    def _read(self, full: str) -> bytes | None:
+        """Return an object's bytes, or None where there is none."""
+        with self._asking(), contextlib.suppress(FileNotFoundError):
+            data: bytes = Path(full).read_bytes() if self._local else self._fs.cat_file(full)
+            return data
+        return None
+
+
+def _manifest_name(manifest: Manifest) -> str:
+    return f"shards/{manifest.shard}-of-{manifest.of}-{manifest.split[:16]}.json"
+
+
+def _bytes(name: str) -> bytes:
+    with open(name, "rb") as stream:  # noqa: PTH123  # of 10^5 objects, a Path costs as much
+        return stream.read()
+
+
+def _protocols(fs: Any) -> tuple[str, ...]:
+    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+
+
+def parse(kind: type[Any], data: bytes | str, place: str) -> Any:
+    """Read one record.
+
+    :param place: where it stands, for the error.
+    :raises StoreError: it is torn, is something else, or is of a newer format.
+    """
+    try:
+        record = kind.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise StoreError(
+            f"record {place} cannot be read: {where} {first['msg']}".replace(":  ", ": "),
+            why="it is torn, or was not written by this program",
+            do="Delete it; the next run measures it again",
+        ) from error
+    if getattr(record, "format", FORMAT) > FORMAT:
+        raise StoreError(
+            f"record {place} has format {record.format}; this program reads up to {FORMAT}",
+            do="Use the version of te-matrix that wrote it, or a newer one",
+        )
+    return record

@@ -1,0 +1,50 @@
+"""Re-recording: a live run of the whole catalogue becomes the recorded evidence."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from matrix.errors import SourceUnavailable
+from matrix.plan.cells import Plan
+from matrix.plan.evidence_index import EvidenceIndex, Known, pairs
+from matrix.store import recorded
+from matrix.store.records import Load, Save
+from matrix.store.store import Store
+
+
+def refresh(plan: Plan, store: Store, today: datetime.date) -> int:
+    """Replace ``fixtures/`` by the store's live evidence on a plan.
+
+    :returns: how many records there are now.
+    :raises SourceUnavailable: something in the plan was not run live.
+    """
+    index = EvidenceIndex(plan, store, None)
+    saves: dict[str, Save] = {}
+    loads: dict[str, Load] = {}
+    checkpoints: dict[str, bytes] = {}
+    for scenario in plan.scenarios:
+        for release in plan.releases.values():
+            save = _live(index.save(scenario, release), f"the save of {release.name}, {scenario}")
+            saves[index.save_key(scenario, release)] = save
+            if release.wheel is None or release.name in recorded.RECORDED_FROM_INDEX:
+                data = store.checkpoint(save.file_digest)
+                assert data is not None
+                checkpoints[save.file_digest] = data
+    for cell in pairs(plan):
+        saver, loader = plan.releases[cell.saved_by], plan.releases[cell.loaded_by]
+        saved = saves[index.save_key(cell.scenario, saver)]
+        load = _live(index.load(cell.scenario, cell.variant, saved, loader), cell.id)
+        loads[load.key] = load
+    records: list[Save | Load] = [*saves.values(), *loads.values()]
+    return recorded.refresh(plan.lane, records, checkpoints, today.isoformat())
+
+
+def _live(known: Known | None, what: str) -> Any:
+    if known is None or known.conflict:
+        raise SourceUnavailable(
+            f"{what} was not run live",
+            why="recorded evidence is replaced whole, and only by a complete live run",
+            do="Make the git repository reachable (--git-url) and run again",
+        )
+    return known.records[0]
