@@ -1,8 +1,44 @@
-"""Sets of releases in few words: closed ranges that never bridge a release left out."""
+"""Closed ranges of versions as text, e.g. ``1.6-1.7, 2.16.1``: read and written."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+from packaging.version import Version
+
+
+def covers(ranges: str) -> Callable[[str], bool]:
+    """Return a function that says of a version whether it lies in one of the ranges.
+
+    :param ranges: closed ranges and single versions, joined by commas.
+    :raises ValueError: a range is open, runs backwards or is not made of versions.
+    """
+    ends = _ends(ranges)
+    return lambda version: any(first <= Version(version) <= last for first, last in ends)
+
+
+def common(one: str, other: str) -> str:
+    """Return a version that lies in both sets of ranges, or an empty text.
+
+    :raises ValueError: see :func:`covers`.
+    """
+    for low, high in _ends(one):
+        for first, last in _ends(other):
+            if max(low, first) <= min(high, last):
+                return str(max(low, first))
+    return ""
+
+
+def _ends(ranges: str) -> list[tuple[Version, Version]]:
+    ends = []
+    for part in ranges.split(","):
+        first, dash, last = part.strip().partition("-")
+        if dash and not last:
+            raise ValueError(f"{part.strip()!r} has no end")
+        ends.append((Version(first), Version(last or first)))
+    if any(first > last for first, last in ends):
+        raise ValueError(f"{ranges!r} runs backwards")
+    return ends
 
 
 def runs(names: Collection[str], order: Sequence[str]) -> list[tuple[str, str]]:

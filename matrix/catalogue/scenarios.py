@@ -10,8 +10,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from matrix.catalogue import tables
+from matrix.catalogue.ranges import covers
 from matrix.catalogue.releases import Release
-from matrix.catalogue.selection import covers
 from matrix.errors import TableError, UsageError, nearest
 
 

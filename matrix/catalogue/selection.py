@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from packaging.version import Version
 from pydantic import BaseModel, ConfigDict
 
 from matrix.catalogue.faq import Documentation
@@ -113,33 +112,3 @@ def names(kind: str, known: Iterable[str], text: str) -> list[str]:
         if name not in known:
             raise UsageError(f"there is no {kind} {name}", do=nearest(name, known))
     return [name for name in known if name in chosen]
-
-
-def covers(ranges: str) -> Callable[[str], bool]:
-    """Return a test for closed ranges of versions, e.g. ``1.6-1.7, 2.16.1``.
-
-    :raises ValueError: a range is open or is not made of versions.
-    """
-    pairs = _pairs(ranges)
-    return lambda version: any(low <= Version(version) <= high for low, high in pairs)
-
-
-def common(one: str, other: str) -> str:
-    """Return a version that two sets of closed ranges both hold; empty where there is none."""
-    for low, high in _pairs(one):
-        for first, last in _pairs(other):
-            if max(low, first) <= min(high, last):
-                return str(max(low, first))
-    return ""
-
-
-def _pairs(ranges: str) -> list[tuple[Version, Version]]:
-    pairs = []
-    for part in ranges.split(","):
-        first, dash, last = part.strip().partition("-")
-        if dash and not last:
-            raise ValueError(f"{part.strip()!r} has no end")
-        pairs.append((Version(first), Version(last or first)))
-    if any(first > last for first, last in pairs):
-        raise ValueError(f"{ranges!r} runs backwards")
-    return pairs

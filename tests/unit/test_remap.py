@@ -17,8 +17,8 @@ from click.testing import CliRunner, Result
 
 from formats import FORMATS, State, layered, loaded, recorded_bytes, recorded_state, torch_zip
 from matrix.catalogue import tables
+from matrix.catalogue.ranges import covers
 from matrix.catalogue.releases import Catalogue
-from matrix.catalogue.selection import covers
 from matrix.checkpoint import forms, publish, scan
 from matrix.cli import main
 from matrix.doctor import CheckpointError, NoRewriteError, inspect, remap
