@@ -7,7 +7,9 @@ a misspelt one with it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
+
+from matrix.errors import ExitCode
 
 if TYPE_CHECKING:
     from enum import Enum
@@ -95,6 +97,11 @@ class Undocumented(Word):
     UNDOCUMENTED = "undocumented"
 
 
+def outcome_text(outcome: Outcome | Absence, after_load: AfterLoad) -> str:
+    """Return an outcome as it is shown: with ``(frozen)`` where no later step changes it."""
+    return outcome.value + (" (frozen)" if after_load == AfterLoad.FROZEN else "")
+
+
 class Verdict(Word):
     """What a cell's outcome is beside the documentation and the ledger."""
 
@@ -118,6 +125,20 @@ class Verdict(Word):
     def deviating(self) -> bool:
         """Whether the outcome is not the documented one, excused by the ledger or not."""
         return self in (Verdict.DEVIATES, Verdict.KNOWN_DEVIATION)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What one cell with this verdict adds to the exit code."""
+        match self:
+            case Verdict.CONFORMS | Verdict.KNOWN_DEVIATION | Verdict.UNDOCUMENTED:
+                return ExitCode.OK
+            case Verdict.DEVIATES:
+                return ExitCode.DEVIATES
+            case Verdict.INFRA:
+                return ExitCode.INFRA
+            case Verdict.INCONCLUSIVE | Verdict.UNAVAILABLE | Verdict.NOT_RUN:
+                return ExitCode.INCOMPLETE
+        assert_never(self)
 
 
 ABSENT = frozenset(absence.verdict for absence in Absence)
@@ -146,6 +167,11 @@ class Basis(Word):
     RECORDED = "recorded"
     """It ships with the package."""
 
+    @classmethod
+    def of(cls, live: bool) -> Basis:
+        """Return ``live`` or ``recorded``."""
+        return cls.LIVE if live else cls.RECORDED
+
 
 class EntryState(Word):
     """What judging found of a ledger entry."""
@@ -156,6 +182,20 @@ class EntryState(Word):
     EXPIRED = "expired"
     UNUSED = "unused"
     """No planned cell falls under it."""
+
+    def fails(self, whole: bool) -> bool:
+        """Return whether an entry in this state makes the gate fail.
+
+        :param whole: the whole catalogue was planned; only then does an unused entry fail.
+        """
+        match self:
+            case EntryState.USED:
+                return False
+            case EntryState.STALE | EntryState.EXPIRED:
+                return True
+            case EntryState.UNUSED:
+                return whole
+        assert_never(self)
 
 
 class Requirement(Word):

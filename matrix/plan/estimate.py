@@ -121,7 +121,7 @@ def state(index: EvidenceIndex, cell: Cell) -> Basis | None:
     saved, loaded = index.cell(cell)
     if saved is None or loaded is None:
         return None
-    return Basis.LIVE if saved.live and loaded.live else Basis.RECORDED
+    return Basis.of(saved.live and loaded.live)
 
 
 def graph(found: Estimate, index: EvidenceIndex) -> dict[str, Any]:

@@ -136,8 +136,7 @@ class Diff:
         codes = [ExitCode.DEVIATES] if self.count(Direction.REGRESSION) else []
         for group in self.groups:
             if group.direction == Direction.LOST:
-                infra = any(change.after.verdict == Verdict.INFRA for change in group.changes)
-                codes.append(ExitCode.INFRA if infra else ExitCode.INCOMPLETE)
+                codes += [change.after.verdict.exit_code for change in group.changes]
         return worst(codes if self.compared else [*codes, ExitCode.INCOMPLETE])
 
 

@@ -24,6 +24,7 @@ from matrix.catalogue.words import (
     Stage,
     Undocumented,
     Verdict,
+    outcome_text,
 )
 from matrix.errors import StoreError
 from matrix.judge.judgement import JudgedCell, Judgement
@@ -84,7 +85,7 @@ class ReportCell(ReportModel):
     @property
     def seen(self) -> str:
         """The outcome, with ``(frozen)`` where the metadata is dead."""
-        return self.outcome.value + (" (frozen)" if self.after_load == AfterLoad.FROZEN else "")
+        return outcome_text(self.outcome, self.after_load)
 
     @property
     def rewritten(self) -> bool:
@@ -247,18 +248,14 @@ def cell_object(verdict: JudgedCell, judgement: Judgement) -> ReportCell:
         verdict=verdict.verdict,
         ledger=verdict.entries,
         note=verdict.note or None,
-        provenance=_basis(verdict.live) if load else None,
-        save_provenance=_basis(verdict.save_live) if verdict.save else None,
-        load_provenance=_basis(verdict.load_live) if load else None,
+        provenance=Basis.of(verdict.live) if load else None,
+        save_provenance=Basis.of(verdict.save_live) if verdict.save else None,
+        load_provenance=Basis.of(verdict.load_live) if load else None,
         save_image=verdict.save.provenance.image if verdict.save else None,
         load_image=load.provenance.image if load else None,
         output_difference=load.output.largest_difference if load and load.output else None,
         output_largest=load.output.largest if load and load.output else None,
     )
-
-
-def _basis(live: bool) -> Basis:
-    return Basis.LIVE if live else Basis.RECORDED
 
 
 def build(judgement: Judgement, documentation: Documentation) -> Report:

@@ -19,7 +19,6 @@ from markupsafe import Markup
 from matrix.catalogue import ranges, releases
 from matrix.catalogue.selection import Selection
 from matrix.judge.judgement import JudgedCell, Judgement
-from matrix.judge.summary import seen
 from matrix.plan.cells import Plan
 from matrix.report import bands, causes, rendering
 from matrix.report.document import Report
@@ -107,7 +106,7 @@ class Evidence:
 
     def _kind(self, verdict: JudgedCell) -> int:
         says, live = verdict.documented, (verdict.save_live, verdict.load_live)
-        looks = seen(verdict), verdict.outcome, verdict.verdict
+        looks = verdict.seen, verdict.outcome, verdict.verdict
         reasons = verdict.same_reason, verdict.entries, verdict.note, verdict.detail
 
         def make() -> dict[str, Any]:

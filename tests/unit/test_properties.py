@@ -127,7 +127,7 @@ def test_a_ledgers_ranges_hold_what_is_printed_of_them(
     known: Catalogue, data: st.DataObject
 ) -> None:
     names = data.draw(st.sets(st.sampled_from(known.names()), min_size=1))
-    within = selection.covers(ranges.text(names, known.names()))
+    within = ranges.covers(ranges.text(names, known.names()))
     assert {name for name in known.names() if within(name)} == names
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from matrix.catalogue import scenarios, selection
+from matrix.catalogue import ranges, scenarios, selection
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Catalogue, Release
 from matrix.errors import UsageError
