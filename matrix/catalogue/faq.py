@@ -86,7 +86,7 @@ class Documentation:
                 return band
         raise TableError(f"faq.toml has no band for release {release.name}")
 
-    def says(self, variant: str, saved_by: Release, loaded_by: Release) -> Documented:
+    def documented(self, variant: str, saved_by: Release, loaded_by: Release) -> Documented:
         """Return what the FAQ says of one cell."""
         saver, loader = self.band(saved_by).name, self.band(loaded_by).name
         for rule in self.rules:
@@ -105,16 +105,16 @@ def load(path: Path | None = None) -> Documentation:
     faq = tables.load(path, Faq)
     _check_bands(path, faq.band)
     known = {band.name for band in faq.band}
-    said: set[tuple[str, str, str]] = set()
+    listed: set[tuple[str, str, str]] = set()
     for rule in faq.rule:
         if unknown := {*rule.saved_by, *rule.loaded_by} - known:
             raise TableError(f"{path}: a rule names band {unknown.pop()}, which it does not define")
         combinations = {
             (v, s, b) for v in rule.variants for s in rule.saved_by for b in rule.loaded_by
         }
-        if twice := said & combinations:
+        if twice := listed & combinations:
             raise TableError(f"{path}: two rules speak of {' / '.join(min(twice))}")
-        said |= combinations
+        listed |= combinations
     return Documentation(faq.band, faq.rule)
 
 

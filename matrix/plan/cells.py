@@ -107,7 +107,7 @@ def plan_cells(
     cells = tuple(
         cell
         for cell in _cells(documentation, scenarios, variants, savers, loaders)
-        if _asked(cell, candidate_as)
+        if _wanted(cell, candidate_as)
     )
     if not cells:
         raise UsageError(
@@ -118,7 +118,7 @@ def plan_cells(
     return Plan(lane, runner, scenarios, variants, tuple(savers), tuple(loaders), cells, whole)
 
 
-def _asked(cell: Cell, candidate_as: str) -> bool:
+def _wanted(cell: Cell, candidate_as: str) -> bool:
     """Tell whether a cell is wanted, for what candidates are tried as."""
     saver, loader = ("@" in name for name in (cell.saved_by, cell.loaded_by))
     if candidate_as == "both" or cell.saved_by == cell.loaded_by:

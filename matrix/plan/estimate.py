@@ -77,12 +77,11 @@ def estimate(index: EvidenceIndex, images: tuple[str, ...] | None, image_bytes: 
     :param images: releases whose image has to be built.
     :param image_bytes: what those take together.
     """
-    costs, todo = Costs(index), Remaining(index, Scope())
-    saves = [_save_node(costs, scenario, release) for scenario, release in todo.saves()]
+    costs, remaining = Costs(index), Remaining(index, Scope())
+    saves = [_save_node(costs, scenario, release) for scenario, release in remaining.saves()]
     saving = {(node.scenario, node.release): node for node in saves}
-    cells = [
-        cell for loads in todo.loads({node.release for node in saves}).values() for cell in loads
-    ]
+    by_loader = remaining.loads({node.release for node in saves})
+    cells = [cell for loads in by_loader.values() for cell in loads]
     loads = [_load_node(costs, cell, saving) for cell in one_per_state(index, cells)]
     nodes = (*saves, *loads)
     by_release: dict[str, float] = {}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
-from matrix.catalogue import ranges
 from matrix.catalogue.words import Absence, AfterLoad, Outcome, Verdict, Word
 from matrix.errors import ExitCode, UsageError, nearest, worst
 from matrix.report.document import Report, ReportCell
+from matrix.report.places import places
 from matrix.report.rendering import markdown_cell
 
 
@@ -105,12 +105,7 @@ class ChangeGroup:
 
     def where(self, order: Sequence[str]) -> list[str]:
         """Return a line for each scenario and variant: which savers, which loaders."""
-        pairs: dict[str, list[tuple[str, str]]] = {}
-        for change in self.changes:
-            cell = change.after
-            place = f"{cell.scenario}/{cell.variant}"
-            pairs.setdefault(place, []).append((cell.saved_by, cell.loaded_by))
-        return [f"{place}: {ranges.described(found, order)}" for place, found in pairs.items()]
+        return places([change.after for change in self.changes], order)
 
 
 @dataclasses.dataclass(frozen=True)

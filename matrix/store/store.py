@@ -72,7 +72,7 @@ class Store:
 
         :raises StoreError: they cannot.
         """
-        with self._asking("cannot be written", "Name a writable place with --store"):
+        with self._store_errors("cannot be written", "Name a writable place with --store"):
             for folder in (*_KINDS, "checkpoints", "shards") if self._has_folders else ():
                 self._fs.makedirs(self._path(folder), exist_ok=True)
             self._put(_MARK, b"")
@@ -81,12 +81,12 @@ class Store:
 
     def exists(self) -> bool:
         """Tell whether there is a store, prepared by a run."""
-        with self._asking():
+        with self._store_errors():
             self._fs.invalidate_cache()
             return any(self._fs.exists(self._path(name)) for name in (_MARK, *_KINDS))
 
     @contextlib.contextmanager
-    def _asking(
+    def _store_errors(
         self,
         what: str = "cannot be read",
         do: str = "See that it can be reached, and run again: what is finished is kept",
@@ -119,7 +119,7 @@ class Store:
 
     def _write(self, name: str, data: bytes) -> None:
         do = "What was finished before is kept; free space or rights and run again"
-        with self._asking(f"does not take {name}", do):
+        with self._store_errors(f"does not take {name}", do):
             self._put(name, data)
 
     def add(self, record: Save | Load) -> None:
@@ -158,7 +158,7 @@ class Store:
         """Keep what is said of shards of one split, and of no other."""
         for manifest in self.manifests():
             if manifest.split != split:
-                with self._asking("cannot be written"):
+                with self._store_errors("cannot be written"):
                     self._fs.rm_file(self._path(_manifest_name(manifest)))
 
     def manifests(self) -> list[Manifest]:
@@ -173,7 +173,7 @@ class Store:
     def forget(self) -> None:
         """Keep no selection: what the store holds is no one run's."""
         path = self._path(_SELECTION)
-        with self._asking("cannot be written"), contextlib.suppress(FileNotFoundError):
+        with self._store_errors("cannot be written"), contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(path)
 
     def remembered(self) -> Selection | None:
@@ -240,7 +240,7 @@ class Store:
 
     def _list(self, folder: str) -> list[str]:
         """Return the full names of a folder's objects as they are now, sorted."""
-        with self._asking(), contextlib.suppress(FileNotFoundError):
+        with self._store_errors(), contextlib.suppress(FileNotFoundError):
             self._fs.invalidate_cache()
             return sorted(self._fs.ls(self._path(folder), detail=False))
         return []
@@ -248,7 +248,7 @@ class Store:
     def _contents(self, names: list[str]) -> Iterator[tuple[str, bytes]]:
         """Yield every object's bytes; over a network many are read at the same time."""
         for chunk in (names[i : i + _AT_ONCE] for i in range(0, len(names), _AT_ONCE)):
-            with self._asking():
+            with self._store_errors():
                 if self._local:
                     found = {name: _bytes(name) for name in chunk}
                 else:
@@ -257,7 +257,7 @@ class Store:
 
     def _read(self, full: str) -> bytes | None:
         """Return an object's bytes, or None where there is none."""
-        with self._asking(), contextlib.suppress(FileNotFoundError):
+        with self._store_errors(), contextlib.suppress(FileNotFoundError):
             data: bytes = Path(full).read_bytes() if self._local else self._fs.cat_file(full)
             return data
         return None
