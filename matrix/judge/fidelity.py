@@ -10,11 +10,10 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
+from matrix.catalogue.state_keys import EXTRA_STATE
 from matrix.catalogue.words import Lane
 from matrix.judge import outcomes
 from matrix.store.records import Load, Save, Site
-
-_EXTRA_STATE = "_extra_state"
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -125,7 +124,7 @@ def _of_save(save: Save) -> dict[str, str]:
     """Return the keys of a checkpoint, the form of each entry, and of the metadata."""
     facts = {"keys": ", ".join(sorted(save.keys))}
     for key, entry in save.keys.items():
-        if key.endswith(_EXTRA_STATE):
+        if key.endswith(EXTRA_STATE):
             fields = f" of {', '.join(entry.fields)}" if entry.fields is not None else ""
             facts[f"payload of {key}"] = entry.kind + fields
         else:

@@ -9,6 +9,7 @@ from typing import assert_never
 
 from matrix.catalogue.faq import Documentation, Documented
 from matrix.catalogue.releases import Release
+from matrix.catalogue.state_keys import EXTRA_STATE
 from matrix.catalogue.words import (
     Absence,
     AfterLoad,
@@ -224,7 +225,7 @@ class _Judge:
 
     def _save_check(self, scenario: str, saver: Release, save: Save) -> SaveCheck:
         documented = self._documentation.band(saver).saves_to or "none"
-        keys = {f"{site.path}._extra_state" for site in save.attention().values()}
+        keys = {f"{site.path}.{EXTRA_STATE}" for site in save.attention().values()}
         observed = ", ".join(sorted(keys)) or "none"
         conforms = all(key.endswith(documented) for key in keys) and bool(keys) == (
             documented != "none"
