@@ -21,7 +21,7 @@ class Size(tables.Row):
     hidden_size: int = Field(gt=0)
     """Width of the module's input and output."""
     attention_heads: int = Field(gt=0)
-    """Number of attention heads; it divides the width."""
+    """Number of attention heads."""
 
 
 class Transport(tables.Row):

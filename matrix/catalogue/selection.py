@@ -44,9 +44,9 @@ class Selection(BaseModel):
     runner: RunnerName | None = None
     """Where it is executed."""
     images_lock: Path | None = None
-    """A file that pins the images of releases, for the docker runner."""
+    """A file that pins the base images to build on, for the docker runner."""
     base: str | None = None
-    """Name of the base that images are built on, for the docker runner."""
+    """A base image of the user's own to build on, for the docker runner."""
 
 
 GRAMMAR = "bands | all | latest:N | a band | a release | FROM-TO, joined by commas"
