@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from helpers.running import TEST_BASE
 from matrix.lane.containers import engine
-from running import TEST_BASE
 
 RELEASES = "1.11-1.13,2.3"
 

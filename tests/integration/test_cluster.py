@@ -13,6 +13,7 @@ import psutil
 from dask.utils import key_split
 from distributed import Client, LocalCluster
 
+from helpers.running import Bench
 from matrix.lane.cluster.graph import ClusterRun
 from matrix.lane.local import LocalRunner
 from matrix.lane.process import WORKER
@@ -21,7 +22,6 @@ from matrix.lane.sources import FetchedSources
 from matrix.store import recorded
 from matrix.store.store import Store
 from matrix.system.progress import Progress
-from running import Bench
 
 BASE = "pytorch/module/base.py"
 LOADING = r"(    def set_extra_state\(self, state: torch.Tensor\) -> None:\n        \"\"\"[^\n]*\n)"
