@@ -19,6 +19,9 @@ EXTRAS = nox.project.load_toml("pyproject.toml")["project"]["optional-dependenci
 TORCH = os.environ.get("TE_MATRIX_TORCH", *EXTRAS["torch"])
 TORCH_INDEX = os.environ.get("TE_MATRIX_TORCH_INDEX")
 LOCK = "requirements.lock"
+CHECKERS = ["import-linter", "mypy", "nox", "pip-audit", "pre-commit", "ruff"]
+"""What tests/repository runs, or reads the configuration of."""
+
 TESTS = {"PYTHONPATH": "tests"}
 """Where the programs of the sessions are."""
 
@@ -86,6 +89,7 @@ def cross_load(session: nox.Session, band: str) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests; needs no GPU, container engine or git host. Options go to pytest."""
     install(session, "cpu", "docker", "dask", "s3", "test")
+    tools(session, *CHECKERS)
     session.run("pytest", *session.posargs)
 
 
@@ -160,7 +164,7 @@ CONTAINER_ONLY = ["worker/alone"]
 def coverage(session: nox.Session) -> None:
     """Measure branch coverage of what decides; fails below 95 %. Options go to pytest."""
     install(session, "cpu", "docker", "s3", "dask", "test")
-    tools(session, "coverage")
+    tools(session, "coverage", *CHECKERS)
     env = {"COVERAGE_FILE": str(Path(session.create_tmp(), "data").absolute())}
     options = session.posargs or ["-m", "not docker"]
     session.run("coverage", "erase", env=env)
