@@ -87,10 +87,12 @@ def cross_load(session: nox.Session, band: str) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests; needs no GPU, container engine or git host. Options go to pytest."""
+    """Run the tests, on every core; needs no GPU, engine or git host. Options go to pytest."""
     install(session, "cpu", "docker", "dask", "s3", "test")
     tools(session, *CHECKERS)
-    session.run("pytest", *session.posargs)
+    # Each process imports PyTorch: eight need some 4 GB.
+    spread = ["--numprocesses=logical", "--maxprocesses=8", "--dist=loadgroup"]
+    session.run("pytest", *spread, *session.posargs)
 
 
 @nox.session

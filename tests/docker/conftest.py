@@ -26,6 +26,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "docker" in item.path.parts:
             item.add_marker(pytest.mark.docker)
+            # The engine is the machine's: one process at a time builds on it and prunes it.
+            item.add_marker(pytest.mark.xdist_group("engine"))
     items.sort(key=lambda item: item.path.name == "test_prune.py")
 
 
