@@ -1,4 +1,4 @@
-"""`nox -s lint`: known vulnerabilities in what is locked, or a plain word that nobody knows.
+"""`nox -s lint`: known vulnerabilities of the locked packages, or that none can be known.
 
     python -m tools.audit LOCK REQUIREMENT... [--require]
 
