@@ -49,8 +49,8 @@ def _judge(folder: str, record: bytes) -> None:
     except MatrixError:
         return
     assert sum(found.totals.values()) == len(made.cells)
-    document.text(document.build(found, _FAQ))
-    report.page.render(found, document.build(found, _FAQ), Selection())
+    document.text(report.build(found, _FAQ))
+    report.page.render(found, report.build(found, _FAQ), Selection())
 
 
 def _key(record: bytes) -> str:

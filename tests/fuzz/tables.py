@@ -43,7 +43,7 @@ def _faq() -> None:
     said = faq.load(_PATH)
     for saver in _KNOWN:
         for loader in _KNOWN:
-            said.says("plain", saver, loader)
+            said.documented("plain", saver, loader)
 
 
 def _ledger() -> None:

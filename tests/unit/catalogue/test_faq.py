@@ -34,7 +34,7 @@ VERSIONS = releases.load().names()
 def test_every_pair_agrees_with_the_table(saver: str, loader: str, variant: str) -> None:
     known, documentation = releases.load(), faq.load()
     pair = documentation.band(known[loader]).name, documentation.band(known[saver]).name
-    said = documentation.says(variant, known[saver], known[loader])
+    said = documentation.documented(variant, known[saver], known[loader])
     assert said.outcome == FAQ[pair]
     assert said.sentence
 
@@ -43,13 +43,13 @@ def test_every_pair_agrees_with_the_table(saver: str, loader: str, variant: str)
 def test_the_mapping_is_documented_for_1_8_to_1_11_only(
     known: Catalogue, documentation: Documentation, loader: str
 ) -> None:
-    said = documentation.says("remapped", known["1.7"], known[loader])
+    said = documentation.documented("remapped", known["1.7"], known[loader])
     within = documentation.band(known[loader]).name == "1.8-1.11"
     assert said.outcome == ("loaded" if within else "undocumented")
 
 
 def test_another_rewrite_is_undocumented(known: Catalogue, documentation: Documentation) -> None:
-    assert documentation.says("rewrite:x", known["1.7"], known["1.8"]) is UNDOCUMENTED
+    assert documentation.documented("rewrite:x", known["1.7"], known["1.8"]) is UNDOCUMENTED
 
 
 def test_a_release_belongs_to_a_band_by_major_and_minor(
@@ -67,4 +67,4 @@ def test_a_release_that_no_band_holds_is_named(known: Catalogue) -> None:
 def test_errors_are_documented_with_their_reason(
     known: Catalogue, documentation: Documentation
 ) -> None:
-    assert documentation.says("plain", known["1.8"], known["1.5"]).reason == "unexpected key"
+    assert documentation.documented("plain", known["1.8"], known["1.5"]).reason == "unexpected key"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from matrix.catalogue import scenarios, selection
+from matrix.catalogue import ranges, scenarios, selection
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Catalogue, Release
 from matrix.errors import UsageError
@@ -64,7 +64,7 @@ def test_an_unknown_variant_names_the_nearest() -> None:
 
 
 def test_ranges_are_closed_and_know_patch_releases() -> None:
-    within = selection.covers("1.6-1.7, 2.4-2.16, 2.17")
+    within = ranges.covers("1.6-1.7, 2.4-2.16, 2.17")
     assert [within(v) for v in ("1.7", "2.14.1", "2.16", "2.16.1", "2.17", "2.18")] == [
         True,
         True,

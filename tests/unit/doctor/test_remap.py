@@ -25,8 +25,8 @@ from helpers.formats import (
     torch_zip,
 )
 from matrix.catalogue import tables
+from matrix.catalogue.ranges import covers
 from matrix.catalogue.releases import Catalogue
-from matrix.catalogue.selection import covers
 from matrix.checkpoint import forms, publish, scan
 from matrix.cli import main
 from matrix.doctor import CheckpointError, NoRewriteError, inspect, remap

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from helpers.builders import a_load, a_save
 from matrix.catalogue.words import Lane, Stage
 from matrix.cli import main
-from matrix.judge.fidelity import Difference, compare, seen
+from matrix.judge.fidelity import Difference, by_scenario, compare
 from matrix.judge.outcomes import outcome
 from matrix.plan.cells import Plan
 from matrix.store import archive, recorded
@@ -39,12 +39,12 @@ def on_gpu(records: list[Any], size: str = "device", **changes: Any) -> list[Any
 
 
 def differences(cpu: list[Any], device: list[Any]) -> list[tuple[str, str]]:
-    found = compare(seen(Lane.CPU, cpu), seen(Lane.GPU, device)).differences
+    found = compare(by_scenario(Lane.CPU, cpu), by_scenario(Lane.GPU, device)).differences
     return [(difference.where, difference.what) for difference in found]
 
 
 def test_the_same_in_both_lanes_is_no_difference(cpu: list[Any]) -> None:
-    found = compare(seen(Lane.CPU, cpu), seen(Lane.GPU, on_gpu(cpu)))
+    found = compare(by_scenario(Lane.CPU, cpu), by_scenario(Lane.GPU, on_gpu(cpu)))
     assert found.compared == ("autocast/1.8", "autocast/plain/1.8->1.11")
     assert (found.device_only, found.differences) == ((), ())
 
@@ -94,19 +94,21 @@ def test_another_fate_and_another_form_are_listed(plan: Plan, cpu: list[Any]) ->
 def test_savers_of_the_very_same_state_share_their_loads(plan: Plan, cpu: list[Any]) -> None:
     other = a_save(plan, "1.9").model_copy(update={"state_digest": cpu[0].state_digest})
     device = [*on_gpu([cpu[0], other]), *on_gpu([cpu[1]], saved_by="1.9")]
-    found = compare(seen(Lane.CPU, [*cpu, other]), seen(Lane.GPU, device))
+    found = compare(by_scenario(Lane.CPU, [*cpu, other]), by_scenario(Lane.GPU, device))
     assert "autocast/plain/1.9->1.11" in found.compared
     assert found.device_only == ()
 
 
 def test_what_the_device_alone_saw_is_named(plan: Plan, cpu: list[Any]) -> None:
-    found = compare(seen(Lane.CPU, cpu), seen(Lane.GPU, on_gpu([*cpu, a_save(plan, "1.9")])))
+    found = compare(
+        by_scenario(Lane.CPU, cpu), by_scenario(Lane.GPU, on_gpu([*cpu, a_save(plan, "1.9")]))
+    )
     assert found.device_only == ("autocast/1.9",)
 
 
 def test_two_sizes_on_the_device_are_told_apart(cpu: list[Any]) -> None:
     device = [*on_gpu(cpu, "device--"), *on_gpu(cpu, "faq-----")]
-    found = compare(seen(Lane.CPU, cpu), seen(Lane.GPU, device))
+    found = compare(by_scenario(Lane.CPU, cpu), by_scenario(Lane.GPU, device))
     assert "autocast/1.8 (scenario device--)" in found.compared
     assert "autocast/1.8 (scenario faq-----)" in found.compared
 
@@ -159,6 +161,7 @@ def test_every_difference_that_is_recorded_is_explained() -> None:
     archive_ = recorded.evidence(Lane.CPU)
     assert archive_ is not None
     found = compare(
-        seen(Lane.CPU, archive_.records()), seen(Lane.GPU, device.records() if device else [])
+        by_scenario(Lane.CPU, archive_.records()),
+        by_scenario(Lane.GPU, device.records() if device else []),
     )
     assert [d for d in found.differences if d.what not in text or d.where not in text] == []

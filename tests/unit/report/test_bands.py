@@ -15,7 +15,7 @@ from docutils.core import publish_doctree
 from helpers.builders import a_cell, a_report
 from matrix.catalogue import releases, scenarios
 from matrix.cli import main
-from matrix.report import bands
+from matrix.report import behaviour
 from matrix.report.document import ReportCell
 
 ORDER = releases.order([])
@@ -26,8 +26,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def discovered(*cells: ReportCell) -> bands.BehaviourBands:
-    (found,) = bands.discover(a_report(*cells), ORDER)
+def discovered(*cells: ReportCell) -> behaviour.BehaviourBands:
+    (found,) = behaviour.discover(a_report(*cells), ORDER)
     return found
 
 
@@ -48,7 +48,7 @@ def test_a_set_that_is_not_contiguous_is_never_bridged() -> None:
         ("2.15", "2.16", "2.17"),
         ("2.16.1", "2.17.1"),
     ]
-    text = "\n".join(bands.lines(found, ORDER))
+    text = "\n".join(behaviour.lines(found, ORDER))
     assert "A   2.15-2.16, 2.17\n" in text
     assert "B   2.16.1, 2.17.1\n" in text
     assert [(change.release, change.again) for change in found.changes] == [
@@ -62,15 +62,15 @@ def test_releases_that_nobody_looked_at_are_no_part_of_a_range() -> None:
     found = discovered(*grid(["2.4", "2.9"], {("2.4", "2.9"): "error"}))
     assert found.changes[0].unseen == ("2.5", "2.6", "2.7", "2.8")
     same = discovered(*grid(["2.4", "2.9"], {}))
-    assert "A   2.4, 2.9" in "\n".join(bands.lines(same, ORDER))
+    assert "A   2.4, 2.9" in "\n".join(behaviour.lines(same, ORDER))
 
 
 def test_a_change_says_what_changed_and_with_whom() -> None:
     found = discovered(*grid(["2.3", "2.4", "2.5"], {("2.3", "2.4"): "defaults"}))
     change = found.changes[0]
     assert (change.release, change.after) == ("2.4", "2.3")
-    assert bands.Shift("loader", "plain", ("2.3",), "loaded", "defaults") in change.shifts
-    assert bands.Shift("saver", "plain", ("2.4",), "defaults", "loaded") in change.shifts
+    assert behaviour.Shift("loader", "plain", ("2.3",), "loaded", "defaults") in change.shifts
+    assert behaviour.Shift("saver", "plain", ("2.4",), "defaults", "loaded") in change.shifts
 
 
 def test_a_cell_without_outcome_is_like_itself_only() -> None:

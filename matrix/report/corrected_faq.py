@@ -48,7 +48,7 @@ _Row = dict[tuple[str, str], _Seen]
 
 def section(
     report: Report,
-    recipes: Mapping[str, SizedScenario],
+    scenarios: Mapping[str, SizedScenario],
     variants: Mapping[str, Variant],
     order: Sequence[str],
 ) -> str:
@@ -59,7 +59,7 @@ def section(
     parts = []
     for scenario in dict.fromkeys(cell.scenario for cell in report.cells):
         groups = list(_groups(report, scenario, variants, order))
-        parts.append((scenario, recipes[scenario].summary, groups))
+        parts.append((scenario, scenarios[scenario].summary, groups))
     return rendering.render("faq.rst.j2", report=report, parts=parts)
 
 
