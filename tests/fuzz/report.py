@@ -7,9 +7,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from builders import a_cell, a_report
 from fuzz.altering import altered
 from fuzz.altering import seeds as seeds_of
+from helpers.builders import a_cell, a_report
 from matrix.catalogue import releases
 from matrix.errors import MatrixError
 from matrix.report import behaviour, diff, document

@@ -9,9 +9,9 @@ from typing import Any
 
 import fsspec
 
-from builders import a_plan, some_records
 from fuzz.altering import altered
 from fuzz.altering import seeds as seeds_of
+from helpers.builders import a_plan, some_records
 from matrix import report
 from matrix.catalogue import faq
 from matrix.catalogue.selection import Selection

@@ -17,7 +17,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from builders import a_load, a_save, entry_fields
+from helpers.builders import a_load, a_save, entry_fields
 from matrix.catalogue import faq, ranges, releases, scenarios, selection, tables
 from matrix.catalogue.releases import Catalogue, Release
 from matrix.catalogue.selection import Selection
