@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import socket
@@ -60,12 +61,11 @@ class Listener:
 
 def open_sockets() -> set[int]:
     found = set()
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
-                found.add(int(name))
-        except OSError:  # the descriptor that the list was read through
-            continue
+    for entry in Path("/proc/self/fd").iterdir():
+        # What the list is read through is closed by now.
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(int(entry.name)).st_mode):
+                found.add(int(entry.name))
     return found
 
 
@@ -136,9 +136,11 @@ def test_an_address_that_is_none(address: Path, monkeypatch: pytest.MonkeyPatch)
 )
 def test_a_listener_that_is_no_engine(address: Path, answers: list[bytes]) -> None:
     before = open_sockets()
-    with Listener(address, *answers):
-        with pytest.raises(EngineError, match="no container engine answers") as raised:
-            engine.connect()
+    with (
+        Listener(address, *answers),
+        pytest.raises(EngineError, match="no container engine answers") as raised,
+    ):
+        engine.connect()
     assert open_sockets() == before
     del raised
 
