@@ -54,9 +54,11 @@ class EvidenceIndex:
         if self._archive:
             yield from self._archive.records()
 
-    def add(self, record: Save | Load) -> None:
-        """Note a record that has just been stored."""
+    def add(self, record: Save | Load | Attempt) -> None:
+        """Note a record or an attempt that has just been stored."""
         known: dict[str, list[Any]] = self._saves if isinstance(record, Save) else self._loads
+        if isinstance(record, Attempt):
+            known = self._attempts
         known.setdefault(record.key, []).append(record)
 
     def save_key(self, scenario: str, release: Release) -> str:

@@ -15,7 +15,7 @@ import audit
 from matrix.catalogue import releases
 from matrix.errors import StoreError, UsageError, without_credentials
 from matrix.lane.containers import packages
-from matrix.lane.containers.blueprint import public
+from matrix.lane.containers.image_spec import public
 from matrix.store.records import Provenance
 
 ROOT = Path(__file__).parents[2]
