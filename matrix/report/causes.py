@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from matrix.catalogue import ranges
-from matrix.report.document import Cell
+from matrix.catalogue.words import Verdict
+from matrix.report.document import ReportCell
+from matrix.report.places import places
 
-DEVIATING = ("deviates", "known-deviation")
 _MESSAGE = 200
 
 
@@ -16,43 +16,39 @@ _MESSAGE = 200
 class Cause:
     """What several cells have in common: verdict, outcome, reason and ledger entries.
 
-    ``reason`` is one line, see :attr:`Cell.reason`, cut to 200 characters.
+    ``reason`` is one line, see :attr:`ReportCell.reason`, cut to 200 characters.
     """
 
-    verdict: str
+    verdict: Verdict
     seen: str
     reason: str
     entries: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class Group:
+class CauseGroup:
     """A cause and its cells, never none."""
 
     cause: Cause
-    cells: tuple[Cell, ...]
+    cells: tuple[ReportCell, ...]
 
     def where(self, order: Sequence[str]) -> list[str]:
         """Return a line for each scenario and variant: which savers, which loaders.
 
         :param order: every release there is, oldest first.
         """
-        pairs: dict[str, list[tuple[str, str]]] = {}
-        for cell in self.cells:
-            place = f"{cell.scenario}/{cell.variant}"
-            pairs.setdefault(place, []).append((cell.saved_by, cell.loaded_by))
-        return [f"{place}: {ranges.described(found, order)}" for place, found in pairs.items()]
+        return places(self.cells, order)
 
 
-def cause(cell: Cell) -> Cause:
+def cause(cell: ReportCell) -> Cause:
     """Return what a cell is grouped by."""
     return Cause(cell.verdict, cell.seen, cell.reason[:_MESSAGE], cell.ledger)
 
 
-def grouped(cells: Iterable[Cell]) -> list[Group]:
+def by_cause(cells: Iterable[ReportCell]) -> list[CauseGroup]:
     """Group cells by cause: what the ledger does not know first, then the most frequent."""
-    found: dict[Cause, list[Cell]] = {}
+    found: dict[Cause, list[ReportCell]] = {}
     for cell in cells:
         found.setdefault(cause(cell), []).append(cell)
-    groups = [Group(key, tuple(members)) for key, members in found.items()]
+    groups = [CauseGroup(key, tuple(members)) for key, members in found.items()]
     return sorted(groups, key=lambda group: (bool(group.cause.entries), -len(group.cells)))

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from packaging.version import Version
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from matrix import __version__
-from matrix.catalogue.faq import Documentation
 from matrix.catalogue.scenarios import REWRITE
+from matrix.catalogue.words import (
+    Absence,
+    AfterLoad,
+    Basis,
+    EntryState,
+    Lane,
+    Outcome,
+    Requirement,
+    RunnerName,
+    Stage,
+    Undocumented,
+    Verdict,
+    outcome_text,
+)
 from matrix.errors import StoreError
-from matrix.judge.judgement import Judgement, Verdict
-from matrix.judge.ledger import Entry
-from matrix.judge.summary import BandTable, band_tables, live_counts
+from matrix.judge.ledger import LedgerEntry
 from matrix.store.records import Number
 
 FORMAT = 1
 
-Basis = Literal["live", "recorded"]
-Absent = Literal["inconclusive", "infra", "unavailable", "not-run"]
-Word = Literal["conforms", "known-deviation", "deviates", "undocumented", Absent]
 
-
-class Part(BaseModel):
+class ReportModel(BaseModel):
     """Base of all parts. Fields may be added under one format, so unknown ones are passed over."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
 
 
-class Cell(Part):
+class ReportCell(ReportModel):
     """One judged cell.
 
     ``outcome`` is an outcome, or the word for having none. ``measured_with`` names the
@@ -47,21 +52,21 @@ class Cell(Part):
     variant: str
     saved_by: str
     loaded_by: str
-    lane: str
-    runner: str
-    outcome: Literal["loaded", "defaults", "none", "error", "partial", Absent]
-    after_load: Literal["updates", "frozen", "untested"]
+    lane: Lane
+    runner: RunnerName
+    outcome: Outcome | Absence
+    after_load: AfterLoad
     measured_with: str | None
-    stage: Literal["deserialize", "load_state_dict", "first_step"] | None
+    stage: Stage | None
     error_type: str | None
     error_message: str | None
     missing_keys: tuple[str, ...]
     unexpected_keys: tuple[str, ...]
-    documented: str
+    documented: Outcome | Undocumented
     documented_reason: str | None
     documented_sentence: str | None
     same_reason: bool | None
-    verdict: Word
+    verdict: Verdict
     ledger: tuple[str, ...]
     note: str | None
     provenance: Basis | None
@@ -75,7 +80,7 @@ class Cell(Part):
     @property
     def seen(self) -> str:
         """The outcome, with ``(frozen)`` where the metadata is dead."""
-        return self.outcome + (" (frozen)" if self.after_load == "frozen" else "")
+        return outcome_text(self.outcome, self.after_load)
 
     @property
     def rewritten(self) -> bool:
@@ -90,7 +95,7 @@ class Cell(Part):
     @property
     def present(self) -> bool:
         """Whether the cell has an outcome."""
-        return self.verdict not in ("inconclusive", "infra", "unavailable", "not-run")
+        return self.verdict.present
 
     @property
     def reason(self) -> str:
@@ -98,10 +103,10 @@ class Cell(Part):
         if not self.error_type:
             return self.note or ""
         message = " ".join((self.error_message or "").split())
-        return f"{self.error_type} at {self.stage}: {message}"
+        return f"{self.error_type} at {self.stage.value if self.stage else None}: {message}"
 
 
-class ReleaseRow(Part):
+class ReleaseRow(ReportModel):
     """One release of the plan."""
 
     name: str
@@ -110,7 +115,7 @@ class ReleaseRow(Part):
     candidate: bool = False
 
 
-class BandRow(Part):
+class BandRow(ReportModel):
     """One cell of the FAQ's band table: what is documented, and what was seen how often."""
 
     loaded_by: str
@@ -120,7 +125,7 @@ class BandRow(Part):
     deviating: int
 
 
-class Bands(Part):
+class Bands(ReportModel):
     """The FAQ's band table for one scenario and variant."""
 
     scenario: str
@@ -129,8 +134,8 @@ class Bands(Part):
     rows: tuple[BandRow, ...]
 
 
-class SaveRow(Part):
-    """Where a release saved the attention's metadata, beside where the FAQ says."""
+class SaveRow(ReportModel):
+    """Where a release saved the attention's metadata, beside where the FAQ documented."""
 
     scenario: str
     release: str
@@ -139,28 +144,28 @@ class SaveRow(Part):
     conforms: bool
 
 
-class ControlRow(Part):
+class ControlRow(ReportModel):
     """What a loader did with its own save, damaged or not; of one that is not good, why."""
 
     scenario: str
     release: str
     control: str
-    required: str
-    observed: str
+    required: Requirement
+    observed: Outcome | Absence
     good: bool
     note: str = ""
 
 
-class LedgerRow(Entry):
+class LedgerRow(LedgerEntry):
     """A ledger entry, its state and how many planned cells fall under it."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=False)
 
-    state: Literal["used", "stale", "expired", "unused"]
+    state: EntryState
     cells: int
 
 
-class Counts(Part):
+class Counts(ReportModel):
     """Cells by what their evidence rests on."""
 
     live: int
@@ -168,7 +173,7 @@ class Counts(Part):
     without: int
 
 
-class Report(Part):
+class Report(ReportModel):
     """A whole report.
 
     ``exit_code`` is what the gate says under its default policy; ``whole`` tells that the
@@ -178,19 +183,19 @@ class Report(Part):
     format: int = FORMAT
     harness: str
     date: str
-    lane: str
-    runner: str
+    lane: Lane
+    runner: RunnerName
     exit_code: int
     planned: int
     whole: bool = False
-    totals: dict[Word, int]
+    totals: dict[Verdict, int]
     evidence: Counts
     releases: tuple[ReleaseRow, ...]
     bands: tuple[Bands, ...]
     saves: tuple[SaveRow, ...]
     controls: tuple[ControlRow, ...]
     ledger: tuple[LedgerRow, ...]
-    cells: tuple[Cell, ...]
+    cells: tuple[ReportCell, ...]
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
@@ -204,101 +209,12 @@ class Report(Part):
         return self
 
     @property
-    def farthest(self) -> Cell | None:
+    def farthest(self) -> ReportCell | None:
         """The ``loaded`` cell whose output differs most, as a part of the largest magnitude."""
-        loaded = [cell for cell in self.cells if cell.outcome == "loaded" and cell.output_largest]
+        loaded = [
+            cell for cell in self.cells if cell.outcome == Outcome.LOADED and cell.output_largest
+        ]
         return max(loaded, key=lambda cell: cell.output_part, default=None)
-
-
-def cell_object(verdict: Verdict, judgement: Judgement) -> Cell:
-    """Return one cell as ``report.json`` has it."""
-    plan, load, error, says = judgement.plan, verdict.load, verdict.error, verdict.documented
-    return Cell.model_construct(
-        id=verdict.cell.id,
-        scenario=verdict.cell.scenario,
-        variant=verdict.cell.variant,
-        saved_by=verdict.cell.saved_by,
-        loaded_by=verdict.cell.loaded_by,
-        lane=plan.lane,
-        runner=plan.runner,
-        outcome=verdict.outcome,
-        after_load=verdict.after_load,
-        measured_with=load.saved_by if load else None,
-        stage=load.stage if load else None,
-        error_type=error.type if error else None,
-        error_message=error.message if error else None,
-        missing_keys=load.missing_keys if load else (),
-        unexpected_keys=verdict.unexpected,
-        documented=says.outcome,
-        documented_reason=says.reason or None,
-        documented_sentence=says.sentence or None,
-        same_reason=verdict.same_reason,
-        verdict=verdict.verdict,
-        ledger=verdict.entries,
-        note=verdict.note or None,
-        provenance=_basis(verdict.live) if load else None,
-        save_provenance=_basis(verdict.save_live) if verdict.save else None,
-        load_provenance=_basis(verdict.load_live) if load else None,
-        save_image=verdict.save.provenance.image if verdict.save else None,
-        load_image=load.provenance.image if load else None,
-        output_difference=load.output.largest_difference if load and load.output else None,
-        output_largest=load.output.largest if load and load.output else None,
-    )
-
-
-def _basis(live: bool) -> Basis:
-    return "live" if live else "recorded"
-
-
-def build(judgement: Judgement, documentation: Documentation) -> Report:
-    """Return the whole report."""
-    plan = judgement.plan
-    return Report.model_construct(
-        harness=__version__,
-        date=judgement.today.isoformat(),
-        lane=plan.lane,
-        runner=plan.runner,
-        exit_code=int(judgement.exit_code),
-        planned=len(plan.cells),
-        whole=plan.whole,
-        totals=judgement.totals,
-        evidence=Counts(**live_counts(judgement)),
-        releases=tuple(
-            ReleaseRow(
-                name=r.name,
-                band=documentation.band(r).name,
-                source=r.source,
-                candidate=r.candidate,
-            )
-            for r in plan.releases.values()
-        ),
-        bands=tuple(_bands(table) for table in band_tables(judgement, documentation)),
-        saves=tuple(SaveRow(**dataclasses.asdict(check)) for check in judgement.saves),
-        controls=tuple(ControlRow(**dataclasses.asdict(check)) for check in judgement.controls),
-        ledger=tuple(
-            LedgerRow.model_validate(
-                {**check.entry.model_dump(), "state": check.state, "cells": check.cells}
-            )
-            for check in judgement.entries
-        ),
-        cells=tuple(cell_object(verdict, judgement) for verdict in judgement.verdicts),
-    )
-
-
-def _bands(table: BandTable) -> Bands:
-    rows = [
-        BandRow(
-            loaded_by=loader,
-            saved_by=saver,
-            documented=cell.documented,
-            observed=dict(cell.observed),
-            deviating=cell.deviating,
-        )
-        for (loader, saver), cell in table.cells.items()
-    ]
-    return Bands(
-        scenario=table.scenario, variant=table.variant, bands=table.bands, rows=tuple(rows)
-    )
 
 
 def text(report: Report) -> str:

@@ -6,13 +6,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from builders import entry_fields
+from helpers.builders import entry_fields
 from matrix.catalogue import faq, releases, scenarios, tables
 from matrix.catalogue.scenarios import Variants
 from matrix.errors import MatrixError
 from matrix.gate import accept
 from matrix.judge import ledger
-from matrix.judge.ledger import Entry
+from matrix.judge.ledger import LedgerEntry
 from matrix.lane.containers import lock
 from matrix.plan.cells import plan_cells
 from matrix.store.records import Failure
@@ -43,7 +43,7 @@ def _faq() -> None:
     said = faq.load(_PATH)
     for saver in _KNOWN:
         for loader in _KNOWN:
-            said.says("plain", saver, loader)
+            said.documented("plain", saver, loader)
 
 
 def _ledger() -> None:
@@ -77,7 +77,7 @@ def seeds() -> Iterator[bytes]:
         parts = whole.split(f"[[{head}]]")
         yield f"[[{head}]]".join(["", *parts[1:3]]).encode()
     yield (lock.folder() / "images.lock").read_bytes()[:2000]
-    yield accept.text([Entry(**entry_fields("1.7", "1.8-2.18"))]).encode()
+    yield accept.text([LedgerEntry(**entry_fields("1.7", "1.8-2.18"))]).encode()
     yield _FAQ_TABLE
     yield _SCENARIO
 
