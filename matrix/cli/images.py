@@ -14,7 +14,7 @@ from matrix.cli.containers import Containers, with_containers
 from matrix.cli.options import of_band, select, selecting, with_band
 from matrix.errors import MatrixError, SourceUnavailable
 from matrix.lane.containers import lock
-from matrix.lane.containers.blueprint import BASE, KIND, RELEASE
+from matrix.lane.containers.image_spec import BASE, KIND, RELEASE
 from matrix.lane.sources import FetchedSources, cache_folder
 from matrix.report import console
 
@@ -105,7 +105,7 @@ def build_command(**options: Any) -> None:
     for release in filter(wanted, selected.plan.releases.values()):
         try:
             place = source.get(release)
-            with host.workshop.image(release, place, selected.plan.lane) as image:
+            with host.image_builder.image(release, place, selected.plan.lane) as image:
                 watching.say(f"{release.name}: image {image[7:19]}")
         except MatrixError as error:
             watching.say(f"{release.name}: no image. {error}")

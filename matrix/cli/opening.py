@@ -8,7 +8,7 @@ from matrix.cli import containers, here
 from matrix.cli.containers import Containers
 from matrix.cli.options import Selected
 from matrix.lane.local import LocalRunner
-from matrix.lane.process import Runner
+from matrix.lane.runner import Runner
 from matrix.lane.sources import CodeSource, FetchedSources, cache_folder
 from matrix.plan.remaining import ReleaseFilter, every_release
 from matrix.system.progress import Progress

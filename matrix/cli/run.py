@@ -21,7 +21,6 @@ from matrix.cli.options import (
     REPORT,
     Selected,
     date,
-    judged,
     of_band,
     select,
     selecting,
@@ -29,9 +28,12 @@ from matrix.cli.options import (
     with_store,
 )
 from matrix.errors import UsageError
+from matrix.judge import judge
+from matrix.lane.execution import Executor, execute
 from matrix.lane.measure import CELL_TIMEOUT
-from matrix.lane.run import Options, Run
-from matrix.lane.sources import chosen_git_url
+from matrix.lane.run import Run, RunOptions
+from matrix.lane.sources import CodeSource, chosen_git_url
+from matrix.lane.threads import ThreadExecutor
 from matrix.plan import shards
 from matrix.plan.costs import Costs
 from matrix.plan.evidence_index import EvidenceIndex
@@ -118,18 +120,19 @@ def _run(options: dict[str, Any], *, refresh: bool) -> None:
             do="Run in every environment and merge the stores, or use `--runner docker`",
         )
     archive = None if refresh else recorded.evidence(selected.plan.lane)
-    shard = _shard(options, selected, store, archive)
+    shard, index = _shard(options, selected, store, archive)
     in_band = of_band(options["band"], selected.documentation)
     scope = _scope(options["phase"], in_band, opening.takes_part())
     if shard:
         scope = shard.scope(options["phase"])
-    how = Options(options["jobs"], options["timeout"], options["every_cell"], scope)
-    with _runner(options["scheduler"], selected, store, opening, how, archive, watching) as running:
+    how = RunOptions(options["jobs"], options["timeout"], options["every_cell"], scope)
+    with _executor(options["scheduler"], opening, watching) as (sources, executor):
+        running = Run(selected.plan, store, sources, how, archive, watching, index)
         typed = selected.typed
         store.remember(here.together(store, typed) if opening.on_this_gpu else typed)
         store.forget_manifests(shard.manifest.split if shard else None)
         try:
-            running.execute()
+            execute(running, executor)
         finally:
             watching.stop()
     show.print(f"{running.measured} measured, the rest was known", highlight=False)
@@ -141,32 +144,25 @@ def _run(options: dict[str, Any], *, refresh: bool) -> None:
             names = ", ".join(sorted(running.unsaved, key=list(selected.plan.releases).index))
             show.print(f"not loaded, because not saved yet: {names}", highlight=False)
         sys.exit(int(running.exit_code))
-    _conclude(show, selected, store, options, refresh=refresh)
+    _conclude(show, selected, store, options, None if refresh else running.index)
 
 
 @contextlib.contextmanager
-def _runner(
-    scheduler: str | None,
-    selected: Selected,
-    store: Store,
-    opening: RunnerFactory,
-    how: Options,
-    archive: Archive | None,
-    watching: Progress,
-) -> Iterator[Run]:
-    """Give a run on this machine, or on a cluster for as long as that is connected."""
+def _executor(
+    scheduler: str | None, opening: RunnerFactory, watching: Progress
+) -> Iterator[tuple[CodeSource, Executor]]:
+    """Give the executor of this machine, or that of a cluster for as long as it is connected."""
     if scheduler is None:
-        source, host = opening(watching)
-        yield Run(selected.plan, store, source, how, archive, watching, host)
+        sources, runner = opening(watching)
+        yield sources, ThreadExecutor(runner)
         return
     from matrix.lane.cluster.connect import connected
 
     with connected(scheduler) as client:
-        from matrix.lane.cluster.graph import ClusterRun
+        from matrix.lane.cluster.executor import DaskExecutor
 
         watching.say(f"on {scheduler}; its dashboard: {client.dashboard_link}")
-        run = ClusterRun(selected.plan, store, opening.sources(), how, archive, watching)
-        yield run.on(client, opening)
+        yield opening.sources(), DaskExecutor(client, opening)
 
 
 def _scope(phase: str | None, *conditions: ReleaseFilter) -> Scope:
@@ -185,13 +181,13 @@ def _scope(phase: str | None, *conditions: ReleaseFilter) -> Scope:
 
 def _shard(
     options: dict[str, Any], selected: Selected, store: Store, archive: Archive | None
-) -> Shard | None:
-    """Return the shard that is asked for.
+) -> tuple[Shard, EvidenceIndex] | tuple[None, None]:
+    """Return the shard that is asked for, and the evidence that it was dealt out by.
 
     :raises UsageError: it cannot be had together with the other options.
     """
     if options["shard"] is None:
-        return None
+        return None, None
     number, count = shards.parse(options["shard"])
     if options["band"]:
         raise UsageError("--shard and --band both say what part to do", do="Give one of them")
@@ -201,20 +197,29 @@ def _shard(
             why="training is not repeatable to the bit, so that two shards' saves would differ",
             do="Shard `--phase save`, merge, then shard `--phase cross-load` on what came of it",
         )
-    costs = Costs(EvidenceIndex(selected.plan, store, archive))
-    return shards.split(selected.plan, costs, number, count, options["phase"])
+    index = EvidenceIndex(selected.plan, store, archive)
+    return shards.split(selected.plan, Costs(index), number, count, options["phase"]), index
 
 
 def _conclude(
-    show: Console, selected: Selected, store: Store, options: dict[str, Any], *, refresh: bool
+    show: Console,
+    selected: Selected,
+    store: Store,
+    options: dict[str, Any],
+    index: EvidenceIndex | None,
 ) -> None:
+    """Judge and report.
+
+    :param index: the evidence; None where the recorded evidence shall be replaced first.
+    """
     today = date(options["today"])
-    if refresh:
+    if index is None:
         from matrix.workflow.rerecord import refresh as refresh_recorded
 
         count = refresh_recorded(selected.plan, store, today)
         show.print(f"{count} records in {recorded.folder(selected.plan.lane)}", highlight=False)
-    judgement = judged(selected, store, today)
+        index = EvidenceIndex(selected.plan, store, recorded.evidence(selected.plan.lane))
+    judgement = judge.judge(index, selected.documentation, selected.entries, today)
     page = report.write(judgement, selected.documentation, options["folder"], selected.typed)
     console.print_judgement(show, judgement, selected.documentation)
     show.print(f"report: {page}", highlight=False, soft_wrap=True)
