@@ -6,7 +6,7 @@ import datetime
 import functools
 
 from matrix.catalogue import faq, releases, scenarios
-from matrix.doctor import Report
+from matrix.doctor import Inspection
 from matrix.judge import judge, ledger
 from matrix.judge.judgement import Verdict
 from matrix.plan.cells import plan_cells
@@ -30,7 +30,7 @@ def verdicts(saver: str, scenario: str) -> dict[str, Verdict]:
     return {verdict.cell.loaded_by: verdict for verdict in judged.verdicts}
 
 
-def expected(verdict: Verdict, report: Report) -> str:
+def expected(verdict: Verdict, report: Inspection) -> str:
     if verdict.outcome == "error":
         return "fails"
     if verdict.outcome == "defaults":
@@ -40,7 +40,7 @@ def expected(verdict: Verdict, report: Report) -> str:
     return "loads"
 
 
-def check_against_the_matrix(report: Report, saver: str, scenario: str) -> None:
+def check_against_the_matrix(report: Inspection, saver: str, scenario: str) -> None:
     found = verdicts(saver, scenario)
     assert len(report.targets) == len(found) == 41
     for target in report.targets:

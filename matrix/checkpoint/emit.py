@@ -6,7 +6,7 @@ import io
 import struct
 
 from matrix.checkpoint import limits
-from matrix.checkpoint.limits import Malformed
+from matrix.checkpoint.errors import Malformed
 from matrix.checkpoint.nodes import Call, Elements, Global, Map, Node, Persistent
 
 _BATCH = 1000

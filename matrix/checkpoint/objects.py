@@ -65,6 +65,7 @@ _DCP_MORE = {
     "torch.distributed.checkpoint.filesystem._StorageInfo",
     "torch.distributed.checkpoint.filesystem._StoragePrefix",
 }
+_PLACE = 200
 TE = re.compile(r"transformer_engine(_extensions|_torch)?(\.|$)")
 
 
@@ -106,11 +107,6 @@ class TensorRef:
                 return False
             expected *= extent
         return True
-
-
-def text(node: Node) -> str | None:
-    """Return a string value, or None."""
-    return node if isinstance(node, str) else None
 
 
 def bytes_of(node: Node) -> bytes | None:
@@ -166,6 +162,33 @@ def fields(node: Node) -> dict[str, Node] | None:
     if pairs is None:
         return None
     return {key: value for key, value in pairs if isinstance(key, str)}
+
+
+def mappings(root: Node) -> Iterator[tuple[str, list[tuple[Node, Node]]]]:
+    """Yield every mapping that is reached from the top through mappings and lists.
+
+    A Lightning or Megatron-LM file keeps the model's under ``state_dict`` or ``model``.
+
+    :returns: where it is, e.g. ``optimizer_states.0``, and its items, open to change.
+    """
+    seen: set[int] = set()
+    left: list[tuple[str, Node]] = [("", root)]
+    while left:
+        inside, node = left.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        pairs = pairs_of(node)
+        if pairs is not None:
+            yield inside, pairs
+            below = pairs
+        else:
+            below = list(enumerate(node)) if isinstance(node, list) else []
+        left.extend(
+            (f"{inside}.{key}".lstrip(".")[:_PLACE], value)
+            for key, value in reversed(below)
+            if isinstance(key, (str, int)) and isinstance(value, (Map, Call, list))
+        )
 
 
 def attributes(node: Node) -> dict[str, Node]:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any, Protocol, cast
 
 from matrix.checkpoint import limits
-from matrix.checkpoint.limits import Budget, Malformed
+from matrix.checkpoint.errors import Malformed
+from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.nodes import Call, Elements, Global, Map, Node, Persistent
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from matrix.checkpoint.limits import CheckpointError
+from matrix.checkpoint.errors import CheckpointError
 
 Unchanged = Literal["copy", "link", "reflink"]
 """How files that are not rewritten get to the new folder."""

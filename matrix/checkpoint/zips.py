@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from matrix.checkpoint import limits
-from matrix.checkpoint.limits import Malformed
+from matrix.checkpoint.errors import Malformed
 
 _END = struct.Struct("<4s4H2LH")  # end of central directory
 _LOCATOR = struct.Struct("<4sLQL")  # where the zip64 form of it is

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from matrix import __version__
-from matrix.catalogue import scenarios
+from matrix.catalogue import forms, scenarios
 from matrix.catalogue.releases import Release
-from matrix.checkpoint import forms
-from matrix.checkpoint.limits import CheckpointError
-from matrix.checkpoint.writing import rewrite
+from matrix.checkpoint.errors import CheckpointError
+from matrix.checkpoint.rewriting import rewrite_file
 from matrix.errors import (
     GapError,
     LostError,
@@ -249,7 +248,7 @@ class Measurer:
         path = checkpoint.with_suffix(f".{variant.form}.pt")
         with self._files:
             if not path.exists():
-                rewrite(checkpoint, path, forms.load()[variant.form])
+                rewrite_file(checkpoint, path, forms.load()[variant.form])
         return path
 
     # The worker, and what becomes of its answers.

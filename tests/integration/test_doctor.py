@@ -13,9 +13,8 @@ import torch
 
 from agreement import check_against_the_matrix
 from formats import FORMATS, loaded, recorded_bytes, recorded_state, sparse, torch_zip
-from matrix.catalogue import releases
-from matrix.checkpoint import forms
-from matrix.checkpoint.scan import scan
+from matrix.catalogue import forms, releases
+from matrix.checkpoint.reading import scan
 from matrix.doctor import CheckpointError, inspect, remap, verify
 from matrix.lane.sources import FetchedSources
 from matrix.store import keys

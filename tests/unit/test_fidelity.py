@@ -12,7 +12,6 @@ from click.testing import CliRunner, Result
 
 from builders import a_load, a_save
 from matrix.cli import main
-from matrix.judge import fidelity
 from matrix.judge.fidelity import Difference, compare, seen
 from matrix.judge.outcomes import outcome
 from matrix.plan.cells import Plan

@@ -16,10 +16,11 @@ import torch
 from click.testing import CliRunner, Result
 
 from formats import FORMATS, State, layered, loaded, recorded_bytes, recorded_state, torch_zip
-from matrix.catalogue import tables
+from matrix.catalogue import forms, tables
 from matrix.catalogue.releases import Catalogue
 from matrix.catalogue.selection import covers
-from matrix.checkpoint import forms, publish, scan
+from matrix.checkpoint import edits, encoding, publish, reading
+from matrix.checkpoint.torch_zip import ZipStorages
 from matrix.cli import main
 from matrix.doctor import CheckpointError, NoRewriteError, inspect, remap
 from matrix.doctor import remapping as remapping_module
@@ -376,15 +377,13 @@ def test_a_killed_process_s_folder_is_cleared_away(tmp_path: Path, out: Path) ->
 def test_changed_tensor_data_is_noticed(
     tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from matrix.checkpoint import writing
-
     path = torch_zip(recorded_state("1.7"), tmp_path)
-    honest = writing._chunks
+    honest = ZipStorages._copied
 
     def corrupt(*arguments: Any) -> Iterator[bytes]:
         yield from (bytes([chunk[0] ^ 1]) + chunk[1:] for chunk in honest(*arguments))
 
-    monkeypatch.setattr(writing, "_chunks", corrupt)
+    monkeypatch.setattr(ZipStorages, "_copied", corrupt)
     with pytest.raises(CheckpointError, match="is not what it was"):
         remap(path, out / "x.pt", "1.11")
     assert list(out.iterdir()) == []
@@ -429,8 +428,8 @@ def test_every_release_of_the_catalogue_has_one_form(known: Catalogue) -> None:
 
 
 def test_every_step_is_documented() -> None:
-    documented = set(forms.__doc__.split("``")[1::2])  # type: ignore[union-attr]
-    source = Path(forms.__file__).read_text()
+    documented = set(edits.__doc__.split("``")[1::2])  # type: ignore[union-attr]
+    source = Path(edits.__file__).read_text()
     for step in {s for _form, steps in STEPS.values() for s in steps} | {"drop-state"}:
         assert step in documented and step in source
 
@@ -452,8 +451,8 @@ def test_a_shape_of_its_own_keeps_its_history_length(tmp_path: Path) -> None:
     new = io.BytesIO()
     torch.save(inside, new)
     path = torch_zip({**state, key: new}, tmp_path)
-    (found,) = [s for s in scan.scan(path).states if s.attention]
-    encoded = forms.encode(found, forms.load()["2.0"])
+    (found,) = [s for s in reading.scan(path).states if s.attention]
+    encoded = encoding.encode(found, forms.load()["2.0"])
     assert b"amax_history_len" in encoded
     from matrix.checkpoint import objects, pickles
 

@@ -9,15 +9,18 @@ from pathlib import Path
 
 from matrix.catalogue import faq, releases
 from matrix.catalogue.releases import Release
-from matrix.checkpoint.scan import Scan, scan
+from matrix.checkpoint.contents import Contents
+from matrix.checkpoint.reading import scan
 from matrix.checkpoint.states import REGISTRATION, ExtraState
+from matrix.checkpoint.words import Holds
 from matrix.doctor import writers
-from matrix.doctor.targets import Answers, Target, nothing_to_lose, scenario_of
+from matrix.doctor.predictions import Prediction, Predictor
+from matrix.doctor.resemblance import nothing_to_lose, scenario_of
 from matrix.store.store import Store
 
 
 @dataclasses.dataclass(frozen=True)
-class Module:
+class ModuleState:
     """One module's extra state.
 
     :param container: ``BytesIO``, ``byte tensor``, ``empty tensor``, or what else it is.
@@ -33,7 +36,7 @@ class Module:
     file: str
     attention: bool
     container: str
-    holds: str
+    holds: Holds
     slots: tuple[int, int] | None = None
     history: int | None = None
     marked: bool = False
@@ -41,7 +44,7 @@ class Module:
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class Inspection:
     """What a checkpoint is, and what each release does with it.
 
     :param savers: the releases that can have written it, oldest first; ``bands`` are the
@@ -61,12 +64,12 @@ class Report:
     reasons: tuple[str, ...]
     scenario: str | None
     nothing_to_lose: bool
-    modules: tuple[Module, ...]
+    modules: tuple[ModuleState, ...]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
-    targets: tuple[Target, ...]
+    targets: tuple[Prediction, ...]
 
-    def target(self, release: str) -> Target:
+    def target(self, release: str) -> Prediction:
         """Return what one release does with it.
 
         :raises KeyError: the report does not cover that release.
@@ -80,7 +83,7 @@ def inspect(
     *,
     saved_by: str | None = None,
     store: Store | None = None,
-) -> Report:
+) -> Inspection:
     """Say what a checkpoint holds and what each release does with it.
 
     Nothing of the checkpoint is executed, and its weights are not read.
@@ -98,8 +101,8 @@ def inspect(
     found = scan(Path(path))
     wrote = writers.find(found, known)
     savers: Sequence[Release] = [stated] if stated else wrote.releases
-    answers = Answers(found, savers, documentation, store)
-    return Report(
+    predictor = Predictor(found, savers, documentation, store)
+    return Inspection(
         path=Path(path),
         format=found.format,
         files=found.files,
@@ -112,15 +115,15 @@ def inspect(
         modules=tuple(_module(state) for state in found.states),
         warnings=tuple(sorted(found.strangers)),
         notes=tuple(_notes(found)),
-        targets=answers.all(loaders),
+        targets=predictor.all(loaders),
     )
 
 
-def _module(state: ExtraState) -> Module:
+def _module(state: ExtraState) -> ModuleState:
     ways = [state.tensors.get(f"scale_{way}") for way in ("fwd", "bwd")]
     history = state.tensors.get("amax_history_fwd")
     forward, backward = (len(way.numbers) if way else 0 for way in ways)
-    return Module(
+    return ModuleState(
         name=state.module,
         key=state.key,
         file=state.file,
@@ -134,7 +137,7 @@ def _module(state: ExtraState) -> Module:
     )
 
 
-def _notes(found: Scan) -> list[str]:
+def _notes(found: Contents) -> list[str]:
     notes = list(found.notes)
     if not found.states:
         notes.append("it holds no key that ends in _extra_state, so no FP8 state of TE")

@@ -14,7 +14,9 @@ from typing import Literal
 from matrix.catalogue import scenarios
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Release
-from matrix.checkpoint.scan import Scan
+from matrix.checkpoint.contents import Contents
+from matrix.checkpoint.words import Container
+from matrix.doctor.resemblance import NO_STATE, nothing_to_lose, scenario_of
 from matrix.judge import judge, ledger
 from matrix.judge.judgement import Verdict
 from matrix.judge.ledger import Entry
@@ -26,7 +28,6 @@ from matrix.store.store import Store
 
 Status = Literal["loads", "frozen", "resets", "fails", "depends", "unknown"]
 LANE = "cpu"
-_NO_STATE = "no-state"
 _LOADING = {
     "loaded": "",
     "none": "this release has no FP8 attention metadata",
@@ -35,7 +36,7 @@ _LOADING = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Target:
+class Prediction:
     """What one release does with the checkpoint.
 
     :param status: ``loads``: with its FP8 attention metadata, or with nothing to lose;
@@ -61,29 +62,7 @@ class Target:
         return self.status in ("fails", "resets", "frozen")
 
 
-def scenario_of(scan: Scan) -> str | None:
-    """Return the scenario that a checkpoint resembles.
-
-    ``fp8-weights``: it holds quantized weights. ``attention-only``: some module was saved
-    without FP8 state. ``autocast``: every module has some. ``no-state``: none has any,
-    which the matrix has no scenario for. None: it holds no extra states at all.
-    """
-    if not scan.states:
-        return None
-    if scan.weights:
-        return "fp8-weights"
-    holding = [state.holds != "nothing" for state in scan.states]
-    if not any(holding):
-        return _NO_STATE
-    return "autocast" if all(holding) else "attention-only"
-
-
-def nothing_to_lose(scan: Scan) -> bool:
-    """Tell whether the attention's metadata is all at its defaults, or there is none."""
-    return all(state.holds in ("nothing", "defaults") for state in scan.states if state.attention)
-
-
-class Answers:
+class Predictor:
     """Looks a checkpoint up in the matrix's evidence.
 
     :param savers: the releases that can have written it.
@@ -92,21 +71,21 @@ class Answers:
 
     def __init__(
         self,
-        scan: Scan,
+        contents: Contents,
         savers: Sequence[Release],
         documentation: Documentation,
         store: Store | None,
     ) -> None:
-        self._scan = scan
+        self._contents = contents
         self._documentation = documentation
         self._store = store
-        self._scenario = scenario_of(scan)
-        self._lossless = nothing_to_lose(scan)
-        self._attention = any(state.attention for state in scan.states)
+        self._scenario = scenario_of(contents)
+        self._lossless = nothing_to_lose(contents)
+        self._attention = any(state.attention for state in contents.states)
         self._entries = {entry.id: entry for entry in ledger.load()}
         self._savers = self._distinct(savers) if self._scenario else []
 
-    def all(self, loaders: Iterable[Release]) -> tuple[Target, ...]:
+    def all(self, loaders: Iterable[Release]) -> tuple[Prediction, ...]:
         """Return what each of some releases does."""
         loaders = list(loaders)
         if not self._savers:
@@ -115,20 +94,20 @@ class Answers:
                 if self._scenario is None
                 else "no release of the catalogue writes such a checkpoint"
             )
-            return tuple(Target(loader.name, "unknown", why) for loader in loaders)
+            return tuple(Prediction(loader.name, "unknown", why) for loader in loaders)
         verdicts = self._judged(self._savers, loaders)
-        return tuple(self._target(loader, verdicts) for loader in loaders)
+        return tuple(self._predict(loader, verdicts) for loader in loaders)
 
     def _distinct(self, savers: Sequence[Release]) -> list[Release]:
         """Return the newest of each group of savers that write the very same state."""
-        if self._scenario == _NO_STATE and not self._attention:
+        if self._scenario == NO_STATE and not self._attention:
             band = self._documentation.band
             savers = [r for r in savers if band(r).saves_to is None] or savers
         index = (
             self._index(
                 plan_cells(
                     self._documentation,
-                    self._recipes,
+                    self._scenarios,
                     {"plain": scenarios.variants()["plain"]},
                     savers,
                     savers,
@@ -148,10 +127,10 @@ class Answers:
     @property
     def _measured(self) -> str:
         """The scenario looked up: one with modules without state stands in for no state."""
-        return "attention-only" if self._scenario == _NO_STATE else str(self._scenario)
+        return "attention-only" if self._scenario == NO_STATE else str(self._scenario)
 
     @property
-    def _recipes(self) -> dict[str, scenarios.SizedScenario]:
+    def _scenarios(self) -> dict[str, scenarios.SizedScenario]:
         return {self._measured: scenarios.load()[self._measured]}
 
     def _index(self, made: cells.Plan) -> EvidenceIndex:
@@ -161,7 +140,7 @@ class Answers:
         self, savers: Sequence[Release], loaders: Sequence[Release]
     ) -> dict[tuple[str, str, str], Verdict]:
         made = plan_cells(
-            self._documentation, self._recipes, scenarios.variants(), savers, loaders, lane=LANE
+            self._documentation, self._scenarios, scenarios.variants(), savers, loaders, lane=LANE
         )
         # The ledger's dates are a gate's business; here its causes and advice count.
         today = datetime.date.min
@@ -170,7 +149,9 @@ class Answers:
         )
         return {(v.cell.saved_by, v.cell.loaded_by, v.cell.variant): v for v in judged.verdicts}
 
-    def _target(self, loader: Release, verdicts: dict[tuple[str, str, str], Verdict]) -> Target:
+    def _predict(
+        self, loader: Release, verdicts: dict[tuple[str, str, str], Verdict]
+    ) -> Prediction:
         answers = {
             saver.name: self._one(
                 loader,
@@ -183,26 +164,26 @@ class Answers:
             for saver in self._savers
         }
         distinct = list(dict.fromkeys(answers.values()))
-        if self._scenario == _NO_STATE:
+        if self._scenario == NO_STATE:
             # They all save a module without state in the one way that the checkpoint has.
             distinct = [a for a in distinct if a.status != "unknown"] or distinct
         if len({(a.status, a.step, a.variant) for a in distinct}) == 1:
             return distinct[0]
         words = "; ".join(f"saved by {name}: {a.status}" for name, a in answers.items())
-        return Target(loader.name, "depends", words, "Name the saver with --saved-by")
+        return Prediction(loader.name, "depends", words, "Name the saver with --saved-by")
 
-    def _one(self, loader: Release, by_variant: dict[str, Verdict]) -> Target:
+    def _one(self, loader: Release, by_variant: dict[str, Verdict]) -> Prediction:
         plain = by_variant["plain"]
-        if self._scenario == _NO_STATE:
+        if self._scenario == NO_STATE:
             return self._without_state(loader, plain)
         status, detail = self._status(plain)
         if status in ("loads", "unknown"):
-            return Target(loader.name, status, detail)
+            return Prediction(loader.name, status, detail)
         for variant in ("trusted", "remapped", *(v for v in by_variant if v.startswith("rewrite"))):
             verdict = by_variant.get(variant)
             if verdict is not None and self._mends(verdict):
                 return _mended(loader, status, detail, variant)
-        return Target(loader.name, status, detail, self._advice(plain))
+        return Prediction(loader.name, status, detail, self._advice(plain))
 
     def _status(self, verdict: Verdict) -> tuple[Status, str]:
         match verdict.outcome, verdict.after_load:
@@ -227,7 +208,7 @@ class Answers:
         entries: list[Entry] = [self._entries[name] for name in verdict.entries]
         return " ".join(entry.advice for entry in entries)
 
-    def _without_state(self, loader: Release, plain: Verdict) -> Target:
+    def _without_state(self, loader: Release, plain: Verdict) -> Prediction:
         """Answer for a checkpoint without any FP8 state, from one whose attention has some.
 
         What fails there because of a key, or because of how a module without state is
@@ -235,23 +216,23 @@ class Answers:
         """
         status, detail = self._status(plain)
         if status != "fails":
-            return Target(loader.name, "loads", "there is no FP8 state to lose")
+            return Prediction(loader.name, "loads", "there is no FP8 state to lose")
         assert plain.error is not None
-        containers = {state.kind for state in self._scan.states}
+        containers = {state.kind for state in self._contents.states}
         certain = (
             (plain.unexpected and self._attention)
             or plain.error.type == "EOFError"
-            or (loader.opt_in and containers == {"BytesIO"})
+            or (loader.opt_in and containers == {Container.BYTES_IO})
         )
         if not certain:
-            return Target(loader.name, "unknown", "no scenario is without any FP8 state")
+            return Prediction(loader.name, "unknown", "no scenario is without any FP8 state")
         step, opt_in = self._advice(plain), None
         if loader.opt_in and not plain.unexpected:
             opt_in = loader.opt_in
-        return Target(loader.name, "fails", detail, step, "", opt_in)
+        return Prediction(loader.name, "fails", detail, step, "", opt_in)
 
 
-def _mended(loader: Release, status: Status, detail: str, variant: str) -> Target:
+def _mended(loader: Release, status: Status, detail: str, variant: str) -> Prediction:
     steps = []
     if variant != "trusted":
         steps.append(f"run te-matrix remap IN OUT --to {loader.name}")
@@ -259,4 +240,4 @@ def _mended(loader: Release, status: Status, detail: str, variant: str) -> Targe
     if opt_in:
         steps.append(f"set {opt_in}=1 for the load, if you trust the file")
     step = ", then ".join(steps)
-    return Target(loader.name, status, detail, step[:1].upper() + step[1:], variant, opt_in)
+    return Prediction(loader.name, status, detail, step[:1].upper() + step[1:], variant, opt_in)
