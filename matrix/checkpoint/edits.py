@@ -27,11 +27,12 @@ from matrix.checkpoint import emit
 from matrix.checkpoint.encoding import PROTOCOL, encode
 from matrix.checkpoint.errors import CheckpointError
 from matrix.checkpoint.states import KEY, REGISTRATION, ExtraState, is_attention
-from matrix.checkpoint.words import Container, Holds, Step
+from matrix.checkpoint.words import Holds, StateContainer, Step
 
 _FUSED = ".fused_attention"
 _CORE = "core_attention"
 _MOVES = {"core": Step.MAP_KEY, "fused": Step.UNMAP_KEY}
+_SHORT_NOTHING = (StateContainer.EMPTY_TENSOR, StateContainer.NONE)
 _PICKLED_NONE = emit.emit(None, PROTOCOL)
 
 
@@ -126,9 +127,12 @@ def _nothing(form: Form) -> bytes:
 
 
 def _without_state(state: ExtraState, form: Form) -> tuple[bytes | None, tuple[Step, ...]]:
-    if form.nothing == "empty tensor" and state.kind != Container.EMPTY_TENSOR:
+    if form.nothing == "empty tensor" and state.container != StateContainer.EMPTY_TENSOR:
         return b"", (Step.EMPTY_NOTHING,)
-    if form.nothing == "pickled None" and state.kind in (Container.EMPTY_TENSOR, Container.NONE):
+    if form.nothing == "pickled None" and state.container in (
+        StateContainer.EMPTY_TENSOR,
+        StateContainer.NONE,
+    ):
         return _PICKLED_NONE, (Step.SPELL_OUT_NOTHING,)
     return None, ()
 

@@ -16,7 +16,7 @@ from matrix.checkpoint import publish, torch_writing, torchfile
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.errors import CheckpointError, refusing_malformed
-from matrix.checkpoint.formats.base import Output
+from matrix.checkpoint.formats.base import Destination
 from matrix.checkpoint.layout import Layout
 from matrix.checkpoint.publish import Unchanged
 from matrix.checkpoint.reading import scan
@@ -74,11 +74,11 @@ def publishing(rewrite: Rewrite, out: Path, progress: Progress) -> Iterator[Path
     if rewrite.layout.is_folder:
         with publish.new_folder(out) as folder:
             _refuse_linked_folders(rewrite.layout)
-            _write(rewrite, _folder_output(folder, rewrite.unchanged, meter), meter)
+            _write(rewrite, _folder_destination(folder, rewrite.unchanged, meter), meter)
             yield folder
     else:
         with publish.new_file(out) as (stream, readable):
-            _write(rewrite, _file_output(stream, meter), meter)
+            _write(rewrite, _file_destination(stream, meter), meter)
             stream.flush()
             yield readable
 
@@ -92,7 +92,7 @@ def _refuse_linked_folders(layout: Layout) -> None:
         )
 
 
-def _write(rewrite: Rewrite, output: Output, meter: _Meter) -> None:
+def _write(rewrite: Rewrite, destination: Destination, meter: _Meter) -> None:
     own = rewrite.edits_by_part()
     for part in rewrite.layout.parts:
         meter.file = part.name
@@ -102,12 +102,12 @@ def _write(rewrite: Rewrite, output: Output, meter: _Meter) -> None:
             do="Restore it; nothing was written",
         ):
             if part.format.rewrites(own[part.name]):
-                part.format.write(part, own[part.name], rewrite.form, output)
+                part.format.write(part, own[part.name], rewrite.form, destination)
             else:
-                output.place(part.file, part.name)
+                destination.place(part.file, part.name)
     for file in rewrite.layout.others:
         meter.file = file.relative_to(rewrite.layout.path).as_posix()
-        output.place(file, meter.file)
+        destination.place(file, meter.file)
 
 
 class _Meter:
@@ -131,14 +131,14 @@ class _Meter:
             self._progress.step(self.file)
 
 
-def _file_output(stream: BinaryIO, meter: _Meter) -> Output:
+def _file_destination(stream: BinaryIO, meter: _Meter) -> Destination:
     def place(_file: Path, name: str) -> None:
         raise AssertionError(f"{name} has no changes, so there was nothing to write")
 
-    return Output(lambda _name: contextlib.nullcontext(stream), place, meter.copied)
+    return Destination(lambda _name: contextlib.nullcontext(stream), place, meter.copied)
 
 
-def _folder_output(folder: Path, unchanged: Unchanged, meter: _Meter) -> Output:
+def _folder_destination(folder: Path, unchanged: Unchanged, meter: _Meter) -> Destination:
     @contextlib.contextmanager
     def open_(name: str) -> Iterator[BinaryIO]:
         place = folder / name
@@ -151,7 +151,7 @@ def _folder_output(folder: Path, unchanged: Unchanged, meter: _Meter) -> Output:
     def place(file: Path, name: str) -> None:
         publish.place(file, folder / name, unchanged, meter.copied)
 
-    return Output(open_, place, meter.copied)
+    return Destination(open_, place, meter.copied)
 
 
 def check(rewrite: Rewrite, before: Contents, after: Contents) -> None:

@@ -16,7 +16,7 @@ from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.nodes import Node
 from matrix.checkpoint.objects import TensorRef
 from matrix.checkpoint.torchfile import TorchFile
-from matrix.checkpoint.words import Container, Holds
+from matrix.checkpoint.words import Holds, StateContainer
 
 KEY = re.compile(r"(?:^|\.)_extra_state(?P<shard>/shard_[\d._]+)?$")
 TENSORS = ("scale", "scale_inv", "amax_history")
@@ -45,8 +45,7 @@ class ExtraState:
 
     :param key: its key in the checkpoint; ``file`` is the file that it lies in, relative
         to the checkpoint.
-    :param kind: ``BytesIO``, ``byte tensor``, ``empty tensor``, ``None``, or what it is
-        instead.
+    :param container: what Transformer Engine saves it in, or what it is instead.
     :param fields: top-level fields of the state, inert; None where the module had no FP8
         state, which is saved too.
     :param tensors: the metadata by field, e.g. ``scale_fwd``.
@@ -59,7 +58,7 @@ class ExtraState:
 
     key: str
     file: str
-    kind: str
+    container: StateContainer | str
     fields: dict[str, Node] | None = None
     tensors: dict[str, MetadataTensor] = dataclasses.field(default_factory=dict)
     problem: str = ""
@@ -117,13 +116,13 @@ def is_attention(key: str) -> bool:
     return "core_attention" in parts or parts[-1] == "fused_attention"
 
 
-def kind_of(value: Node) -> str:
+def container_of(value: Node) -> StateContainer | str:
     """Name the container that an extra state came in."""
     if objects.buffer_of(value) is not None:
-        return Container.BYTES_IO
+        return StateContainer.BYTES_IO
     tensor = objects.tensor(value)
     if tensor is not None and tensor.itemsize == 1:
-        return Container.BYTE_TENSOR if tensor.count else Container.EMPTY_TENSOR
+        return StateContainer.BYTE_TENSOR if tensor.count else StateContainer.EMPTY_TENSOR
     return objects.plain(value)
 
 
@@ -133,28 +132,30 @@ def decode(key: str, file: str, value: Node, source: TorchFile) -> ExtraState:
     :param value: the state's value in the checkpoint.
     :param source: the file it lies in, which has the storages.
     """
-    kind = kind_of(value)
+    container = container_of(value)
     try:
-        match kind:
-            case Container.BYTES_IO:
+        match container:
+            case StateContainer.BYTES_IO:
                 return _decode_buffer(key, file, objects.buffer_of(value) or b"", source.budget)
-            case Container.BYTE_TENSOR:
+            case StateContainer.BYTE_TENSOR:
                 tensor = objects.tensor(value)
                 assert tensor is not None
                 data = source.storage(tensor, limits.STATE_BYTES)
                 return of_payload(key, file, data, source.budget)
-            case Container.EMPTY_TENSOR | Container.NONE:
-                return ExtraState(key, file, kind)
+            case StateContainer.EMPTY_TENSOR | StateContainer.NONE:
+                return ExtraState(key, file, container)
     except Malformed as error:
-        return ExtraState(key, file, kind, problem=str(error))
-    return ExtraState(key, file, kind, problem=f"a {kind} is no extra state that TE writes")
+        return ExtraState(key, file, container, problem=str(error))
+    return ExtraState(
+        key, file, container, problem=f"a {container} is no extra state that TE writes"
+    )
 
 
 def _decode_buffer(key: str, file: str, data: bytes, budget: Budget) -> ExtraState:
     if not data:
         raise Malformed("an empty BytesIO")
     inner = torchfile.of_bytes(data, budget)
-    return _decoded(key, file, Container.BYTES_IO, inner.root, inner, budget)
+    return _decoded(key, file, StateContainer.BYTES_IO, inner.root, inner, budget)
 
 
 def of_payload(key: str, file: str, data: bytes, budget: Budget) -> ExtraState:
@@ -163,16 +164,21 @@ def of_payload(key: str, file: str, data: bytes, budget: Budget) -> ExtraState:
     :raises Malformed: it cannot be read.
     """
     root = pickles.read(data, budget).root
-    return _decoded(key, file, Container.BYTE_TENSOR, root, None, budget)
+    return _decoded(key, file, StateContainer.BYTE_TENSOR, root, None, budget)
 
 
 def _decoded(
-    key: str, file: str, kind: str, root: Node, source: TorchFile | None, budget: Budget
+    key: str,
+    file: str,
+    container: StateContainer,
+    root: Node,
+    source: TorchFile | None,
+    budget: Budget,
 ) -> ExtraState:
     strangers = tuple(objects.strangers(root))
     classes = frozenset(objects.te_names([root]))
     if root is None:
-        return ExtraState(key, file, kind, strangers=strangers)
+        return ExtraState(key, file, container, strangers=strangers)
     fields = objects.fields(root)
     if fields is None:
         raise Malformed(f"its pickle holds {objects.plain(root)}, not a dict")
@@ -181,7 +187,7 @@ def _decoded(
         for name in (f"{what}_{way}" for what in TENSORS for way in DIRECTIONS)
         if name in fields
     }
-    return ExtraState(key, file, kind, fields, tensors, "", strangers, classes)
+    return ExtraState(key, file, container, fields, tensors, "", strangers, classes)
 
 
 def values(node: Node, source: TorchFile | None, budget: Budget) -> MetadataTensor:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from matrix.catalogue.words import Word
 
 
-class TorchKind(StrEnum):
+class TorchKind(Word):
     """What kind of file ``torch.save`` wrote, if it did."""
 
     ZIP = "torch.save (zip)"
@@ -13,7 +13,7 @@ class TorchKind(StrEnum):
     PICKLE = "plain pickle"
 
 
-class Container(StrEnum):
+class StateContainer(Word):
     """What Transformer Engine saves an extra state in."""
 
     BYTES_IO = "BytesIO"
@@ -22,7 +22,7 @@ class Container(StrEnum):
     NONE = "None"
 
 
-class Holds(StrEnum):
+class Holds(Word):
     """What an extra state holds: what a loader that resets it would lose."""
 
     NOTHING = "nothing"
@@ -31,7 +31,7 @@ class Holds(StrEnum):
     UNREADABLE = "unreadable"
 
 
-class Step(StrEnum):
+class Step(Word):
     """What rewriting does to one extra state; the module ``edits`` explains each."""
 
     MAP_KEY = "map-key"

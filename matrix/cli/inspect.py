@@ -17,18 +17,19 @@ from rich.table import Table
 from rich.text import Text
 
 from matrix.checkpoint.errors import printable
+from matrix.checkpoint.words import Holds
 from matrix.cli.options import STORE
-from matrix.doctor import Inspection, ModuleState, Prediction, inspect
+from matrix.doctor import Inspection, LoadStatus, ModuleState, Prediction, inspect
 from matrix.errors import ExitCode
 from matrix.store.store import Store
 
-_WORDS = {
-    "loads": "loads",
-    "frozen": "loads, then frozen",
-    "resets": "resets silently",
-    "fails": "fails",
-    "depends": "depends on the saver",
-    "unknown": "not known",
+_STATUSES = {
+    LoadStatus.LOADS: "loads",
+    LoadStatus.FROZEN: "loads, then frozen",
+    LoadStatus.RESETS: "resets silently",
+    LoadStatus.FAILS: "fails",
+    LoadStatus.DEPENDS: "depends on the saver",
+    LoadStatus.UNKNOWN: "not known",
 }
 _SHOWN_WARNINGS = 20
 _DETAIL = 1000  # characters of an error that a table shows; --json has it whole
@@ -65,7 +66,7 @@ def inspect_command(
 def _exit_code(target: Prediction) -> ExitCode:
     if target.harm:
         return ExitCode.DEVIATES
-    return ExitCode.OK if target.status == "loads" else ExitCode.INCOMPLETE
+    return ExitCode.OK if target.status == LoadStatus.LOADS else ExitCode.INCOMPLETE
 
 
 def as_object(report: Inspection) -> dict[str, Any]:
@@ -108,7 +109,7 @@ def _run(names: Iterable[str]) -> str:
 def _stake(report: Inspection) -> str:
     if report.nothing_to_lose:
         return "the attention holds no FP8 metadata but defaults: there is nothing to lose"
-    count = sum(m.attention and m.holds == "metadata" for m in report.modules)
+    count = sum(m.attention and m.holds == Holds.METADATA for m in report.modules)
     return f"{count} attention module(s) hold FP8 metadata that a reset would lose"
 
 
@@ -127,7 +128,7 @@ def _alike(modules: Iterable[ModuleState], *, every: bool) -> Iterator[tuple[tup
     counted: Counter[tuple[str, ...]] = Counter()
     for module in modules:
         name = module.key if every else re.sub(r"(?<![^./_])\d+(?![^./_])", "*", module.key)
-        holds = module.holds + (", frozen mark" if module.marked else "")
+        holds = module.holds.value + (", frozen mark" if module.marked else "")
         slots = "{} + {}".format(*module.slots) if module.slots else ""
         history = str(module.history or "")
         counted[name, holds + module.problem, module.container, slots, history] += 1
@@ -143,7 +144,7 @@ def _targets(targets: Iterable[Prediction]) -> Table:
         step = target.step
         if len(names) > 1:
             step = step.replace(f"--to {names[0]}", "--to RELEASE")
-        cells = (span, _WORDS[target.status], target.detail[:_DETAIL], step)
+        cells = (span, _STATUSES[target.status], target.detail[:_DETAIL], step)
         table.add_row(*(Text(cell) for cell in cells))
     return table
 

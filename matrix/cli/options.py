@@ -14,11 +14,12 @@ from matrix.catalogue import faq, releases, scenarios, selection
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Catalogue, Release
 from matrix.catalogue.selection import Selection
+from matrix.catalogue.words import Lane, RunnerName
 from matrix.cli import containers, here
 from matrix.errors import UsageError, nearest
 from matrix.judge import judge, ledger
 from matrix.judge.judgement import Judgement
-from matrix.judge.ledger import Entry
+from matrix.judge.ledger import LedgerEntry
 from matrix.lane import sources
 from matrix.plan import cells
 from matrix.plan.cells import plan_cells
@@ -42,7 +43,7 @@ class Selected:
     plan: cells.Plan
     typed: Selection
     bases: tuple[Any, ...] = ()
-    entries: tuple[Entry, ...] = dataclasses.field(default_factory=ledger.load)
+    entries: tuple[LedgerEntry, ...] = dataclasses.field(default_factory=ledger.load)
 
 
 def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -151,10 +152,11 @@ def select(options: dict[str, Any], last: Selection | None = None) -> Selected:
     )
 
 
-def lane_and_runner(typed: Selection) -> tuple[str, str]:
+def lane_and_runner(typed: Selection) -> tuple[Lane, RunnerName]:
     """Return the lane and the runner that a selection means."""
-    runner = typed.runner or "local"
-    return typed.lane or ("gpu" if runner == "docker" else "cpu"), runner
+    runner = typed.runner or RunnerName.LOCAL
+    in_docker = runner == RunnerName.DOCKER
+    return typed.lane or (Lane.GPU if in_docker else Lane.CPU), runner
 
 
 def _known(typed: Selection, lane: str, runner: str) -> tuple[Catalogue, tuple[Any, ...]]:

@@ -95,7 +95,7 @@ def _changes(changes: tuple[StateChange, ...]) -> Iterator[str]:
     counted: Counter[str] = Counter()
     for change in changes:
         moved = "" if change.new_key == change.key else f" -> {change.new_key or '(left out)'}"
-        line = f"  {change.key}{moved}: {', '.join(change.steps)}"
+        line = f"  {change.key}{moved}: {', '.join(step.value for step in change.steps)}"
         if change.lost:
             yield f"{line}; given up: {change.lost}"
         else:

@@ -7,12 +7,13 @@
 
 from matrix.checkpoint.errors import CheckpointError
 from matrix.doctor.inspection import Inspection, ModuleState, inspect
-from matrix.doctor.predictions import Prediction
+from matrix.doctor.predictions import LoadStatus, Prediction
 from matrix.doctor.remapping import NoRewriteError, Remapped, StateChange, remap
 
 __all__ = [
     "CheckpointError",
     "Inspection",
+    "LoadStatus",
     "ModuleState",
     "NoRewriteError",
     "Prediction",

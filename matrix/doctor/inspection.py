@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matrix.catalogue import faq, releases
-from matrix.catalogue.releases import Release
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.reading import scan
 from matrix.checkpoint.states import REGISTRATION, ExtraState
-from matrix.checkpoint.words import Holds
+from matrix.checkpoint.words import Holds, StateContainer
 from matrix.doctor import writers
 from matrix.doctor.predictions import Prediction, Predictor
 from matrix.doctor.resemblance import nothing_to_lose, scenario_of
@@ -35,7 +34,7 @@ class ModuleState:
     key: str
     file: str
     attention: bool
-    container: str
+    container: StateContainer | str
     holds: Holds
     slots: tuple[int, int] | None = None
     history: int | None = None
@@ -97,19 +96,17 @@ def inspect(
     """
     known, documentation = releases.load(), faq.load()
     loaders = [known[name] for name in targets] if targets is not None else known.releases
-    stated = known[saved_by] if saved_by else None
     found = scan(Path(path))
-    wrote = writers.find(found, known)
-    savers: Sequence[Release] = [stated] if stated else wrote.releases
-    predictor = Predictor(found, savers, documentation, store)
+    wrote = writers.find(found, known, saved_by)
+    predictor = Predictor(found, wrote.releases, documentation, store)
     return Inspection(
         path=Path(path),
         format=found.format,
         files=found.files,
         keys=found.keys,
-        savers=tuple(release.name for release in savers),
-        bands=tuple(dict.fromkeys(documentation.band(release).name for release in savers)),
-        reasons=("so it was said",) if stated else wrote.reasons,
+        savers=tuple(release.name for release in wrote.releases),
+        bands=tuple(dict.fromkeys(documentation.band(release).name for release in wrote.releases)),
+        reasons=wrote.reasons,
         scenario=scenario_of(found),
         nothing_to_lose=nothing_to_lose(found),
         modules=tuple(_module(state) for state in found.states),
@@ -128,7 +125,7 @@ def _module(state: ExtraState) -> ModuleState:
         key=state.key,
         file=state.file,
         attention=state.attention,
-        container=state.kind,
+        container=state.container,
         holds=state.holds,
         slots=(forward, backward) if state.tensors else None,
         history=history.shape[0] if history and history.shape else None,

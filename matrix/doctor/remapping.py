@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from matrix.catalogue import faq, forms, releases, scenarios
 from matrix.catalogue.forms import Form
-from matrix.catalogue.releases import Catalogue, Release
+from matrix.catalogue.releases import Release
 from matrix.checkpoint import edits as planning
 from matrix.checkpoint import layout
-from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.publish import Unchanged
 from matrix.checkpoint.reading import read
 from matrix.checkpoint.rewriting import Rewrite, check, publishing
 from matrix.checkpoint.words import Holds, Step
 from matrix.doctor import writers
-from matrix.doctor.predictions import Prediction, Predictor
+from matrix.doctor.predictions import LoadStatus, Prediction, Predictor
 from matrix.doctor.verify import verify
 from matrix.errors import ExitCode, MatrixError
 from matrix.lane.sources import FetchedSources
@@ -111,7 +109,8 @@ def remap(
     release = known[to]
     found = layout.find(path)
     contents = read(found)
-    before = _before(contents, release, known, saved_by, store)
+    savers = writers.find(contents, known, saved_by).releases
+    (before,) = Predictor(contents, savers, faq.load(), store).all([release])
     plan = Remapped(path, out, to, before, None, ())
     form = _dropping(release) if drop_fp8_state else _rewriting(before)
     if form is None:
@@ -131,37 +130,23 @@ def remap(
     return dataclasses.replace(plan, written=True, verified=verified)
 
 
-def _before(
-    contents: Contents,
-    release: Release,
-    known: Catalogue,
-    saved_by: str | None,
-    store: Store | None,
-) -> Prediction:
-    savers: Sequence[Release] = (
-        [known[saved_by]] if saved_by else writers.find(contents, known).releases
-    )
-    predictor = Predictor(contents, savers, faq.load(), store)
-    return predictor.all([release])[0]
-
-
 def _rewriting(before: Prediction) -> Form | None:
     """Return the form that helps, or None where nothing has to be rewritten."""
-    if before.status == "loads" or before.variant == "trusted":
+    if before.status == LoadStatus.LOADS or before.variant == "trusted":
         return None
     variant = scenarios.variants().get(before.variant)
     if variant is not None and variant.form is not None:
         return forms.load()[variant.form]
-    if before.status == "depends":
+    if before.status == LoadStatus.DEPENDS:
         raise NoRewriteError(
             f"what {before.release} does with it depends on who saved it: {before.detail}",
             do="Name the saver with --saved-by",
         )
+    unknown = before.status == LoadStatus.UNKNOWN
+    observed = "nothing like it was measured" if unknown else f"it {before.status.value}"
     raise NoRewriteError(
         f"no rewrite is known to make {before.release} load its FP8 metadata",
-        why=f"it {before.status}: {before.detail}"
-        if before.status != "unknown"
-        else f"nothing like it was measured: {before.detail}",
+        why=f"{observed}: {before.detail}",
         do=before.step
         or "te-matrix inspect shows which releases load it; "
         "--drop-fp8-state gives the FP8 state up",
@@ -178,9 +163,7 @@ def _dropping(release: Release) -> Form:
 
 
 def _change(edit: Edit) -> StateChange:
-    lost = ""
-    if Step.DROP_STATE in edit.steps:
-        lost = _LOST[edit.state.holds]
+    lost = _LOST[edit.state.holds] if Step.DROP_STATE in edit.steps else ""
     return StateChange(
         edit.state.module, edit.state.key, edit.new_key, edit.state.file, edit.steps, lost
     )

@@ -38,8 +38,14 @@ class Writers:
     reasons: tuple[str, ...]
 
 
-def find(contents: Contents, catalogue: Catalogue) -> Writers:
-    """Tell which releases of a catalogue can have written a checkpoint."""
+def find(contents: Contents, catalogue: Catalogue, saved_by: str | None) -> Writers:
+    """Return the releases of a catalogue that can have written a checkpoint.
+
+    :param saved_by: the release that wrote it, where that is known better.
+    :raises UsageError: that release is unknown.
+    """
+    if saved_by:
+        return Writers((catalogue[saved_by],), ("so it was said",))
     known = {row.trait: row for row in tables.load(tables.packaged("writers.toml"), _Traits).trait}
     found = [known[name] for name in sorted(set(traits(contents)) & known.keys())]
     releases = tuple(
@@ -65,9 +71,9 @@ def _of_state(state: ExtraState) -> Iterator[str]:
     if state.attention:
         fused = state.module.endswith("fused_attention")
         yield "key core_attention.fused_attention" if fused else "key core_attention"
-    yield f"container {state.kind}"
+    yield f"container {state.container}"
     if state.fields is None:
-        yield f"nothing in {state.kind}"
+        yield f"nothing in {state.container}"
         return
     yield from (f"field {name}" for name in state.fields)
     if "global_fp8_buffer" not in state.fields:

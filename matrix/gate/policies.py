@@ -9,7 +9,7 @@ from typing import Literal
 from matrix.catalogue.selection import covers
 from matrix.errors import ExitCode, worst
 from matrix.report import diff
-from matrix.report.document import Cell, Report
+from matrix.report.document import Report, ReportCell
 
 PolicyName = Literal["documented", "ledger", "no-regression"]
 POLICIES: tuple[PolicyName, ...] = ("documented", "ledger", "no-regression")
@@ -52,7 +52,7 @@ class Check:
     state: State
     code: ExitCode
     reason: str
-    cell: Cell | None = None
+    cell: ReportCell | None = None
 
 
 def exit_code(checks: Iterable[Check]) -> ExitCode:
@@ -90,7 +90,7 @@ def _cells(report: Report, policy: Policy, order: Sequence[str]) -> Iterator[Che
         yield check
 
 
-def _absent(cell: Cell, policy: Policy) -> Check:
+def _absent(cell: ReportCell, policy: Policy) -> Check:
     reason = f"{cell.verdict}: {cell.note}" if cell.note else cell.verdict
     if cell.verdict == "infra":
         return Check(cell.id, "broken", ExitCode.INFRA, reason, cell)
@@ -99,7 +99,7 @@ def _absent(cell: Cell, policy: Policy) -> Check:
     return Check(cell.id, "fail", ExitCode.INCOMPLETE, reason, cell)
 
 
-def _refused(cell: Cell, policy: Policy) -> str:
+def _refused(cell: ReportCell, policy: Policy) -> str:
     if policy.require_lane not in (None, cell.lane):
         return f"measured on lane {cell.lane}; lane {policy.require_lane} is required"
     if policy.require_live and cell.provenance != "live":
@@ -107,7 +107,9 @@ def _refused(cell: Cell, policy: Policy) -> str:
     return ""
 
 
-def _judged(cell: Cell, policy: Policy, old: Cell | None, stale: Sequence[str]) -> Check:
+def _judged(
+    cell: ReportCell, policy: Policy, old: ReportCell | None, stale: Sequence[str]
+) -> Check:
     if policy.name == "no-regression" and old is not None and old.present:
         return _against(cell, old)
     if policy.name == "documented" and cell.verdict == "known-deviation":
@@ -122,8 +124,8 @@ def _judged(cell: Cell, policy: Policy, old: Cell | None, stale: Sequence[str]) 
     return Check(cell.id, "pass", ExitCode.OK, _seen(cell), cell)
 
 
-def _against(cell: Cell, old: Cell) -> Check:
-    change = diff.Change(old, cell)
+def _against(cell: ReportCell, old: ReportCell) -> Check:
+    change = diff.CellChange(old, cell)
     # No ledger excuses a candidate: what its release did before is no worse for that.
     same = old.id != cell.id and change.what == ("verdict",)
     if change.direction == "regression" and not same:
@@ -133,11 +135,11 @@ def _against(cell: Cell, old: Cell) -> Check:
     return Check(cell.id, "pass", ExitCode.OK, _seen(cell), cell)
 
 
-def _failed(cell: Cell, reason: str) -> Check:
+def _failed(cell: ReportCell, reason: str) -> Check:
     return Check(cell.id, "fail", ExitCode.DEVIATES, reason, cell)
 
 
-def _seen(cell: Cell) -> str:
+def _seen(cell: ReportCell) -> str:
     return f"{cell.seen}: {cell.reason}" if cell.reason else cell.seen
 
 

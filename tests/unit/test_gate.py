@@ -288,7 +288,7 @@ def test_an_entry_knows_exactly_the_cells_it_was_made_of() -> None:
     assert tables_read(accept.text(found)) == tuple(found)
 
 
-def tables_read(text: str) -> tuple[ledger.Entry, ...]:
+def tables_read(text: str) -> tuple[ledger.LedgerEntry, ...]:
     path = Path("read.toml")
     path.write_text(text, encoding="utf-8")
     return ledger.load(path)

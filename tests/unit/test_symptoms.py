@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from builders import TODAY
 from matrix.catalogue import faq, releases, scenarios
+from matrix.catalogue.words import Lane
 from matrix.cli import main
 from matrix.doctor import symptoms
 from matrix.errors import ExitCode
@@ -24,11 +25,11 @@ from matrix.store import recorded
 def judgement() -> Judgement:
     everyone = releases.load().releases
     made = plan_cells(faq.load(), scenarios.load(), scenarios.variants(), everyone, everyone)
-    index = EvidenceIndex(made, None, recorded.evidence("cpu"))
+    index = EvidenceIndex(made, None, recorded.evidence(Lane.CPU))
     return judge.judge(index, faq.load(), ledger.load(), TODAY)
 
 
-def matches(text: str) -> list[symptoms.Match]:
+def matches(text: str) -> list[symptoms.PossibleCause]:
     return symptoms.match(text, judgement(), ledger.load())
 
 

@@ -17,7 +17,7 @@ from matrix.checkpoint.limits import Budget
 
 
 @dataclasses.dataclass(frozen=True)
-class Output:
+class Destination:
     """Where a checkpoint is written.
 
     :param open: return a new file, open to be written and read, by its path relative to the
@@ -46,7 +46,7 @@ class Format(Protocol):
         """
 
     @abstractmethod
-    def write(self, part: Part, edits: Sequence[Edit], form: Form, output: Output) -> None:
+    def write(self, part: Part, edits: Sequence[Edit], form: Form, to: Destination) -> None:
         """Write a file anew with its extra states edited.
 
         :param edits: one for each of its extra states, in their order.

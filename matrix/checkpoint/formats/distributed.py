@@ -17,7 +17,7 @@ from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.edits import Edit, moved
 from matrix.checkpoint.errors import CheckpointError, Malformed, refusing_malformed
 from matrix.checkpoint.formats import distributed_index
-from matrix.checkpoint.formats.base import Format, Output, Part
+from matrix.checkpoint.formats.base import Destination, Format, Part
 from matrix.checkpoint.formats.distributed_index import DistributedIndex, StoredItem, bytes_of
 from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.nodes import Call, Map, Node
@@ -66,7 +66,7 @@ class Distributed(Format):
             return edit.state.file
         return _beside(edit.state.index, _FILE)
 
-    def write(self, part: Part, edits: Sequence[Edit], form: Form, output: Output) -> None:
+    def write(self, part: Part, edits: Sequence[Edit], form: Form, to: Destination) -> None:
         """Write the index anew, and where a state changed a file for those beside it.
 
         :raises CheckpointError: it cannot be written again faithfully.
@@ -87,9 +87,9 @@ class Distributed(Format):
                 _repoint(folder, index, item, edit.payload, content)
         _rename(index.root, form)
         if content.tell():
-            with output.open(_beside(part.name, _FILE)) as out:
+            with to.open(_beside(part.name, _FILE)) as out:
                 out.write(content.getvalue())
-        with output.open(part.name) as out:
+        with to.open(part.name) as out:
             out.write(torch_writing.faithful(index.root, index.protocol))
 
 

@@ -15,10 +15,10 @@ from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.copying import Copied
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.errors import Malformed, refusing_malformed
-from matrix.checkpoint.formats.base import Format, Output, Part
+from matrix.checkpoint.formats.base import Destination, Format, Part
 from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.states import ExtraState
-from matrix.checkpoint.words import Container
+from matrix.checkpoint.words import StateContainer
 
 SUFFIX = ".safetensors"
 _NOTE = (
@@ -58,19 +58,19 @@ class Safetensors(Format):
             contents.notes.append(_NOTE)
         return "safetensors"
 
-    def write(self, part: Part, edits: Sequence[Edit], form: Form, output: Output) -> None:
+    def write(self, part: Part, edits: Sequence[Edit], form: Form, to: Destination) -> None:
         """Write the file anew, and check that its tensors are the same bytes.
 
         :raises CheckpointError: it cannot be written faithfully.
         :raises Malformed: it cannot be read any more.
         """
         by_key = {edit.state.key: edit for edit in edits}
-        with part.file.open("rb") as stream, output.open(part.name) as out:
+        with part.file.open("rb") as stream, to.open(part.name) as out:
             header = read_header(stream)
-            _write(header, stream, by_key, out, output.copied)
+            _write(header, stream, by_key, out, to.copied)
             out.flush()
-            before = _digests(header, stream, output.copied)
-            after = _digests(read_header(out), out, output.copied)
+            before = _digests(header, stream, to.copied)
+            after = _digests(read_header(out), out, to.copied)
         replaced = {key for key, edit in by_key.items() if edit.changes}
         copying.compare(before, after, replaced, str(part.file))
 
@@ -142,15 +142,17 @@ def _state(
 ) -> ExtraState:
     start, size = place
     if not size:
-        return ExtraState(key, file, Container.EMPTY_TENSOR)
-    kind = Container.BYTE_TENSOR if entry["dtype"] == "U8" else f"{entry['dtype']} tensor"
-    if kind != Container.BYTE_TENSOR or size > limits.STATE_BYTES:
-        return ExtraState(key, file, kind, problem=f"{size} bytes of {entry['dtype']} are no state")
+        return ExtraState(key, file, StateContainer.EMPTY_TENSOR)
+    if entry["dtype"] != "U8":
+        problem = f"{size} bytes of {entry['dtype']} are no state"
+        return ExtraState(key, file, f"{entry['dtype']} tensor", problem=problem)
     stream.seek(start)
     try:
+        if size > limits.STATE_BYTES:
+            raise Malformed(f"{size} bytes of U8 are no state")
         return states.of_payload(key, file, stream.read(size), budget)
     except Malformed as error:
-        return ExtraState(key, file, kind, problem=str(error))
+        return ExtraState(key, file, StateContainer.BYTE_TENSOR, problem=str(error))
 
 
 def _write(

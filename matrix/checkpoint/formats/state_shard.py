@@ -14,7 +14,7 @@ from matrix.checkpoint import states, torch_writing, torchfile
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.formats import torch_save
-from matrix.checkpoint.formats.base import Format, Output, Part
+from matrix.checkpoint.formats.base import Destination, Format, Part
 from matrix.checkpoint.limits import Budget
 
 NAME = re.compile(r"^shard_(?P<place>[\d.]+)_(?P<total>[\d.]+)\.pt$")
@@ -38,7 +38,7 @@ class StateShard(Format):
             contents.files += 1
             contents.add_names(source.root)
             contents.add_state(states.decode(key, part.name, source.root, source))
-        return source.storages.kind
+        return source.storages.kind.value
 
     def new_name(self, edit: Edit) -> str:
         """Return the file that the state lies in afterwards: its folder is named for its key."""
@@ -47,7 +47,7 @@ class StateShard(Format):
         key, _, shard = edit.new_key.rpartition("/")
         return (PurePosixPath(edit.state.file).parent.parent / key / f"{shard}.pt").as_posix()
 
-    def write(self, part: Part, edits: Sequence[Edit], form: Form, output: Output) -> None:
+    def write(self, part: Part, edits: Sequence[Edit], form: Form, to: Destination) -> None:
         """Write or place the file where the state's new key wants it; not if it has none.
 
         :raises CheckpointError: it cannot be written.
@@ -58,7 +58,7 @@ class StateShard(Format):
             return
         name = self.new_name(edit)
         if edit.payload is None:
-            output.place(part.file, name)
+            to.place(part.file, name)
             return
-        with part.file.open("rb") as stream, output.open(name) as out:
+        with part.file.open("rb") as stream, to.open(name) as out:
             torch_writing.write_byte_tensor(edit.payload, torchfile.read(stream), out)

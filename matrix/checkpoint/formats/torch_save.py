@@ -13,7 +13,7 @@ from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.copying import Copied
 from matrix.checkpoint.edits import Edit, by_place
 from matrix.checkpoint.errors import refusing_malformed
-from matrix.checkpoint.formats.base import Format, Output, Part
+from matrix.checkpoint.formats.base import Destination, Format, Part
 from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.torchfile import Storages, TorchFile
 
@@ -37,20 +37,20 @@ class TorchSave(Format):
             add(source, part.name, contents)
         top = objects.fields(source.root) or {}
         lightning = ", Lightning" if "pytorch-lightning_version" in top else ""
-        return f"{source.storages.kind}{lightning}"
+        return f"{source.storages.kind.value}{lightning}"
 
-    def write(self, part: Part, edits: Sequence[Edit], form: Form, output: Output) -> None:
+    def write(self, part: Part, edits: Sequence[Edit], form: Form, to: Destination) -> None:
         """Write the file anew, and check that its tensors are the same bytes.
 
         :raises CheckpointError: it cannot be written faithfully.
         :raises Malformed: it cannot be read any more.
         """
-        with part.file.open("rb") as stream, output.open(part.name) as out:
+        with part.file.open("rb") as stream, to.open(part.name) as out:
             source = torchfile.read(stream)
-            torch_writing.write(source, by_place(edits), out, output.copied)
+            torch_writing.write(source, by_place(edits), out, to.copied)
             out.flush()
-            before = _digests(source.storages, output.copied)
-            after = _digests(torchfile.read(out).storages, output.copied)
+            before = _digests(source.storages, to.copied)
+            after = _digests(torchfile.read(out).storages, to.copied)
         replaced = before.keys() - torch_writing.storage_keys(source.root)
         copying.compare(before, after, replaced, str(part.file))
 

@@ -1,0 +1,46 @@
+"""The page on an error's possible causes, as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from matrix.catalogue.releases import Release
+from matrix.doctor.symptoms import PossibleCause
+
+
+def page(causes: Iterable[PossibleCause], releases: Sequence[Release]) -> Iterator[str]:
+    """Yield the lines of the page on an error's possible causes."""
+    order = [release.name for release in releases]
+    for number, each in enumerate(causes, start=1):
+        yield f"{number}. {each.error}  [fit {each.fit:.0%}]"
+        if each.pairs:
+            yield f"   Seen in {', '.join(each.pairs.scenarios)}:"
+            for savers, loaders in each.pairs.by_savers:
+                yield f"     saved by {_spans(savers, order)}, loaded by {_spans(loaders, order)}"
+        elif each.releases:
+            yield f"   Concerns: {each.releases}"
+        yield f"   Why: {each.cause}"
+        if each.advice:
+            yield f"   What to do: {each.advice}"
+        if each.pairs and each.pairs.mended:
+            yield (
+                f"   te-matrix remap IN OUT --to RELEASE makes {each.pairs.mended} of these "
+                f"{each.pairs.count} combinations load"
+            )
+        if each.reference:
+            yield f"   Reference: {each.reference}"
+        yield ""
+
+
+def _spans(names: Sequence[str], order: Sequence[str]) -> str:
+    """Return releases as ranges of neighbours in the catalogue, e.g. ``1.6-1.7, 2.0``."""
+    places = sorted(order.index(name) for name in names)
+    runs: list[list[int]] = []
+    for place in places:
+        if runs and place == runs[-1][1] + 1:
+            runs[-1][1] = place
+        else:
+            runs.append([place, place])
+    return ", ".join(
+        order[first] if first == last else f"{order[first]}-{order[last]}" for first, last in runs
+    )
