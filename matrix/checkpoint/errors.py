@@ -46,6 +46,15 @@ def refusing_malformed(what: str, why: str, do: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def refusing_unwritable(path: Path, do: str = "") -> Iterator[None]:
+    """Turn an :class:`OSError` into a :class:`CheckpointError`: ``path`` cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written: {error}", do=do) from error
+
+
+@contextlib.contextmanager
 def refusing_unreadable(path: Path) -> Iterator[None]:
     """Turn an :class:`OSError` into a :class:`CheckpointError` about ``path``."""
     try:

@@ -132,30 +132,26 @@ def decode(key: str, file: str, value: Node, source: TorchFile) -> ExtraState:
     :param value: the state's value in the checkpoint.
     :param source: the file it lies in, which has the storages.
     """
-    container = container_of(value)
+    state = ExtraState(key, file, container_of(value))
     try:
-        match container:
+        match state.container:
             case StateContainer.BYTES_IO:
-                return _decode_buffer(key, file, objects.buffer_of(value) or b"", source.budget)
+                data = objects.buffer_of(value)
+                if not data:
+                    raise Malformed("an empty BytesIO")
+                inner = torchfile.of_bytes(data, source.budget)
+                return _decoded(state, inner.root, inner, source.budget)
             case StateContainer.BYTE_TENSOR:
                 tensor = objects.tensor(value)
                 assert tensor is not None
                 data = source.storage(tensor, limits.STATE_BYTES)
                 return of_payload(key, file, data, source.budget)
             case StateContainer.EMPTY_TENSOR | StateContainer.NONE:
-                return ExtraState(key, file, container)
+                return state
+            case other:
+                raise Malformed(f"a {other} is no extra state that TE writes")
     except Malformed as error:
-        return ExtraState(key, file, container, problem=str(error))
-    return ExtraState(
-        key, file, container, problem=f"a {container} is no extra state that TE writes"
-    )
-
-
-def _decode_buffer(key: str, file: str, data: bytes, budget: Budget) -> ExtraState:
-    if not data:
-        raise Malformed("an empty BytesIO")
-    inner = torchfile.of_bytes(data, budget)
-    return _decoded(key, file, StateContainer.BYTES_IO, inner.root, inner, budget)
+        return dataclasses.replace(state, problem=str(error))
 
 
 def of_payload(key: str, file: str, data: bytes, budget: Budget) -> ExtraState:
@@ -163,22 +159,15 @@ def of_payload(key: str, file: str, data: bytes, budget: Budget) -> ExtraState:
 
     :raises Malformed: it cannot be read.
     """
-    root = pickles.read(data, budget).root
-    return _decoded(key, file, StateContainer.BYTE_TENSOR, root, None, budget)
+    state = ExtraState(key, file, StateContainer.BYTE_TENSOR)
+    return _decoded(state, pickles.read(data, budget).root, None, budget)
 
 
-def _decoded(
-    key: str,
-    file: str,
-    container: StateContainer,
-    root: Node,
-    source: TorchFile | None,
-    budget: Budget,
-) -> ExtraState:
+def _decoded(state: ExtraState, root: Node, source: TorchFile | None, budget: Budget) -> ExtraState:
+    """Return a state with what its pickle holds."""
     strangers = tuple(objects.strangers(root))
-    classes = frozenset(objects.te_names([root]))
     if root is None:
-        return ExtraState(key, file, container, strangers=strangers)
+        return dataclasses.replace(state, strangers=strangers)
     fields = objects.fields(root)
     if fields is None:
         raise Malformed(f"its pickle holds {objects.plain(root)}, not a dict")
@@ -187,7 +176,13 @@ def _decoded(
         for name in (f"{what}_{way}" for what in TENSORS for way in DIRECTIONS)
         if name in fields
     }
-    return ExtraState(key, file, container, fields, tensors, "", strangers, classes)
+    return dataclasses.replace(
+        state,
+        fields=fields,
+        tensors=tensors,
+        strangers=strangers,
+        classes=frozenset(objects.te_names([root])),
+    )
 
 
 def values(node: Node, source: TorchFile | None, budget: Budget) -> MetadataTensor:

@@ -131,7 +131,7 @@ def _alike(modules: Iterable[ModuleState], *, every: bool) -> Iterator[tuple[tup
         holds = module.holds.value + (", frozen mark" if module.marked else "")
         slots = "{} + {}".format(*module.slots) if module.slots else ""
         history = str(module.history or "")
-        counted[name, holds + module.problem, module.container, slots, history] += 1
+        counted[name, holds + module.problem, str(module.container), slots, history] += 1
     yield from counted.items()
 
 

@@ -127,25 +127,20 @@ def states_of(
     header: SafetensorsHeader, stream: BinaryIO, file: str, budget: Budget
 ) -> Iterator[ExtraState]:
     """Yield the extra states that the file holds as byte tensors."""
-    for key, entry in header.tensors.items():
-        if states.is_state(key):
-            yield _state(key, file, entry, stream, header.place(key), budget)
+    for key in filter(states.is_state, header.tensors):
+        yield _state(header, key, stream, file, budget)
 
 
 def _state(
-    key: str,
-    file: str,
-    entry: dict[str, Any],
-    stream: BinaryIO,
-    place: tuple[int, int],
-    budget: Budget,
+    header: SafetensorsHeader, key: str, stream: BinaryIO, file: str, budget: Budget
 ) -> ExtraState:
-    start, size = place
+    start, size = header.place(key)
+    dtype = header.tensors[key]["dtype"]
     if not size:
         return ExtraState(key, file, StateContainer.EMPTY_TENSOR)
-    if entry["dtype"] != "U8":
-        problem = f"{size} bytes of {entry['dtype']} are no state"
-        return ExtraState(key, file, f"{entry['dtype']} tensor", problem=problem)
+    if dtype != "U8":
+        problem = f"{size} bytes of {dtype} are no state"
+        return ExtraState(key, file, f"{dtype} tensor", problem=problem)
     stream.seek(start)
     try:
         if size > limits.STATE_BYTES:
