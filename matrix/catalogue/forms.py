@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from matrix.catalogue import tables
-from matrix.catalogue.selection import covers
+from matrix.catalogue.ranges import covers
 
 
 class Form(tables.Row):

@@ -11,7 +11,7 @@ import click
 from matrix import report
 from matrix.catalogue import releases
 from matrix.cli.options import date, judged, select, selecting, with_store
-from matrix.report import bands, faq
+from matrix.report import behaviour, corrected_faq
 from matrix.store.store import Store
 
 
@@ -32,12 +32,12 @@ def bands_command(as_faq: bool, as_json: bool, store: str, today: Any, **options
     order = releases.order(selected.plan.releases)
     if as_faq:
         plan = selected.plan
-        click.echo(faq.section(made, plan.scenarios, plan.variants, order), nl=False)
+        click.echo(corrected_faq.section(made, plan.scenarios, plan.variants, order), nl=False)
         return
-    found = list(bands.discover(made, order))
+    found = list(behaviour.discover(made, order))
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(one) for one in found], indent=1))
         return
     for one in found:
-        for line in bands.lines(one, order):
+        for line in behaviour.lines(one, order):
             click.echo(line)

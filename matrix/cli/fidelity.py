@@ -11,7 +11,7 @@ import click
 from matrix.cli.runs import records
 from matrix.errors import ExitCode, UsageError
 from matrix.judge import fidelity
-from matrix.judge.fidelity import Fidelity, Seen
+from matrix.judge.fidelity import Fidelity, ScenarioFacts
 from matrix.store import recorded
 from matrix.store.archive import Archive
 
@@ -40,15 +40,15 @@ def fidelity_command(cpu: str, device: str, as_json: bool) -> None:
     sys.exit(int(ExitCode.DEVIATES if found.differences else ExitCode.OK))
 
 
-def _seen(lane: str, place: str) -> list[Seen]:
+def _seen(lane: str, place: str) -> list[ScenarioFacts]:
     if place != RECORDED:
-        return fidelity.seen(lane, records(place))
+        return fidelity.by_scenario(lane, records(place))
     archive: Archive | None = recorded.evidence(lane)
     if archive is None:
         raise UsageError(
             f"no evidence of the {lane} lane is recorded", do="Name a store or an exported file"
         )
-    return fidelity.seen(lane, archive.records())
+    return fidelity.by_scenario(lane, archive.records())
 
 
 def _print(found: Fidelity) -> None:

@@ -10,7 +10,7 @@ from matrix.cli.options import Selected
 from matrix.lane.local import LocalRunner
 from matrix.lane.process import Runner
 from matrix.lane.sources import CodeSource, FetchedSources, cache_folder
-from matrix.plan.remaining import TakesPart, everyone
+from matrix.plan.remaining import ReleaseFilter, every_release
 from matrix.system.progress import Progress
 
 
@@ -55,9 +55,9 @@ class RunnerFactory:
             return containers.in_images(self.selected.bases)
         return FetchedSources(self.git_url, offline=self.offline)
 
-    def takes_part(self) -> TakesPart:
+    def takes_part(self) -> ReleaseFilter:
         """Return a test for the releases that can be run: all, or the one installed here."""
         if not self.on_this_gpu:
-            return everyone
+            return every_release
         installed = here.known_here(self.selected.typed.candidate).release
         return lambda release: release.digest == installed.digest

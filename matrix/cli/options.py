@@ -24,7 +24,7 @@ from matrix.lane import sources
 from matrix.plan import cells
 from matrix.plan.cells import plan_cells
 from matrix.plan.evidence_index import EvidenceIndex
-from matrix.plan.remaining import everyone
+from matrix.plan.remaining import every_release
 from matrix.store import recorded
 from matrix.store.store import Store
 
@@ -205,7 +205,7 @@ def of_band(band: str | None, documentation: Documentation) -> Callable[[Release
     :raises UsageError: there is no such band.
     """
     if band is None:
-        return everyone
+        return every_release
     bands = [known.name for known in documentation.bands]
     if band not in bands:
         raise UsageError(f"there is no band {band}", do=nearest(band, bands))

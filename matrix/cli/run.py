@@ -35,7 +35,7 @@ from matrix.lane.sources import chosen_git_url
 from matrix.plan import shards
 from matrix.plan.costs import Costs
 from matrix.plan.evidence_index import EvidenceIndex
-from matrix.plan.remaining import Scope, TakesPart
+from matrix.plan.remaining import ReleaseFilter, Scope
 from matrix.plan.shards import Shard
 from matrix.report import console
 from matrix.store import recorded
@@ -169,7 +169,7 @@ def _runner(
         yield run.on(client, opening)
 
 
-def _scope(phase: str | None, *conditions: TakesPart) -> Scope:
+def _scope(phase: str | None, *conditions: ReleaseFilter) -> Scope:
     """Return the part of the plan that is asked for."""
 
     def wanted(release: Release, _scenario: str) -> bool:

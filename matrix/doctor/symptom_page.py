@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from matrix.catalogue import ranges
 from matrix.catalogue.releases import Release
 from matrix.doctor.symptoms import PossibleCause
 
@@ -16,7 +17,7 @@ def page(causes: Iterable[PossibleCause], releases: Sequence[Release]) -> Iterat
         if each.pairs:
             yield f"   Seen in {', '.join(each.pairs.scenarios)}:"
             for savers, loaders in each.pairs.by_savers:
-                yield f"     saved by {_spans(savers, order)}, loaded by {_spans(loaders, order)}"
+                yield f"     saved by {ranges.text(savers, order)}, loaded by {ranges.text(loaders, order)}"
         elif each.releases:
             yield f"   Concerns: {each.releases}"
         yield f"   Why: {each.cause}"
@@ -30,17 +31,3 @@ def page(causes: Iterable[PossibleCause], releases: Sequence[Release]) -> Iterat
         if each.reference:
             yield f"   Reference: {each.reference}"
         yield ""
-
-
-def _spans(names: Sequence[str], order: Sequence[str]) -> str:
-    """Return releases as ranges of neighbours in the catalogue, e.g. ``1.6-1.7, 2.0``."""
-    places = sorted(order.index(name) for name in names)
-    runs: list[list[int]] = []
-    for place in places:
-        if runs and place == runs[-1][1] + 1:
-            runs[-1][1] = place
-        else:
-            runs.append([place, place])
-    return ", ".join(
-        order[first] if first == last else f"{order[first]}-{order[last]}" for first, last in runs
-    )

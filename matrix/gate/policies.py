@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
-from matrix.catalogue.selection import covers
+from matrix.catalogue.ranges import covers
 from matrix.errors import ExitCode, worst
 from matrix.report import diff
 from matrix.report.document import Report, ReportCell

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from builders import recorded_bytes
+from helpers.builders import recorded_bytes
 from matrix.checkpoint import emit, nodes, pickles, states, torchfile
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.errors import CheckpointError, Malformed
