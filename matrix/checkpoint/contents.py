@@ -35,7 +35,7 @@ class Contents:
 
     def add_names(self, root: Node) -> None:
         """Add the classes and functions that a pickle names."""
-        self.classes |= objects.te_names([root])
+        self.classes |= objects.te_names(root)
         self.strangers.update(objects.strangers(root))
 
     def add_state(self, state: ExtraState) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matrix.checkpoint import completeness, limits, states
+from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.errors import CheckpointError, incomplete, refusing_unreadable
 from matrix.checkpoint.formats import distributed, safetensors, torch_save
@@ -17,6 +18,7 @@ from matrix.checkpoint.formats.distributed import Distributed
 from matrix.checkpoint.formats.safetensors import Safetensors
 from matrix.checkpoint.formats.state_shard import StateShard
 from matrix.checkpoint.formats.torch_save import TorchSave
+from matrix.checkpoint.limits import Budget
 
 _FORMATS: tuple[Format, ...] = (Distributed(), Safetensors(), StateShard(), TorchSave())
 """In the order in which they are asked; the first that claims a file has it."""
@@ -43,6 +45,19 @@ class Layout:
     def is_folder(self) -> bool:
         """Whether the checkpoint is a folder."""
         return bool(self.label)
+
+    def read(self) -> Contents:
+        """Read the checkpoint, executing nothing of it and leaving its weights alone.
+
+        :raises CheckpointError: a file is not what its name says, or cannot be read.
+        """
+        contents = Contents()
+        budget = Budget(limits.FOLDER_OPCODES) if self.is_folder else Budget()
+        with refusing_unreadable(self.path):
+            for part in self.parts:
+                contents.format = part.format.read(part, contents, budget)
+        contents.format = self.label or contents.format
+        return contents
 
     def new_name(self, edit: Edit) -> str:
         """Return the file that a state lies in after an edit, relative to the checkpoint."""

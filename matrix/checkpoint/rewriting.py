@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from matrix.catalogue.forms import Form
 from matrix.checkpoint import edits as planning
+from matrix.checkpoint import layout as layouts
 from matrix.checkpoint import publish, torch_writing, torchfile
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.edits import Edit
@@ -19,7 +20,6 @@ from matrix.checkpoint.errors import CheckpointError, refusing_malformed
 from matrix.checkpoint.formats.base import Destination
 from matrix.checkpoint.layout import Layout
 from matrix.checkpoint.publish import Unchanged
-from matrix.checkpoint.reading import scan
 from matrix.checkpoint.states import ExtraState
 from matrix.checkpoint.words import Holds, Step
 from matrix.system.progress import Progress
@@ -186,7 +186,7 @@ def rewrite_file(path: Path, new: Path, form: Form) -> None:
 
     :raises CheckpointError: it cannot be rewritten.
     """
-    edits = planning.plan(scan(path).states, form)
+    edits = planning.plan(layouts.find(path).read().states, form)
     write_file(path, new, edits)
 
 

@@ -181,7 +181,7 @@ def _decoded(state: ExtraState, root: Node, source: TorchFile | None, budget: Bu
         fields=fields,
         tensors=tensors,
         strangers=strangers,
-        classes=frozenset(objects.te_names([root])),
+        classes=frozenset(objects.te_names(root)),
     )
 
 

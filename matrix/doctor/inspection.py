@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matrix.catalogue import faq, releases
+from matrix.checkpoint import layout
 from matrix.checkpoint.contents import Contents
-from matrix.checkpoint.reading import scan
 from matrix.checkpoint.states import REGISTRATION, ExtraState
 from matrix.checkpoint.words import Holds, StateContainer
 from matrix.doctor import writers
@@ -96,7 +96,7 @@ def inspect(
     """
     known, documentation = releases.load(), faq.load()
     loaders = [known[name] for name in targets] if targets is not None else known.releases
-    found = scan(Path(path))
+    found = layout.find(Path(path)).read()
     wrote = writers.find(found, known, saved_by)
     predictor = Predictor(found, wrote.releases, documentation, store)
     return Inspection(

@@ -13,7 +13,6 @@ from matrix.checkpoint import edits as planning
 from matrix.checkpoint import layout
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.publish import Unchanged
-from matrix.checkpoint.reading import read
 from matrix.checkpoint.rewriting import Rewrite, check, publishing
 from matrix.checkpoint.words import Holds, Step
 from matrix.doctor import writers
@@ -108,7 +107,7 @@ def remap(
     known = releases.load()
     release = known[to]
     found = layout.find(path)
-    contents = read(found)
+    contents = found.read()
     savers = writers.find(contents, known, saved_by).releases
     (before,) = Predictor(contents, savers, faq.load(), store).all([release])
     plan = Remapped(path, out, to, before, None, ())
@@ -124,7 +123,7 @@ def remap(
         return plan
     rewrite = Rewrite(found, edits, form, unchanged)
     with publishing(rewrite, out, progress or Progress()) as new:
-        written = read(layout.find(new, path.name))
+        written = layout.find(new, path.name).read()
         check(rewrite, contents, written)
         verified = verify(written.states, release, form, sources or FetchedSources())
     return dataclasses.replace(plan, written=True, verified=verified)

@@ -17,7 +17,8 @@ def page(causes: Iterable[PossibleCause], releases: Sequence[Release]) -> Iterat
         if each.pairs:
             yield f"   Seen in {', '.join(each.pairs.scenarios)}:"
             for savers, loaders in each.pairs.by_savers:
-                yield f"     saved by {ranges.text(savers, order)}, loaded by {ranges.text(loaders, order)}"
+                saved_by, loaded_by = ranges.text(savers, order), ranges.text(loaders, order)
+                yield f"     saved by {saved_by}, loaded by {loaded_by}"
         elif each.releases:
             yield f"   Concerns: {each.releases}"
         yield f"   Why: {each.cause}"

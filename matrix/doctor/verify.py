@@ -18,10 +18,10 @@ from matrix.catalogue.forms import Form
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import Scenario, Size, SizedScenario, Transport
 from matrix.checkpoint import edits as planning
+from matrix.checkpoint import layout
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.encoding import encode
 from matrix.checkpoint.errors import CheckpointError
-from matrix.checkpoint.reading import scan
 from matrix.checkpoint.rewriting import write_file
 from matrix.checkpoint.states import ExtraState
 from matrix.checkpoint.words import Holds
@@ -149,7 +149,7 @@ def _put(states: Sequence[ExtraState], own: Path, made: Path, form: Form) -> Non
 
     Without any, all states of it are given up.
     """
-    saved = scan(own).states
+    saved = layout.find(own).read().states
     places = sorted((state for state in saved if state.attention), key=_layer)
     edits = [
         Edit(place, place.key, encode(state, form), ())

@@ -27,7 +27,7 @@ from helpers.formats import (
 from matrix.catalogue import forms, tables
 from matrix.catalogue.ranges import covers
 from matrix.catalogue.releases import Catalogue
-from matrix.checkpoint import edits, encoding, publish, reading
+from matrix.checkpoint import edits, encoding, layout, publish
 from matrix.checkpoint.torch_zip import ZipStorages
 from matrix.cli import main
 from matrix.doctor import CheckpointError, NoRewriteError, inspect, remap
@@ -487,7 +487,7 @@ def test_a_shape_of_its_own_keeps_its_history_length(tmp_path: Path) -> None:
     new = io.BytesIO()
     torch.save(inside, new)
     path = torch_zip({**state, key: new}, tmp_path)
-    (found,) = [s for s in reading.scan(path).states if s.attention]
+    (found,) = [s for s in layout.find(path).read().states if s.attention]
     encoded = encoding.encode(found, forms.load()["2.0"])
     assert b"amax_history_len" in encoded
     from matrix.checkpoint import objects, pickles
