@@ -15,7 +15,7 @@ from matrix.catalogue import faq, releases, scenarios
 from matrix.catalogue.releases import Release
 from matrix.catalogue.selection import Selection
 from matrix.cli.options import Selected, date, judged, with_store
-from matrix.doctor import symptoms
+from matrix.doctor import symptom_page, symptoms
 from matrix.errors import ExitCode, UsageError
 from matrix.judge import ledger
 from matrix.judge.judgement import Judgement
@@ -96,7 +96,7 @@ def _error(text: str, store: Store, day: Any, as_json: bool) -> Iterator[str]:
     if as_json:
         yield json.dumps([dataclasses.asdict(each) for each in matches], indent=1)
     elif matches:
-        yield from symptoms.page(matches, everyone)
+        yield from symptom_page.page(matches, everyone)
     if not matches:
         if not as_json:
             yield "Nothing that the matrix has seen fail, or that users report, looks like this."
