@@ -37,6 +37,12 @@ class Selection(BaseModel):
     base: str | None = None
 
 
+DEFAULTS = {"releases": "bands", "scenario": "autocast", "variant": "plain,remapped"}
+"""What is selected where an option of a selection is left out."""
+
+EVERYTHING = dict.fromkeys(DEFAULTS, "all")
+"""The options that select the whole catalogue."""
+
 GRAMMAR = "bands | all | latest:N | a band | a release | FROM-TO, joined by commas"
 
 

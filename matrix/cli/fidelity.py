@@ -8,20 +8,20 @@ import sys
 
 import click
 
-from matrix.cli.runs import records
+from matrix.cli.options import with_json
 from matrix.errors import ExitCode, UsageError
 from matrix.judge import fidelity
 from matrix.judge.fidelity import Fidelity, Seen
 from matrix.store import recorded
-from matrix.store.archive import Archive
+from matrix.workflow.reading import read_records
 
 RECORDED = "recorded"
 
 
-@click.command("fidelity")
+@click.command("fidelity", short_help="Compare what the cpu lane and a device saw.")
 @click.argument("cpu")
 @click.argument("device")
-@click.option("--json", "as_json", is_flag=True, help="print the whole comparison as JSON")
+@with_json("print the whole comparison as JSON")
 def fidelity_command(cpu: str, device: str, as_json: bool) -> None:
     """Compare what the CPU lane and a DEVICE saw; exit 1 where they saw different things.
 
@@ -42,8 +42,8 @@ def fidelity_command(cpu: str, device: str, as_json: bool) -> None:
 
 def _seen(lane: str, place: str) -> list[Seen]:
     if place != RECORDED:
-        return fidelity.seen(lane, records(place))
-    archive: Archive | None = recorded.evidence(lane)
+        return fidelity.seen(lane, read_records(place))
+    archive = recorded.evidence(lane)
     if archive is None:
         raise UsageError(
             f"no evidence of the {lane} lane is recorded", do="Name a store or an exported file"

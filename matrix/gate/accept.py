@@ -84,7 +84,7 @@ def _excusable(report: Report, cells: Sequence[Cell]) -> None:
             )
 
 
-def entries(cells: Sequence[Cell], said: Review, order: Sequence[str]) -> list[Entry]:
+def entries(cells: Sequence[Cell], review: Review, order: Sequence[str]) -> list[Entry]:
     """Return entries that together know exactly these cells' deviations.
 
     :param order: every release there is, oldest first.
@@ -95,7 +95,7 @@ def entries(cells: Sequence[Cell], said: Review, order: Sequence[str]) -> list[E
             number = f"-{len(found) + 1}" if found else ""
             found.append(
                 Entry(
-                    id=said.id + number,
+                    id=review.id + number,
                     saved_by=ranges.text(savers, order),
                     loaded_by=ranges.text(loaders, order),
                     scenarios=scenarios,
@@ -104,11 +104,11 @@ def entries(cells: Sequence[Cell], said: Review, order: Sequence[str]) -> list[E
                     stage=stage,
                     error=error,
                     fragment=fragment,
-                    cause=said.cause,
-                    reference=said.reference,
-                    advice=said.advice,
-                    accepted_by=said.owner,
-                    expires=said.expires,
+                    cause=review.cause,
+                    reference=review.reference,
+                    advice=review.advice,
+                    accepted_by=review.owner,
+                    expires=review.expires,
                 )
             )
     return found

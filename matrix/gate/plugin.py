@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import pytest
 
 # Everything of ours is imported where it is used: pytest imports this module in every run.
 if TYPE_CHECKING:
-    from matrix.gate.policies import Check, Policy
+    from matrix.gate.policies import Check
 
 GROUP = "te-matrix"
 _MARKERS = {
@@ -55,38 +56,32 @@ def pytest_configure(config: pytest.Config) -> None:
         found = _checks(config)
     except MatrixError as error:
         raise pytest.UsageError(str(error)) from error
-    config.pluginmanager.register(Cells(found), "te-matrix-cells")
+    config.pluginmanager.register(CheckCollector(found), "te-matrix-cells")
 
 
 def _checks(config: pytest.Config) -> list[Check]:
-    from matrix.catalogue import releases
-    from matrix.cli.runs import a_run, selection_of
     from matrix.gate import policies
+    from matrix.gate.baseline import PolicyRequest
+    from matrix.workflow import arguments
+    from matrix.workflow.reading import read_report
 
-    options = selection_of(shlex.split(config.getoption("te_matrix_select")))
-    options["candidate_as"] = options["candidate_as"] or "loader"
-    report = a_run(config.getoption("te_matrix"), options)
-    policy = _policy(config, options)
-    runs = [report, policy.baseline] if policy.baseline else [report]
-    order = releases.order(row.name for run in runs for row in run.releases)
-    return policies.checks(report, policy, order)
-
-
-def _policy(config: pytest.Config, options: dict[str, Any]) -> Policy:
-    from matrix.cli.runs import a_policy
-
-    return a_policy(
-        config.getoption("te_matrix_policy"),
-        config.getoption("te_matrix_baseline"),
-        options,
+    today = datetime.date.today()
+    selection = arguments.parse(shlex.split(config.getoption("te_matrix_select")))
+    request = selection.with_candidate_as("loader")
+    report = read_report(config.getoption("te_matrix"), request, today)
+    asked = PolicyRequest(
+        policy=config.getoption("te_matrix_policy"),
+        baseline=config.getoption("te_matrix_baseline"),
         require_lane=config.getoption("te_matrix_require_lane"),
         require_live=config.getoption("te_matrix_require_live"),
         allow_missing=config.getoption("te_matrix_allow_missing"),
     )
+    policy = asked.resolve(request, today)
+    return policies.checks(report, policy, policies.order(report, policy))
 
 
 @dataclasses.dataclass(eq=False)  # pytest keeps its plugins in sets
-class Cells:
+class CheckCollector:
     """A plugin that collects checks as items, instead of files unless files are named."""
 
     checks: Sequence[Check]
@@ -114,7 +109,7 @@ class Cells:
         self, session: pytest.Session, items: list[pytest.Item]
     ) -> None:
         """Add the checks, before -k and -m choose among the items."""
-        mine = [Item.of(check, session) for check in self.checks]
+        mine = [CheckItem.of(check, session) for check in self.checks]
         items.extend(mine)
         # Told to the terminal, so that it counts them as collected.
         collected = pytest.CollectReport(GROUP, "passed", None, [*mine])
@@ -124,18 +119,18 @@ class Cells:
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> pytest.TestReport | None:
         """Report a check under its own name."""
-        return Outcome.from_item_and_call(item, call) if isinstance(item, Item) else None
+        return CheckReport.from_item_and_call(item, call) if isinstance(item, CheckItem) else None
 
 
-class Item(pytest.Item):
+class CheckItem(pytest.Item):
     """One check as a test."""
 
     check: Check
 
     @classmethod
-    def of(cls, check: Check, session: pytest.Session) -> Item:
+    def of(cls, check: Check, session: pytest.Session) -> CheckItem:
         """Return a check as an item with its markers."""
-        item: Item = cls.from_parent(session, name=check.id, nodeid=f"{GROUP}::{check.id}")
+        item: CheckItem = cls.from_parent(session, name=check.id, nodeid=f"{GROUP}::{check.id}")
         item.check = check
         for mark in _marks(check):
             item.add_marker(mark)
@@ -158,7 +153,7 @@ class Item(pytest.Item):
         return self.config.rootpath, None, ""
 
 
-class Outcome(pytest.TestReport):
+class CheckReport(pytest.TestReport):
     """What became of a check, headed by its name."""
 
     @property

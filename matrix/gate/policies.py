@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
+from matrix.catalogue import releases
 from matrix.catalogue.selection import covers
 from matrix.errors import ExitCode, worst
 from matrix.report import diff
@@ -58,6 +59,12 @@ class Check:
 def exit_code(checks: Iterable[Check]) -> ExitCode:
     """Return the exit code of all checks together."""
     return worst(check.code for check in checks)
+
+
+def order(report: Report, policy: Policy) -> list[str]:
+    """Return every release of the catalogue, the run and the baseline, oldest first."""
+    runs = [report, policy.baseline] if policy.baseline else [report]
+    return releases.order(row.name for run in runs for row in run.releases)
 
 
 def checks(report: Report, policy: Policy, order: Sequence[str]) -> list[Check]:

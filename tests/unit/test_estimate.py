@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from builders import a_load, a_save
-from matrix.cli import containers, main
+from matrix.cli import main
 from matrix.errors import EngineError
 from matrix.plan.cells import CONTROLS, Plan
 from matrix.plan.costs import LOAD, SAVE, START
@@ -18,6 +18,7 @@ from matrix.plan.estimate import Estimate, estimate, graph
 from matrix.plan.evidence_index import EvidenceIndex, pairs
 from matrix.store import recorded
 from matrix.store.store import Store
+from matrix.workflow import containers
 
 MakePlan = Callable[..., Plan]
 NAMES = ["1.7", "1.11", "2.3"]

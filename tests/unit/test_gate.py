@@ -178,8 +178,8 @@ def test_annotations_are_as_many_as_github_shows() -> None:
     checks = [
         Check(str(number), "fail", ExitCode.DEVIATES, f"reason {number}") for number in range(30)
     ]
-    found = outputs.problems(checks)
-    assert len(list(outputs.workflow_commands(found, ORDER))) == outputs.ANNOTATIONS
+    found = outputs.group_failures(checks)
+    assert len(list(outputs.workflow_commands(found, ORDER))) == outputs.MAX_ANNOTATIONS
 
 
 # The ledger grows by `ledger accept`, and by nothing else.

@@ -15,12 +15,13 @@ from click.testing import CliRunner, Result
 
 from matrix.catalogue import releases
 from matrix.catalogue.selection import Selection
-from matrix.cli import here, main
+from matrix.cli import main
 from matrix.errors import DeviceError, SourceUnavailable, UsageError
 from matrix.lane import device, installed
 from matrix.lane.sources import OPT_IN
 from matrix.store.store import Store
 from matrix.system.digests import of_files
+from matrix.workflow import local_gpu
 
 ON_GPU = ("--lane", "gpu", "--runner", "local")
 DEVICE = {"gpu": "H100", "capability": "9.0", "driver": "580", "cuda": "13.0", "cudnn": "91900"}
@@ -119,11 +120,11 @@ def test_anything_else_is_a_candidate_that_others_can_read(
 
 def test_a_selection_says_what_was_installed(install: Any, tmp_path: Path) -> None:
     install("code")
-    spelled = here.spelled_out(Selection(lane="gpu", runner="local"), str(tmp_path / "store"))
+    spelled = local_gpu.spelled_out(Selection(lane="gpu", runner="local"), Store(tmp_path / "store"))
     (candidate,) = spelled.candidate
     name = installed.read(candidate).name  # type: ignore[union-attr]
     assert (spelled.saved_by, spelled.loaded_by) == (name, name)
-    asked = here.spelled_out(Selection(lane="gpu", releases="2.9,2.17"), None)
+    asked = local_gpu.spelled_out(Selection(lane="gpu", releases="2.9,2.17"), None)
     assert (asked.saved_by, asked.loaded_by, asked.releases) == ("2.9,2.17", "2.9,2.17", None)
 
 
@@ -132,10 +133,10 @@ def test_candidates_of_runs_of_another_kind_are_left_alone(install: Any, tmp_pat
     store = Store(tmp_path / "store")
     store.prepare()
     store.remember(Selection(lane="cpu", candidate=("some/wheel.whl",)))
-    spelled = here.spelled_out(Selection(lane="gpu", runner="local"), store.url)
+    spelled = local_gpu.spelled_out(Selection(lane="gpu", runner="local"), store)
     assert "some/wheel.whl" not in spelled.candidate
 
 
 def test_a_candidate_must_be_installed() -> None:
     with pytest.raises(UsageError, match="some/wheel.whl does not run in this interpreter"):
-        here.known(("some/wheel.whl",))
+        local_gpu.catalogue(("some/wheel.whl",))

@@ -1,14 +1,11 @@
-"""What the docker runner adds to the command line: its options, and what they mean."""
+"""The docker runner: what a selection means in containers, and what runs it."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Callable
+import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import click
+from typing import TYPE_CHECKING
 
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Catalogue, Release
@@ -26,55 +23,20 @@ if TYPE_CHECKING:
     from matrix.lane.containers.host import DockerRunner
 
 
-def with_containers(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of the docker runner to a command that builds or runs."""
-    for option in reversed(
-        [
-            click.option(
-                "--allow-unpinned", is_flag=True, help="build on bases whose digest is not locked"
-            ),
-            click.option(
-                "--gpu",
-                help="the GPU to use: an index or a UUID  [default: 0; without containers the "
-                "first in CUDA_VISIBLE_DEVICES]",
-            ),
-            click.option(
-                "--memory",
-                default="8g",
-                show_default=True,
-                callback=_size,
-                help="what one container may use, e.g. 512m",
-            ),
-            click.option(
-                "--keep-images",
-                type=click.IntRange(1),
-                help="keep at most so many releases' images: build, use and drop in turn",
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
-
-
-def _size(_context: click.Context, _option: click.Parameter, given: str) -> str:
-    if not re.fullmatch(r"[1-9][0-9]*[kmg]", given):
-        raise click.BadParameter(f"{given} is no size; write it like 8g or 512m")
-    return given
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Containers:
-    """The options of :func:`with_containers`."""
+class ContainerOptions:
+    """How containers are built and run.
+
+    :param allow_unpinned: build on base images whose digest is not locked, too.
+    :param gpu: index or UUID of the GPU; None for the first.
+    :param memory: what one container may use, e.g. ``512m``.
+    :param keep_images: the most releases whose images are kept; None for all.
+    """
 
     allow_unpinned: bool
     gpu: str | None
     memory: str
     keep_images: int | None
-
-    @classmethod
-    def of(cls, options: dict[str, Any]) -> Containers:
-        """Take the options out of a command's."""
-        return cls(**{field.name: options.pop(field.name) for field in dataclasses.fields(cls)})
 
 
 def require() -> None:
@@ -92,17 +54,17 @@ def require() -> None:
 
 
 def connect() -> docker.DockerClient:
-    """Return a client of the engine, for as long as the command runs.
+    """Return a client of the container engine.
 
-    :raises EngineError: none answers.
+    :raises UsageError: the Docker SDK is not installed.
+    :raises EngineError: no engine answers.
     """
     require()
     from matrix.lane.containers import engine
 
     client = engine.connect()
-    # On a worker of a cluster no command runs; there the client lives as long as the worker.
-    if context := click.get_current_context(silent=True):
-        context.call_on_close(client.close)
+    # Its connections end with the client: commands and cluster workers use it for unlike times.
+    weakref.finalize(client, client.api.close)
     return client
 
 
@@ -132,7 +94,7 @@ def runner(
     plan: Plan,
     documentation: Documentation,
     locked: tuple[Base, ...],
-    options: Containers,
+    options: ContainerOptions,
     source: CodeSource,
     progress: Progress,
 ) -> tuple[CodeSource, DockerRunner]:
