@@ -6,16 +6,17 @@ import datetime
 import functools
 
 from matrix.catalogue import faq, releases, scenarios
+from matrix.catalogue.words import Lane
 from matrix.doctor import Report
 from matrix.judge import judge, ledger
-from matrix.judge.judgement import Verdict
+from matrix.judge.judgement import JudgedCell
 from matrix.plan.cells import plan_cells
 from matrix.plan.evidence_index import EvidenceIndex
 from matrix.store import recorded
 
 
 @functools.cache
-def verdicts(saver: str, scenario: str) -> dict[str, Verdict]:
+def verdicts(saver: str, scenario: str) -> dict[str, JudgedCell]:
     """The matrix's verdicts on the plain cells of one saver, by loader."""
     known = releases.load()
     made = plan_cells(
@@ -25,12 +26,12 @@ def verdicts(saver: str, scenario: str) -> dict[str, Verdict]:
         [known[saver]],
         known.releases,
     )
-    index = EvidenceIndex(made, None, recorded.evidence("cpu"))
+    index = EvidenceIndex(made, None, recorded.evidence(Lane.CPU))
     judged = judge.judge(index, faq.load(), ledger.load(), datetime.date.min)
     return {verdict.cell.loaded_by: verdict for verdict in judged.verdicts}
 
 
-def expected(verdict: Verdict, report: Report) -> str:
+def expected(verdict: JudgedCell, report: Report) -> str:
     if verdict.outcome == "error":
         return "fails"
     if verdict.outcome == "defaults":

@@ -25,6 +25,7 @@ from builders import TODAY
 from matrix import report
 from matrix.catalogue import faq
 from matrix.catalogue.releases import Release
+from matrix.catalogue.words import Lane
 from matrix.judge import judge, ledger, outcomes
 from matrix.lane.process import Place
 from matrix.lane.run import Options, Run
@@ -73,7 +74,7 @@ class Echoes:
     resident = True
 
     def __init__(self) -> None:
-        kept = recorded.evidence("cpu")
+        kept = recorded.evidence(Lane.CPU)
         assert kept is not None
         records = kept.records()
         self._save = next(r for r in records if isinstance(r, Save) and r.release == "2.15")

@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from matrix.catalogue import faq, releases, scenarios
+from matrix.catalogue.words import AfterLoad, Lane, Outcome, Stage
 from matrix.plan.cells import Plan, plan_cells
-from matrix.report.document import Cell, Counts, ReleaseRow, Report
+from matrix.report.document import Counts, ReleaseRow, Report, ReportCell
 from matrix.store import keys, recorded
 from matrix.store.archive import Archive, write
 from matrix.store.records import (
     Attempt,
-    Entry,
     Failure,
     Load,
     Moved,
     Provenance,
     Save,
     Site,
+    StateEntry,
     Tensor,
 )
 
@@ -102,7 +103,7 @@ def a_save(plan_: Plan, release: str, *, digest: str = "canary", path: str | Non
         scenario_digest=recipe.digest,
         lane=plan_.lane,
         state_digest=f"state-{release}",
-        keys={"qkv.weight": Entry(kind="Tensor", dtype="bfloat16", shape=(2, 2))},
+        keys={"qkv.weight": StateEntry(kind="Tensor", dtype="bfloat16", shape=(2, 2))},
         sites=(saved,) if supports else (),
         file_digest="0" * 64,
         provenance=provenance(),
@@ -148,7 +149,7 @@ def a_load(
 
 def with_message(path: Path, message: str) -> Archive:
     """The recorded evidence, with one message in place of every error's own."""
-    kept = recorded.evidence("cpu")
+    kept = recorded.evidence(Lane.CPU)
     assert kept is not None
     changed: list[Any] = []
     for record in kept.records():
@@ -162,16 +163,16 @@ def with_message(path: Path, message: str) -> Archive:
 
 def recorded_bytes(release: str, scenario: str = "autocast") -> bytes:
     """The bytes of what a release saved, from the recorded evidence."""
-    archive = recorded.evidence("cpu")
+    archive = recorded.evidence(Lane.CPU)
     assert archive is not None
     row, recipe = releases.load()[release], scenarios.load()[scenario]
     (save, *_) = archive.saves(keys.save_key(row.digest, recipe.digest, "cpu"))
-    data = recorded.checkpoint("cpu", save.file_digest)
+    data = recorded.checkpoint(Lane.CPU, save.file_digest)
     assert data is not None, f"no checkpoint of {release} is recorded"
     return data
 
 
-def a_cell(saver: str, loader: str, outcome: str = "loaded", **more: Any) -> Cell:
+def a_cell(saver: str, loader: str, outcome: str = "loaded", **more: Any) -> ReportCell:
     """A cell as ``report.json`` has it: loaded where that is documented, unless said otherwise."""
     variant = more.get("variant", "plain")
     fields: dict[str, Any] = {
@@ -201,10 +202,10 @@ def a_cell(saver: str, loader: str, outcome: str = "loaded", **more: Any) -> Cel
         "save_provenance": "live",
         "load_provenance": "live",
     }
-    return Cell(**(fields | more))
+    return ReportCell(**(fields | more))
 
 
-def a_report(*cells: Cell, **more: Any) -> Report:
+def a_report(*cells: ReportCell, **more: Any) -> Report:
     """A report of these cells and nothing else."""
     names = dict.fromkeys(name for cell in cells for name in (cell.saved_by, cell.loaded_by))
     fields: dict[str, Any] = {
@@ -228,7 +229,7 @@ def a_report(*cells: Cell, **more: Any) -> Report:
 
 def entry_fields(saved_by: str, loaded_by: str, /, **more: Any) -> dict[str, Any]:
     """The fields of a ledger entry that knows a frozen load, changed by ``more``."""
-    return {
+    fields = {
         "id": "known",
         "saved_by": saved_by,
         "loaded_by": loaded_by,
@@ -242,3 +243,8 @@ def entry_fields(saved_by: str, loaded_by: str, /, **more: Any) -> dict[str, Any
         "expires": datetime.date(2027, 1, 1),
         **more,
     }
+    outcome = fields["observed"] in [word.value for word in Outcome]
+    fields["observed"] = (Outcome if outcome else AfterLoad)(fields["observed"])
+    if fields.get("stage"):
+        fields["stage"] = Stage(fields["stage"])
+    return fields

@@ -10,6 +10,7 @@ from pathlib import Path
 from builders import TODAY
 from matrix.catalogue import faq, scenarios
 from matrix.catalogue.releases import Release
+from matrix.catalogue.words import Lane
 from matrix.judge import judge, ledger, outcomes
 from matrix.judge.judgement import Judgement
 from matrix.plan.cells import Plan, plan_cells
@@ -44,7 +45,7 @@ def fill(store: Store, made: Plan) -> None:
 
 def records(made: Plan) -> list[Save | Load]:
     """Make a record for every cell and control of a synthetic plan, the same every time."""
-    kept = recorded.evidence("cpu")
+    kept = recorded.evidence(Lane.CPU)
     assert kept is not None
     models = kept.records()
     chance = random.Random(0)

@@ -6,16 +6,14 @@ import dataclasses
 import functools
 import itertools
 from pathlib import Path
-from typing import Literal
 
 from packaging.version import Version
 from pydantic import field_validator
 
 from matrix.catalogue import tables
 from matrix.catalogue.releases import Release
+from matrix.catalogue.words import Outcome, Undocumented
 from matrix.errors import TableError
-
-Outcome = Literal["loaded", "defaults", "none", "error", "partial"]
 
 
 class Band(tables.Row):
@@ -63,12 +61,12 @@ class Faq(tables.Row):
 class Documented:
     """What the FAQ says of one cell: an outcome, or ``undocumented``."""
 
-    outcome: str
+    outcome: Outcome | Undocumented
     reason: str = ""
     sentence: str = ""
 
 
-UNDOCUMENTED = Documented("undocumented")
+UNDOCUMENTED = Documented(Undocumented.UNDOCUMENTED)
 
 
 @dataclasses.dataclass(frozen=True)

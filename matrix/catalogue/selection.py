@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Catalogue, Release
+from matrix.catalogue.words import Lane, RunnerName
 from matrix.errors import UsageError, nearest
 
 
@@ -31,8 +32,8 @@ class Selection(BaseModel):
     candidate: tuple[str, ...] = ()
     size: str | None = None
     scenario_file: Path | None = None
-    lane: str | None = None
-    runner: str | None = None
+    lane: Lane | None = None
+    runner: RunnerName | None = None
     images_lock: Path | None = None
     base: str | None = None
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from matrix.catalogue.selection import DEFAULTS
+from matrix.catalogue.words import Lane, RunnerName
 from matrix.errors import StoreError, UsageError
 from matrix.gate import pipelines
 from matrix.plan import shards
@@ -41,7 +42,7 @@ def ci_command(count: int, service: tuple[str, ...], folder: Path, **options: An
     The selection options say what the jobs run; a candidate's path is seen from the job.
     """
     selected = select(arguments.request(**options))
-    if (selected.plan.lane, selected.plan.runner) != ("cpu", "local"):
+    if (selected.plan.lane, selected.plan.runner) != (Lane.CPU, RunnerName.LOCAL):
         raise UsageError(
             "pipelines of one stage are for the cpu lane on the jobs' own machines",
             why="elsewhere a checkpoint cannot be made again by every shard that loads it",

@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from matrix.catalogue.words import Lane
 from matrix.cli.options import with_json
 from matrix.errors import ExitCode, UsageError
 from matrix.judge import fidelity
@@ -27,7 +28,7 @@ def fidelity_command(cpu: str, device: str, as_json: bool) -> None:
 
     Both are a store, an exported file, or the word `recorded`.
     """
-    found = fidelity.compare(_seen("cpu", cpu), _seen("gpu", device))
+    found = fidelity.compare(_seen(Lane.CPU, cpu), _seen(Lane.GPU, device))
     if not found.compared:
         raise UsageError(
             f"{cpu} and {device} have no save and no cell in common",
@@ -40,13 +41,14 @@ def fidelity_command(cpu: str, device: str, as_json: bool) -> None:
     sys.exit(int(ExitCode.DEVIATES if found.differences else ExitCode.OK))
 
 
-def _seen(lane: str, place: str) -> list[Seen]:
+def _seen(lane: Lane, place: str) -> list[Seen]:
     if place != RECORDED:
         return fidelity.seen(lane, read_records(place))
     archive = recorded.evidence(lane)
     if archive is None:
         raise UsageError(
-            f"no evidence of the {lane} lane is recorded", do="Name a store or an exported file"
+            f"no evidence of the {lane.value} lane is recorded",
+            do="Name a store or an exported file",
         )
     return fidelity.seen(lane, archive.records())
 

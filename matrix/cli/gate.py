@@ -12,11 +12,12 @@ import click
 from rich.console import Console
 
 from matrix import report
+from matrix.catalogue.words import Lane
 from matrix.cli.options import gathered_in, with_selection, with_store, with_today
 from matrix.errors import ExitCode
 from matrix.gate import outputs, policies
 from matrix.gate.baseline import PolicyRequest
-from matrix.gate.policies import POLICIES, Check
+from matrix.gate.policies import Check, PolicyName
 from matrix.report import console, rendering
 from matrix.store.store import Store
 from matrix.workflow.selecting import Request, select
@@ -38,10 +39,17 @@ class OutputFiles:
 @with_selection
 @with_store
 @with_today
-@click.option("--policy", type=click.Choice(POLICIES), default="ledger", show_default=True)
+@click.option(
+    "--policy",
+    type=click.Choice([name.value for name in PolicyName]),
+    default=PolicyName.LEDGER.value,
+    show_default=True,
+)
 @click.option("--baseline", help="the run to hold against: a store or a report.json")
 @click.option(
-    "--require-lane", type=click.Choice(["cpu", "gpu"]), help="refuse what another lane measured"
+    "--require-lane",
+    type=click.Choice([lane.value for lane in Lane]),
+    help="refuse what another lane measured",
 )
 @click.option("--require-live", is_flag=True, help="refuse what rests on recorded evidence")
 @click.option("--allow-missing", is_flag=True, help="skip cells without outcome, but for infra")
@@ -79,12 +87,12 @@ def gate_command(
     found = outputs.group_failures(checks)
     for line in (outputs.totals(checks), *outputs.lines(found, order)):
         screen.print(line, highlight=False, markup=False, soft_wrap=True)
-    screen.print(f"gate: policy {policy.name}, exit code {int(code)}", highlight=False)
+    screen.print(f"gate: policy {policy.name.value}, exit code {int(code)}", highlight=False)
     summary = outputs.summary(made, found, code, order)
     texts = {
         files.code_quality: outputs.code_quality(checks),
         files.summary: summary,
-        files.badge: rendering.badge(made.lane, int(code)),
+        files.badge: rendering.badge(made.lane.value, int(code)),
     }
     outputs.write({path: text for path, text in texts.items() if path})
     _github(list(outputs.workflow_commands(found, order)), summary)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from matrix.catalogue.words import RunnerName
 from matrix.cli.options import with_band, with_containers, with_git_url, with_json, with_selection
 from matrix.errors import MatrixError, SourceUnavailable
 from matrix.lane.containers import lock
@@ -20,7 +21,9 @@ from matrix.workflow.parts import band_test
 from matrix.workflow.selecting import Request, select
 
 
-@click.group("images", invoke_without_command=True, short_help="Show, lock, build or remove images.")
+@click.group(
+    "images", invoke_without_command=True, short_help="Show, lock, build or remove images."
+)
 @with_json()
 @click.pass_context
 def images_command(context: click.Context, as_json: bool) -> None:
@@ -93,7 +96,7 @@ def build_command(
     offline: bool,
 ) -> None:
     """Build the images of the selected releases, where they are not there yet."""
-    selected = select(request.replace(runner="docker"))
+    selected = select(request.replace(runner=RunnerName.DOCKER))
     wanted = band_test(band, selected.documentation)
     progress = console.progress(Console())
     source, runner = docker.runner(

@@ -29,8 +29,8 @@ def merge_command(stores: tuple[str, ...], store: Store) -> None:
     """Bring stores and exported files together, checkpoints included, in any order."""
     merged = merge.merge([_source(place) for place in stores], store)
     click.echo(
-        f"{store.url}: {merged.saves} saves, {merged.loads} loads, {merged.checkpoints} checkpoints "
-        f"and {merged.attempts} failed attempts are new"
+        f"{store.url}: {merged.saves} saves, {merged.loads} loads, "
+        f"{merged.checkpoints} checkpoints and {merged.attempts} failed attempts are new"
     )
     for conflict in merged.conflicts:
         click.echo(f"observed in more than one way, all kept: {conflict}", err=True)

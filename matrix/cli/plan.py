@@ -68,8 +68,8 @@ def _print(selected: Selected, found: Estimate, jobs: int, engine: bool) -> None
     )
     saves = sum(node.does == "save" for node in found.nodes)
     click.echo(
-        f"lane {made.lane}, runner {made.runner}: {found.cells} cells to run in {saves} saves and "
-        f"{len(found.nodes) - saves} loads, controls included"
+        f"lane {made.lane.value}, runner {made.runner.value}: {found.cells} cells to run in "
+        f"{saves} saves and {len(found.nodes) - saves} loads, controls included"
         + (f"; {found.shared} more share a state" if found.shared else "")
     )
     if found.images is not None:

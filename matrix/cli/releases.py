@@ -12,9 +12,7 @@ from matrix.cli.options import with_json
 from matrix.lane import sources
 
 
-@click.group(
-    "releases", invoke_without_command=True, short_help="Show the catalogue of releases."
-)
+@click.group("releases", invoke_without_command=True, short_help="Show the catalogue of releases.")
 @with_json()
 @click.pass_context
 def releases_command(context: click.Context, as_json: bool) -> None:

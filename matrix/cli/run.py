@@ -7,7 +7,6 @@ import datetime
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
@@ -146,9 +145,7 @@ def _measure(
     scope = part.scope(selected.documentation, factory.takes_part(), shard)
     how = Options(options.jobs, options.timeout, options.every_cell, scope)
     progress = console.progress(screen)
-    with measuring.opened(
-        plan, store, factory, how, archive, progress, options.scheduler
-    ) as run:
+    with measuring.opened(plan, store, factory, how, archive, progress, options.scheduler) as run:
         measuring.remember(selected, store, shard)
         try:
             run.execute()

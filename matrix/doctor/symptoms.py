@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from matrix.catalogue import tables
 from matrix.catalogue.releases import Release
-from matrix.judge.judgement import Judgement, Verdict
-from matrix.judge.ledger import Entry
+from matrix.judge.judgement import JudgedCell, Judgement
+from matrix.judge.ledger import LedgerEntry
 
 _ENOUGH = 0.5
 _VARIANTS = ("plain", "trusted", "remapped")
@@ -76,7 +76,7 @@ class Match:
     pairs: Pairs | None = None
 
 
-def match(text: str, judgement: Judgement, entries: Sequence[Entry]) -> list[Match]:
+def match(text: str, judgement: Judgement, entries: Sequence[LedgerEntry]) -> list[Match]:
     """Return the possible causes of an error, the best fit first; none fitting: empty.
 
     :param text: a traceback, a message, or a log with either in it.
@@ -90,8 +90,8 @@ def match(text: str, judgement: Judgement, entries: Sequence[Entry]) -> list[Mat
 # What the matrix has seen.
 
 
-def _seen(text: str, judgement: Judgement, entries: Sequence[Entry]) -> Iterator[Match]:
-    groups: dict[tuple[str, str], list[Verdict]] = defaultdict(list)
+def _seen(text: str, judgement: Judgement, entries: Sequence[LedgerEntry]) -> Iterator[Match]:
+    groups: dict[tuple[str, str], list[JudgedCell]] = defaultdict(list)
     for verdict in judgement.verdicts:
         if verdict.error and verdict.cell.variant in _VARIANTS:
             groups[verdict.error.type, _normal(verdict.error.message)].append(verdict)
@@ -104,8 +104,8 @@ def _seen(text: str, judgement: Judgement, entries: Sequence[Entry]) -> Iterator
 
 def _match(
     fit: float,
-    verdicts: Sequence[Verdict],
-    entries: Sequence[Entry],
+    verdicts: Sequence[JudgedCell],
+    entries: Sequence[LedgerEntry],
     mended: set[tuple[str, str, str]],
 ) -> Match:
     first = next((v for v in verdicts if v.entries), verdicts[0])
@@ -122,7 +122,7 @@ def _match(
     )
 
 
-def _pairs(verdicts: Sequence[Verdict], mended: set[tuple[str, str, str]]) -> Pairs:
+def _pairs(verdicts: Sequence[JudgedCell], mended: set[tuple[str, str, str]]) -> Pairs:
     cells = {(v.cell.scenario, v.cell.saved_by, v.cell.loaded_by): None for v in verdicts}
     loaders: dict[str, list[str]] = defaultdict(list)
     for _scenario, saver, loader in cells:
@@ -139,7 +139,7 @@ def _pairs(verdicts: Sequence[Verdict], mended: set[tuple[str, str, str]]) -> Pa
     )
 
 
-def _undeviating(verdict: Verdict) -> str:
+def _undeviating(verdict: JudgedCell) -> str:
     """Return the cause of an error that the FAQ documents, or that it says nothing of."""
     if verdict.documented.sentence:
         return f"The FAQ documents it: “{verdict.documented.sentence}”."
@@ -173,7 +173,7 @@ def _words(message: str) -> set[str]:
     return {word for word in _WORD.findall(message) if word.lower() not in _COMMON}
 
 
-def _fit(text: str, kind: str, message: str, verdict: Verdict) -> float:
+def _fit(text: str, kind: str, message: str, verdict: JudgedCell) -> float:
     """Return how well an error fits, by its words, its class and its frames.
 
     Compared with the line of the text that it shares most words with: what of the error's

@@ -16,8 +16,8 @@ from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Release
 from matrix.checkpoint.scan import Scan
 from matrix.judge import judge, ledger
-from matrix.judge.judgement import Verdict
-from matrix.judge.ledger import Entry
+from matrix.judge.judgement import JudgedCell
+from matrix.judge.ledger import LedgerEntry
 from matrix.plan import cells
 from matrix.plan.cells import plan_cells
 from matrix.plan.evidence_index import EvidenceIndex
@@ -159,7 +159,7 @@ class Answers:
 
     def _judged(
         self, savers: Sequence[Release], loaders: Sequence[Release]
-    ) -> dict[tuple[str, str, str], Verdict]:
+    ) -> dict[tuple[str, str, str], JudgedCell]:
         made = plan_cells(
             self._documentation, self._recipes, scenarios.variants(), savers, loaders, lane=LANE
         )
@@ -170,7 +170,7 @@ class Answers:
         )
         return {(v.cell.saved_by, v.cell.loaded_by, v.cell.variant): v for v in judged.verdicts}
 
-    def _target(self, loader: Release, verdicts: dict[tuple[str, str, str], Verdict]) -> Target:
+    def _target(self, loader: Release, verdicts: dict[tuple[str, str, str], JudgedCell]) -> Target:
         answers = {
             saver.name: self._one(
                 loader,
@@ -191,7 +191,7 @@ class Answers:
         words = "; ".join(f"saved by {name}: {a.status}" for name, a in answers.items())
         return Target(loader.name, "depends", words, "Name the saver with --saved-by")
 
-    def _one(self, loader: Release, by_variant: dict[str, Verdict]) -> Target:
+    def _one(self, loader: Release, by_variant: dict[str, JudgedCell]) -> Target:
         plain = by_variant["plain"]
         if self._scenario == _NO_STATE:
             return self._without_state(loader, plain)
@@ -204,7 +204,7 @@ class Answers:
                 return _mended(loader, status, detail, variant)
         return Target(loader.name, status, detail, self._advice(plain))
 
-    def _status(self, verdict: Verdict) -> tuple[Status, str]:
+    def _status(self, verdict: JudgedCell) -> tuple[Status, str]:
         match verdict.outcome, verdict.after_load:
             case "error", _:
                 assert verdict.load is not None and verdict.error is not None
@@ -217,17 +217,17 @@ class Answers:
         detail = _LOADING.get(verdict.outcome)
         return ("unknown", verdict.note or verdict.outcome) if detail is None else ("loads", detail)
 
-    def _mends(self, verdict: Verdict) -> bool:
+    def _mends(self, verdict: JudgedCell) -> bool:
         """Tell whether a variant was seen to load everything and to go on updating it."""
         if self._lossless and verdict.outcome == "defaults":
             return True
         return verdict.outcome == "loaded" and verdict.after_load == "updates"
 
-    def _advice(self, verdict: Verdict) -> str:
-        entries: list[Entry] = [self._entries[name] for name in verdict.entries]
+    def _advice(self, verdict: JudgedCell) -> str:
+        entries: list[LedgerEntry] = [self._entries[name] for name in verdict.entries]
         return " ".join(entry.advice for entry in entries)
 
-    def _without_state(self, loader: Release, plain: Verdict) -> Target:
+    def _without_state(self, loader: Release, plain: JudgedCell) -> Target:
         """Answer for a checkpoint without any FP8 state, from one whose attention has some.
 
         What fails there because of a key, or because of how a module without state is

@@ -12,10 +12,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from matrix.catalogue import ranges
+from matrix.catalogue.words import AfterLoad, Outcome, Stage, Verdict
 from matrix.errors import StoreError, UsageError, nearest
 from matrix.judge import ledger
-from matrix.judge.ledger import Entry
-from matrix.report.document import Cell, Report
+from matrix.judge.ledger import LedgerEntry
+from matrix.report.document import Report, ReportCell
 
 _FRAGMENT = 120
 
@@ -48,14 +49,14 @@ def review(**fields: Any) -> Review:
         ) from error
 
 
-def chosen(report: Report, patterns: Sequence[str]) -> list[Cell]:
+def chosen(report: Report, patterns: Sequence[str]) -> list[ReportCell]:
     """Return the cells that deviate unknown to the ledger and whose ids match a pattern.
 
     :param patterns: cell ids, with ``*`` for any run of characters.
     :raises UsageError: a pattern matches no such cell, or one that no entry can excuse.
     """
-    deviating = [cell for cell in report.cells if cell.verdict == "deviates"]
-    found: dict[str, Cell] = {}
+    deviating = [cell for cell in report.cells if cell.verdict == Verdict.DEVIATES]
+    found: dict[str, ReportCell] = {}
     for pattern in patterns:
         met = [cell for cell in deviating if fnmatch.fnmatchcase(cell.id, pattern)]
         if not met:
@@ -68,10 +69,10 @@ def chosen(report: Report, patterns: Sequence[str]) -> list[Cell]:
     return list(found.values())
 
 
-def _excusable(report: Report, cells: Sequence[Cell]) -> None:
+def _excusable(report: Report, cells: Sequence[ReportCell]) -> None:
     candidates = {row.name for row in report.releases if row.candidate}
     for cell in cells:
-        if cell.outcome == "partial":
+        if cell.outcome == Outcome.PARTIAL:
             raise UsageError(
                 f"{cell.id} is partial, and that is never excused",
                 why="metadata that is neither intact nor default has no known meaning",
@@ -84,17 +85,17 @@ def _excusable(report: Report, cells: Sequence[Cell]) -> None:
             )
 
 
-def entries(cells: Sequence[Cell], review: Review, order: Sequence[str]) -> list[Entry]:
+def entries(cells: Sequence[ReportCell], review: Review, order: Sequence[str]) -> list[LedgerEntry]:
     """Return entries that together know exactly these cells' deviations.
 
     :param order: every release there is, oldest first.
     """
-    found: list[Entry] = []
+    found: list[LedgerEntry] = []
     for (observed, stage, error, fragment), members in _deviations(cells).items():
         for scenarios, variants, savers, loaders in _blocks(members, order):
             number = f"-{len(found) + 1}" if found else ""
             found.append(
-                Entry(
+                LedgerEntry(
                     id=review.id + number,
                     saved_by=ranges.text(savers, order),
                     loaded_by=ranges.text(loaders, order),
@@ -114,26 +115,26 @@ def entries(cells: Sequence[Cell], review: Review, order: Sequence[str]) -> list
     return found
 
 
-_Deviation = tuple[str, str | None, str | None, str | None]
+_Deviation = tuple[Outcome | AfterLoad, Stage | None, str | None, str | None]
 
 
-def _deviations(cells: Sequence[Cell]) -> dict[_Deviation, list[Cell]]:
+def _deviations(cells: Sequence[ReportCell]) -> dict[_Deviation, list[ReportCell]]:
     """Return the cells by deviation. One that deviates in outcome and is frozen has two."""
-    found: dict[_Deviation, list[Cell]] = {}
+    found: dict[_Deviation, list[ReportCell]] = {}
     for cell in cells:
-        if cell.outcome == "error":
+        if cell.outcome == Outcome.ERROR:
             fragment = (cell.error_message or "")[:_FRAGMENT]
-            key: _Deviation = ("error", cell.stage, cell.error_type, fragment)
+            key: _Deviation = (Outcome.ERROR, cell.stage, cell.error_type, fragment)
             found.setdefault(key, []).append(cell)
-        elif cell.outcome != cell.documented:
+        elif isinstance(cell.outcome, Outcome) and cell.outcome != cell.documented:
             found.setdefault((cell.outcome, None, None, None), []).append(cell)
-        if cell.after_load == "frozen":
-            found.setdefault(("frozen", None, None, None), []).append(cell)
+        if cell.after_load == AfterLoad.FROZEN:
+            found.setdefault((AfterLoad.FROZEN, None, None, None), []).append(cell)
     return found
 
 
 def _blocks(
-    cells: Sequence[Cell], order: Sequence[str]
+    cells: Sequence[ReportCell], order: Sequence[str]
 ) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], list[str], list[str]]]:
     """Yield (scenarios, variants, savers, loaders) that together are exactly the cells."""
     places: dict[tuple[str, str], list[tuple[str, str]]] = {}
@@ -148,12 +149,12 @@ def _blocks(
             yield tuple(scenarios), (variant,), savers, loaders
 
 
-def text(found: Sequence[Entry]) -> str:
+def text(found: Sequence[LedgerEntry]) -> str:
     """Return entries as the text of a ledger file."""
     return "\n".join(_row(entry) for entry in found)
 
 
-def _row(entry: Entry) -> str:
+def _row(entry: LedgerEntry) -> str:
     lines = ["[[entry]]"]
     for name, value in entry.model_dump(exclude_none=True).items():
         date = isinstance(value, datetime.date)
@@ -166,7 +167,7 @@ def _quoted(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def add(path: Path, found: Sequence[Entry]) -> None:
+def add(path: Path, found: Sequence[LedgerEntry]) -> None:
     """Append entries to a ledger file, made where there is none.
 
     :raises TableError: the file is no ledger, or an entry cannot stand beside those in it.

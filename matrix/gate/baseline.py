@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 
 from matrix.errors import UsageError, nearest
-from matrix.gate.policies import POLICIES, Policy
+from matrix.gate.policies import Policy, PolicyName
 from matrix.workflow.reading import read_report
 from matrix.workflow.selecting import Request
 
@@ -31,9 +31,11 @@ class PolicyRequest:
         :param request: what is judged of a store.
         :raises UsageError: the policy is unknown, or has a baseline too many or too few.
         """
-        if self.policy not in POLICIES:
-            raise UsageError(f"there is no policy {self.policy}", do=nearest(self.policy, POLICIES))
-        if (self.policy == "no-regression") != (self.baseline is not None):
+        policies = {name.value: name for name in PolicyName}
+        if self.policy not in policies:
+            raise UsageError(f"there is no policy {self.policy}", do=nearest(self.policy, policies))
+        name = policies[self.policy]
+        if (name == PolicyName.NO_REGRESSION) != (self.baseline is not None):
             raise UsageError(
                 "policy no-regression needs a baseline, and no other policy has one",
                 do="Give --baseline STORE|report.json with --policy no-regression",
@@ -41,7 +43,7 @@ class PolicyRequest:
         # A candidate is new by nature: a baseline of its own selection cannot have it.
         without = request.replace(candidate=())
         return Policy(
-            name=self.policy,
+            name=name,
             baseline=read_report(self.baseline, without, today) if self.baseline else None,
             require_lane=self.require_lane,
             require_live=self.require_live,

@@ -60,7 +60,7 @@ def group_failures(checks: Iterable[Check]) -> list[FailureGroup]:
 
 def totals(checks: Sequence[Check]) -> str:
     """Return how many checks there are in which state, on one line."""
-    counted = Counter(check.state for check in checks).most_common()
+    counted = Counter(check.state.value for check in checks).most_common()
     return f"{len(checks)} checks: {', '.join(f'{count} {state}' for state, count in counted)}"
 
 
@@ -91,7 +91,9 @@ def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def summary(report: Report, found: Sequence[FailureGroup], code: ExitCode, order: Sequence[str]) -> str:
+def summary(
+    report: Report, found: Sequence[FailureGroup], code: ExitCode, order: Sequence[str]
+) -> str:
     """Return the gate's answer as Markdown, for a step summary or a comment."""
     return rendering.render(
         "summary.md.j2",

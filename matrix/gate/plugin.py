@@ -138,14 +138,18 @@ class CheckItem(pytest.Item):
 
     def setup(self) -> None:
         """Skip what is missing; fail here, not in the test, where it is our own failure."""
-        if self.check.state == "skip":
+        from matrix.gate.policies import CheckState
+
+        if self.check.state == CheckState.SKIP:
             pytest.skip(self.check.reason)
-        if self.check.state == "broken":
+        if self.check.state == CheckState.BROKEN:
             pytest.fail(f"{self.check.id}: {self.check.reason}", pytrace=False)
 
     def runtest(self) -> None:
         """Fail where the check does; a known deviation must."""
-        if self.check.state in ("known", "fail"):
+        from matrix.gate.policies import CheckState
+
+        if self.check.state in (CheckState.KNOWN, CheckState.FAIL):
             pytest.fail(f"{self.check.id}: {self.check.reason}", pytrace=False)
 
     def reportinfo(self) -> tuple[Any, int | None, str]:
@@ -163,8 +167,11 @@ class CheckReport(pytest.TestReport):
 
 
 def _marks(check: Check) -> list[pytest.MarkDecorator]:
+    from matrix.catalogue.words import AfterLoad
+    from matrix.gate.policies import CheckState
+
     marks = []
-    if check.state in ("known", "fixed"):
+    if check.state in (CheckState.KNOWN, CheckState.FIXED):
         marks.append(
             pytest.mark.xfail(strict=True, raises=pytest.fail.Exception, reason=check.reason)
         )
@@ -182,6 +189,6 @@ def _marks(check: Check) -> list[pytest.MarkDecorator]:
             verdict=cell.verdict,
         )
     )
-    verdict = cell.verdict.replace("-", "_") if cell.present else "missing"
-    frozen = [pytest.mark.frozen] if cell.after_load == "frozen" else []
+    verdict = cell.verdict.value.replace("-", "_") if cell.present else "missing"
+    frozen = [pytest.mark.frozen] if cell.after_load == AfterLoad.FROZEN else []
     return [*marks, getattr(pytest.mark, verdict), *frozen]

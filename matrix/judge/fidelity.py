@@ -10,6 +10,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
+from matrix.catalogue.words import Lane
 from matrix.judge import outcomes
 from matrix.store.records import Load, Save, Site
 
@@ -75,7 +76,7 @@ class Seen:
         return found
 
 
-def seen(lane: str, records: Iterable[Save | Load]) -> list[Seen]:
+def seen(lane: Lane, records: Iterable[Save | Load]) -> list[Seen]:
     """Sort a lane's records by scenario and size; those of other lanes are left out."""
     found: dict[tuple[str, str], Seen] = {}
     for record in records:
@@ -135,9 +136,9 @@ def _of_save(save: Save) -> dict[str, str]:
 def _of_load(save: Save, load: Load) -> dict[str, str]:
     """Return the fate of a load: outcome, life after, stage, error, keys, metadata."""
     return {
-        "outcome": outcomes.outcome(save, load),
-        "after_load": outcomes.after_load(load),
-        "stage": load.stage,
+        "outcome": outcomes.outcome(save, load).value,
+        "after_load": outcomes.after_load(load).value,
+        "stage": load.stage.value,
         "error": load.error.type if load.error else "none",
         "missing keys": ", ".join(load.missing_keys),
         "unexpected keys": ", ".join(load.unexpected_keys),

@@ -5,24 +5,39 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from collections.abc import Iterator, Sequence
+from typing import assert_never
 
 from matrix.catalogue.faq import Documentation, Documented
 from matrix.catalogue.releases import Release
+from matrix.catalogue.words import (
+    Absence,
+    AfterLoad,
+    AttemptKind,
+    EntryState,
+    Outcome,
+    Requirement,
+    Undocumented,
+    Verdict,
+)
 from matrix.judge import outcomes
-from matrix.judge.judgement import ABSENT, ControlCheck, EntryCheck, Judgement, SaveCheck, Verdict
-from matrix.judge.ledger import Entry
+from matrix.judge.judgement import (
+    ControlCheck,
+    EntryCheck,
+    JudgedCell,
+    Judgement,
+    SaveCheck,
+)
+from matrix.judge.ledger import LedgerEntry
 from matrix.plan.cells import CONTROLS, Cell, Control, Plan
-from matrix.plan.evidence_index import EvidenceIndex, Known, control_variant
+from matrix.plan.evidence_index import EvidenceIndex, Kept, Known, control_variant
 from matrix.store.records import Attempt, Load, Save
 from matrix.system.collector import gc_paused
-
-_WORDS = {"gap": "inconclusive", "infra": "infra", "unavailable": "unavailable"}
 
 
 def judge(
     index: EvidenceIndex,
     documentation: Documentation,
-    entries: Sequence[Entry],
+    entries: Sequence[LedgerEntry],
     today: datetime.date,
 ) -> Judgement:
     """Judge every cell of the index's plan.
@@ -38,7 +53,7 @@ class _Judge:
         self,
         index: EvidenceIndex,
         documentation: Documentation,
-        entries: Sequence[Entry],
+        entries: Sequence[LedgerEntry],
         today: datetime.date,
     ) -> None:
         self._index = index
@@ -51,7 +66,7 @@ class _Judge:
             name: documentation.band(release).name for name, release in index.plan.releases.items()
         }
         self._said: dict[tuple[str, str, str], Documented] = {}
-        self._saved: dict[tuple[str, str], Known | _Absent] = {}
+        self._saved: dict[tuple[str, str], Known[Save] | _Absent] = {}
         self._attempts: dict[tuple[str, str], Sequence[Attempt]] = {}
 
     def all(self) -> Judgement:
@@ -77,7 +92,7 @@ class _Judge:
 
     # One cell.
 
-    def _verdict(self, cell: Cell) -> Verdict:
+    def _verdict(self, cell: Cell) -> JudgedCell:
         saver, loader = (self._plan.releases[n] for n in (cell.saved_by, cell.loaded_by))
         documented = self._documented(cell.variant, saver, loader)
         saved = self._save(cell.scenario, saver)
@@ -87,7 +102,7 @@ class _Judge:
         if isinstance(loaded, _Absent):
             return _absent(cell, documented, loaded)
         if bad := self._bad.get((cell.scenario, cell.loaded_by)):
-            return _absent(cell, documented, _Absent("infra", bad.sentence))
+            return _absent(cell, documented, _Absent(Absence.INFRA, bad.sentence))
         return self._compare(cell, documented, saved, loaded)
 
     def _documented(self, variant: str, saver: Release, loader: Release) -> Documented:
@@ -98,23 +113,26 @@ class _Judge:
             found = self._said[place] = self._documentation.says(variant, saver, loader)
         return found
 
-    def _compare(self, cell: Cell, documented: Documented, saved: Known, loaded: Known) -> Verdict:
+    def _compare(
+        self, cell: Cell, documented: Documented, saved: Known[Save], loaded: Known[Load]
+    ) -> JudgedCell:
         save, load = saved.records[0], loaded.records[0]
         outcome, after = outcomes.outcome(save, load), outcomes.after_load(load)
-        deviations = [] if outcome == documented.outcome else [outcome]
-        deviations += ["frozen"] if after == "frozen" else []
-        verdict, used = "conforms", tuple[str, ...]()
-        if documented.outcome == "undocumented":
-            verdict = "undocumented"
+        deviations: list[Outcome | AfterLoad] = []
+        deviations += [] if outcome == documented.outcome else [outcome]
+        deviations += [after] if after == AfterLoad.FROZEN else []
+        verdict, used = Verdict.CONFORMS, tuple[str, ...]()
+        if documented.outcome == Undocumented.UNDOCUMENTED:
+            verdict = Verdict.UNDOCUMENTED
         elif deviations:
             verdict, used = self._excuse(cell, load, deviations)
-        return Verdict(
+        return JudgedCell(
             cell=cell,
             documented=documented,
             verdict=verdict,
             outcome=outcome,
             after_load=after,
-            note=_why(outcome, save, load) if outcome == "partial" else "",
+            note=_why(outcome, save, load) if outcome == Outcome.PARTIAL else "",
             entries=used,
             save=save,
             load=load,
@@ -122,7 +140,9 @@ class _Judge:
             load_live=loaded.live,
         )
 
-    def _excuse(self, cell: Cell, load: Load, deviations: list[str]) -> tuple[str, tuple[str, ...]]:
+    def _excuse(
+        self, cell: Cell, load: Load, deviations: list[Outcome | AfterLoad]
+    ) -> tuple[Verdict, tuple[str, ...]]:
         """Look the deviations of a cell up in the ledger: all of them, or none is excused."""
         used = []
         for deviation in deviations:
@@ -132,13 +152,13 @@ class _Judge:
                 if entry.explains(deviation, load.stage, load.error)
             ]
             if not entries:
-                return "deviates", ()
+                return Verdict.DEVIATES, ()
             used += sorted(entries)
-        return "known-deviation", tuple(used)
+        return Verdict.KNOWN_DEVIATION, tuple(used)
 
     # What is known.
 
-    def _save(self, scenario: str, saver: Release) -> Known | _Absent:
+    def _save(self, scenario: str, saver: Release) -> Known[Save] | _Absent:
         found = self._saved.get((scenario, saver.name))
         if found is None:
             found = _usable(self._index.save(scenario, saver), self._tried(scenario, saver))
@@ -154,8 +174,8 @@ class _Judge:
         return self._attempts[place]
 
     def _load(
-        self, scenario: str, variant: str, saved: Known, saver: Release, loader: Release
-    ) -> Known | _Absent:
+        self, scenario: str, variant: str, saved: Known[Save], saver: Release, loader: Release
+    ) -> Known[Load] | _Absent:
         attempts = [
             *self._tried(scenario, loader),
             *self._index.load_attempts(scenario, variant, saver, loader),
@@ -169,17 +189,16 @@ class _Judge:
         observed, note = self._control_outcome(scenario, loader, control)
         supports = self._documentation.band(loader).saves_to is not None
         required = control.required
-        if required == "loaded" and not supports:
-            required = "none"
-        good = {
-            "shown only": True,
-            "not loaded": observed not in ("loaded", *ABSENT),
-        }.get(required, observed == required)
+        if required == Requirement.LOADED and not supports:
+            required = Requirement.NONE
+        good = _meets(observed, required)
         return ControlCheck(
             scenario, loader.name, control.name, required, observed, good, "" if good else note
         )
 
-    def _control_outcome(self, scenario: str, loader: Release, control: Control) -> tuple[str, str]:
+    def _control_outcome(
+        self, scenario: str, loader: Release, control: Control
+    ) -> tuple[Outcome | Absence, str]:
         """Return the outcome, or the word for having none, and the reason."""
         saved = self._save(scenario, loader)
         if isinstance(saved, _Absent):
@@ -210,8 +229,8 @@ class _Judge:
         )
         return SaveCheck(scenario, saver.name, documented, observed, conforms)
 
-    def _entry_checks(self, verdicts: Sequence[Verdict]) -> Iterator[EntryCheck]:
-        seen: dict[str, list[str]] = {entry.id: [] for entry in self._entries}
+    def _entry_checks(self, verdicts: Sequence[JudgedCell]) -> Iterator[EntryCheck]:
+        seen: dict[str, list[Verdict]] = {entry.id: [] for entry in self._entries}
         for verdict in verdicts:
             for entry in self._under.get(verdict.cell, ()):
                 seen[entry.id].append(verdict.verdict)
@@ -219,24 +238,40 @@ class _Judge:
             found = seen[entry.id]
             yield EntryCheck(entry, self._state(entry, found), len(found))
 
-    def _state(self, entry: Entry, verdicts: Sequence[str]) -> str:
+    def _state(self, entry: LedgerEntry, verdicts: Sequence[Verdict]) -> EntryState:
         if entry.expires <= self._today:
-            return "expired"
+            return EntryState.EXPIRED
         if not verdicts:
-            return "unused"
-        return "stale" if "conforms" in verdicts else "used"
+            return EntryState.UNUSED
+        return EntryState.STALE if Verdict.CONFORMS in verdicts else EntryState.USED
 
 
-def _why(outcome: str, save: Save, load: Load) -> str:
+def _meets(observed: Outcome | Absence, required: Requirement) -> bool:
+    """Return whether a control came to what it must come to."""
+    match required:
+        case Requirement.SHOWN_ONLY:
+            return True
+        case Requirement.NOT_LOADED:
+            return isinstance(observed, Outcome) and observed != Outcome.LOADED
+        case Requirement.LOADED:
+            return observed == Outcome.LOADED
+        case Requirement.NONE:
+            return observed == Outcome.NONE
+        case Requirement.ERROR:
+            return observed == Outcome.ERROR
+    assert_never(required)
+
+
+def _why(outcome: Outcome, save: Save, load: Load) -> str:
     """Say in a line what an outcome alone does not: an error's message, what is not whole."""
     if load.error:
         return f"{load.error.type}: {' '.join(load.error.message.split())}"
-    return "; ".join(outcomes.flaws(save, load)) if outcome == "partial" else ""
+    return "; ".join(outcomes.flaws(save, load)) if outcome == Outcome.PARTIAL else ""
 
 
-def _under(entries: Sequence[Entry], plan: Plan) -> dict[Cell, list[Entry]]:
+def _under(entries: Sequence[LedgerEntry], plan: Plan) -> dict[Cell, list[LedgerEntry]]:
     """Return the ledger entries that each planned cell falls under."""
-    found: dict[Cell, list[Entry]] = {}
+    found: dict[Cell, list[LedgerEntry]] = {}
     for entry in entries:
         savers = {release.name for release in plan.savers if entry.saves(release)}
         loaders = {release.name for release in plan.loaders if entry.loads(release)}
@@ -255,12 +290,12 @@ def _under(entries: Sequence[Entry], plan: Plan) -> dict[Cell, list[Entry]]:
 class _Absent:
     """Why there is no outcome."""
 
-    word: str
+    word: Absence
     why: str
     detail: str = ""
 
 
-def _usable(known: Known | None, attempts: Sequence[Attempt]) -> Known | _Absent:
+def _usable(known: Known[Kept] | None, attempts: Sequence[Attempt]) -> Known[Kept] | _Absent:
     """Choose between what is known and what went wrong.
 
     Live evidence outranks every failed attempt. Recorded evidence stands in only
@@ -268,21 +303,21 @@ def _usable(known: Known | None, attempts: Sequence[Attempt]) -> Known | _Absent
     """
     if known is not None and known.conflict:
         seen = sorted({record.observed()[:8] for record in known.records})
-        return _Absent("infra", f"records under one key disagree: {', '.join(seen)}")
-    broken = [attempt for attempt in attempts if attempt.kind != "unavailable"]
+        return _Absent(Absence.INFRA, f"records under one key disagree: {', '.join(seen)}")
+    broken = [attempt for attempt in attempts if attempt.kind != AttemptKind.UNAVAILABLE]
     if known is not None and (known.live or not broken):
         return known
     if attempts:
         last = (broken or attempts)[-1]
-        return _Absent(_WORDS[last.kind], last.message, last.detail)
-    return _Absent("not-run", "nothing was run for it, and nothing is recorded")
+        return _Absent(last.kind.absence, last.message, last.detail)
+    return _Absent(Absence.NOT_RUN, "nothing was run for it, and nothing is recorded")
 
 
-def _absent(cell: Cell, documented: Documented, absent: _Absent) -> Verdict:
-    return Verdict(
+def _absent(cell: Cell, documented: Documented, absent: _Absent) -> JudgedCell:
+    return JudgedCell(
         cell=cell,
         documented=documented,
-        verdict=absent.word,
+        verdict=absent.word.verdict,
         outcome=absent.word,
         note=absent.why,
         detail=absent.detail,

@@ -8,17 +8,23 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from matrix.catalogue.faq import Documented
+from matrix.catalogue.words import (
+    ABSENT,
+    Absence,
+    AfterLoad,
+    EntryState,
+    Outcome,
+    Requirement,
+    Verdict,
+)
 from matrix.errors import ExitCode, worst
-from matrix.judge.ledger import Entry
+from matrix.judge.ledger import LedgerEntry
 from matrix.plan.cells import Cell, Plan
 from matrix.store.records import Failure, Load, Save
 
-ABSENT = ("inconclusive", "infra", "unavailable", "not-run")
-VERDICTS = ("conforms", "known-deviation", "deviates", "undocumented", *ABSENT)
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Verdict:
+class JudgedCell:
     """One cell, judged.
 
     ``outcome`` is an outcome, or the word for having none; ``note`` then says why, and
@@ -28,9 +34,9 @@ class Verdict:
 
     cell: Cell
     documented: Documented
-    verdict: str
-    outcome: str
-    after_load: str = "untested"
+    verdict: Verdict
+    outcome: Outcome | Absence
+    after_load: AfterLoad = AfterLoad.UNTESTED
     note: str = ""
     detail: str = ""
     entries: tuple[str, ...] = ()
@@ -57,7 +63,7 @@ class Verdict:
     @property
     def same_reason(self) -> bool | None:
         """Whether an error has the FAQ's reason; None where it names none or is none."""
-        if self.outcome != "error" or not self.documented.reason:
+        if self.outcome != Outcome.ERROR or not self.documented.reason:
             return None
         return bool(self.unexpected)
 
@@ -80,8 +86,8 @@ class ControlCheck:
     scenario: str
     release: str
     control: str
-    required: str
-    observed: str
+    required: Requirement
+    observed: Outcome | Absence
     good: bool
     note: str = ""
 
@@ -90,8 +96,8 @@ class ControlCheck:
         """What was seen beside what was required."""
         why = f" ({self.note.rstrip('.')})" if self.note else ""
         return (
-            f"control {self.control} of {self.release}: {self.observed}{why} "
-            f"where {self.required} was required"
+            f"control {self.control} of {self.release}: {self.observed.value}{why} "
+            f"where {self.required.value} was required"
         )
 
 
@@ -99,8 +105,8 @@ class ControlCheck:
 class EntryCheck:
     """The state of one ledger entry: used, stale, expired or unused."""
 
-    entry: Entry
-    state: str
+    entry: LedgerEntry
+    state: EntryState
     cells: int
 
 
@@ -109,14 +115,14 @@ class Judgement:
     """A whole plan, judged."""
 
     plan: Plan
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[JudgedCell, ...]
     saves: tuple[SaveCheck, ...]
     controls: tuple[ControlCheck, ...]
     entries: tuple[EntryCheck, ...]
     today: datetime.date
 
     @property
-    def totals(self) -> dict[str, int]:
+    def totals(self) -> dict[Verdict, int]:
         """Cells by verdict; they add up to the planned cells."""
         return _totals(self.verdicts, self.plan)
 
@@ -126,9 +132,9 @@ class Judgement:
         return worst(_codes(self))
 
 
-def _totals(verdicts: Sequence[Verdict], plan: Plan) -> dict[str, int]:
+def _totals(verdicts: Sequence[JudgedCell], plan: Plan) -> dict[Verdict, int]:
     counted = Counter(verdict.verdict for verdict in verdicts)
-    totals = {name: counted[name] for name in VERDICTS}
+    totals = {verdict: counted[verdict] for verdict in Verdict}
     if sum(totals.values()) != len(plan.cells):
         raise AssertionError(f"{sum(totals.values())} verdicts on {len(plan.cells)} cells")
     return totals
@@ -136,12 +142,11 @@ def _totals(verdicts: Sequence[Verdict], plan: Plan) -> dict[str, int]:
 
 def _codes(judged: Judgement) -> Iterator[ExitCode]:
     totals = judged.totals
-    if totals["deviates"] or any(not check.conforms for check in judged.saves):
+    if totals[Verdict.DEVIATES] or any(not check.conforms for check in judged.saves):
         yield ExitCode.DEVIATES
-    failing = {"stale", "expired"} | ({"unused"} if judged.plan.whole else set())
-    if any(check.state in failing for check in judged.entries):
+    if any(check.state.fails(whole=judged.plan.whole) for check in judged.entries):
         yield ExitCode.DEVIATES
-    if totals["infra"]:
+    if totals[Verdict.INFRA]:
         yield ExitCode.INFRA
-    if totals["inconclusive"] or totals["unavailable"] or totals["not-run"]:
+    if any(totals[verdict] for verdict in ABSENT - {Verdict.INFRA}):
         yield ExitCode.INCOMPLETE

@@ -12,11 +12,14 @@ from pydantic import model_validator
 from matrix.catalogue import tables
 from matrix.catalogue.releases import Release
 from matrix.catalogue.selection import common, covers
+from matrix.catalogue.words import AfterLoad, Outcome, Stage
 from matrix.errors import TableError
 from matrix.store.records import Failure
 
+_NO_DEVIATION = (Outcome.PARTIAL, AfterLoad.UPDATES, AfterLoad.UNTESTED)
 
-class Entry(tables.Row):
+
+class LedgerEntry(tables.Row):
     """One known deviation; ``ledger.toml`` explains the fields."""
 
     id: str
@@ -24,8 +27,8 @@ class Entry(tables.Row):
     loaded_by: str
     scenarios: tuple[str, ...]
     variants: tuple[str, ...]
-    observed: str
-    stage: str | None = None
+    observed: Outcome | AfterLoad
+    stage: Stage | None = None
     error: str | None = None
     fragment: str | None = None
     cause: str
@@ -36,9 +39,9 @@ class Entry(tables.Row):
 
     @model_validator(mode="after")
     def _well_formed(self) -> Self:
-        if self.observed not in ("loaded", "defaults", "none", "error", "frozen"):
-            raise ValueError(f"observed cannot be {self.observed!r}")
-        if (self.observed == "error") != bool(self.stage and self.error and self.fragment):
+        if self.observed in _NO_DEVIATION:
+            raise ValueError(f"observed cannot be {self.observed.value!r}")
+        if (self.observed == Outcome.ERROR) != bool(self.stage and self.error and self.fragment):
             raise ValueError("an error, and only an error, has stage, error and fragment")
         for ranges in (self.saved_by, self.loaded_by):
             covers(ranges)
@@ -52,19 +55,19 @@ class Entry(tables.Row):
         """Tell whether a release is one of the entry's loaders. A candidate never is."""
         return not release.candidate and covers(self.loaded_by)(release.version)
 
-    def explains(self, deviation: str, stage: str, error: Failure | None) -> bool:
+    def explains(self, deviation: Outcome | AfterLoad, stage: Stage, error: Failure | None) -> bool:
         """Tell whether a deviation is the one that the entry knows.
 
         :param error: the exception that the load raised, if it raised one.
         """
         if deviation != self.observed:
             return False
-        if deviation != "error" or error is None:
-            return deviation != "error"
+        if deviation != Outcome.ERROR or error is None:
+            return deviation != Outcome.ERROR
         same = (stage, error.type) == (self.stage, self.error)
         return same and str(self.fragment) in error.message
 
-    def same_deviation(self, other: Entry) -> bool:
+    def same_deviation(self, other: LedgerEntry) -> bool:
         """Tell whether all that one of the two explains the other would explain as well."""
         mine, theirs = self.fragment or "", other.fragment or ""
         return (self.observed, self.stage, self.error) == (
@@ -73,7 +76,7 @@ class Entry(tables.Row):
             other.error,
         ) and (mine in theirs or theirs in mine)
 
-    def shared(self, other: Entry) -> str:
+    def shared(self, other: LedgerEntry) -> str:
         """Return a cell that falls under both entries, in words; empty where none can."""
         parts = [
             next((name for name in self.scenarios if name in other.scenarios), ""),
@@ -87,10 +90,10 @@ class Entry(tables.Row):
 class Ledger(tables.Row):
     """The whole of ``ledger.toml``."""
 
-    entry: tuple[Entry, ...] = ()
+    entry: tuple[LedgerEntry, ...] = ()
 
 
-def load(path: Path | None = None, extra: Path | None = None) -> tuple[Entry, ...]:
+def load(path: Path | None = None, extra: Path | None = None) -> tuple[LedgerEntry, ...]:
     """Read the ledger.
 
     :param path: the ledger to read; by default the packaged one.
@@ -98,7 +101,7 @@ def load(path: Path | None = None, extra: Path | None = None) -> tuple[Entry, ..
     :raises TableError: a file is malformed, or two entries have one id or know one
         deviation of the same cells.
     """
-    found: list[Entry] = []
+    found: list[LedgerEntry] = []
     for file in filter(None, (path or tables.packaged("ledger.toml"), extra)):
         for entry in tables.load(file, Ledger).entry:
             check_apart(file, found, entry)
@@ -106,7 +109,7 @@ def load(path: Path | None = None, extra: Path | None = None) -> tuple[Entry, ..
     return tuple(found)
 
 
-def check_apart(file: Path, known: Iterable[Entry], entry: Entry) -> None:
+def check_apart(file: Path, known: Iterable[LedgerEntry], entry: LedgerEntry) -> None:
     """See that an entry can stand beside others.
 
     :param file: where it stands or is to stand, for the error.
@@ -116,7 +119,7 @@ def check_apart(file: Path, known: Iterable[Entry], entry: Entry) -> None:
         _check_pair(file, other, entry)
 
 
-def _check_pair(file: Path, one: Entry, other: Entry) -> None:
+def _check_pair(file: Path, one: LedgerEntry, other: LedgerEntry) -> None:
     if one.id == other.id:
         raise TableError(f"{file}: more than one entry is called {one.id}", do="Give it another id")
     if one.same_deviation(other) and (shared := one.shared(other)):

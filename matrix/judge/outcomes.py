@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from packaging.version import Version
 
+from matrix.catalogue.words import AfterLoad, Outcome
 from matrix.store.records import Load, Save, Tensor
 
 RECIPES_SINCE = Version("2.0")
 """The first release whose FP8 extra states hold the recipe; see ``forms.toml``."""
 
 
-def outcome(save: Save, load: Load) -> str:
+def outcome(save: Save, load: Load) -> Outcome:
     """Return what became of the attention's FP8 metadata.
 
     ``none``: the loader has none. ``loaded``: every tensor that both sides have is
@@ -20,15 +21,15 @@ def outcome(save: Save, load: Load) -> str:
     what.
     """
     if load.error is not None:
-        return "error"
+        return Outcome.ERROR
     if load.changed_keys:
-        return "partial"
+        return Outcome.PARTIAL
     found = load.attention()
     if not found:
-        return "none"
+        return Outcome.NONE
     if all(tensor.default for site in found.values() for tensor in site.tensors.values()):
-        return "defaults"
-    return "partial" if flaws(save, load) else "loaded"
+        return Outcome.DEFAULTS
+    return Outcome.PARTIAL if flaws(save, load) else Outcome.LOADED
 
 
 def flaws(save: Save, load: Load) -> list[str]:
@@ -70,12 +71,13 @@ def _lost_recipes(load: Load) -> list[str]:
     return [f"{path}: the recipe is not the checkpoint's" for path in load.lost_recipes]
 
 
-def after_load(load: Load) -> str:
+def after_load(load: Load) -> AfterLoad:
     """Return whether the metadata lives on: ``updates``, ``frozen`` or ``untested``.
 
     ``updates`` means that one training step rolled every amax history and moved
     every scale, forward and backward; a single tensor that stays makes it ``frozen``.
     """
     if not load.after_load:
-        return "untested"
-    return "updates" if all(all(site.moved.values()) for site in load.after_load) else "frozen"
+        return AfterLoad.UNTESTED
+    moved = all(all(site.moved.values()) for site in load.after_load)
+    return AfterLoad.UPDATES if moved else AfterLoad.FROZEN

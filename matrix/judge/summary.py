@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from matrix.catalogue.faq import Documentation
-from matrix.judge.judgement import Judgement, Verdict
+from matrix.catalogue.words import AfterLoad
+from matrix.judge.judgement import JudgedCell, Judgement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,15 +36,15 @@ class BandTable:
     """By (loaded_by, saved_by)."""
 
 
-def seen(verdict: Verdict) -> str:
+def seen(verdict: JudgedCell) -> str:
     """Return a cell's outcome, with ``(frozen)`` where the metadata is dead."""
-    frozen = " (frozen)" if verdict.after_load == "frozen" else ""
-    return verdict.outcome + frozen
+    frozen = " (frozen)" if verdict.after_load == AfterLoad.FROZEN else ""
+    return verdict.outcome.value + frozen
 
 
 def band_tables(judgement: Judgement, documentation: Documentation) -> Iterator[BandTable]:
     """Yield one table for every scenario and variant that has cells."""
-    groups: dict[tuple[str, str], list[Verdict]] = {}
+    groups: dict[tuple[str, str], list[JudgedCell]] = {}
     for verdict in judgement.verdicts:
         groups.setdefault((verdict.cell.scenario, verdict.cell.variant), []).append(verdict)
     bands = tuple(band.name for band in documentation.bands)
@@ -66,10 +67,10 @@ def band_tables(judgement: Judgement, documentation: Documentation) -> Iterator[
         yield BandTable(scenario, variant, bands, cells)
 
 
-def _cell(verdicts: list[Verdict]) -> BandCell:
+def _cell(verdicts: list[JudgedCell]) -> BandCell:
     counted = Counter(seen(verdict) for verdict in verdicts)
-    documented = {verdict.documented.outcome for verdict in verdicts}
-    deviating = sum(v.verdict in ("deviates", "known-deviation") for v in verdicts)
+    documented = {verdict.documented.outcome.value for verdict in verdicts}
+    deviating = sum(v.verdict.deviating for v in verdicts)
     return BandCell(" / ".join(sorted(documented)), tuple(counted.most_common()), deviating)
 
 

@@ -32,7 +32,6 @@ from matrix.store import recorded
 from matrix.store.records import (
     Attempt,
     Device,
-    Entry,
     Failure,
     Load,
     Moved,
@@ -40,6 +39,7 @@ from matrix.store.records import (
     Provenance,
     Save,
     Site,
+    StateEntry,
 )
 from matrix.store.store import Store
 from matrix.system import cleanup
@@ -154,7 +154,7 @@ class Measurer:
             scenario_digest=sized.digest,
             lane=self._plan.lane,
             state_digest=answer["state_digest"],
-            keys={name: Entry(**entry) for name, entry in answer["keys"].items()},
+            keys={name: StateEntry(**entry) for name, entry in answer["keys"].items()},
             sites=tuple(Site(**site) for site in answer["sites"]),
             file_digest=self._store.add_checkpoint(path),
             output_digest=self._store.add_checkpoint(output) if output else None,

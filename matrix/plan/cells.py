@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import SizedScenario, Variant
+from matrix.catalogue.words import Lane, Requirement, RunnerName
 from matrix.errors import UsageError
 from matrix.system.collector import gc_paused
 
@@ -38,16 +39,16 @@ class Control:
 
     name: str
     rewrite: str | None
-    required: str
+    required: Requirement
     loads: int = 1
 
 
 CONTROLS = (
-    Control("own", None, "loaded"),
-    Control("again", None, "loaded", loads=2),
-    Control("unknown-key", "unknown-key", "error"),
-    Control("truncated", "truncated", "not loaded"),
-    Control("empty", "empty", "shown only"),
+    Control("own", None, Requirement.LOADED),
+    Control("again", None, Requirement.LOADED, loads=2),
+    Control("unknown-key", "unknown-key", Requirement.ERROR),
+    Control("truncated", "truncated", Requirement.NOT_LOADED),
+    Control("empty", "empty", Requirement.SHOWN_ONLY),
 )
 
 
@@ -55,8 +56,8 @@ CONTROLS = (
 class Plan:
     """The cells asked for and all that judging them needs beside evidence."""
 
-    lane: str
-    runner: str
+    lane: Lane
+    runner: RunnerName
     scenarios: dict[str, SizedScenario]
     variants: dict[str, Variant]
     savers: tuple[Release, ...]
@@ -90,8 +91,8 @@ def plan_cells(
     savers: Sequence[Release],
     loaders: Sequence[Release],
     *,
-    lane: str = "cpu",
-    runner: str = "local",
+    lane: Lane = Lane.CPU,
+    runner: RunnerName = RunnerName.LOCAL,
     whole: bool = False,
     candidate_as: str = "both",
 ) -> Plan:

@@ -10,7 +10,7 @@ from typing import Any
 from matrix.catalogue.releases import Release
 from matrix.plan.cells import Cell
 from matrix.plan.evidence_index import EvidenceIndex
-from matrix.store.records import Entry, Load, Save
+from matrix.store.records import Load, Save, StateEntry
 
 START = 1.0
 """Seconds that a release process takes to import its release; measured on two cores."""
@@ -94,7 +94,7 @@ class Costs:
         return int(statistics.median(others)) if others else 0
 
 
-def _size(entries: Iterable[Entry]) -> int:
+def _size(entries: Iterable[StateEntry]) -> int:
     """Return the bytes that a state dict's entries take in a file, about."""
     total = 0
     for entry in entries:

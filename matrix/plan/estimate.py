@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from matrix.catalogue.words import Basis
 from matrix.plan.cells import Cell
 from matrix.plan.costs import RECORD, START, Costs
 from matrix.plan.evidence_index import EvidenceIndex
@@ -91,9 +92,9 @@ def estimate(index: EvidenceIndex, images: tuple[str, ...] | None, image_bytes: 
     disk = RECORD * len(nodes) + image_bytes
     disk += sum(costs.checkpoint(n.scenario, index.plan.releases[n.release]) for n in saves)
     return Estimate(
-        known=states.count("live"),
-        recorded=states.count("recorded"),
-        cells=len(states) - states.count("live"),
+        known=states.count(Basis.LIVE),
+        recorded=states.count(Basis.RECORDED),
+        cells=len(states) - states.count(Basis.LIVE),
         shared=len(cells) - len(loads),
         nodes=nodes,
         images=images,
@@ -115,12 +116,12 @@ def _load_node(costs: Costs, cell: Cell, saving: dict[tuple[str, str], Node]) ->
     return Node(cell.id, "load", cell.loaded_by, cell.scenario, needs, costs.load(cell))
 
 
-def state(index: EvidenceIndex, cell: Cell) -> str:
-    """Return whether a cell's answer is known: ``live``, ``recorded`` or ``unknown``."""
+def state(index: EvidenceIndex, cell: Cell) -> Basis | None:
+    """Return where a cell's evidence comes from; None where there is none."""
     saved, loaded = index.cell(cell)
     if saved is None or loaded is None:
-        return "unknown"
-    return "live" if saved.live and loaded.live else "recorded"
+        return None
+    return Basis.LIVE if saved.live and loaded.live else Basis.RECORDED
 
 
 def graph(found: Estimate, index: EvidenceIndex) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Generic, TypeVar
 
 from matrix.catalogue.releases import Release
 from matrix.plan.cells import CONTROLS, Cell, Control, Plan
@@ -13,9 +13,11 @@ from matrix.store.archive import Archive
 from matrix.store.records import Attempt, Load, Save, agree
 from matrix.store.store import Store
 
+Kept = TypeVar("Kept", bound=Save | Load)
+
 
 @dataclasses.dataclass(frozen=True)
-class Known:
+class Known(Generic[Kept]):
     """The records under one key: the plan's runner's first, then others', then recorded ones.
 
     More than one observation among them is a conflict. ``live`` says whether the plan's
@@ -23,7 +25,7 @@ class Known:
     for it as recorded evidence does, but it is not what was asked for.
     """
 
-    records: tuple[Any, ...]
+    records: tuple[Kept, ...]
     live: bool
 
     @property
@@ -48,23 +50,26 @@ class EvidenceIndex:
 
     def everything(self) -> Iterator[Save | Load]:
         """Yield every record, of the plan or not: live ones first."""
-        for known in (self._saves, self._loads):
-            for records in known.values():
-                yield from records
+        for saves in self._saves.values():
+            yield from saves
+        for loads in self._loads.values():
+            yield from loads
         if self._archive:
             yield from self._archive.records()
 
     def add(self, record: Save | Load) -> None:
         """Note a record that has just been stored."""
-        known: dict[str, list[Any]] = self._saves if isinstance(record, Save) else self._loads
-        known.setdefault(record.key, []).append(record)
+        if isinstance(record, Save):
+            self._saves.setdefault(record.key, []).append(record)
+        else:
+            self._loads.setdefault(record.key, []).append(record)
 
     def save_key(self, scenario: str, release: Release) -> str:
         """Return the key of a release's save."""
         sized = self.plan.scenarios[scenario]
         return keys.save_key(release.digest, sized.digest, self.plan.lane)
 
-    def save(self, scenario: str, release: Release) -> Known | None:
+    def save(self, scenario: str, release: Release) -> Known[Save] | None:
         """Return what is known of a release's save."""
         key = self.save_key(scenario, release)
         recorded = self._archive.saves(key) if self._archive else []
@@ -77,13 +82,13 @@ class EvidenceIndex:
             loader.digest, save.state_digest, sized.digest, variant, self.plan.lane
         )
 
-    def load(self, scenario: str, variant: str, save: Save, loader: Release) -> Known | None:
+    def load(self, scenario: str, variant: str, save: Save, loader: Release) -> Known[Load] | None:
         """Return what is known of one load of a known checkpoint."""
         key = self.load_key(scenario, variant, save, loader)
         recorded = self._archive.loads(key) if self._archive else []
         return self._known(self._loads.get(key, []), recorded)
 
-    def cell(self, cell: Cell) -> tuple[Known | None, Known | None]:
+    def cell(self, cell: Cell) -> tuple[Known[Save] | None, Known[Load] | None]:
         """Return what is known of a cell: of the save, and of the load of that."""
         saved = self.save(cell.scenario, self.plan.releases[cell.saved_by])
         if saved is None:
@@ -113,13 +118,13 @@ class EvidenceIndex:
         """Return the failed attempts under a key, oldest first."""
         return self._attempts.get(key, [])
 
-    def _known(self, live: Sequence[Any], recorded: Sequence[Any]) -> Known | None:
+    def _known(self, live: Sequence[Kept], recorded: Sequence[Kept]) -> Known[Kept] | None:
         if not (live or recorded):
             return None
-        own = [record for record in live if record.provenance.runner == self.plan.runner]
-        others = [record for record in live if record.provenance.runner != self.plan.runner]
-        records = (*own, *others, *recorded)
-        return Known(records, bool(own))
+        # sorted() is stable: False, the plan's own runner, comes first.
+        ordered = sorted(live, key=lambda record: record.provenance.runner != self.plan.runner)
+        own = any(record.provenance.runner == self.plan.runner for record in live)
+        return Known((*ordered, *recorded), own)
 
 
 def control_variant(control: Control, loader: Release) -> str:

@@ -46,6 +46,6 @@ def _texts(judgement: Judgement, documentation: Documentation, typed: Selection)
     return {
         "report.json": document.text(report),
         "report.md": rendering.render("report.md.j2", report=report),
-        "badge.svg": rendering.badge(report.lane, report.exit_code),
+        "badge.svg": rendering.badge(report.lane.value, report.exit_code),
         "index.html": page.render(judgement, report, typed),
     }

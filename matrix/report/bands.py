@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from matrix.catalogue import ranges
-from matrix.report.document import Cell, Report
+from matrix.report.document import Report, ReportCell
 
 Role = Literal["loader", "saver"]
 NO_CELL = "no such cell"
@@ -41,7 +41,7 @@ class Shift:
 
 
 @dataclasses.dataclass(frozen=True)
-class Change:
+class BehaviourChange:
     """A release at which behaviour changes.
 
     ``after`` is the release looked at before it, ``unseen`` those between the two that
@@ -71,17 +71,17 @@ class FaqBand:
 
 
 @dataclasses.dataclass(frozen=True)
-class Bands:
+class BehaviourBands:
     """What one scenario's cells come down to. ``without`` counts cells without an outcome."""
 
     scenario: str
     behaviours: tuple[Behaviour, ...]
     faq: tuple[FaqBand, ...]
-    changes: tuple[Change, ...]
+    changes: tuple[BehaviourChange, ...]
     without: int
 
 
-def discover(report: Report, order: Sequence[str]) -> Iterator[Bands]:
+def discover(report: Report, order: Sequence[str]) -> Iterator[BehaviourBands]:
     """Yield the bands of every scenario of a report.
 
     Two releases behave alike when, in every variant, each partner's checkpoint ends the
@@ -97,7 +97,7 @@ def discover(report: Report, order: Sequence[str]) -> Iterator[Bands]:
         cells = [cell for cell in own if cell.scenario == scenario]
         vectors = _vectors(cells, order)
         behaviours = _behaviours(vectors)
-        yield Bands(
+        yield BehaviourBands(
             scenario,
             behaviours,
             tuple(_faq(report, behaviours)),
@@ -106,7 +106,7 @@ def discover(report: Report, order: Sequence[str]) -> Iterator[Bands]:
         )
 
 
-def _vectors(cells: Sequence[Cell], order: Sequence[str]) -> dict[str, _Vector]:
+def _vectors(cells: Sequence[ReportCell], order: Sequence[str]) -> dict[str, _Vector]:
     """Return what each release does with each partner, in order."""
     found: dict[str, dict[_Key, str]] = {}
     for cell in cells:
@@ -144,14 +144,14 @@ def _faq(report: Report, behaviours: Sequence[Behaviour]) -> Iterator[FaqBand]:
 
 def _changes(
     vectors: Mapping[str, _Vector], behaviours: Sequence[Behaviour], order: Sequence[str]
-) -> Iterator[Change]:
+) -> Iterator[BehaviourChange]:
     behaviour_of = {name: one for one in behaviours for name in one.releases}
     names = list(vectors)
     for before, release in itertools.pairwise(names):
         now = behaviour_of[release]
         if now is behaviour_of[before]:
             continue
-        yield Change(
+        yield BehaviourChange(
             release=release,
             behaviour=now.name,
             after=before,
@@ -172,7 +172,7 @@ def _shifts(before: _Vector, after: _Vector, order: Sequence[str]) -> Iterator[S
         yield Shift(role, variant, tuple(n for n in order if n in partners), old, new)
 
 
-def lines(bands: Bands, order: Sequence[str]) -> Iterator[str]:
+def lines(bands: BehaviourBands, order: Sequence[str]) -> Iterator[str]:
     """Yield one scenario's bands as lines to read.
 
     :param order: every release there is, oldest first.
@@ -194,7 +194,7 @@ def lines(bands: Bands, order: Sequence[str]) -> Iterator[str]:
         yield from _change_lines(change, order)
 
 
-def _change_lines(change: Change, order: Sequence[str]) -> Iterator[str]:
+def _change_lines(change: BehaviourChange, order: Sequence[str]) -> Iterator[str]:
     again = ", seen before" if change.again else ""
     unseen = f"; not looked at: {ranges.text(change.unseen, order)}" if change.unseen else ""
     after = f"after {change.after}{unseen}"

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from matrix.catalogue import ranges
-from matrix.report.document import Cell
+from matrix.catalogue.words import Verdict
+from matrix.report.document import ReportCell
 
-DEVIATING = ("deviates", "known-deviation")
 _MESSAGE = 200
 
 
@@ -16,21 +16,21 @@ _MESSAGE = 200
 class Cause:
     """What several cells have in common: verdict, outcome, reason and ledger entries.
 
-    ``reason`` is one line, see :attr:`Cell.reason`, cut to 200 characters.
+    ``reason`` is one line, see :attr:`ReportCell.reason`, cut to 200 characters.
     """
 
-    verdict: str
+    verdict: Verdict
     seen: str
     reason: str
     entries: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class Group:
+class CauseGroup:
     """A cause and its cells, never none."""
 
     cause: Cause
-    cells: tuple[Cell, ...]
+    cells: tuple[ReportCell, ...]
 
     def where(self, order: Sequence[str]) -> list[str]:
         """Return a line for each scenario and variant: which savers, which loaders.
@@ -44,15 +44,15 @@ class Group:
         return [f"{place}: {ranges.described(found, order)}" for place, found in pairs.items()]
 
 
-def cause(cell: Cell) -> Cause:
+def cause(cell: ReportCell) -> Cause:
     """Return what a cell is grouped by."""
     return Cause(cell.verdict, cell.seen, cell.reason[:_MESSAGE], cell.ledger)
 
 
-def grouped(cells: Iterable[Cell]) -> list[Group]:
+def grouped(cells: Iterable[ReportCell]) -> list[CauseGroup]:
     """Group cells by cause: what the ledger does not know first, then the most frequent."""
-    found: dict[Cause, list[Cell]] = {}
+    found: dict[Cause, list[ReportCell]] = {}
     for cell in cells:
         found.setdefault(cause(cell), []).append(cell)
-    groups = [Group(key, tuple(members)) for key, members in found.items()]
+    groups = [CauseGroup(key, tuple(members)) for key, members in found.items()]
     return sorted(groups, key=lambda group: (bool(group.cause.entries), -len(group.cells)))

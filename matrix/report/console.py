@@ -11,24 +11,29 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from matrix.catalogue.faq import Documentation
-from matrix.judge.judgement import Judgement
+from matrix.catalogue.words import Absence, AfterLoad, Verdict
+from matrix.judge.judgement import JudgedCell, Judgement
 from matrix.judge.summary import band_tables, live_counts
 from matrix.system.progress import Progress
 
 PLAIN_EVERY = 200
+_NOTHING_DONE = (Absence.NOT_RUN, Absence.UNAVAILABLE)
+_COMPLAINTS = (Verdict.DEVIATES, Verdict.INFRA, Verdict.INCONCLUSIVE)
 
 
 def print_judgement(console: Console, judgement: Judgement, documentation: Documentation) -> None:
     """Print the band tables, the totals and what the exit code rests on."""
     for table in band_tables(judgement, documentation):
         console.print(_band_table(table))
-    totals = ", ".join(f"{count} {name}" for name, count in judgement.totals.items() if count)
+    totals = ", ".join(
+        f"{count} {verdict.value}" for verdict, count in judgement.totals.items() if count
+    )
     counts = live_counts(judgement)
     console.print(f"{len(judgement.plan.cells)} cells planned: {totals}", highlight=False)
     console.print(
         f"evidence: {counts['live']} live, {counts['recorded']} recorded, "
-        f"{counts['without']} without (lane {judgement.plan.lane}, "
-        f"runner {judgement.plan.runner})",
+        f"{counts['without']} without (lane {judgement.plan.lane.value}, "
+        f"runner {judgement.plan.runner.value})",
         highlight=False,
     )
     for line in _complaints(judgement):
@@ -60,25 +65,23 @@ def _complaints(judgement: Judgement) -> list[str]:
                 f"documented {check.documented}"
             )
     for entry in judgement.entries:
-        if entry.state in ("stale", "expired") or (
-            entry.state == "unused" and judgement.plan.whole
-        ):
-            lines.append(f"ledger entry {entry.entry.id} is {entry.state}")
+        if entry.state.fails(whole=judgement.plan.whole):
+            lines.append(f"ledger entry {entry.entry.id} is {entry.state.value}")
     for control in judgement.controls:
-        if not control.good and control.observed not in ("not-run", "unavailable"):
+        if not control.good and control.observed not in _NOTHING_DONE:
             lines.append(f"{control.scenario}: {control.sentence}")
-    bad = [v for v in judgement.verdicts if v.verdict in ("deviates", "infra", "inconclusive")]
-    lines += [f"{v.verdict}: {v.cell.id}: {_why(v)}" for v in bad[:20]]
+    bad = [v for v in judgement.verdicts if v.verdict in _COMPLAINTS]
+    lines += [f"{v.verdict.value}: {v.cell.id}: {_why(v)}" for v in bad[:20]]
     if len(bad) > 20:
         lines.append(f"... and {len(bad) - 20} more; the report has them all")
     return lines
 
 
-def _why(verdict: Any) -> str:
-    if verdict.error:
+def _why(verdict: JudgedCell) -> str:
+    if verdict.load and verdict.error:
         message = " ".join(verdict.error.message.split())[:120]
         return f"{verdict.outcome} at {verdict.load.stage}: {verdict.error.type}: {message}"
-    frozen = ", and it is frozen" if verdict.after_load == "frozen" else ""
+    frozen = ", and it is frozen" if verdict.after_load == AfterLoad.FROZEN else ""
     return verdict.note or f"documented {verdict.documented.outcome}, {verdict.outcome}{frozen}"
 
 

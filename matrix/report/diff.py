@@ -4,28 +4,48 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
 
 from matrix.catalogue import ranges
+from matrix.catalogue.words import Absence, AfterLoad, Outcome, Verdict, Word
 from matrix.errors import ExitCode, UsageError, nearest, worst
-from matrix.report.document import Cell, Report
+from matrix.report.document import Report, ReportCell
 from matrix.report.rendering import markdown_cell
 
-Direction = Literal["regression", "lost", "changed", "found", "improvement"]
 
-DIRECTIONS: tuple[Direction, ...] = ("regression", "lost", "changed", "found", "improvement")
+class Direction(Word):
+    """Whether a cell changed for the worse, the gravest first."""
 
-_VERDICTS = {"conforms": 0, "undocumented": 0, "known-deviation": 1, "deviates": 2}
-_OUTCOMES = {"loaded": 0, "none": 1, "defaults": 1, "partial": 2, "error": 3}
+    REGRESSION = "regression"
+    LOST = "lost"
+    """It had an outcome, and has none now."""
+    CHANGED = "changed"
+    FOUND = "found"
+    """It had no outcome, and has one now."""
+    IMPROVEMENT = "improvement"
+
+
+_VERDICTS = {
+    Verdict.CONFORMS: 0,
+    Verdict.UNDOCUMENTED: 0,
+    Verdict.KNOWN_DEVIATION: 1,
+    Verdict.DEVIATES: 2,
+}
+_OUTCOMES: dict[Outcome | Absence, int] = {
+    Outcome.LOADED: 0,
+    Outcome.NONE: 1,
+    Outcome.DEFAULTS: 1,
+    Outcome.PARTIAL: 2,
+    Outcome.ERROR: 3,
+}
 _REASON = 160
 
 
 @dataclasses.dataclass(frozen=True)
-class Change:
+class CellChange:
     """One cell before and after. They differ in outcome, reason or verdict."""
 
-    before: Cell
-    after: Cell
+    before: ReportCell
+    after: ReportCell
 
     @property
     def what(self) -> tuple[str, ...]:
@@ -46,36 +66,36 @@ class Change:
         under the same kind of verdict it is one that less of the metadata survives.
         """
         if not self.after.present:
-            return "lost" if self.before.present else "changed"
+            return Direction.LOST if self.before.present else Direction.CHANGED
         if not self.before.present:
-            return "found"
+            return Direction.FOUND
         before, after = _rank(self.before), _rank(self.after)
         if before == after:
-            return "changed"
-        return "regression" if after > before else "improvement"
+            return Direction.CHANGED
+        return Direction.REGRESSION if after > before else Direction.IMPROVEMENT
 
 
-def _rank(cell: Cell) -> tuple[int, int, bool]:
-    return _VERDICTS[cell.verdict], _OUTCOMES[cell.outcome], cell.after_load == "frozen"
+def _rank(cell: ReportCell) -> tuple[int, int, bool]:
+    return _VERDICTS[cell.verdict], _OUTCOMES[cell.outcome], cell.after_load == AfterLoad.FROZEN
 
 
-def _state(cell: Cell) -> str:
-    untested = cell.outcome == "loaded" and cell.after_load == "untested"
+def _state(cell: ReportCell) -> str:
+    untested = cell.outcome == Outcome.LOADED and cell.after_load == AfterLoad.UNTESTED
     return cell.seen + (" (untested)" if untested else "")
 
 
-def _reason(cell: Cell) -> tuple[object, ...]:
+def _reason(cell: ReportCell) -> tuple[object, ...]:
     return cell.reason, cell.missing_keys, cell.unexpected_keys
 
 
 @dataclasses.dataclass(frozen=True)
-class Group:
+class ChangeGroup:
     """Changes with one cause: the same before, the same after, for the same reasons."""
 
     direction: Direction
     before: str
     after: str
-    changes: tuple[Change, ...]
+    changes: tuple[CellChange, ...]
 
     @property
     def what(self) -> tuple[str, ...]:
@@ -102,9 +122,9 @@ class Diff:
     """
 
     compared: int
-    groups: tuple[Group, ...]
-    added: tuple[Cell, ...]
-    removed: tuple[Cell, ...]
+    groups: tuple[ChangeGroup, ...]
+    added: tuple[ReportCell, ...]
+    removed: tuple[ReportCell, ...]
 
     def count(self, direction: Direction) -> int:
         """Return how many cells changed that way."""
@@ -113,10 +133,10 @@ class Diff:
     @property
     def exit_code(self) -> ExitCode:
         """1 on a regression; 4 or 3 where an outcome was lost, or nothing could be compared."""
-        codes = [ExitCode.DEVIATES] if self.count("regression") else []
+        codes = [ExitCode.DEVIATES] if self.count(Direction.REGRESSION) else []
         for group in self.groups:
-            if group.direction == "lost":
-                infra = any(change.after.verdict == "infra" for change in group.changes)
+            if group.direction == Direction.LOST:
+                infra = any(change.after.verdict == Verdict.INFRA for change in group.changes)
                 codes.append(ExitCode.INFRA if infra else ExitCode.INCOMPLETE)
         return worst(codes if self.compared else [*codes, ExitCode.INCOMPLETE])
 
@@ -180,8 +200,8 @@ def stand_ins(before: Report, after: Report, order: Sequence[str]) -> dict[str, 
 
 
 def counterparts(
-    before: Sequence[Cell], after: Sequence[Cell], instead: Mapping[str, str]
-) -> Iterator[tuple[Cell | None, Cell]]:
+    before: Sequence[ReportCell], after: Sequence[ReportCell], instead: Mapping[str, str]
+) -> Iterator[tuple[ReportCell | None, ReportCell]]:
     """Yield every cell of ``after`` with the one of ``before`` that it is held against.
 
     :param instead: releases of ``after`` that stand against another of ``before``.
@@ -193,10 +213,12 @@ def counterparts(
         yield known.get((cell.scenario, cell.variant, saver, loader)), cell
 
 
-def _compared(before: Sequence[Cell], after: Sequence[Cell], instead: Mapping[str, str]) -> Diff:
+def _compared(
+    before: Sequence[ReportCell], after: Sequence[ReportCell], instead: Mapping[str, str]
+) -> Diff:
     pairs = list(counterparts(before, after, instead))
     met = {old.id for old, _new in pairs if old is not None}
-    changes = [Change(old, new) for old, new in pairs if old is not None]
+    changes = [CellChange(old, new) for old, new in pairs if old is not None]
     return Diff(
         compared=len(changes),
         groups=tuple(_grouped([change for change in changes if change.what])),
@@ -205,16 +227,16 @@ def _compared(before: Sequence[Cell], after: Sequence[Cell], instead: Mapping[st
     )
 
 
-def _grouped(changes: Sequence[Change]) -> list[Group]:
-    found: dict[tuple[Direction, str, str], list[Change]] = {}
+def _grouped(changes: Sequence[CellChange]) -> list[ChangeGroup]:
+    found: dict[tuple[Direction, str, str], list[CellChange]] = {}
     for change in changes:
         key = change.direction, describe(change.before), describe(change.after)
         found.setdefault(key, []).append(change)
-    groups = [Group(*key, tuple(members)) for key, members in found.items()]
-    return sorted(groups, key=lambda g: (DIRECTIONS.index(g.direction), -len(g.changes)))
+    groups = [ChangeGroup(*key, tuple(members)) for key, members in found.items()]
+    return sorted(groups, key=lambda g: (list(Direction).index(g.direction), -len(g.changes)))
 
 
-def describe(cell: Cell) -> str:
+def describe(cell: ReportCell) -> str:
     """Return outcome, verdict, ledger entries and reason of a cell on one line."""
     entries = f", {', '.join(cell.ledger)}" if cell.ledger else ""
     keys = [
@@ -223,12 +245,12 @@ def describe(cell: Cell) -> str:
         if found
     ]
     reason = "; ".join(filter(None, [cell.reason[:_REASON], *keys]))
-    return f"{_state(cell)} [{cell.verdict}{entries}]" + (f" {reason}" if reason else "")
+    return f"{_state(cell)} [{cell.verdict.value}{entries}]" + (f" {reason}" if reason else "")
 
 
 def totals(diff: Diff) -> str:
     """Return the counts on one line."""
-    counted = [f"{diff.count(one)} {one}" for one in DIRECTIONS if diff.count(one)]
+    counted = [f"{diff.count(one)} {one.value}" for one in Direction if diff.count(one)]
     only = f"{len(diff.added)} only in B, {len(diff.removed)} only in A"
     return f"{diff.compared} cells compared: {', '.join(counted) or 'nothing changed'}; {only}"
 
@@ -237,7 +259,7 @@ def lines(diff: Diff, order: Sequence[str]) -> Iterator[str]:
     """Yield a comparison as lines to read."""
     yield totals(diff)
     for group in diff.groups:
-        yield f"{group.direction}, {len(group.changes)} cells ({', '.join(group.what)}):"
+        yield f"{group.direction.value}, {len(group.changes)} cells ({', '.join(group.what)}):"
         yield f"  before: {group.before}"
         yield f"  after:  {group.after}"
         yield from (f"    {line}" for line in group.where(order))
@@ -253,7 +275,7 @@ def markdown(diff: Diff, order: Sequence[str]) -> Iterator[str]:
     for group in diff.groups:
         texts = [", ".join(group.what), group.before, group.after, " ; ".join(group.where(order))]
         row = " | ".join(markdown_cell(text) for text in texts)
-        yield f"| {group.direction} | {len(group.changes)} | {row} |"
+        yield f"| {group.direction.value} | {len(group.changes)} | {row} |"
 
 
 def plain(diff: Diff) -> dict[str, object]:
@@ -261,10 +283,10 @@ def plain(diff: Diff) -> dict[str, object]:
     return {
         "exit_code": int(diff.exit_code),
         "compared": diff.compared,
-        "counts": {one: diff.count(one) for one in DIRECTIONS},
+        "counts": {one.value: diff.count(one) for one in Direction},
         "groups": [
             {
-                "direction": group.direction,
+                "direction": group.direction.value,
                 "what": group.what,
                 "before": group.before,
                 "after": group.after,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from packaging.version import Version
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -12,26 +12,35 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from matrix import __version__
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.scenarios import REWRITE
+from matrix.catalogue.words import (
+    Absence,
+    AfterLoad,
+    Basis,
+    EntryState,
+    Lane,
+    Outcome,
+    Requirement,
+    RunnerName,
+    Stage,
+    Undocumented,
+    Verdict,
+)
 from matrix.errors import StoreError
-from matrix.judge.judgement import Judgement, Verdict
-from matrix.judge.ledger import Entry
+from matrix.judge.judgement import JudgedCell, Judgement
+from matrix.judge.ledger import LedgerEntry
 from matrix.judge.summary import BandTable, band_tables, live_counts
 from matrix.store.records import Number
 
 FORMAT = 1
 
-Basis = Literal["live", "recorded"]
-Absent = Literal["inconclusive", "infra", "unavailable", "not-run"]
-Word = Literal["conforms", "known-deviation", "deviates", "undocumented", Absent]
 
-
-class Part(BaseModel):
+class ReportModel(BaseModel):
     """Base of all parts. Fields may be added under one format, so unknown ones are passed over."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
 
 
-class Cell(Part):
+class ReportCell(ReportModel):
     """One judged cell.
 
     ``outcome`` is an outcome, or the word for having none. ``measured_with`` names the
@@ -47,21 +56,21 @@ class Cell(Part):
     variant: str
     saved_by: str
     loaded_by: str
-    lane: str
-    runner: str
-    outcome: Literal["loaded", "defaults", "none", "error", "partial", Absent]
-    after_load: Literal["updates", "frozen", "untested"]
+    lane: Lane
+    runner: RunnerName
+    outcome: Outcome | Absence
+    after_load: AfterLoad
     measured_with: str | None
-    stage: Literal["deserialize", "load_state_dict", "first_step"] | None
+    stage: Stage | None
     error_type: str | None
     error_message: str | None
     missing_keys: tuple[str, ...]
     unexpected_keys: tuple[str, ...]
-    documented: str
+    documented: Outcome | Undocumented
     documented_reason: str | None
     documented_sentence: str | None
     same_reason: bool | None
-    verdict: Word
+    verdict: Verdict
     ledger: tuple[str, ...]
     note: str | None
     provenance: Basis | None
@@ -75,7 +84,7 @@ class Cell(Part):
     @property
     def seen(self) -> str:
         """The outcome, with ``(frozen)`` where the metadata is dead."""
-        return self.outcome + (" (frozen)" if self.after_load == "frozen" else "")
+        return self.outcome.value + (" (frozen)" if self.after_load == AfterLoad.FROZEN else "")
 
     @property
     def rewritten(self) -> bool:
@@ -90,7 +99,7 @@ class Cell(Part):
     @property
     def present(self) -> bool:
         """Whether the cell has an outcome."""
-        return self.verdict not in ("inconclusive", "infra", "unavailable", "not-run")
+        return self.verdict.present
 
     @property
     def reason(self) -> str:
@@ -98,10 +107,10 @@ class Cell(Part):
         if not self.error_type:
             return self.note or ""
         message = " ".join((self.error_message or "").split())
-        return f"{self.error_type} at {self.stage}: {message}"
+        return f"{self.error_type} at {self.stage.value if self.stage else None}: {message}"
 
 
-class ReleaseRow(Part):
+class ReleaseRow(ReportModel):
     """One release of the plan."""
 
     name: str
@@ -110,7 +119,7 @@ class ReleaseRow(Part):
     candidate: bool = False
 
 
-class BandRow(Part):
+class BandRow(ReportModel):
     """One cell of the FAQ's band table: what is documented, and what was seen how often."""
 
     loaded_by: str
@@ -120,7 +129,7 @@ class BandRow(Part):
     deviating: int
 
 
-class Bands(Part):
+class Bands(ReportModel):
     """The FAQ's band table for one scenario and variant."""
 
     scenario: str
@@ -129,7 +138,7 @@ class Bands(Part):
     rows: tuple[BandRow, ...]
 
 
-class SaveRow(Part):
+class SaveRow(ReportModel):
     """Where a release saved the attention's metadata, beside where the FAQ says."""
 
     scenario: str
@@ -139,28 +148,28 @@ class SaveRow(Part):
     conforms: bool
 
 
-class ControlRow(Part):
+class ControlRow(ReportModel):
     """What a loader did with its own save, damaged or not; of one that is not good, why."""
 
     scenario: str
     release: str
     control: str
-    required: str
-    observed: str
+    required: Requirement
+    observed: Outcome | Absence
     good: bool
     note: str = ""
 
 
-class LedgerRow(Entry):
+class LedgerRow(LedgerEntry):
     """A ledger entry, its state and how many planned cells fall under it."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=False)
 
-    state: Literal["used", "stale", "expired", "unused"]
+    state: EntryState
     cells: int
 
 
-class Counts(Part):
+class Counts(ReportModel):
     """Cells by what their evidence rests on."""
 
     live: int
@@ -168,7 +177,7 @@ class Counts(Part):
     without: int
 
 
-class Report(Part):
+class Report(ReportModel):
     """A whole report.
 
     ``exit_code`` is what the gate says under its default policy; ``whole`` tells that the
@@ -178,19 +187,19 @@ class Report(Part):
     format: int = FORMAT
     harness: str
     date: str
-    lane: str
-    runner: str
+    lane: Lane
+    runner: RunnerName
     exit_code: int
     planned: int
     whole: bool = False
-    totals: dict[Word, int]
+    totals: dict[Verdict, int]
     evidence: Counts
     releases: tuple[ReleaseRow, ...]
     bands: tuple[Bands, ...]
     saves: tuple[SaveRow, ...]
     controls: tuple[ControlRow, ...]
     ledger: tuple[LedgerRow, ...]
-    cells: tuple[Cell, ...]
+    cells: tuple[ReportCell, ...]
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
@@ -204,16 +213,18 @@ class Report(Part):
         return self
 
     @property
-    def farthest(self) -> Cell | None:
+    def farthest(self) -> ReportCell | None:
         """The ``loaded`` cell whose output differs most, as a part of the largest magnitude."""
-        loaded = [cell for cell in self.cells if cell.outcome == "loaded" and cell.output_largest]
+        loaded = [
+            cell for cell in self.cells if cell.outcome == Outcome.LOADED and cell.output_largest
+        ]
         return max(loaded, key=lambda cell: cell.output_part, default=None)
 
 
-def cell_object(verdict: Verdict, judgement: Judgement) -> Cell:
+def cell_object(verdict: JudgedCell, judgement: Judgement) -> ReportCell:
     """Return one cell as ``report.json`` has it."""
     plan, load, error, says = judgement.plan, verdict.load, verdict.error, verdict.documented
-    return Cell.model_construct(
+    return ReportCell.model_construct(
         id=verdict.cell.id,
         scenario=verdict.cell.scenario,
         variant=verdict.cell.variant,
@@ -247,7 +258,7 @@ def cell_object(verdict: Verdict, judgement: Judgement) -> Cell:
 
 
 def _basis(live: bool) -> Basis:
-    return "live" if live else "recorded"
+    return Basis.LIVE if live else Basis.RECORDED
 
 
 def build(judgement: Judgement, documentation: Documentation) -> Report:

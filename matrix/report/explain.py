@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Release
-from matrix.judge.judgement import Judgement, Verdict
-from matrix.judge.ledger import Entry
+from matrix.judge.judgement import JudgedCell, Judgement
+from matrix.judge.ledger import LedgerEntry
 from matrix.judge.summary import seen
 
 PLAINLY = {
@@ -22,7 +22,7 @@ PLAINLY = {
 
 
 def page(
-    judgement: Judgement, documentation: Documentation, entries: Sequence[Entry]
+    judgement: Judgement, documentation: Documentation, entries: Sequence[LedgerEntry]
 ) -> Iterator[str]:
     """Yield the lines of the page on the plan's one pair of releases."""
     saver, loader = judgement.plan.savers[0], judgement.plan.loaders[0]
@@ -39,10 +39,10 @@ def page(
     yield from _fixes(judgement)
 
 
-def _cell(verdict: Verdict) -> Iterator[str]:
+def _cell(verdict: JudgedCell) -> Iterator[str]:
     cell = verdict.cell
-    plainly = PLAINLY.get(seen(verdict), f"no outcome ({verdict.outcome}): {verdict.note}")
-    yield f"{cell.scenario}, {cell.variant}: {plainly}  [{verdict.verdict}]"
+    plainly = PLAINLY.get(seen(verdict), f"no outcome ({verdict.outcome.value}): {verdict.note}")
+    yield f"{cell.scenario}, {cell.variant}: {plainly}  [{verdict.verdict.value}]"
     if verdict.error:
         message = " ".join(verdict.error.message.split())[:300]
         yield f"    {verdict.error.type} at {_stage(verdict)}: {message}"
@@ -53,7 +53,7 @@ def _cell(verdict: Verdict) -> Iterator[str]:
     if verdict.load and not verdict.live:
         provenance = verdict.load.provenance
         day = provenance.recorded_at[:10]
-        yield f"    recorded {day}, lane {verdict.load.lane}, torch {provenance.torch}"
+        yield f"    recorded {day}, lane {verdict.load.lane.value}, torch {provenance.torch}"
 
 
 def _fixes(judgement: Judgement) -> Iterator[str]:
@@ -72,8 +72,8 @@ def _fixes(judgement: Judgement) -> Iterator[str]:
         yield from lines
 
 
-def _seen(verdict: Verdict) -> str:
-    return f"{verdict.outcome}, {verdict.after_load}"
+def _seen(verdict: JudgedCell) -> str:
+    return f"{verdict.outcome.value}, {verdict.after_load.value}"
 
 
 def _fix(outcomes: dict[str, str], loader: Release) -> str:
@@ -88,11 +88,11 @@ def _fix(outcomes: dict[str, str], loader: Release) -> str:
     return "nothing that was tried"
 
 
-def _stage(verdict: Verdict) -> str:
-    return verdict.load.stage if verdict.load else ""
+def _stage(verdict: JudgedCell) -> str:
+    return verdict.load.stage.value if verdict.load else ""
 
 
-def _causes(judgement: Judgement, entries: Sequence[Entry]) -> Iterator[str]:
+def _causes(judgement: Judgement, entries: Sequence[LedgerEntry]) -> Iterator[str]:
     used = {name for verdict in judgement.verdicts for name in verdict.entries}
     for entry in entries:
         if entry.id in used:

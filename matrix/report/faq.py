@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from matrix.catalogue import ranges
 from matrix.catalogue.scenarios import SizedScenario, Variant
+from matrix.catalogue.words import Stage
 from matrix.report import rendering
-from matrix.report.document import Cell, Report
+from matrix.report.document import Report, ReportCell
 
 SENTENCES = {
     "loaded": "loads the FP8 metadata of the checkpoint",
@@ -32,7 +33,7 @@ class Line:
 
 
 @dataclasses.dataclass(frozen=True)
-class Group:
+class LoaderGroup:
     """Loaders that save to one place and do the same with every saver's checkpoint."""
 
     loaders: str
@@ -41,7 +42,7 @@ class Group:
     """Each variant's summary, and what it leads to."""
 
 
-_Seen = tuple[str, str | None, str | None]
+_Seen = tuple[str, Stage | None, str | None]
 _Row = dict[tuple[str, str], _Seen]
 
 
@@ -64,7 +65,7 @@ def section(
 
 def _groups(
     report: Report, scenario: str, variants: Mapping[str, Variant], order: Sequence[str]
-) -> Iterator[Group]:
+) -> Iterator[LoaderGroup]:
     places = {row.release: row.observed for row in report.saves if row.scenario == scenario}
     rows: dict[str, _Row] = {}
     for cell in report.cells:
@@ -77,14 +78,14 @@ def _groups(
     for (place, _row), loaders in alike.items():
         row = rows[loaders[0]]
         present = [name for name in variants if any(variant == name for variant, _saver in row)]
-        yield Group(
+        yield LoaderGroup(
             ranges.text(loaders, order),
             place,
             tuple((variants[v].summary, tuple(_lines(row, v, order))) for v in present),
         )
 
 
-def _seen(cell: Cell) -> _Seen:
+def _seen(cell: ReportCell) -> _Seen:
     return (cell.seen if cell.present else NOT_OBSERVED), cell.stage, cell.error_type
 
 
@@ -94,5 +95,5 @@ def _lines(row: _Row, variant: str, order: Sequence[str]) -> Iterator[Line]:
         if (variant, name) in row:
             savers.setdefault(row[variant, name], []).append(name)
     for (seen, stage, error), names in savers.items():
-        failed = (str(stage), str(error)) if seen == "error" else None
+        failed = (stage.value, str(error)) if seen == "error" and stage else None
         yield Line(ranges.text(names, order), SENTENCES.get(seen, seen), failed)

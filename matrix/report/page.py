@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from matrix.catalogue import ranges, releases
 from matrix.catalogue.selection import Selection
-from matrix.judge.judgement import Judgement, Verdict
+from matrix.judge.judgement import JudgedCell, Judgement
 from matrix.judge.summary import seen
 from matrix.plan.cells import Plan
 from matrix.report import bands, causes, rendering
@@ -105,7 +105,7 @@ class Evidence:
                 grid["loads"][place] = self._load(verdict.load)
         return list(grids.values())
 
-    def _kind(self, verdict: Verdict) -> int:
+    def _kind(self, verdict: JudgedCell) -> int:
         says, live = verdict.documented, (verdict.save_live, verdict.load_live)
         looks = seen(verdict), verdict.outcome, verdict.verdict
         reasons = verdict.same_reason, verdict.entries, verdict.note, verdict.detail
@@ -183,7 +183,7 @@ def repeat(plan: Plan, typed: Selection) -> dict[str, Any]:
     that the cell is measured and not looked up.
     """
     names = [release.name for release in plan.releases.values()]
-    options = ["--lane", plan.lane, "--runner", plan.runner]
+    options = ["--lane", plan.lane.value, "--runner", plan.runner.value]
     if typed.size:
         options += ["--size", typed.size]
     if typed.scenario_file:
@@ -229,7 +229,7 @@ def render(judgement: Judgement, report: Report, typed: Selection) -> str:
         order=order,
         behaviours=list(bands.discover(report, order)),
         ranges=ranges.text,
-        deviations=causes.grouped(c for c in report.cells if c.verdict in causes.DEVIATING),
+        deviations=causes.grouped(c for c in report.cells if c.verdict.deviating),
         absent=causes.grouped(cell for cell in report.cells if not cell.present),
         style=Markup(rendering.source("page.css")),
         script=Markup(script),

@@ -6,6 +6,8 @@ import hashlib
 import json
 from typing import Any
 
+from matrix.catalogue.words import Lane
+
 OBSERVATION = 2
 """Raised by hand when the meaning of a measurement changes; it is part of every key."""
 
@@ -18,7 +20,7 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(_canonical(value).encode()).hexdigest()
 
 
-def save_key(source: str, scenario: str, lane: str) -> str:
+def save_key(source: str, scenario: str, lane: Lane) -> str:
     """Return the key of a save.
 
     :param source: digest of the release's source.
@@ -27,7 +29,7 @@ def save_key(source: str, scenario: str, lane: str) -> str:
     return digest_of(["save", source, scenario, lane, OBSERVATION])
 
 
-def load_key(source: str, state: str, scenario: str, variant: str, lane: str) -> str:
+def load_key(source: str, state: str, scenario: str, variant: str, lane: Lane) -> str:
     """Return the key of a load.
 
     :param source: digest of the loading release's source.
@@ -37,6 +39,6 @@ def load_key(source: str, state: str, scenario: str, variant: str, lane: str) ->
     return digest_of(["load", source, state, scenario, variant, lane, OBSERVATION])
 
 
-def attempt_key(saver: str, loader: str, scenario: str, variant: str, lane: str) -> str:
+def attempt_key(saver: str, loader: str, scenario: str, variant: str, lane: Lane) -> str:
     """Return the key that failed attempts at one cell share. Without a loader: at a save."""
     return digest_of(["attempt", saver, loader, scenario, variant, lane, OBSERVATION])

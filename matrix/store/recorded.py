@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from matrix.catalogue.words import Lane
 from matrix.errors import StoreError
 from matrix.store.archive import Archive, write
 from matrix.store.records import Load, Save
@@ -21,28 +22,28 @@ RECORDED_FROM_INDEX = ("1.11", "2.17.1")
 """Two releases that the index has, recorded too, so that recorded is held against live."""
 
 
-def folder(lane: str) -> Path:
+def folder(lane: Lane) -> Path:
     """Return the folder of recorded evidence: in the package, or beside it in a checkout."""
-    return shipped.folder("fixtures", "fixtures") / lane
+    return shipped.folder("fixtures", "fixtures") / str(lane)
 
 
 @cache
-def evidence(lane: str) -> Archive | None:
+def evidence(lane: Lane) -> Archive | None:
     """Return what was recorded for a lane, or None where nothing was."""
     path = folder(lane) / "evidence.jsonl.gz"
     return Archive(path) if path.exists() else None
 
 
-def _checkpoint(lane: str, digest: str) -> Path:
+def _checkpoint(lane: Lane, digest: str) -> Path:
     return folder(lane) / "checkpoints" / f"{digest}.pt.gz"
 
 
-def has_checkpoint(lane: str, digest: str) -> bool:
+def has_checkpoint(lane: Lane, digest: str) -> bool:
     """Tell whether a checkpoint was recorded."""
     return _checkpoint(lane, digest).exists()
 
 
-def checkpoint(lane: str, digest: str) -> bytes | None:
+def checkpoint(lane: Lane, digest: str) -> bytes | None:
     """Return a recorded checkpoint's bytes, or None where it was not recorded.
 
     :raises StoreError: the bytes do not match the digest.
@@ -60,7 +61,7 @@ def checkpoint(lane: str, digest: str) -> bytes | None:
 
 
 def refresh(
-    lane: str,
+    lane: Lane,
     records: Iterable[Save | Load],
     checkpoints: dict[str, bytes],
     recorded_at: str,

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
+from matrix.catalogue.words import AttemptKind, Lane, RunnerName, Stage
 from matrix.store.keys import OBSERVATION, digest_of
 
 FORMAT = 1
@@ -60,7 +61,7 @@ class Site(Record):
     tensors: dict[str, Tensor]
 
 
-class Entry(Record):
+class StateEntry(Record):
     """One entry of a state dict: what kind of thing it is."""
 
     kind: str
@@ -98,7 +99,7 @@ class Provenance(Record):
     python: str
     machine: str
     harness: str
-    runner: str
+    runner: RunnerName
     te: str | None = None
     image: str | None = None
     device: Device | None = None
@@ -121,10 +122,10 @@ class Save(Record):
     source_digest: str
     scenario: str
     scenario_digest: str
-    lane: str
+    lane: Lane
     observation: int = OBSERVATION
     state_digest: str
-    keys: dict[str, Entry]
+    keys: dict[str, StateEntry]
     sites: tuple[Site, ...]
     file_digest: str
     output_digest: str | None = None
@@ -189,9 +190,9 @@ class Load(Record):
     scenario: str
     scenario_digest: str
     variant: str
-    lane: str
+    lane: Lane
     observation: int = OBSERVATION
-    stage: Literal["deserialize", "load_state_dict", "first_step"]
+    stage: Stage
     error: Failure | None = None
     missing_keys: tuple[str, ...] = ()
     unexpected_keys: tuple[str, ...] = ()
@@ -231,7 +232,7 @@ class Attempt(Record):
 
     record: Literal["attempt"] = "attempt"
     key: str
-    kind: Literal["gap", "infra", "unavailable"]
+    kind: AttemptKind
     message: str
     detail: str = ""
     at: str

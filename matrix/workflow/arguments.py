@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from matrix.catalogue.selection import DEFAULTS, GRAMMAR, Selection
+from matrix.catalogue.words import Lane, RunnerName
 from matrix.errors import UsageError
 from matrix.workflow.selecting import Request
 
@@ -35,12 +36,12 @@ _OPTIONS = (
     ),
     click.option(
         "--lane",
-        type=click.Choice(["cpu", "gpu"]),
+        type=click.Choice([lane.value for lane in Lane]),
         help="what runs TE  [default: gpu in docker, else cpu]",
     ),
     click.option(
         "--runner",
-        type=click.Choice(["local", "docker"]),
+        type=click.Choice([runner.value for runner in RunnerName]),
         help="where: here, or in a container per release  [default: local]",
     ),
     click.option(

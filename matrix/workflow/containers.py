@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Catalogue, Release
+from matrix.catalogue.words import Lane, RunnerName
 from matrix.errors import MatrixError, SourceUnavailable, UsageError
 from matrix.lane import sources
 from matrix.lane.containers import lock
@@ -85,7 +86,7 @@ def candidate(text: str) -> tuple[Release, tuple[Base, ...]]:
     return release, (base,)
 
 
-def identified(known: Catalogue, locked: tuple[Base, ...], lane: str) -> Catalogue:
+def identified(known: Catalogue, locked: tuple[Base, ...], lane: Lane) -> Catalogue:
     """Return the catalogue with the digests that evidence is kept under in a lane."""
     return Catalogue(tuple(lock.identified(locked, lane, release) for release in known.releases))
 
@@ -109,7 +110,7 @@ def runner(
     from matrix.lane.containers.host import DockerRunner
     from matrix.lane.containers.workshop import InImages, Workshop
 
-    chosen = (options.gpu or "0") if plan.lane == "gpu" else None
+    chosen = (options.gpu or "0") if plan.lane == Lane.GPU else None
     if chosen is not None:
         gpu.require_device(client, chosen)
     needed = _needed(plan, locked)
@@ -137,7 +138,7 @@ def to_build(plan: Plan, locked: tuple[Base, ...]) -> tuple[dict[str, str] | Non
     :returns: kinds of base by release, None outside containers; and whether an engine
         answered: where none does, no image is known to be there.
     """
-    if plan.runner != "docker":
+    if plan.runner != RunnerName.DOCKER:
         return None, False
     wanted: dict[str, str] = {}
     for release in plan.releases.values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from matrix.catalogue import releases
 from matrix.catalogue.releases import Catalogue
 from matrix.catalogue.selection import Selection
+from matrix.catalogue.words import Lane, RunnerName
 from matrix.errors import UsageError
 from matrix.lane import device, installed
 from matrix.lane.installed import InstalledRelease
@@ -14,7 +15,7 @@ from matrix.lane.sources import cache_folder
 from matrix.store.store import Store
 from matrix.workflow.merge import joined
 
-LOCAL_GPU = "gpu", "local"
+LOCAL_GPU = Lane.GPU, RunnerName.LOCAL
 """The lane and the runner that use the release installed for this interpreter."""
 
 
@@ -62,7 +63,7 @@ def spelled_out(selection: Selection, store: Store | None) -> Selection:
         save.release
         for saves in (store.saves() if store else {}).values()
         for save in saves
-        if save.lane == "gpu"
+        if save.lane == Lane.GPU
     }
     names = catalogue(tuple(candidates)).names()
     savers = [name for name in names if name in {*saved, here.name}]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from matrix.catalogue.selection import DEFAULTS, Selection
+from matrix.catalogue.words import RunnerName
 from matrix.errors import UsageError
 from matrix.plan import shards
 from matrix.plan.remaining import grouped
@@ -134,7 +135,7 @@ def _records(
     return added
 
 
-def _identity(record: Save | Load) -> tuple[str, str]:
+def _identity(record: Save | Load) -> tuple[str, RunnerName]:
     return record.observed(), record.provenance.runner
 
 

@@ -6,6 +6,7 @@ import dataclasses
 
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Release
+from matrix.catalogue.words import Lane
 from matrix.errors import UsageError, nearest
 from matrix.plan import shards
 from matrix.plan.cells import Plan
@@ -43,7 +44,7 @@ class Part:
         number, count = shards.parse(self.shard)
         if self.band:
             raise UsageError("--shard and --band both say what part to do", do="Give one of them")
-        if plan.lane == "gpu" and self.phase is None:
+        if plan.lane == Lane.GPU and self.phase is None:
             raise UsageError(
                 "--shard alone has every shard make the saves that it needs",
                 why="training is not repeatable to the bit, so that two shards' saves would differ",

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any
 
 from matrix.errors import SourceUnavailable
 from matrix.plan.cells import Plan
-from matrix.plan.evidence_index import EvidenceIndex, Known, pairs
+from matrix.plan.evidence_index import EvidenceIndex, Kept, Known, pairs
 from matrix.store import recorded
 from matrix.store.records import Load, Save
 from matrix.store.store import Store
@@ -40,7 +39,7 @@ def refresh(plan: Plan, store: Store, today: datetime.date) -> int:
     return recorded.refresh(plan.lane, records, checkpoints, today.isoformat())
 
 
-def _live(known: Known | None, what: str) -> Any:
+def _live(known: Known[Kept] | None, what: str) -> Kept:
     if known is None or known.conflict:
         raise SourceUnavailable(
             f"{what} was not run live",

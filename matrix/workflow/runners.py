@@ -6,6 +6,7 @@ import dataclasses
 from typing import Self
 
 from matrix.catalogue.faq import Documentation
+from matrix.catalogue.words import Lane, RunnerName
 from matrix.lane.containers.lock import Base
 from matrix.lane.local import LocalRunner
 from matrix.lane.process import Runner
@@ -67,7 +68,7 @@ class RunnerFactory:
         if self.on_local_gpu:
             return local_gpu.runner(self.candidates, self.options.gpu)
         source = FetchedSources(self.git_url, offline=self.offline)
-        if self.plan.runner != "docker":
+        if self.plan.runner != RunnerName.DOCKER:
             return source, LocalRunner(cache_folder() / "logs")
         return containers.runner(
             self.plan, self.documentation, self.bases, self.options, source, progress or Progress()
@@ -75,7 +76,7 @@ class RunnerFactory:
 
     def sources(self) -> CodeSource:
         """Return where the code is, without asking for what runs it."""
-        if self.plan.lane == "gpu":
+        if self.plan.lane == Lane.GPU:
             return containers.in_images(self.bases)
         return FetchedSources(self.git_url, offline=self.offline)
 

@@ -13,9 +13,10 @@ from matrix.catalogue import faq, releases, scenarios, selection
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Catalogue
 from matrix.catalogue.selection import DEFAULTS, Selection
+from matrix.catalogue.words import Lane, RunnerName
 from matrix.judge import judge, ledger
 from matrix.judge.judgement import Judgement
-from matrix.judge.ledger import Entry
+from matrix.judge.ledger import LedgerEntry
 from matrix.lane import sources
 from matrix.lane.containers.lock import Base
 from matrix.plan.cells import Plan, plan_cells
@@ -24,7 +25,7 @@ from matrix.store import recorded
 from matrix.store.store import Store
 from matrix.workflow import containers, local_gpu
 
-SIZES = {"gpu": "device"}
+SIZES = {Lane.GPU: "device"}
 """The size of scenarios.toml that a lane uses unless one is asked for."""
 
 
@@ -41,7 +42,7 @@ class Request:
     candidate_as: str | None = None
     ledger_file: Path | None = None
 
-    def replace(self, **options: str | tuple[str, ...] | None) -> Self:
+    def replace(self, **options: RunnerName | str | tuple[str, ...] | None) -> Self:
         """Return the request with other values for options of its selection."""
         return dataclasses.replace(self, selection=self.selection.model_copy(update=options))
 
@@ -62,7 +63,7 @@ class Selected:
 
     selection: Selection
     documentation: Documentation
-    entries: tuple[Entry, ...]
+    entries: tuple[LedgerEntry, ...]
     plan: Plan
     bases: tuple[Base, ...]
     store: Store | None
@@ -135,10 +136,11 @@ def select(
     )
 
 
-def lane_and_runner(chosen: Selection) -> tuple[str, str]:
+def lane_and_runner(chosen: Selection) -> tuple[Lane, RunnerName]:
     """Return the lane and the runner that a selection means."""
-    runner = chosen.runner or "local"
-    return chosen.lane or ("gpu" if runner == "docker" else "cpu"), runner
+    runner = chosen.runner or RunnerName.LOCAL
+    in_docker = runner == RunnerName.DOCKER
+    return chosen.lane or (Lane.GPU if in_docker else Lane.CPU), runner
 
 
 def _spelled_out(given: Selection, store: Store | None, *, resume: bool) -> Selection:
@@ -150,12 +152,14 @@ def _spelled_out(given: Selection, store: Store | None, *, resume: bool) -> Sele
     return local_gpu.spelled_out(given, store)
 
 
-def _catalogue(chosen: Selection, lane: str, runner: str) -> tuple[Catalogue, tuple[Base, ...]]:
+def _catalogue(
+    chosen: Selection, lane: Lane, runner: RunnerName
+) -> tuple[Catalogue, tuple[Base, ...]]:
     """Return the catalogue with its candidates, and the bases that containers are built on."""
     if (lane, runner) == local_gpu.LOCAL_GPU:
         return local_gpu.catalogue(chosen.candidate), ()
     known = releases.load()
-    if runner == "local":
+    if runner == RunnerName.LOCAL:
         for text in chosen.candidate:
             known = known.with_candidate(sources.candidate(Path(text)))
         return known, ()

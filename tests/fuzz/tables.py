@@ -12,7 +12,7 @@ from matrix.catalogue.scenarios import Variants
 from matrix.errors import MatrixError
 from matrix.gate import accept
 from matrix.judge import ledger
-from matrix.judge.ledger import Entry
+from matrix.judge.ledger import LedgerEntry
 from matrix.lane.containers import lock
 from matrix.plan.cells import plan_cells
 from matrix.store.records import Failure
@@ -77,7 +77,7 @@ def seeds() -> Iterator[bytes]:
         parts = whole.split(f"[[{head}]]")
         yield f"[[{head}]]".join(["", *parts[1:3]]).encode()
     yield (lock.folder() / "images.lock").read_bytes()[:2000]
-    yield accept.text([Entry(**entry_fields("1.7", "1.8-2.18"))]).encode()
+    yield accept.text([LedgerEntry(**entry_fields("1.7", "1.8-2.18"))]).encode()
     yield _FAQ_TABLE
     yield _SCENARIO
 

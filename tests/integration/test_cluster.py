@@ -13,6 +13,7 @@ import psutil
 from dask.utils import key_split
 from distributed import Client, LocalCluster
 
+from matrix.catalogue.words import Lane
 from matrix.lane.cluster.graph import ClusterRun
 from matrix.lane.local import LocalRunner
 from matrix.lane.process import WORKER
@@ -84,7 +85,7 @@ def test_three_workers_one_killed_and_a_store_on_s3(
             bench.store,
             FetchedSources(),
             Options(jobs=2, timeout=60),
-            recorded.evidence("cpu"),
+            recorded.evidence(Lane.CPU),
             watching,
         )
         watching.run = run.on(client, functools.partial(opening, str(tmp_path / "logs")))

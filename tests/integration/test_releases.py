@@ -6,6 +6,7 @@ import pytest
 
 from builders import TODAY
 from matrix.catalogue import scenarios
+from matrix.catalogue.words import Lane
 from matrix.errors import ExitCode
 from matrix.judge import judge, ledger
 from matrix.plan.cells import CONTROLS
@@ -22,7 +23,7 @@ def test_live_agrees_with_recorded(bench, scenario) -> None:
     live = bench.judge(made, with_recorded=False)
     both = bench.judge(made)
     old = judge.judge(
-        EvidenceIndex(made, None, recorded.evidence("cpu")),
+        EvidenceIndex(made, None, recorded.evidence(Lane.CPU)),
         bench.documentation,
         ledger.load(),
         TODAY,

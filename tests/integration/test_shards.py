@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from matrix.catalogue.words import Lane
 from matrix.plan import shards
 from matrix.plan.costs import Costs
 from matrix.plan.evidence_index import EvidenceIndex
@@ -18,7 +19,7 @@ def test_merged_shards_are_the_whole_run(bench, tmp_path) -> None:
     parts = []
     for number in (1, 2):
         bench.store = Store(tmp_path / f"shard-{number}")
-        costs = Costs(EvidenceIndex(made, bench.store, recorded.evidence("cpu")))
+        costs = Costs(EvidenceIndex(made, bench.store, recorded.evidence(Lane.CPU)))
         shard = shards.split(made, costs, number, 2)
         bench.run(made, scope=shard.scope(None))
         loaders = {r.release for found in bench.store.loads().values() for r in found}

@@ -16,7 +16,7 @@ from matrix.lane.local import LocalRunner
 from matrix.lane.process import ReleaseProcess, Runner
 from matrix.lane.run import Options, Run
 from matrix.lane.sources import FetchedSources, cache_folder, candidate
-from matrix.report.document import Cell, Report, read
+from matrix.report.document import Report, ReportCell, read
 from matrix.store import recorded
 from matrix.store.store import Store
 from matrix.workflow.selecting import Request, select
@@ -148,7 +148,7 @@ def verdict(saboteur: Saboteur, exit_code: int, report: Report) -> Finding:
     )
 
 
-def _missed(saboteur: Saboteur, cells: dict[str, Cell]) -> Iterator[str]:
+def _missed(saboteur: Saboteur, cells: dict[str, ReportCell]) -> Iterator[str]:
     """Yield what should have failed, and did not."""
     for wound in saboteur.wound:
         hit = [key for key in cells if wound.covers(key)]
@@ -159,7 +159,7 @@ def _missed(saboteur: Saboteur, cells: dict[str, Cell]) -> Iterator[str]:
                 yield f"{key} passes: {cells[key].seen}"
 
 
-def _wrong(saboteur: Saboteur, failing: dict[str, Cell], name: str) -> Iterator[str]:
+def _wrong(saboteur: Saboteur, failing: dict[str, ReportCell], name: str) -> Iterator[str]:
     """Yield what failed and should not have, or failed as something else."""
     for key, cell in failing.items():
         wounds = [wound for wound in saboteur.wound if wound.covers(key)]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from builders import a_load, a_save
+from matrix.catalogue.words import Lane
 from matrix.errors import StoreError
 from matrix.plan.cells import Plan
 from matrix.store import recorded
@@ -114,10 +115,10 @@ def test_a_torn_gzip(tmp_path: Path) -> None:
 
 
 def test_recorded_checkpoints_match_their_digests() -> None:
-    names = list((recorded.folder("cpu") / "checkpoints").iterdir())
+    names = list((recorded.folder(Lane.CPU) / "checkpoints").iterdir())
     assert names
     for path in names:
-        assert recorded.checkpoint("cpu", path.name.removesuffix(".pt.gz"))
+        assert recorded.checkpoint(Lane.CPU, path.name.removesuffix(".pt.gz"))
 
 
 def test_a_recorded_checkpoint_that_changed_is_refused(
@@ -128,5 +129,5 @@ def test_a_recorded_checkpoint_that_changed_is_refused(
     path.parent.mkdir(parents=True)
     path.write_bytes(gzip.compress(b"other"))
     with pytest.raises(StoreError, match="does not match its digest"):
-        recorded.checkpoint("cpu", "0" * 64)
-    assert recorded.checkpoint("cpu", "1" * 64) is None
+        recorded.checkpoint(Lane.CPU, "0" * 64)
+    assert recorded.checkpoint(Lane.CPU, "1" * 64) is None

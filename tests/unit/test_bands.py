@@ -16,7 +16,7 @@ from builders import a_cell, a_report
 from matrix.catalogue import releases, scenarios
 from matrix.cli import main
 from matrix.report import bands
-from matrix.report.document import Cell
+from matrix.report.document import ReportCell
 
 ORDER = releases.order([])
 
@@ -26,12 +26,12 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def discovered(*cells: Cell) -> bands.Bands:
+def discovered(*cells: ReportCell) -> bands.BehaviourBands:
     (found,) = bands.discover(a_report(*cells), ORDER)
     return found
 
 
-def grid(loaders: list[str], bad: dict[tuple[str, str], str]) -> list[Cell]:
+def grid(loaders: list[str], bad: dict[tuple[str, str], str]) -> list[ReportCell]:
     """Every pair of the releases, loaded unless named as (saver, loader)."""
     return [
         a_cell(saver, loader, bad.get((saver, loader), "loaded"))
@@ -154,7 +154,7 @@ def saves(document: docutils.nodes.document) -> Iterator[tuple[str, str, str]]:
                 yield from ((scenario, release, place) for release in releases)
 
 
-def agrees(cell: Cell, sentence: str) -> bool:
+def agrees(cell: ReportCell, sentence: str) -> bool:
     for pattern, (outcome, after) in MEANINGS.items():
         if match := re.fullmatch(pattern, sentence):
             error = match.groups() or (None, cell.stage)
@@ -173,7 +173,7 @@ def test_the_corrected_faq_agrees_with_every_observed_cell() -> None:
     document = publish_doctree(text, settings_overrides={"halt_level": 2, "report_level": 2})
     lines = list(said(document))
     sentences = dict(lines)
-    cells = [cell for row in report["cells"] if not (cell := Cell(**row)).rewritten]
+    cells = [cell for row in report["cells"] if not (cell := ReportCell(**row)).rewritten]
     assert len(lines) == len(sentences) == len(cells) == 5904
     for cell in cells:
         place = cell.scenario, cell.variant, cell.saved_by, cell.loaded_by

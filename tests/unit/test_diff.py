@@ -17,7 +17,7 @@ from matrix.cli import main
 from matrix.errors import ExitCode, UsageError
 from matrix.plan.cells import Plan
 from matrix.report import diff, document
-from matrix.report.document import Cell
+from matrix.report.document import ReportCell
 from matrix.store import recorded
 from matrix.store.records import Failure
 from matrix.store.store import Store
@@ -34,11 +34,11 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def compared(before: Cell, after: Cell) -> diff.Diff:
+def compared(before: ReportCell, after: ReportCell) -> diff.Diff:
     return diff.compare(a_report(before), a_report(after), ORDER)
 
 
-def error(message: str = "'recipe'", **more: Any) -> Cell:
+def error(message: str = "'recipe'", **more: Any) -> ReportCell:
     return a_cell("2.4", "2.5", "error", error_message=message, **more)
 
 
@@ -74,7 +74,7 @@ def error(message: str = "'recipe'", **more: Any) -> Cell:
     ],
 )  # fmt: skip
 def test_what_changed_and_which_way(
-    before: Cell, after: Cell, direction: str, what: str, code: int
+    before: ReportCell, after: ReportCell, direction: str, what: str, code: int
 ) -> None:
     found = compared(before, after)
     (group,) = found.groups
@@ -111,7 +111,7 @@ def test_runs_with_nothing_in_common_are_no_answer() -> None:
     assert found.exit_code == ExitCode.INCOMPLETE
 
 
-def candidates(*cells: Cell) -> diff.Diff:
+def candidates(*cells: ReportCell) -> diff.Diff:
     before = a_report(a_cell("2.4", "2.17.1"), a_cell("2.17.1", "2.17.1"), INTACT)
     return diff.compare(before, a_report(*cells), ORDER, "2.18@bbbbbbbb")
 

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from builders import a_load, a_save
+from matrix.catalogue.words import Lane
 from matrix.cli import main
 from matrix.errors import EngineError
 from matrix.plan.cells import CONTROLS, Plan
@@ -93,7 +94,7 @@ def test_no_number_of_jobs_is_faster_than_one_release(plan: Plan) -> None:
 
 
 def test_every_node_needs_a_save_that_is_in_the_graph(plan: Plan) -> None:
-    index = EvidenceIndex(plan, None, recorded.evidence("cpu"))
+    index = EvidenceIndex(plan, None, recorded.evidence(Lane.CPU))
     nodes = graph(estimate(index, None, 0), index)["nodes"]
     saves = {node["id"] for node in nodes if node["does"] == "save"}
     assert len(saves) == 3

@@ -11,13 +11,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from builders import a_load, a_save
+from matrix.catalogue.words import Lane, Stage
 from matrix.cli import main
-from matrix.judge import fidelity
 from matrix.judge.fidelity import Difference, compare, seen
 from matrix.judge.outcomes import outcome
 from matrix.plan.cells import Plan
 from matrix.store import archive, recorded
-from matrix.store.records import Entry, Failure, Load, Moved, Output, Save
+from matrix.store.records import Failure, Load, Moved, Output, Save, StateEntry
 
 MakePlan = Callable[..., Plan]
 
@@ -34,17 +34,17 @@ def cpu(plan: Plan) -> list[Save | Load]:
 
 
 def on_gpu(records: list[Any], size: str = "device", **changes: Any) -> list[Any]:
-    update = {"lane": "gpu", "scenario_digest": size} | changes
+    update = {"lane": Lane.GPU, "scenario_digest": size} | changes
     return [record.model_copy(update=update) for record in records]
 
 
 def differences(cpu: list[Any], device: list[Any]) -> list[tuple[str, str]]:
-    found = compare(seen("cpu", cpu), seen("gpu", device)).differences
+    found = compare(seen(Lane.CPU, cpu), seen(Lane.GPU, device)).differences
     return [(difference.where, difference.what) for difference in found]
 
 
 def test_the_same_in_both_lanes_is_no_difference(cpu: list[Any]) -> None:
-    found = compare(seen("cpu", cpu), seen("gpu", on_gpu(cpu)))
+    found = compare(seen(Lane.CPU, cpu), seen(Lane.GPU, on_gpu(cpu)))
     assert found.compared == ("autocast/1.8", "autocast/plain/1.8->1.11")
     assert (found.device_only, found.differences) == ((), ())
 
@@ -59,8 +59,8 @@ def test_every_kind_of_difference_is_listed(cpu: list[Any]) -> None:
     save, load = on_gpu(cpu)
     entries = dict(save.keys)
     key = "core_attention._extra_state"
-    entries[key] = Entry(kind="bytes", fields=("scale",))
-    entries["extra"] = Entry(kind="Tensor", dtype="float32", shape=(1,))
+    entries[key] = StateEntry(kind="bytes", fields=("scale",))
+    entries["extra"] = StateEntry(kind="Tensor", dtype="float32", shape=(1,))
     moved = Moved(path="core_attention", name="core_attention", moved={"forward.scale": False})
     save = save.model_copy(update={"keys": entries})
     load = load.model_copy(
@@ -85,7 +85,7 @@ def test_another_fate_and_another_form_are_listed(plan: Plan, cpu: list[Any]) ->
     found = differences(cpu, [save, load.model_copy(update={"sites": (shaped,)})])
     assert ("autocast/plain/1.8->1.11", f"{name} of {site.path}") in found
     failed = load.model_copy(
-        update={"error": Failure(type="KeyError", message="m"), "stage": "load_state_dict"}
+        update={"error": Failure(type="KeyError", message="m"), "stage": Stage.LOAD_STATE_DICT}
     )
     whats = [what for _where, what in differences(cpu, [save, failed])]
     assert whats[:3] == ["outcome", "stage", "error"]
@@ -94,19 +94,19 @@ def test_another_fate_and_another_form_are_listed(plan: Plan, cpu: list[Any]) ->
 def test_savers_of_the_very_same_state_share_their_loads(plan: Plan, cpu: list[Any]) -> None:
     other = a_save(plan, "1.9").model_copy(update={"state_digest": cpu[0].state_digest})
     device = [*on_gpu([cpu[0], other]), *on_gpu([cpu[1]], saved_by="1.9")]
-    found = compare(seen("cpu", [*cpu, other]), seen("gpu", device))
+    found = compare(seen(Lane.CPU, [*cpu, other]), seen(Lane.GPU, device))
     assert "autocast/plain/1.9->1.11" in found.compared
     assert found.device_only == ()
 
 
 def test_what_the_device_alone_saw_is_named(plan: Plan, cpu: list[Any]) -> None:
-    found = compare(seen("cpu", cpu), seen("gpu", on_gpu([*cpu, a_save(plan, "1.9")])))
+    found = compare(seen(Lane.CPU, cpu), seen(Lane.GPU, on_gpu([*cpu, a_save(plan, "1.9")])))
     assert found.device_only == ("autocast/1.9",)
 
 
 def test_two_sizes_on_the_device_are_told_apart(cpu: list[Any]) -> None:
     device = [*on_gpu(cpu, "device--"), *on_gpu(cpu, "faq-----")]
-    found = compare(seen("cpu", cpu), seen("gpu", device))
+    found = compare(seen(Lane.CPU, cpu), seen(Lane.GPU, device))
     assert "autocast/1.8 (scenario device--)" in found.compared
     assert "autocast/1.8 (scenario faq-----)" in found.compared
 
@@ -154,11 +154,11 @@ NONE_YET = "No device has been compared yet."
 
 def test_every_difference_that_is_recorded_is_explained() -> None:
     text = DOC.read_text()
-    device = recorded.evidence("gpu")
+    device = recorded.evidence(Lane.GPU)
     assert (device is None) == (NONE_YET in text)
-    archive_ = recorded.evidence("cpu")
+    archive_ = recorded.evidence(Lane.CPU)
     assert archive_ is not None
     found = compare(
-        seen("cpu", archive_.records()), seen("gpu", device.records() if device else [])
+        seen(Lane.CPU, archive_.records()), seen(Lane.GPU, device.records() if device else [])
     )
     assert [d for d in found.differences if d.what not in text or d.where not in text] == []

@@ -16,7 +16,7 @@ from matrix.catalogue import releases, tables
 from matrix.cli import main
 from matrix.errors import ExitCode
 from matrix.gate import accept, outputs, policies
-from matrix.gate.policies import Check, Policy
+from matrix.gate.policies import Check, CheckState, Policy
 from matrix.judge import ledger
 from matrix.store import recorded
 
@@ -176,7 +176,8 @@ def test_a_hostile_message_is_text_everywhere(
 
 def test_annotations_are_as_many_as_github_shows() -> None:
     checks = [
-        Check(str(number), "fail", ExitCode.DEVIATES, f"reason {number}") for number in range(30)
+        Check(str(number), CheckState.FAIL, ExitCode.DEVIATES, f"reason {number}")
+        for number in range(30)
     ]
     found = outputs.group_failures(checks)
     assert len(list(outputs.workflow_commands(found, ORDER))) == outputs.MAX_ANNOTATIONS
@@ -288,7 +289,7 @@ def test_an_entry_knows_exactly_the_cells_it_was_made_of() -> None:
     assert tables_read(accept.text(found)) == tuple(found)
 
 
-def tables_read(text: str) -> tuple[ledger.Entry, ...]:
+def tables_read(text: str) -> tuple[ledger.LedgerEntry, ...]:
     path = Path("read.toml")
     path.write_text(text, encoding="utf-8")
     return ledger.load(path)

@@ -120,7 +120,9 @@ def test_anything_else_is_a_candidate_that_others_can_read(
 
 def test_a_selection_says_what_was_installed(install: Any, tmp_path: Path) -> None:
     install("code")
-    spelled = local_gpu.spelled_out(Selection(lane="gpu", runner="local"), Store(tmp_path / "store"))
+    spelled = local_gpu.spelled_out(
+        Selection(lane="gpu", runner="local"), Store(tmp_path / "store")
+    )
     (candidate,) = spelled.candidate
     name = installed.read(candidate).name  # type: ignore[union-attr]
     assert (spelled.saved_by, spelled.loaded_by) == (name, name)

@@ -15,7 +15,7 @@ from matrix.catalogue.faq import Documentation
 from matrix.errors import ExitCode
 from matrix.judge import judge, outcomes
 from matrix.judge.judgement import EntryCheck, Judgement, SaveCheck
-from matrix.judge.ledger import Entry
+from matrix.judge.ledger import LedgerEntry
 from matrix.plan.cells import Plan
 from matrix.plan.evidence_index import EvidenceIndex
 from matrix.store.archive import Archive, write
@@ -27,8 +27,8 @@ OLD, NEW = "core_attention.fused_attention._extra_state", "core_attention._extra
 KEY_ERROR = Failure(type="KeyError", message="'scale_inv_fwd'")
 
 
-def entry(**more: Any) -> Entry:
-    return Entry(**entry_fields("1.7", "1.8-2.18", **more))
+def entry(**more: Any) -> LedgerEntry:
+    return LedgerEntry(**entry_fields("1.7", "1.8-2.18", **more))
 
 
 class Bench:
@@ -79,7 +79,7 @@ class Bench:
             key = index.attempt_key("autocast", "plain", releases[saver], releases[loader])
         self.store.add_attempt(Attempt(key=key, kind=kind, message=message, at="1"))
 
-    def judge(self, *entries: Entry, today: datetime.date = TODAY) -> Judgement:
+    def judge(self, *entries: LedgerEntry, today: datetime.date = TODAY) -> Judgement:
         index = EvidenceIndex(self.plan, self.store, self.archive)
         return judge.judge(index, self.documentation, entries, today)
 

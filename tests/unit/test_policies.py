@@ -11,7 +11,7 @@ from matrix.catalogue import releases
 from matrix.errors import ExitCode
 from matrix.gate import policies
 from matrix.gate.policies import Check, Policy
-from matrix.report.document import Cell, LedgerRow, Report, SaveRow
+from matrix.report.document import LedgerRow, Report, ReportCell, SaveRow
 
 ORDER = releases.order(["2.18@aaaaaaaa"])
 KNOWN = a_cell("2.4", "2.5", "error", verdict="known-deviation", ledger=("known",))
@@ -19,7 +19,7 @@ DEVIATING = a_cell("2.4", "2.5", "error")
 INTACT = a_cell("2.4", "2.5")
 
 
-def absent(word: str) -> Cell:
+def absent(word: str) -> ReportCell:
     return a_cell("2.4", "2.5", word, verdict=word, note="why", provenance=None, stage=None)
 
 
@@ -59,7 +59,7 @@ def gated(report: Report, **asked: Any) -> tuple[list[Check], ExitCode]:
          "allow_missing": True}, "fail", 3),
     ],
 )  # fmt: skip
-def test_one_cell(cell: Cell, asked: dict[str, Any], state: str, code: int) -> None:
+def test_one_cell(cell: ReportCell, asked: dict[str, Any], state: str, code: int) -> None:
     found, exit_code = gated(a_report(cell), **asked)
     assert (found[0].state, exit_code) == (state, code)
 
@@ -126,7 +126,7 @@ def test_a_save_in_an_undocumented_place() -> None:
         (absent("not-run"), INTACT, "pass", 0),
     ],
 )
-def test_no_regression(before: Cell, after: Cell, state: str, code: int) -> None:
+def test_no_regression(before: ReportCell, after: ReportCell, state: str, code: int) -> None:
     found, exit_code = gated(a_report(after), name="no-regression", baseline=a_report(before))
     assert (found[0].state, exit_code) == (state, code)
 

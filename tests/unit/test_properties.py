@@ -24,7 +24,7 @@ from matrix.catalogue.selection import Selection
 from matrix.errors import TableError
 from matrix.judge import judge, ledger
 from matrix.judge.judgement import Judgement
-from matrix.judge.ledger import Entry
+from matrix.judge.ledger import LedgerEntry
 from matrix.plan.cells import Plan, plan_cells
 from matrix.plan.evidence_index import EvidenceIndex, pairs
 from matrix.store.archive import Archive, write
@@ -146,7 +146,7 @@ def closed_ranges(draw: st.DrawFn) -> str:
 
 
 @st.composite
-def entries(draw: st.DrawFn) -> Entry:
+def entries(draw: st.DrawFn) -> LedgerEntry:
     observed = draw(st.sampled_from(["loaded", "defaults", "none", "error", "frozen"]))
     error: dict[str, Any] = {}
     if observed == "error":
@@ -155,7 +155,7 @@ def entries(draw: st.DrawFn) -> Entry:
             "error": draw(st.sampled_from(["KeyError", "RuntimeError"])),
             "fragment": draw(st.sampled_from(["recipe", "'recipe'", "scale"])),
         }
-    return Entry(
+    return LedgerEntry(
         **entry_fields(
             draw(closed_ranges()),
             draw(closed_ranges()),
@@ -168,7 +168,7 @@ def entries(draw: st.DrawFn) -> Entry:
     )
 
 
-def deviations(entry: Entry) -> Iterable[tuple[str, ...]]:
+def deviations(entry: LedgerEntry) -> Iterable[tuple[str, ...]]:
     """Every cell of the catalogue with a deviation of it that the entry explains."""
     savers = [release.name for release in KNOWN.releases if entry.saves(release)]
     loaders = [release.name for release in KNOWN.releases if entry.loads(release)]
@@ -182,7 +182,9 @@ def deviations(entry: Entry) -> Iterable[tuple[str, ...]]:
 
 
 @given(entries(), entries())
-def test_two_entries_that_know_one_deviation_are_refused(one: Entry, other: Entry) -> None:
+def test_two_entries_that_know_one_deviation_are_refused(
+    one: LedgerEntry, other: LedgerEntry
+) -> None:
     assume(one.id != other.id)
     refused = False
     try:
@@ -241,7 +243,7 @@ def a_plan(savers: list[str], loaders: list[str]) -> Plan:
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> tuple[list[str], list[str], list[Any], list[Entry]]:
+def worlds(draw: st.DrawFn) -> tuple[list[str], list[str], list[Any], list[LedgerEntry]]:
     """Savers, loaders, records and a ledger, with all that can be missing or wrong in them."""
     savers = draw(st.lists(st.sampled_from(SAVERS), min_size=1, max_size=3, unique=True))
     loaders = draw(st.lists(st.sampled_from(LOADERS), min_size=1, max_size=2, unique=True))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from builders import a_cell, a_report
-from matrix.report.document import Cell, Report
+from matrix.report.document import Report, ReportCell
 from saboteurs import __main__ as session
 from saboteurs import table
 from saboteurs.table import HERE, Saboteur, Wound
@@ -37,7 +37,7 @@ def test_the_documents_table_is_current() -> None:
     assert table.markdown(table.load()) in text
 
 
-def report_of(*cells: Cell) -> Report:
+def report_of(*cells: ReportCell) -> Report:
     report = a_report(*cells)
     rows = [row.model_copy(update={"candidate": "@" in row.name}) for row in report.releases]
     return report.model_copy(update={"releases": tuple(rows)})
@@ -57,7 +57,7 @@ def report_of(*cells: Cell) -> Report:
     ],
 )
 def test_the_gate_must_say_what_the_table_says(
-    cells: list[Cell], exit_code: int, complaint: str
+    cells: list[ReportCell], exit_code: int, complaint: str
 ) -> None:
     complaints = verdict(ROW, exit_code, report_of(*cells)).complaints
     assert bool(complaints) == bool(complaint)

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from matrix.catalogue import tables
+from matrix.catalogue.words import Lane
 from matrix.cli import main
 from matrix.report import schema
 from matrix.store import recorded
@@ -60,7 +61,7 @@ def test_a_report_obeys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_recorded_evidence_obeys() -> None:
-    path = recorded.folder("cpu") / "evidence.jsonl.gz"
+    path = recorded.folder(Lane.CPU) / "evidence.jsonl.gz"
     lines = gzip.decompress(path.read_bytes()).decode().split("\n")[:-1]
     check = validator("evidence")
     for line in [lines[0], *lines[1:-1:40], lines[-1]]:

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from builders import a_load, a_save
+from matrix.catalogue.words import Lane
 from matrix.cli import main
 from matrix.errors import StoreError, UsageError
 from matrix.plan import shards
@@ -83,7 +84,7 @@ def test_what_was_never_timed_costs_what_is_stated(plan: Plan) -> None:
 
 
 def test_recorded_durations_count(plan: Plan) -> None:
-    costs = Costs(EvidenceIndex(plan, None, recorded.evidence("cpu")))
+    costs = Costs(EvidenceIndex(plan, None, recorded.evidence(Lane.CPU)))
     assert costs.load(plan.cells[0]) not in (0, LOAD)
     small = costs.checkpoint("autocast", plan.releases["2.17.1"])
     assert 1_000 < small < 10_000_000

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from builders import TODAY
 from matrix.catalogue import faq, releases, scenarios
+from matrix.catalogue.words import Lane
 from matrix.cli import main
 from matrix.doctor import symptoms
 from matrix.errors import ExitCode
@@ -24,7 +25,7 @@ from matrix.store import recorded
 def judgement() -> Judgement:
     everyone = releases.load().releases
     made = plan_cells(faq.load(), scenarios.load(), scenarios.variants(), everyone, everyone)
-    index = EvidenceIndex(made, None, recorded.evidence("cpu"))
+    index = EvidenceIndex(made, None, recorded.evidence(Lane.CPU))
     return judge.judge(index, faq.load(), ledger.load(), TODAY)
 
 
