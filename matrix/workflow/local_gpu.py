@@ -44,13 +44,16 @@ def find_installed(candidates: tuple[str, ...]) -> InstalledRelease:
     return installed.find(catalogue(candidates))
 
 
-def spelled_out(selection: Selection, store: Store | None) -> Selection:
+def spelled_out(
+    selection: Selection, store: Store | None, *, everything: bool = False
+) -> Selection:
     """Return a selection with its savers, loaders and installed candidates named.
 
     The loader is the installed release; the savers are that and every release whose
     checkpoints of this lane the store holds. Candidates that were installed where earlier
     runs into the store took place are named too, so that others can read what they saved.
 
+    :param everything: whether a selection that names no release means all of them.
     :raises DeviceError: no release is installed.
     """
     last = store.remembered() if store else None
@@ -66,12 +69,13 @@ def spelled_out(selection: Selection, store: Store | None) -> Selection:
         if save.lane == Lane.GPU
     }
     names = catalogue(tuple(candidates)).names()
-    savers = [name for name in names if name in {*saved, here.name}]
+    savers = names if everything else [name for name in names if name in {*saved, here.name}]
+    loaders = names if everything else [here.name]
     return selection.model_copy(
         update={
             "candidate": tuple(candidates),
             "saved_by": selection.saved_by or selection.releases or ",".join(savers),
-            "loaded_by": selection.loaded_by or selection.releases or here.name,
+            "loaded_by": selection.loaded_by or selection.releases or ",".join(loaders),
             "releases": None,
             "lane": LOCAL_GPU[0],
             "runner": LOCAL_GPU[1],

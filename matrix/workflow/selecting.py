@@ -12,7 +12,7 @@ from typing import Self
 from matrix.catalogue import faq, releases, scenarios, selection
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Catalogue
-from matrix.catalogue.selection import DEFAULTS, Selection
+from matrix.catalogue.selection import DEFAULTS, EVERYTHING, Selection
 from matrix.catalogue.words import Lane, RunnerName
 from matrix.judge import judge, ledger
 from matrix.judge.judgement import Judgement
@@ -96,8 +96,14 @@ def select(
     :param defaults: what is selected where an option is left out.
     :raises MatrixError: the request cannot be planned here.
     """
-    chosen = _spelled_out(request.selection, store, resume=resume)
+    chosen = request.selection
+    if resume and store and chosen == Selection():
+        chosen = store.remembered() or chosen
     lane, runner = lane_and_runner(chosen)
+    on_local_gpu = (lane, runner) == local_gpu.LOCAL_GPU
+    if on_local_gpu and not (chosen.saved_by and chosen.loaded_by):
+        everything = defaults["releases"] == EVERYTHING["releases"]
+        chosen = local_gpu.spelled_out(chosen, store, everything=everything)
     documentation = faq.load()
     known, bases = _catalogue(chosen, lane, runner)
     savers, loaders = (
@@ -105,7 +111,7 @@ def select(
             known,
             documentation,
             text or chosen.releases or defaults["releases"],
-            with_candidates=(lane, runner) != local_gpu.LOCAL_GPU,
+            with_candidates=not on_local_gpu,
         )
         for text in (chosen.saved_by, chosen.loaded_by)
     )
@@ -141,15 +147,6 @@ def lane_and_runner(chosen: Selection) -> tuple[Lane, RunnerName]:
     runner = chosen.runner or RunnerName.LOCAL
     in_docker = runner == RunnerName.DOCKER
     return chosen.lane or (Lane.GPU if in_docker else Lane.CPU), runner
-
-
-def _spelled_out(given: Selection, store: Store | None, *, resume: bool) -> Selection:
-    """Return the selection to plan: the last run's, or with what is installed here named."""
-    if resume and store and given == Selection():
-        given = store.remembered() or given
-    if lane_and_runner(given) != local_gpu.LOCAL_GPU or (given.saved_by and given.loaded_by):
-        return given
-    return local_gpu.spelled_out(given, store)
 
 
 def _catalogue(
