@@ -26,6 +26,7 @@ from matrix.cli.options import (
 from matrix.errors import UsageError
 from matrix.lane.measure import CELL_TIMEOUT
 from matrix.lane.run import Options, Run
+from matrix.lane.sources import chosen_git_url
 from matrix.plan.evidence_index import EvidenceIndex
 from matrix.plan.shards import Shard
 from matrix.report import console
@@ -39,7 +40,7 @@ from matrix.workflow.selecting import Request, Selected, select
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class RunArguments:
     """The options of ``te-matrix run`` that no other command has, as its help explains them."""
 
     jobs: int
@@ -91,14 +92,14 @@ class RunOptions:
     is_flag=True,
     help="run the whole catalogue live and replace the recorded evidence by it",
 )
-@gathered_in(RunOptions, "options")
+@gathered_in(RunArguments, "options")
 def run_command(
     request: Request,
     store: Store,
     today: datetime.date,
     containers: ContainerOptions,
     part: Part,
-    options: RunOptions,
+    options: RunArguments,
 ) -> None:
     """Save, cross-load, judge and report: whatever is not known yet."""
     if options.refresh_recorded:
@@ -133,19 +134,24 @@ def _measure(
     store: Store,
     containers: ContainerOptions,
     part: Part,
-    options: RunOptions,
+    options: RunArguments,
     screen: Console,
 ) -> tuple[Run, Shard | None]:
     """Do the saves and loads of a part that are not in the store."""
     plan = selected.plan
-    factory = RunnerFactory.of(selected, containers, options.git_url, offline=options.offline)
-    measuring.require_here(factory, elsewhere=bool(options.scheduler or part.shard))
+    if selected.on_local_gpu and (options.scheduler or part.shard):
+        raise UsageError(
+            "what is installed here can be neither sharded nor run elsewhere",
+            do="Run in every environment and merge the stores, or use `--runner docker`",
+        )
+    git_url = chosen_git_url(options.git_url)
+    factory = RunnerFactory(selected.without_evidence(), containers, git_url, options.offline)
     archive = None if options.refresh_recorded else recorded.evidence(plan.lane)
     shard = part.take_shard(plan, EvidenceIndex(plan, store, archive)) if part.shard else None
     scope = part.scope(selected.documentation, factory.takes_part(), shard)
     how = Options(options.jobs, options.timeout, options.every_cell, scope)
     progress = console.progress(screen)
-    with measuring.opened(plan, store, factory, how, archive, progress, options.scheduler) as run:
+    with measuring.opened(factory, store, how, archive, progress, options.scheduler) as run:
         measuring.remember(selected, store, shard)
         try:
             run.execute()

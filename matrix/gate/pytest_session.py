@@ -12,8 +12,8 @@ import pytest
 
 from matrix.errors import ExitCode, MatrixError
 from matrix.gate import policies
-from matrix.gate.plugin import CheckCollector
 from matrix.gate.policies import Check
+from matrix.gate.pytest_items import CheckCollector
 
 _DISABLED_PLUGINS = (
     "terminal",

@@ -73,6 +73,15 @@ class Selected:
         """What the store and the recorded evidence hold, read when it is first asked for."""
         return EvidenceIndex(self.plan, self.store, recorded.evidence(self.plan.lane))
 
+    @property
+    def on_local_gpu(self) -> bool:
+        """Whether the release that is installed for this interpreter runs, on its GPU."""
+        return (self.plan.lane, self.plan.runner) == local_gpu.LOCAL_GPU
+
+    def without_evidence(self) -> Self:
+        """Return the same with no store, to be sent to other machines."""
+        return dataclasses.replace(self, store=None)
+
     def judge(self, today: datetime.date) -> Judgement:
         """Judge the plan on its evidence.
 

@@ -14,7 +14,7 @@ from matrix.errors import ExitCode, MatrixError
 from matrix.gate import pytest_session
 from matrix.gate.policies import Check, CheckState
 from matrix.report import document
-from matrix.workflow import arguments, reading  # noqa: F401 - else pytest imports them anew
+from matrix.gate import pytest_items  # noqa: F401 - else pytest imports it anew in every run
 
 pytest_plugins = ["pytester"]
 
