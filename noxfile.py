@@ -19,6 +19,12 @@ EXTRAS = nox.project.load_toml("pyproject.toml")["project"]["optional-dependenci
 TORCH = os.environ.get("TE_MATRIX_TORCH", *EXTRAS["torch"])
 TORCH_INDEX = os.environ.get("TE_MATRIX_TORCH_INDEX")
 LOCK = "requirements.lock"
+CHECKERS = ["import-linter", "mypy", "nox", "pip-audit", "pre-commit", "ruff"]
+"""What tests/repository runs, or reads the configuration of."""
+
+TESTS = {"PYTHONPATH": "tests"}
+"""Where the programs of the sessions are."""
+
 BANDS = [
     band["name"]
     for band in tomllib.loads(Path("matrix/catalogue/data/faq.toml").read_text())["band"]
@@ -81,9 +87,12 @@ def cross_load(session: nox.Session, band: str) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests; needs no GPU, container engine or git host. Options go to pytest."""
+    """Run the tests, on every core; needs no GPU, engine or git host. Options go to pytest."""
     install(session, "cpu", "docker", "dask", "s3", "test")
-    session.run("pytest", *session.posargs)
+    tools(session, *CHECKERS)
+    # Each process imports PyTorch: eight need some 4 GB.
+    spread = ["--numprocesses=logical", "--maxprocesses=8", "--dist=loadgroup"]
+    session.run("pytest", *spread, *session.posargs)
 
 
 @nox.session
@@ -133,11 +142,9 @@ def report(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Time the matrix, large reports, and a 20 GB checkpoint, each beside other ways."""
     install(session, "cpu", "test", "browser")
-    session.run("python", "tests/bench.py", *session.posargs)
-    session.run("python", "tests/bench_floor.py", *session.posargs)
-    session.run("python", "tests/bench_growth.py")
-    session.run("python", "tests/bench_report.py")
-    session.run("python", "tests/bench_inspect.py", env={"PYTHONPATH": "tests"})
+    for name in ("run", "floor", "growth", "report", "checkpoint"):
+        options = session.posargs if name in ("run", "floor") else []
+        session.run("python", "-m", f"bench.{name}", *options, env=TESTS)
 
 
 @nox.session
@@ -147,7 +154,7 @@ def fuzz(session: nox.Session) -> None:
     options = session.posargs or ["-max_total_time=300"]
     for path in sorted(Path("tests/fuzz").glob("[a-z]*.py")):
         if path.stem != "altering":
-            session.run("python", "-m", "fuzz", path.stem, *options, env={"PYTHONPATH": "tests"})
+            session.run("python", "-m", "fuzz", path.stem, *options, env=TESTS)
 
 
 CORE = ["judge/*", "catalogue/faq", "store/store", "plan/cells", "worker/*", "worker/standin/*"]
@@ -159,7 +166,7 @@ CONTAINER_ONLY = ["worker/alone"]
 def coverage(session: nox.Session) -> None:
     """Measure branch coverage of what decides; fails below 95 %. Options go to pytest."""
     install(session, "cpu", "docker", "s3", "dask", "test")
-    tools(session, "coverage")
+    tools(session, "coverage", *CHECKERS)
     env = {"COVERAGE_FILE": str(Path(session.create_tmp(), "data").absolute())}
     options = session.posargs or ["-m", "not docker"]
     session.run("coverage", "erase", env=env)
@@ -185,7 +192,7 @@ def mutants(session: nox.Session) -> None:
 def saboteurs(session: nox.Session) -> None:
     """Plant faults in copies of releases; fails unless the gate stops each. Options: names."""
     install(session, "cpu", "test")
-    session.run("python", "-m", "saboteurs", *session.posargs, env={"PYTHONPATH": "tests"})
+    session.run("python", "-m", "saboteurs", *session.posargs, env=TESTS)
 
 
 @nox.session
@@ -194,7 +201,7 @@ def powercuts(session: nox.Session) -> None:
     install(session, "cpu", "test")
     tries = [session.posargs] if session.posargs else [["200"], ["20", "--real"]]
     for words in tries:
-        session.run("python", "tests/powercuts.py", *words, env={"PYTHONPATH": "tests"})
+        session.run("python", "-m", "tools.powercuts", *words, env=TESTS)
 
 
 @nox.session
@@ -208,7 +215,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
-    session.run("python", "tests/audit.py", LOCK, TORCH, *session.posargs)
+    session.run("python", "-m", "tools.audit", LOCK, TORCH, *session.posargs, env=TESTS)
 
 
 @nox.session

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,14 @@ def make_plan(known: Catalogue, documentation: Documentation) -> Callable[..., P
         )
 
     return make
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """What a test starts heeds SIGINT, even where it is ignored on entry, as under nohup."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

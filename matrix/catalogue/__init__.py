@@ -1,10 +1,12 @@
-"""What can be asked: releases, scenarios, variants, the FAQ, and what a selection means.
+"""Releases, scenarios, variants and the FAQ: everything that a command line can select.
 
-releases: the releases there are, their order, and where each one's code comes from
-faq: what the FAQ documents, as bands and rules
-scenarios: how a checkpoint is made, and the variants in which it is loaded
-selection: which releases, scenarios and variants a command line means
-ranges: sets of releases as text
-tables: TOML files read strictly
+releases: the known releases, their order, and where the code of each is obtained
+faq: the bands and rules that the FAQ documents
+scenarios: how a checkpoint is made (scenarios) and how it is loaded (variants)
+selection: the releases, scenarios and variants that options select
+ranges: closed ranges of versions as text, read and written
+words: enumerations of the closed vocabularies, such as outcomes and verdicts
+state_keys: names in the keys of a Transformer Engine state dict
+tables: TOML files, read strictly
 data/: the tables themselves
 """

@@ -1,4 +1,4 @@
-"""What the FAQ says of a cell. Documentation only: nothing here has been observed."""
+"""Bands and rules of Transformer Engine's FAQ: the documented outcome of each cell."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ from matrix.errors import TableError
 
 
 class Band(tables.Row):
-    """A run of releases that the FAQ documents together, by (major, minor)."""
+    """Consecutive releases that the FAQ documents together."""
 
     name: str
+    """The band as the FAQ writes it, e.g. ``1.6-1.7``."""
     first: str
+    """The oldest version of the band. Only its major and minor number count."""
     last: str | None = None
+    """The newest version of the band; absent for the band that has no end."""
     saves_to: str | None = None
+    """Key under which the band saves attention metadata; absent where it saves none."""
     sentence: str
+    """The sentence of the FAQ that the row is taken from."""
 
     @field_validator("first", "last")
     @classmethod
@@ -32,62 +37,76 @@ class Band(tables.Row):
         return text
 
     def holds(self, minor: tuple[int, int]) -> bool:
-        """Tell whether (major, minor) falls into the band."""
+        """Return whether releases with this (major, minor) belong to the band."""
         after_first = minor >= _minor(self.first)
         return after_first and (self.last is None or minor <= _minor(self.last))
 
 
 class Rule(tables.Row):
-    """One entry of the FAQ's table, with the sentence it comes from."""
+    """The documented outcome for pairs of bands."""
 
     loaded_by: tuple[str, ...]
+    """Names of the loading releases' bands."""
     saved_by: tuple[str, ...]
+    """Names of the saving releases' bands."""
     variants: tuple[str, ...]
+    """Names of the variants that the rule applies to."""
     outcome: Outcome
+    """What the FAQ says becomes of the attention's FP8 metadata."""
     reason: str = ""
+    """Why, in the FAQ's words, a load fails; empty where it gives no reason."""
     sentence: str
+    """The sentence of the FAQ that the rule is taken from."""
 
 
 class Faq(tables.Row):
-    """The whole of ``faq.toml``."""
+    """Contents of ``faq.toml``."""
 
     source: str
+    """The section of the documentation that the table is taken from."""
     read_in: str
+    """The versions of the documentation that were read."""
     band: tuple[Band, ...]
+    """The bands, oldest first."""
     rule: tuple[Rule, ...]
+    """The rules. No two of them apply to the same pair of bands and variant."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Documented:
-    """What the FAQ says of one cell: an outcome, or ``undocumented``."""
+    """The documented outcome of one cell."""
 
     outcome: Outcome | Undocumented
+    """The outcome, or ``undocumented`` where the FAQ has no rule."""
     reason: str = ""
+    """See :attr:`Rule.reason`."""
     sentence: str = ""
+    """See :attr:`Rule.sentence`."""
 
 
 UNDOCUMENTED = Documented(Undocumented.UNDOCUMENTED)
+"""Stands for cells that the FAQ has no rule for."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Documentation:
-    """The FAQ's bands and rules, expanded on demand to any pair of releases."""
+    """The FAQ's bands and rules, which give the documented outcome of any pair of releases."""
 
     bands: tuple[Band, ...]
     rules: tuple[Rule, ...]
 
     def band(self, release: Release) -> Band:
-        """Return the band a release belongs to.
+        """Return the band that a release belongs to.
 
-        :raises TableError: no band holds it.
+        :raises TableError: it belongs to none.
         """
         for band in self.bands:
             if band.holds(release.minor):
                 return band
         raise TableError(f"faq.toml has no band for release {release.name}")
 
-    def says(self, variant: str, saved_by: Release, loaded_by: Release) -> Documented:
-        """Return what the FAQ says of one cell."""
+    def documented(self, variant: str, saved_by: Release, loaded_by: Release) -> Documented:
+        """Return the documented outcome of one cell."""
         saver, loader = self.band(saved_by).name, self.band(loaded_by).name
         for rule in self.rules:
             if variant in rule.variants and saver in rule.saved_by and loader in rule.loaded_by:
@@ -98,28 +117,32 @@ class Documentation:
 def load(path: Path | None = None) -> Documentation:
     """Read the FAQ's table.
 
-    :raises TableError: it is malformed, its bands share a release, or it names an
-        unknown band or says two things of one combination.
+    :param path: the file to read; by default the packaged one.
+    :raises TableError: the table is malformed, its bands overlap, or a rule names an unknown
+        band or repeats a combination of another rule.
     """
     path = path or tables.packaged("faq.toml")
     faq = tables.load(path, Faq)
     _check_bands(path, faq.band)
     known = {band.name for band in faq.band}
-    said: set[tuple[str, str, str]] = set()
+    listed: set[tuple[str, str, str]] = set()
     for rule in faq.rule:
         if unknown := {*rule.saved_by, *rule.loaded_by} - known:
             raise TableError(f"{path}: a rule names band {unknown.pop()}, which it does not define")
         combinations = {
             (v, s, b) for v in rule.variants for s in rule.saved_by for b in rule.loaded_by
         }
-        if twice := said & combinations:
+        if twice := listed & combinations:
             raise TableError(f"{path}: two rules speak of {' / '.join(min(twice))}")
-        said |= combinations
+        listed |= combinations
     return Documentation(faq.band, faq.rule)
 
 
 def _check_bands(path: Path, bands: tuple[Band, ...]) -> None:
-    """See that every band begins behind the end of the one before."""
+    """Check that the bands are in order and do not overlap.
+
+    :raises TableError: they are not.
+    """
     for earlier, later in itertools.pairwise(bands):
         if earlier.last is None or _minor(later.first) <= _minor(earlier.last):
             raise TableError(f"{path}: band {later.name} begins within band {earlier.name}")

@@ -1,15 +1,52 @@
-"""Sets of releases in few words: closed ranges that never bridge a release left out."""
+"""Closed ranges of versions as text, e.g. ``1.6-1.7, 2.16.1``: read and written."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+from packaging.version import Version
+
+
+def covers(ranges: str) -> Callable[[str], bool]:
+    """Return a function that returns whether a version lies in one of the ranges.
+
+    :param ranges: closed ranges and single versions, joined by commas.
+    :raises ValueError: a range is open, runs backwards or is not made of versions.
+    """
+    ends = _ends(ranges)
+    return lambda version: any(first <= Version(version) <= last for first, last in ends)
+
+
+def common(one: str, other: str) -> str:
+    """Return a version that lies in both sets of ranges, or an empty text.
+
+    :raises ValueError: see :func:`covers`.
+    """
+    for low, high in _ends(one):
+        for first, last in _ends(other):
+            if max(low, first) <= min(high, last):
+                return str(max(low, first))
+    return ""
+
+
+def _ends(ranges: str) -> list[tuple[Version, Version]]:
+    ends = []
+    for part in ranges.split(","):
+        first, dash, last = part.strip().partition("-")
+        if dash and not last:
+            raise ValueError(f"{part.strip()!r} has no end")
+        ends.append((Version(first), Version(last or first)))
+    if any(first > last for first, last in ends):
+        raise ValueError(f"{ranges!r} runs backwards")
+    return ends
 
 
 def runs(names: Collection[str], order: Sequence[str]) -> list[tuple[str, str]]:
-    """Return first and last of every unbroken run of ``names``, in order.
+    """Return (first, last) of every unbroken run of releases, oldest first.
 
-    :param order: every release there is, oldest first. A run ends where the next
-        release of this order is not among ``names``, whether or not it was looked at.
+    :param order: the names of all known releases, oldest first. A run ends before the first
+        release of this order that is not among ``names``, so that a range never includes a
+        release that was not named.
     """
     found: list[tuple[str, str]] = []
     last = -2
@@ -22,7 +59,7 @@ def runs(names: Collection[str], order: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def text(names: Collection[str], order: Sequence[str]) -> str:
-    """Return ``names`` as ranges, e.g. ``1.6-1.7, 2.16.1``; see :func:`runs`."""
+    """Return releases as ranges, e.g. ``1.6-1.7, 2.16.1``; see :func:`runs`."""
     return ", ".join(
         first if first == last else f"{first}-{last}" for first, last in runs(names, order)
     )
@@ -31,9 +68,12 @@ def text(names: Collection[str], order: Sequence[str]) -> str:
 def rectangles(
     pairs: Iterable[tuple[str, str]], order: Sequence[str]
 ) -> Iterator[tuple[list[str], list[str]]]:
-    """Yield (savers, loaders) that together are exactly ``pairs`` of (saver, loader).
+    """Yield (savers, loaders) whose products together are exactly the given pairs.
 
-    Loaders with the very same savers share one. Each list is in ``order``.
+    Loaders with the same savers are in one product.
+
+    :param pairs: (saver, loader).
+    :param order: the names of all known releases, oldest first; the lists are in this order.
     """
     place = {name: number for number, name in enumerate(order)}
     savers: dict[str, set[str]] = {}
@@ -48,7 +88,7 @@ def rectangles(
 
 
 def described(pairs: Iterable[tuple[str, str]], order: Sequence[str]) -> str:
-    """Return ``pairs`` of (saver, loader) as e.g. ``1.6-1.7 -> 1.8; 1.7 -> 2.0-2.3``."""
+    """Return (saver, loader) pairs as text, e.g. ``1.6-1.7 -> 1.8; 1.7 -> 2.0-2.3``."""
     return "; ".join(
         f"{text(savers, order)} -> {text(loaders, order)}"
         for savers, loaders in rectangles(pairs, order)

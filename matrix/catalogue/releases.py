@@ -1,4 +1,4 @@
-"""Releases: what there is, in what order, and where each one's code comes from."""
+"""The known releases of Transformer Engine, and where the code of each is obtained."""
 
 from __future__ import annotations
 
@@ -20,25 +20,43 @@ from matrix.catalogue import tables
 from matrix.errors import SourceUnavailable, TableError, UsageError, nearest
 
 PACKAGE = "transformer_engine"
+"""The project's name on the package index."""
 
 
 class Release(tables.Row):
-    """One row of ``releases.toml``, or a candidate; the file explains its fields."""
+    """One release: a row of ``releases.toml``, or a candidate.
+
+    Its code comes from exactly one source: a wheel, a git repository or a path.
+    """
 
     version: str
+    """The version as the project names it, e.g. ``1.9``."""
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 over "path SHA-256" lines, sorted by path, of the release's Python files."""
     wheel: str | None = None
+    """Version of the pure-Python wheel on the package index, e.g. ``1.9.0.post1``."""
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 of the wheel."""
     git: str | None = None
+    """Tag or branch of the project's git repository, for a release without a wheel."""
     commit: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
+    """The git commit that is fetched."""
     path: str | None = None
+    """Source tree, wheel or image of a candidate; absent for published releases."""
     also: tuple[str, ...] = ()
+    """Further builds on the package index that are left out: "version: reason"."""
     opt_in: str | None = None
+    """Environment variable that makes the release accept pickled extra state."""
     image: str | None = None
+    """Name and tag of the NGC image that contains the release."""
     basis: str | None = Field(default=None, pattern=r"^(read|inferred)$")
+    """How the image was determined: ``read`` in a source, or ``inferred`` from dates."""
     python: str | None = None
+    """Version of Python in the image, or the requirement that the release documents."""
     cuda: str | None = None
+    """Version of CUDA in the image, or the requirement that the release documents."""
     torch: str | None = None
+    """Version of PyTorch in the image, or the requirement that the release documents."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -49,52 +67,58 @@ class Release(tables.Row):
 
     @property
     def name(self) -> str:
-        """The version; for a candidate the version and its digest's first digits."""
+        """The version; of a candidate the version, ``@`` and the first 8 digits of its digest."""
         return f"{self.version}@{self.digest[:8]}" if self.path else self.version
 
     @property
     def candidate(self) -> bool:
-        """Whether this is a source tree or wheel under test."""
+        """Whether this is a source tree, wheel or image under test."""
         return self.path is not None
 
     @property
     def order(self) -> tuple[Version, str]:
-        """Sort key: by version, a candidate right behind the release it calls itself."""
+        """Sort key: by version; a candidate follows the release of the same version."""
         return Version(self.version), self.path or ""
 
     @functools.cached_property
     def minor(self) -> tuple[int, int]:
-        """(major, minor), by which a release belongs to a band."""
+        """(major, minor), which determines the band of the release."""
         version = Version(self.version)
         return version.major, version.minor
 
     @property
     def source(self) -> str:
-        """Where the Python code comes from, for people to read."""
+        """Where the Python code is obtained, as text for people."""
         if self.path:
             return self.path
         return f"index {self.wheel}" if self.wheel else f"git {self.git}"
 
     @property
     def identity(self) -> str:
-        """The source and what identifies it: commit or SHA-256; a candidate's digest does."""
+        """The source, followed by the commit or the wheel's SHA-256 where there is one."""
         mark = self.commit or self.sha256
         return f"{self.source} {mark}" if mark else self.source
 
 
 class Releases(tables.Row):
-    """The whole of ``releases.toml``."""
+    """Contents of ``releases.toml``."""
 
     release: tuple[Release, ...]
+    """The releases, in any order."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Catalogue:
-    """All known releases, oldest first."""
+    """All known releases."""
 
     releases: tuple[Release, ...]
+    """The releases, oldest first."""
 
     def __getitem__(self, name: str) -> Release:
+        """Return a release by name.
+
+        :raises UsageError: there is none of that name.
+        """
         for release in self.releases:
             if release.name == name:
                 return release
@@ -102,18 +126,19 @@ class Catalogue:
         raise UsageError(f"there is no release {name}", do=nearest(name, known))
 
     def with_candidate(self, candidate: Release) -> Catalogue:
-        """Return the catalogue with one more release in its place."""
+        """Return a catalogue that also contains a candidate."""
         return Catalogue(tuple(sorted((*self.releases, candidate), key=lambda r: r.order)))
 
     def names(self) -> list[str]:
-        """Return every release's name, oldest first."""
+        """Return the names of all releases, oldest first."""
         return [release.name for release in self.releases]
 
 
 def load(path: Path | None = None) -> Catalogue:
     """Read the catalogue.
 
-    :raises TableError: a row is malformed, or a version stands there twice.
+    :param path: the file to read; by default the packaged one.
+    :raises TableError: a row is malformed, or two rows have the same version.
     """
     path = path or tables.packaged("releases.toml")
     rows = tables.load(path, Releases).release
@@ -125,9 +150,9 @@ def load(path: Path | None = None) -> Catalogue:
 
 
 def order(names: Iterable[str]) -> list[str]:
-    """Return every release of the catalogue and ``names``, oldest first.
+    """Return the names of all releases of the catalogue and the given names, oldest first.
 
-    A candidate's name is its version, ``@`` and its digest's first digits.
+    :param names: names of releases and candidates; see :attr:`Release.name`.
     """
     everything = {*load().names(), *names}
     return sorted(everything, key=lambda name: (Version(name.partition("@")[0]), name))
@@ -138,15 +163,15 @@ def _version(path: Path, row: Release) -> Version:
         version = Version(row.version)
     except InvalidVersion as error:
         raise TableError(f"{path}: {row.version!r} is not a version") from error
-    if str(version) != row.version:  # a dash would make a range of it in a selection
+    if str(version) != row.version:  # a dash would be read as a range in a selection
         raise TableError(f"{path}: the usual form of version {row.version!r} is {version}")
     return version
 
 
 def published() -> list[str]:
-    """Return every version of the package that the configured index has.
+    """Return all versions of the package on the package index that pip is configured for.
 
-    :raises SourceUnavailable: pip could not ask the index.
+    :raises SourceUnavailable: pip could not list them.
     """
     command = [sys.executable, "-m", "pip", "index", "versions", PACKAGE]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -161,9 +186,10 @@ def published() -> list[str]:
 
 
 def missing(catalogue: Catalogue, versions: list[str]) -> list[str]:
-    """Return those of ``versions`` that no row accounts for, oldest first.
+    """Return the published versions from 1.0 on that no row of the catalogue mentions.
 
-    0.x and development placeholders are not releases of this catalogue.
+    :param versions: versions on the package index.
+    :return: oldest first.
     """
     accounted = {release.wheel for release in catalogue.releases}
     for release in catalogue.releases:
@@ -174,7 +200,7 @@ def missing(catalogue: Catalogue, versions: list[str]) -> list[str]:
 
 
 def render(release: Release) -> str:
-    """Return a release as a row of ``releases.toml``."""
+    """Return the text of a release's row in ``releases.toml``."""
     lines = ["[[release]]"]
     for key, value in release.model_dump(exclude_defaults=True).items():
         lines.append(f"{key} = {json.dumps(value)}")

@@ -1,4 +1,4 @@
-"""Scenarios and variants: how a checkpoint is made, and how it is loaded."""
+"""Scenarios and variants: how a checkpoint is made and how it is loaded."""
 
 from __future__ import annotations
 
@@ -10,54 +10,79 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from matrix.catalogue import tables
+from matrix.catalogue.ranges import covers
 from matrix.catalogue.releases import Release
-from matrix.catalogue.selection import covers
 from matrix.errors import TableError, UsageError, nearest
 
 
 class Size(tables.Row):
-    """Width of the attention module and its number of heads."""
+    """Dimensions of the attention module."""
 
     hidden_size: int = Field(gt=0)
+    """Width of the module's input and output."""
     attention_heads: int = Field(gt=0)
+    """Number of attention heads."""
 
 
 class Transport(tables.Row):
     """Arguments of ``torch.load`` and ``load_state_dict``."""
 
     weights_only: bool
+    """``weights_only`` of ``torch.load``."""
     strict: bool
+    """``strict`` of ``load_state_dict``."""
 
 
 class Scenario(tables.Row):
-    """One way to make a checkpoint; ``scenarios.toml`` explains the fields."""
+    """One way to make a checkpoint."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    """Name of the scenario in selections and reports."""
     summary: str
+    """The scenario in one line, for people."""
     size: str
+    """Name of the size to build the module in, unless the run chooses another."""
     layers: int = Field(gt=0)
+    """Number of ``MultiheadAttention`` modules in the model."""
     weights: Literal["high-precision", "fp8"]
+    """Format of the weights; ``fp8`` builds the model under the release's FP8 model init."""
     state: Literal["all", "attention"]
+    """The modules that hold FP8 metadata when the checkpoint is saved."""
     save_recipe: dict[str, Any]
+    """Fields of ``DelayedScaling`` for saving, beside ``fp8_dpa`` and ``fp8_mha``."""
     load_recipe: dict[str, Any]
+    """Fields of ``DelayedScaling`` for loading, beside ``fp8_dpa`` and ``fp8_mha``."""
     transport: Transport
+    """How the file is loaded."""
 
 
 REWRITE = "rewrite:"
-"""What the name of every variant begins with that loads a rewritten file, and of no other."""
+"""Prefix of the names of variants that load a rewritten file."""
 
 
 class Variant(tables.Row):
-    """One way to load a checkpoint; ``variants.toml`` explains the fields."""
+    """One way to load a checkpoint."""
 
     name: str
+    """Name of the variant in selections and reports."""
     summary: str
+    """The variant in one line, for people."""
     rewrite: str | None = None
+    """Name of the change to the state dict that the worker makes before loading it."""
     form: str | None = None
+    """Name of the form (see ``forms.toml``) that the file is rewritten into first."""
     saved_by: tuple[str, ...] | None = None
+    """Bands of saving releases that the variant applies to; absent: all."""
     savers: str | None = Field(default=None, alias="from")
+    """Closed ranges of saving releases that the variant applies to; absent: all."""
     into: str | None = None
+    """Closed ranges of loading releases that the variant applies to; absent: all."""
     opt_in: Literal["never", "only", "any"] = "never"
+    """When the loader's opt-in for pickled extra state is set.
+
+    ``never``; ``only``: always, and the variant applies only to loaders that have one;
+    ``any``: where the loader has one.
+    """
 
     @model_validator(mode="after")
     def _well_formed(self) -> Self:
@@ -68,7 +93,7 @@ class Variant(tables.Row):
         return self
 
     def covers(self, saver: Release, loader: Release) -> bool:
-        """Tell whether the pair lies in the variant's ranges. A candidate never does."""
+        """Return whether both releases lie in the variant's ranges. A candidate never does."""
         return all(
             ranges is None or (not release.candidate and covers(ranges)(release.version))
             for ranges, release in ((self.savers, saver), (self.into, loader))
@@ -76,20 +101,27 @@ class Variant(tables.Row):
 
 
 class Scenarios(tables.Row):
-    """The whole of ``scenarios.toml``, or of a file of the user's own."""
+    """Contents of ``scenarios.toml``, or of a user's own file."""
 
     size: dict[str, Size] = Field(default_factory=dict)
+    """Sizes by name. A user's own file may also use the packaged ones."""
     scenario: tuple[Scenario, ...]
+    """The scenarios."""
 
 
 class Variants(tables.Row):
-    """The whole of ``variants.toml``."""
+    """Contents of ``variants.toml``."""
 
     variant: tuple[Variant, ...]
+    """The variants."""
 
 
 class SizedScenario:
-    """A scenario at one size: what the worker is told, and its digest."""
+    """A scenario at one size.
+
+    ``request`` is the description that the worker process receives; ``digest`` is the
+    SHA-256 of its canonical JSON, which is part of the keys of evidence.
+    """
 
     def __init__(self, scenario: Scenario, size: Size) -> None:
         self.name = scenario.name
@@ -108,10 +140,10 @@ class SizedScenario:
 
 
 def load(extra: Path | None = None, size: str | None = None) -> dict[str, SizedScenario]:
-    """Read the packaged scenarios and, where given, the user's own.
+    """Read the packaged scenarios and a user's own, and return them by name.
 
     :param extra: a further file of the same form.
-    :param size: a size to use instead of each scenario's own.
+    :param size: name of the size to use for all scenarios; by default each has its own.
     :raises TableError: a file is malformed, or a scenario names an unknown size.
     :raises UsageError: ``size`` is unknown.
     """
@@ -137,6 +169,6 @@ def _size(path: Path, scenario: Scenario, size: str | None, sizes: dict[str, Siz
 
 
 def variants() -> dict[str, Variant]:
-    """Read the packaged variants, by name."""
+    """Read the packaged variants, and return them by name."""
     table = tables.load(tables.packaged("variants.toml"), Variants)
     return {variant.name: variant for variant in table.variant}

@@ -1,12 +1,11 @@
-"""What a command line selects: releases, scenarios, variants."""
+"""Selections of releases, scenarios and variants, as options write them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from packaging.version import Version
 from pydantic import BaseModel, ConfigDict
 
 from matrix.catalogue.faq import Documentation
@@ -16,26 +15,38 @@ from matrix.errors import UsageError, nearest
 
 
 class Selection(BaseModel):
-    """What a command line selects, as it was typed; None where it says nothing.
+    """The selection options of a command line; None where an option was not given.
 
-    A run leaves its selection in the store, and the commands that only read the store
-    take it up where they are given none.
+    A run keeps its selection in the store. Commands that only read the store use it where
+    they are given no selection.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     releases: str | None = None
+    """Releases that save and load; see :data:`GRAMMAR`."""
     saved_by: str | None = None
+    """Releases that save, where they are not those of ``releases``."""
     loaded_by: str | None = None
+    """Releases that load, where they are not those of ``releases``."""
     scenario: str | None = None
+    """Names of scenarios joined by commas, or ``all``."""
     variant: str | None = None
+    """Names of variants joined by commas, or ``all``."""
     candidate: tuple[str, ...] = ()
+    """Source trees, wheels or images under test."""
     size: str | None = None
+    """Name of the size to use for all scenarios."""
     scenario_file: Path | None = None
+    """A file with scenarios of the user's own."""
     lane: Lane | None = None
+    """What executes Transformer Engine."""
     runner: RunnerName | None = None
+    """Where it is executed."""
     images_lock: Path | None = None
+    """A file that pins the base images to build on, for the docker runner."""
     base: str | None = None
+    """A base image of the user's own to build on, for the docker runner."""
 
 
 DEFAULTS = {"releases": "bands", "scenario": "autocast", "variant": "plain,remapped"}
@@ -45,6 +56,7 @@ EVERYTHING = dict.fromkeys(DEFAULTS, "all")
 """The options that select the whole catalogue."""
 
 GRAMMAR = "bands | all | latest:N | a band | a release | FROM-TO, joined by commas"
+"""The form of a selection of releases, as help texts and errors show it."""
 
 
 def releases(
@@ -54,12 +66,12 @@ def releases(
     *,
     with_candidates: bool = True,
 ) -> list[Release]:
-    """Return the releases that ``text`` selects, oldest first.
+    """Return the releases that a text selects, oldest first.
 
-    :param text: see :data:`GRAMMAR`; ``bands`` is the first and the last release of
-        each of the FAQ's bands (the newest of all is the last of the last band).
-    :param with_candidates: candidates always are selected; else only where they are named.
-    :raises UsageError: a name is unknown, or nothing is selected.
+    :param text: see :data:`GRAMMAR`; ``bands`` means the first and the last release of
+        each of the FAQ's bands.
+    :param with_candidates: select all candidates, also those that the text does not name.
+    :raises UsageError: a name is unknown, or a part of the text selects nothing.
     """
     candidates = catalogue.releases if with_candidates else ()
     chosen = {release.name for release in candidates if release.candidate}
@@ -105,11 +117,12 @@ def _band_ends(known: Sequence[Release], documentation: Documentation) -> list[R
 
 
 def names(kind: str, known: Iterable[str], text: str) -> list[str]:
-    """Return the names that ``text`` selects, in the order of ``known``.
+    """Return the names that a text selects, in the order of the known names.
 
-    :param kind: what they name, for the error: "scenario" or "variant".
+    :param kind: what the names are, for the error message: "scenario" or "variant".
+    :param known: all names that can be selected.
     :param text: ``all``, or names joined by commas.
-    :raises UsageError: a name is unknown, or none is given.
+    :raises UsageError: a name is unknown, or the text has none.
     """
     known = list(known)
     if text == "all":
@@ -119,33 +132,3 @@ def names(kind: str, known: Iterable[str], text: str) -> list[str]:
         if name not in known:
             raise UsageError(f"there is no {kind} {name}", do=nearest(name, known))
     return [name for name in known if name in chosen]
-
-
-def covers(ranges: str) -> Callable[[str], bool]:
-    """Return a test for closed ranges of versions, e.g. ``1.6-1.7, 2.16.1``.
-
-    :raises ValueError: a range is open or is not made of versions.
-    """
-    pairs = _pairs(ranges)
-    return lambda version: any(low <= Version(version) <= high for low, high in pairs)
-
-
-def common(one: str, other: str) -> str:
-    """Return a version that two sets of closed ranges both hold; empty where there is none."""
-    for low, high in _pairs(one):
-        for first, last in _pairs(other):
-            if max(low, first) <= min(high, last):
-                return str(max(low, first))
-    return ""
-
-
-def _pairs(ranges: str) -> list[tuple[Version, Version]]:
-    pairs = []
-    for part in ranges.split(","):
-        first, dash, last = part.strip().partition("-")
-        if dash and not last:
-            raise ValueError(f"{part.strip()!r} has no end")
-        pairs.append((Version(first), Version(last or first)))
-    if any(first > last for first, last in pairs):
-        raise ValueError(f"{ranges!r} runs backwards")
-    return pairs

@@ -1,4 +1,4 @@
-"""TOML tables, read strictly: every mistake at once, each with file and line."""
+"""Read TOML tables strictly: all mistakes are reported at once, with file and line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from matrix.system import shipped
 
 
 class Row(BaseModel):
-    """Base of every record read from a table: closed, strict, immutable."""
+    """Base of the records that tables hold: unknown keys are refused, values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -30,10 +30,11 @@ def packaged(name: str) -> Path:
 
 
 def load(path: Path, kind: type[Table]) -> Table:
-    """Read ``path`` as ``kind``.
+    """Return the contents of a TOML file as a record.
 
-    :raises TableError: the file is missing, is not TOML, or holds something
-        else than ``kind``; every mistake is named with its line.
+    :param kind: the type of the record.
+    :raises TableError: the file is missing, is not TOML, or does not match ``kind``; the
+        message names every mistake with its line.
     """
     text = _read(path)
     try:
@@ -53,7 +54,7 @@ def _read(path: Path) -> str:
 
 
 def _as_json(data: dict[str, Any]) -> str:
-    # Through JSON, so that strict mode still takes dates and tuples.
+    # In strict mode pydantic accepts dates and tuples from JSON only.
     return json.dumps(data, default=str)
 
 
@@ -64,10 +65,10 @@ def _mistake(path: Path, text: str, item: Any) -> str:
 
 
 def line_of(text: str, loc: Sequence[int | str]) -> int:
-    """Return the line (from 1) that a value's place in the table points to.
+    """Return the line number, from 1, of a value in the text of a TOML file.
 
-    :param loc: keys and indices from the top, e.g. ``("rule", 3, "outcome")``.
-        A place that the text does not spell out gives its table's first line.
+    :param loc: keys and indices from the top, e.g. ``("rule", 3, "outcome")``. For a value
+        that the text lacks, the line of its table's header is returned.
     """
     lines = text.splitlines()
     start, rest = _header(lines, loc)
@@ -82,7 +83,7 @@ def line_of(text: str, loc: Sequence[int | str]) -> int:
 
 
 def _header(lines: list[str], loc: Sequence[int | str]) -> tuple[int, Sequence[int | str]]:
-    """Return the index of the table's header line and what of ``loc`` is below it."""
+    """Return the index of the table's header line, and the part of ``loc`` below it."""
     if len(loc) >= 2 and isinstance(loc[1], int):
         headers = [n for n, line in enumerate(lines) if line.strip() == f"[[{loc[0]}]]"]
         if loc[1] < len(headers):

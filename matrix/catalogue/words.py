@@ -1,19 +1,21 @@
-"""The closed words of reports, records and tables, each kind an enumeration.
+"""Enumerations of the closed vocabularies of reports, records and tables.
 
-At run time every word is a string, so that JSON, TOML, templates and file names have it as
-it is written here. To a type checker it is not: comparing a verdict with a text is an error,
-a misspelt one with it.
+At run time every member is a string, so that JSON, TOML, templates and file names have the
+text that is written here. To a type checker it is not: comparing a verdict with a text is a
+type error, so that misspelt ones are found.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
+
+from matrix.errors import ExitCode
 
 if TYPE_CHECKING:
     from enum import Enum
 
     class Word(Enum):
-        """Base of the closed words."""
+        """Base of the enumerations: ``StrEnum`` at run time."""
 
         value: str
 else:
@@ -24,28 +26,29 @@ class Lane(Word):
     """What executes Transformer Engine."""
 
     CPU = "cpu"
-    """The release's Python code, its compiled extension replaced by a stand-in."""
+    """The release's Python code with its compiled extension replaced by a stand-in."""
     GPU = "gpu"
-    """The release as it was shipped, on a device."""
+    """The release as it was published, on a GPU."""
 
 
 class RunnerName(Word):
-    """Where a lane runs."""
+    """Where a release's process runs."""
 
     LOCAL = "local"
-    """This machine's interpreter, or a child of it."""
+    """A child process of this interpreter."""
     DOCKER = "docker"
     """One container per release."""
 
 
 class Stage(Word):
-    """How far a load came."""
+    """The last step of a load that was begun."""
 
     DESERIALIZE = "deserialize"
     """``torch.load``."""
     LOAD_STATE_DICT = "load_state_dict"
+    """``Module.load_state_dict``."""
     FIRST_STEP = "first_step"
-    """The metadata as the first FP8 step would see it."""
+    """The module's own initialisation of FP8, as before its first FP8 step."""
 
 
 class Outcome(Word):
@@ -60,50 +63,64 @@ class Outcome(Word):
     ERROR = "error"
     """Transformer Engine or PyTorch raised an exception."""
     PARTIAL = "partial"
-    """Anything between ``loaded`` and ``defaults``."""
+    """Neither ``loaded`` nor ``defaults``: some of it differs from the checkpoint."""
 
 
 class Absence(Word):
     """Why a cell has no outcome. The same words are verdicts."""
 
     INCONCLUSIVE = "inconclusive"
-    """The lane could not tell: an operation that it does not emulate."""
+    """The release needs an operation that the lane does not emulate."""
     INFRA = "infra"
     """An image, an engine, a GPU, memory, time or the harness itself failed."""
     UNAVAILABLE = "unavailable"
-    """The release's code cannot be had here, and nothing is recorded."""
+    """The release's code cannot be obtained here, and no evidence is recorded."""
     NOT_RUN = "not-run"
+    """No save or load was attempted, and no evidence is recorded."""
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict of a cell that has no outcome for this reason."""
+        """The verdict on a cell that has no outcome for this reason."""
         return Verdict(self.value)
 
 
 class AfterLoad(Word):
-    """Whether loaded metadata lives on in training."""
+    """Whether training steps after the load still update the loaded metadata."""
 
     UPDATES = "updates"
+    """A training step rolled every amax history and moved every scale."""
     FROZEN = "frozen"
-    """The metadata is loaded, and no later step changes it."""
+    """At least one tensor is no longer changed by training steps."""
     UNTESTED = "untested"
+    """No training step was run after the load."""
 
 
 class Undocumented(Word):
-    """What the FAQ says of a cell where it says nothing."""
+    """Stands for the documented outcome of a cell that the FAQ does not mention."""
 
     UNDOCUMENTED = "undocumented"
+    """The FAQ has no rule for the cell."""
+
+
+def outcome_text(outcome: Outcome | Absence, after_load: AfterLoad) -> str:
+    """Return an outcome as reports show it, e.g. ``loaded`` or ``loaded (frozen)``."""
+    return outcome.value + (" (frozen)" if after_load == AfterLoad.FROZEN else "")
 
 
 class Verdict(Word):
-    """What a cell's outcome is beside the documentation and the ledger."""
+    """Result of comparing a cell's outcome with the FAQ and the ledger.
+
+    The last four are the verdicts on cells without an outcome; see :class:`Absence`.
+    """
 
     CONFORMS = "conforms"
+    """The outcome is the documented one."""
     KNOWN_DEVIATION = "known-deviation"
-    """Not what the FAQ says; the ledger has an entry for it."""
+    """The outcome is not the documented one, and the ledger has an entry for it."""
     DEVIATES = "deviates"
+    """The outcome is not the documented one, and the ledger has no entry for it."""
     UNDOCUMENTED = "undocumented"
-    """The FAQ says nothing of it."""
+    """The FAQ has no rule for the cell."""
     INCONCLUSIVE = "inconclusive"
     INFRA = "infra"
     UNAVAILABLE = "unavailable"
@@ -116,59 +133,99 @@ class Verdict(Word):
 
     @property
     def deviating(self) -> bool:
-        """Whether the outcome is not the documented one, excused by the ledger or not."""
+        """Whether the outcome differs from the documented one, with or without a ledger entry."""
         return self in (Verdict.DEVIATES, Verdict.KNOWN_DEVIATION)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit code of a judgement in which only this verdict occurs."""
+        match self:
+            case Verdict.CONFORMS | Verdict.KNOWN_DEVIATION | Verdict.UNDOCUMENTED:
+                return ExitCode.OK
+            case Verdict.DEVIATES:
+                return ExitCode.DEVIATES
+            case Verdict.INFRA:
+                return ExitCode.INFRA
+            case Verdict.INCONCLUSIVE | Verdict.UNAVAILABLE | Verdict.NOT_RUN:
+                return ExitCode.INCOMPLETE
+        assert_never(self)
 
 
 ABSENT = frozenset(absence.verdict for absence in Absence)
-"""The verdicts of cells that have no outcome."""
+"""The verdicts on cells without an outcome."""
 
 
 class AttemptKind(Word):
-    """Why an attempt at a save or a load gave no evidence."""
+    """Why an attempt at a save or a load produced no evidence."""
 
     GAP = "gap"
-    """The lane does not emulate an operation that the release asked for."""
+    """The release needs an operation that the lane does not emulate."""
     INFRA = "infra"
+    """An image, an engine, a GPU, memory, time or the harness itself failed."""
     UNAVAILABLE = "unavailable"
+    """The release's code cannot be obtained here."""
 
     @property
     def absence(self) -> Absence:
-        """What a cell behind such an attempt has in place of an outcome."""
-        return Absence.INCONCLUSIVE if self == AttemptKind.GAP else Absence(self.value)
+        """Why a cell that depends on such an attempt has no outcome."""
+        match self:
+            case AttemptKind.GAP:
+                return Absence.INCONCLUSIVE
+            case AttemptKind.INFRA:
+                return Absence.INFRA
+            case AttemptKind.UNAVAILABLE:
+                return Absence.UNAVAILABLE
+        assert_never(self)
 
 
 class Basis(Word):
-    """Where evidence comes from."""
+    """Where evidence was obtained."""
 
     LIVE = "live"
     """Measured by this run, or by an earlier one into the same store."""
     RECORDED = "recorded"
-    """It ships with the package."""
+    """Shipped with the package."""
+
+    @classmethod
+    def of(cls, live: bool) -> Basis:
+        """Return ``live`` or ``recorded``."""
+        return cls.LIVE if live else cls.RECORDED
 
 
 class EntryState(Word):
-    """What judging found of a ledger entry."""
+    """State of a ledger entry after judging."""
 
     USED = "used"
+    """Planned cells match the entry, and none of them conforms."""
     STALE = "stale"
-    """A cell that falls under it conforms."""
+    """A planned cell that matches the entry conforms to the FAQ."""
     EXPIRED = "expired"
+    """Its expiry date has been reached."""
     UNUSED = "unused"
-    """No planned cell falls under it."""
+    """No planned cell matches the entry."""
 
-    def fails(self, *, whole: bool) -> bool:
-        """Tell whether the gate fails for it: an unused one only where everything was planned."""
-        return self in (EntryState.STALE, EntryState.EXPIRED) or (
-            whole and self == EntryState.UNUSED
-        )
+    def fails(self, whole: bool) -> bool:
+        """Return whether an entry in this state makes the gate fail.
+
+        :param whole: the whole catalogue was planned; only then does an unused entry fail.
+        """
+        match self:
+            case EntryState.USED:
+                return False
+            case EntryState.STALE | EntryState.EXPIRED:
+                return True
+            case EntryState.UNUSED:
+                return whole
+        assert_never(self)
 
 
 class Requirement(Word):
-    """What a control must come to."""
+    """Outcome that a control must have."""
 
     LOADED = "loaded"
     NONE = "none"
     ERROR = "error"
     NOT_LOADED = "not loaded"
+    """Any outcome except ``loaded``."""
     SHOWN_ONLY = "shown only"
+    """Any outcome: the control is reported and not required."""

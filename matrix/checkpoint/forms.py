@@ -25,7 +25,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from matrix.catalogue import tables
-from matrix.catalogue.selection import covers
+from matrix.catalogue.ranges import covers
 from matrix.checkpoint import emit, legacy
 from matrix.checkpoint.limits import CheckpointError
 from matrix.checkpoint.nodes import Call, Global, Map, Node

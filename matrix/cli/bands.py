@@ -12,7 +12,7 @@ from matrix import report
 from matrix.catalogue import releases
 from matrix.catalogue.selection import EVERYTHING
 from matrix.cli.options import with_json, with_selection, with_store, with_today
-from matrix.report import bands, faq
+from matrix.report import behaviour, corrected_faq
 from matrix.store.store import Store
 from matrix.workflow.selecting import Request, select
 
@@ -35,12 +35,12 @@ def bands_command(
     order = releases.order(selected.plan.releases)
     if as_faq:
         plan = selected.plan
-        click.echo(faq.section(made, plan.scenarios, plan.variants, order), nl=False)
+        click.echo(corrected_faq.section(made, plan.scenarios, plan.variants, order), nl=False)
         return
-    found = list(bands.discover(made, order))
+    found = list(behaviour.discover(made, order))
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(one) for one in found], indent=1))
         return
     for one in found:
-        for line in bands.lines(one, order):
+        for line in behaviour.lines(one, order):
             click.echo(line)

@@ -12,7 +12,7 @@ from matrix.catalogue.words import Lane
 from matrix.cli.options import with_json
 from matrix.errors import ExitCode, UsageError
 from matrix.judge import fidelity
-from matrix.judge.fidelity import Fidelity, Seen
+from matrix.judge.fidelity import Fidelity, ScenarioFacts
 from matrix.store import recorded
 from matrix.workflow.reading import read_records
 
@@ -41,16 +41,16 @@ def fidelity_command(cpu: str, device: str, as_json: bool) -> None:
     sys.exit(int(ExitCode.DEVIATES if found.differences else ExitCode.OK))
 
 
-def _seen(lane: Lane, place: str) -> list[Seen]:
+def _seen(lane: Lane, place: str) -> list[ScenarioFacts]:
     if place != RECORDED:
-        return fidelity.seen(lane, read_records(place))
+        return fidelity.by_scenario(lane, read_records(place))
     archive = recorded.evidence(lane)
     if archive is None:
         raise UsageError(
             f"no evidence of the {lane.value} lane is recorded",
             do="Name a store or an exported file",
         )
-    return fidelity.seen(lane, archive.records())
+    return fidelity.by_scenario(lane, archive.records())
 
 
 def _print(found: Fidelity) -> None:

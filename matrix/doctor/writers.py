@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterator
 
 from matrix.catalogue import tables
+from matrix.catalogue.ranges import covers
 from matrix.catalogue.releases import Catalogue, Release
-from matrix.catalogue.selection import covers
 from matrix.checkpoint import objects
 from matrix.checkpoint.scan import Scan
 from matrix.checkpoint.states import ExtraState

@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from matrix.catalogue import ranges
 from matrix.errors import ExitCode, StoreError
 from matrix.gate.policies import Check
 from matrix.report import rendering
 from matrix.report.document import Report
+from matrix.report.places import places
 
 MAX_ANNOTATIONS = 10
 """GitHub shows no more errors of one step."""
@@ -40,12 +40,8 @@ class FailureGroup:
 
         :param order: every release there is, oldest first.
         """
-        pairs: dict[str, list[tuple[str, str]]] = {}
-        for cell in (check.cell for check in self.checks if check.cell):
-            place = f"{cell.scenario}/{cell.variant}"
-            pairs.setdefault(place, []).append((cell.saved_by, cell.loaded_by))
-        lines = [f"{place}: {ranges.described(found, order)}" for place, found in pairs.items()]
-        return "; ".join(lines or [check.id for check in self.checks])
+        cells = [check.cell for check in self.checks if check.cell]
+        return "; ".join(places(cells, order) or [check.id for check in self.checks])
 
 
 def group_failures(checks: Iterable[Check]) -> list[FailureGroup]:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 
 from matrix.catalogue import releases
-from matrix.catalogue.selection import covers
+from matrix.catalogue.ranges import covers
 from matrix.catalogue.words import Basis, EntryState, Verdict, Word
 from matrix.errors import ExitCode, worst
 from matrix.report import diff
@@ -206,7 +206,7 @@ def _saves(report: Report, policy: Policy, order: Sequence[str]) -> Iterator[Che
 def _ledger(report: Report) -> Iterator[Check]:
     for entry in report.ledger:
         name, reason = f"ledger/{entry.id}", f"{entry.state.value}, {entry.cells} cells under it"
-        if entry.state.fails(whole=report.whole):
+        if entry.state.fails(report.whole):
             yield Check(
                 name, CheckState.FAIL, ExitCode.DEVIATES, f"ledger entry {entry.id} is {reason}"
             )

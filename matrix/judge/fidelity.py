@@ -10,11 +10,10 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
+from matrix.catalogue.state_keys import EXTRA_STATE
 from matrix.catalogue.words import Lane
 from matrix.judge import outcomes
 from matrix.store.records import Load, Save, Site
-
-_EXTRA_STATE = "_extra_state"
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -44,7 +43,7 @@ class Fidelity:
     differences: tuple[Difference, ...]
 
 
-class Seen:
+class ScenarioFacts:
     """What one lane saw of one scenario at one size: facts by name of save or cell."""
 
     def __init__(self, scenario: str, digest: str) -> None:
@@ -76,17 +75,17 @@ class Seen:
         return found
 
 
-def seen(lane: Lane, records: Iterable[Save | Load]) -> list[Seen]:
+def by_scenario(lane: Lane, records: Iterable[Save | Load]) -> list[ScenarioFacts]:
     """Sort a lane's records by scenario and size; those of other lanes are left out."""
-    found: dict[tuple[str, str], Seen] = {}
+    found: dict[tuple[str, str], ScenarioFacts] = {}
     for record in records:
         if record.lane == lane:
             place = record.scenario, record.scenario_digest
-            found.setdefault(place, Seen(*place)).add(record)
+            found.setdefault(place, ScenarioFacts(*place)).add(record)
     return [found[place] for place in sorted(found)]
 
 
-def compare(cpu: list[Seen], device: list[Seen]) -> Fidelity:
+def compare(cpu: list[ScenarioFacts], device: list[ScenarioFacts]) -> Fidelity:
     """Compare the lanes wherever both have looked.
 
     A scenario is compared with the same size where the cpu lane has that, else with
@@ -108,7 +107,7 @@ def compare(cpu: list[Seen], device: list[Seen]) -> Fidelity:
     return Fidelity(tuple(compared), tuple(only), tuple(differences))
 
 
-def _counterpart(there: Seen, cpu: list[Seen]) -> dict[str, dict[str, str]]:
+def _counterpart(there: ScenarioFacts, cpu: list[ScenarioFacts]) -> dict[str, dict[str, str]]:
     alike = [here for here in cpu if here.scenario == there.scenario]
     alike.sort(key=lambda here: here.digest != there.digest)
     return alike[0].facts() if alike else {}
@@ -125,7 +124,7 @@ def _of_save(save: Save) -> dict[str, str]:
     """Return the keys of a checkpoint, the form of each entry, and of the metadata."""
     facts = {"keys": ", ".join(sorted(save.keys))}
     for key, entry in save.keys.items():
-        if key.endswith(_EXTRA_STATE):
+        if key.endswith(EXTRA_STATE):
             fields = f" of {', '.join(entry.fields)}" if entry.fields is not None else ""
             facts[f"payload of {key}"] = entry.kind + fields
         else:

@@ -9,6 +9,7 @@ from typing import assert_never
 
 from matrix.catalogue.faq import Documentation, Documented
 from matrix.catalogue.releases import Release
+from matrix.catalogue.state_keys import EXTRA_STATE
 from matrix.catalogue.words import (
     Absence,
     AfterLoad,
@@ -65,7 +66,7 @@ class _Judge:
         self._bands = {
             name: documentation.band(release).name for name, release in index.plan.releases.items()
         }
-        self._said: dict[tuple[str, str, str], Documented] = {}
+        self._documented_by_bands: dict[tuple[str, str, str], Documented] = {}
         self._saved: dict[tuple[str, str], Known[Save] | _Absent] = {}
         self._attempts: dict[tuple[str, str], Sequence[Attempt]] = {}
 
@@ -108,9 +109,11 @@ class _Judge:
     def _documented(self, variant: str, saver: Release, loader: Release) -> Documented:
         """Return what the FAQ says of a cell: the same of all cells of the same bands."""
         place = variant, self._bands[saver.name], self._bands[loader.name]
-        found = self._said.get(place)
+        found = self._documented_by_bands.get(place)
         if found is None:
-            found = self._said[place] = self._documentation.says(variant, saver, loader)
+            found = self._documented_by_bands[place] = self._documentation.documented(
+                variant, saver, loader
+            )
         return found
 
     def _compare(
@@ -222,7 +225,7 @@ class _Judge:
 
     def _save_check(self, scenario: str, saver: Release, save: Save) -> SaveCheck:
         documented = self._documentation.band(saver).saves_to or "none"
-        keys = {f"{site.path}._extra_state" for site in save.attention().values()}
+        keys = {f"{site.path}.{EXTRA_STATE}" for site in save.attention().values()}
         observed = ", ".join(sorted(keys)) or "none"
         conforms = all(key.endswith(documented) for key in keys) and bool(keys) == (
             documented != "none"

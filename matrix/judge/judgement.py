@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from matrix.catalogue.faq import Documented
 from matrix.catalogue.words import (
-    ABSENT,
     Absence,
     AfterLoad,
     EntryState,
     Outcome,
     Requirement,
     Verdict,
+    outcome_text,
 )
 from matrix.errors import ExitCode, worst
 from matrix.judge.ledger import LedgerEntry
@@ -54,6 +54,11 @@ class JudgedCell:
     def unexpected(self) -> tuple[str, ...]:
         """The keys of the checkpoint that the loader did not know."""
         return self.load.unexpected_keys if self.load else ()
+
+    @property
+    def seen(self) -> str:
+        """The outcome as it is shown, e.g. ``loaded (frozen)``."""
+        return outcome_text(self.outcome, self.after_load)
 
     @property
     def live(self) -> bool:
@@ -129,7 +134,18 @@ class Judgement:
     @property
     def exit_code(self) -> ExitCode:
         """What a gate makes of it."""
-        return worst(_codes(self))
+        return worst(
+            [
+                *(verdict.exit_code for verdict, count in self.totals.items() if count),
+                *(ExitCode.DEVIATES for save in self.saves if not save.conforms),
+                *(ExitCode.DEVIATES for _entry in self.failing_entries),
+            ]
+        )
+
+    @property
+    def failing_entries(self) -> list[EntryCheck]:
+        """The ledger entries that make the gate fail."""
+        return [check for check in self.entries if check.state.fails(self.plan.whole)]
 
 
 def _totals(verdicts: Sequence[JudgedCell], plan: Plan) -> dict[Verdict, int]:
@@ -138,15 +154,3 @@ def _totals(verdicts: Sequence[JudgedCell], plan: Plan) -> dict[Verdict, int]:
     if sum(totals.values()) != len(plan.cells):
         raise AssertionError(f"{sum(totals.values())} verdicts on {len(plan.cells)} cells")
     return totals
-
-
-def _codes(judged: Judgement) -> Iterator[ExitCode]:
-    totals = judged.totals
-    if totals[Verdict.DEVIATES] or any(not check.conforms for check in judged.saves):
-        yield ExitCode.DEVIATES
-    if any(check.state.fails(whole=judged.plan.whole) for check in judged.entries):
-        yield ExitCode.DEVIATES
-    if totals[Verdict.INFRA]:
-        yield ExitCode.INFRA
-    if any(totals[verdict] for verdict in ABSENT - {Verdict.INFRA}):
-        yield ExitCode.INCOMPLETE

@@ -10,8 +10,8 @@ from typing import Self
 from pydantic import model_validator
 
 from matrix.catalogue import tables
+from matrix.catalogue.ranges import common, covers
 from matrix.catalogue.releases import Release
-from matrix.catalogue.selection import common, covers
 from matrix.catalogue.words import AfterLoad, Outcome, Stage
 from matrix.errors import TableError
 from matrix.store.records import Failure

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 
 from matrix.catalogue.faq import Documentation
-from matrix.catalogue.words import AfterLoad
 from matrix.judge.judgement import JudgedCell, Judgement
 
 
@@ -36,12 +35,6 @@ class BandTable:
     """By (loaded_by, saved_by)."""
 
 
-def seen(verdict: JudgedCell) -> str:
-    """Return a cell's outcome, with ``(frozen)`` where the metadata is dead."""
-    frozen = " (frozen)" if verdict.after_load == AfterLoad.FROZEN else ""
-    return verdict.outcome.value + frozen
-
-
 def band_tables(judgement: Judgement, documentation: Documentation) -> Iterator[BandTable]:
     """Yield one table for every scenario and variant that has cells."""
     groups: dict[tuple[str, str], list[JudgedCell]] = {}
@@ -68,7 +61,7 @@ def band_tables(judgement: Judgement, documentation: Documentation) -> Iterator[
 
 
 def _cell(verdicts: list[JudgedCell]) -> BandCell:
-    counted = Counter(seen(verdict) for verdict in verdicts)
+    counted = Counter(verdict.seen for verdict in verdicts)
     documented = {verdict.documented.outcome.value for verdict in verdicts}
     deviating = sum(v.verdict.deviating for v in verdicts)
     return BandCell(" / ".join(sorted(documented)), tuple(counted.most_common()), deviating)

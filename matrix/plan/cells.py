@@ -1,4 +1,4 @@
-"""The plan: which cells there are, before anything is run."""
+"""Plans and cells: the loads that a selection of releases, scenarios and variants means."""
 
 from __future__ import annotations
 
@@ -16,31 +16,38 @@ from matrix.system.collector import gc_paused
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Cell:
-    """One question: does what ``saved_by`` wrote load in ``loaded_by``?"""
+    """One load to measure and judge: a release's checkpoint in another or the same release."""
 
     scenario: str
+    """Name of the scenario."""
     variant: str
+    """Name of the variant."""
     saved_by: str
+    """Name of the release that saves."""
     loaded_by: str
+    """Name of the release that loads."""
 
     @property
     def id(self) -> str:
-        """Readable name, e.g. ``autocast/plain/1.7->2.4``; never parsed back."""
+        """Name for people and files, e.g. ``autocast/plain/1.7->2.4``; it is never parsed."""
         return f"{self.scenario}/{self.variant}/{self.saved_by}->{self.loaded_by}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Control:
-    """What a loader must do with its own save before its cells are believed.
+    """A check of a loading release on its own save, sound or damaged on purpose.
 
-    :param loads: how often one process loads it, each time into a model of its own; the last
-        is what is observed.
+    Cells of a loader that fails a control are ``infra``.
     """
 
     name: str
+    """Name of the control in reports."""
     rewrite: str | None
+    """Name of the change to the state dict that the worker makes; None for a sound save."""
     required: Requirement
+    """The outcome that the loader must have."""
     loads: int = 1
+    """How often one process loads the save, each time into a new model; the last counts."""
 
 
 CONTROLS = (
@@ -50,24 +57,33 @@ CONTROLS = (
     Control("truncated", "truncated", Requirement.NOT_LOADED),
     Control("empty", "empty", Requirement.SHOWN_ONLY),
 )
+"""The controls of every loader, in the order in which failures are reported."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The cells asked for and all that judging them needs beside evidence."""
+    """Cells to measure and judge, with their releases, scenarios, variants, lane and runner."""
 
     lane: Lane
+    """What executes Transformer Engine."""
     runner: RunnerName
+    """Where it is executed."""
     scenarios: dict[str, SizedScenario]
+    """The scenarios by name."""
     variants: dict[str, Variant]
+    """The variants by name."""
     savers: tuple[Release, ...]
+    """The releases that save, oldest first."""
     loaders: tuple[Release, ...]
+    """The releases that load, oldest first."""
     cells: tuple[Cell, ...]
+    """The cells, ordered by loader, scenario, variant and saver."""
     whole: bool
+    """Whether the whole catalogue was selected, in all scenarios and variants."""
 
     @functools.cached_property
     def releases(self) -> dict[str, Release]:
-        """Every release in the plan by name, oldest first."""
+        """All releases of the plan by name, oldest first."""
         both = {release.name: release for release in (*self.savers, *self.loaders)}
         return dict(sorted(both.items(), key=lambda item: item[1].order))
 
@@ -75,7 +91,7 @@ class Plan:
 def applies(
     variant: Variant, saved_by: Release, loaded_by: Release, documentation: Documentation
 ) -> bool:
-    """Tell whether a variant applies to a pair; one that does not is no cell."""
+    """Return whether a variant applies to a pair of releases; otherwise there is no cell."""
     if variant.opt_in == "only" and loaded_by.opt_in is None:
         return False
     if not variant.covers(saved_by, loaded_by):
@@ -96,18 +112,18 @@ def plan_cells(
     whole: bool = False,
     candidate_as: str = "both",
 ) -> Plan:
-    """Lay out every cell of the selection.
+    """Return the plan of a selection.
 
-    :param candidate_as: ``loader``: no cell has a candidate's save loaded by another
-        release; ``saver``: the reverse; ``both``: every cell.
-    :param whole: the whole catalogue was selected, so that a ledger entry which
-        no cell falls under is an error.
-    :raises UsageError: no variant applies to any pair.
+    :param candidate_as: ``loader``: leave out cells in which another release loads a
+        candidate's save; ``saver``: those in which a candidate loads another release's save;
+        ``both``: leave out none.
+    :param whole: see :attr:`Plan.whole`.
+    :raises UsageError: no variant applies to any pair of releases.
     """
     cells = tuple(
         cell
         for cell in _cells(documentation, scenarios, variants, savers, loaders)
-        if _asked(cell, candidate_as)
+        if _wanted(cell, candidate_as)
     )
     if not cells:
         raise UsageError(
@@ -118,8 +134,8 @@ def plan_cells(
     return Plan(lane, runner, scenarios, variants, tuple(savers), tuple(loaders), cells, whole)
 
 
-def _asked(cell: Cell, candidate_as: str) -> bool:
-    """Tell whether a cell is wanted, for what candidates are tried as."""
+def _wanted(cell: Cell, candidate_as: str) -> bool:
+    """Return whether a cell is to be kept; see :func:`plan_cells`."""
     saver, loader = ("@" in name for name in (cell.saved_by, cell.loaded_by))
     if candidate_as == "both" or cell.saved_by == cell.loaded_by:
         return True

@@ -1,4 +1,4 @@
-"""What saves and loads cost, from how long they took before."""
+"""Expected durations of saves and loads and sizes of checkpoints, from earlier ones."""
 
 from __future__ import annotations
 
@@ -13,25 +13,27 @@ from matrix.plan.evidence_index import EvidenceIndex
 from matrix.store.records import Load, Save, StateEntry
 
 START = 1.0
-"""Seconds that a release process takes to import its release; measured on two cores."""
+"""Seconds that a process takes to import a release; measured on two cores."""
 SAVE = 0.5
-"""Seconds of a save where neither it nor any other was ever timed."""
+"""Seconds of a save where no save has a known duration."""
 LOAD = 0.1
-"""Seconds of a load where neither it nor any other was ever timed."""
+"""Seconds of a load where no load has a known duration."""
 RECORD = 6_000
-"""Bytes of a record in the store, as it is on average in the recorded evidence."""
+"""Mean size in bytes of a record in the recorded evidence."""
 
 _BITS = {"bool": 8, "float8": 8, "int8": 8, "uint8": 8, "16": 16, "32": 32, "64": 64}
 _STATE = 4_000
-"""Bytes of one extra state in a checkpoint, about."""
+"""Approximate size in bytes of an extra state in a checkpoint."""
 
 
 class Costs:
-    """Estimates seconds and bytes. The same for the same evidence, wherever it is asked.
+    """Expected seconds and bytes; the same evidence gives the same values on every machine.
 
-    What was done before costs what it took; what was not, as much as that release's other
-    saves or loads in that scenario took in the middle; else as much as anybody's; else what
-    is stated above.
+    A save or load with a record is expected to take as long as it took then. Otherwise it is
+    the median over the same release and scenario, else over the scenario, else over all
+    records, else a constant.
+
+    :param index: the evidence to take durations from.
     """
 
     def __init__(self, index: EvidenceIndex) -> None:
@@ -39,7 +41,7 @@ class Costs:
         self._saves: dict[Any, list[float]] = defaultdict(list)
         self._loads: dict[Any, list[float]] = defaultdict(list)
         self._bytes: dict[str, list[int]] = defaultdict(list)
-        self._middles: dict[Any, float | None] = {}
+        self._medians: dict[Any, float | None] = {}
         for record in index.everything():
             if isinstance(record, Save):
                 self._note(self._saves, record)
@@ -49,7 +51,7 @@ class Costs:
 
     @property
     def timed(self) -> bool:
-        """Whether anything was ever timed."""
+        """Whether any record has a duration."""
         return bool(self._saves or self._loads)
 
     def _note(self, known: dict[Any, list[float]], record: Save | Load) -> None:
@@ -58,35 +60,35 @@ class Costs:
             known[group].append(seconds)
 
     def save(self, scenario: str, release: Release) -> float:
-        """Return the seconds that a release's save is going to take."""
+        """Return the expected seconds of a release's save."""
         known = self._index.save(scenario, release)
         if known:
             return float(known.records[0].provenance.seconds)
-        return self._middle("save", (release.digest, scenario), scenario, SAVE)
+        return self._expected("save", (release.digest, scenario), scenario, SAVE)
 
     def load(self, cell: Cell) -> float:
-        """Return the seconds that a cell's load is going to take."""
+        """Return the expected seconds of a cell's load."""
         _saved, known = self._index.cell(cell)
         if known:
             return float(known.records[0].provenance.seconds)
         loader = self._index.plan.releases[cell.loaded_by]
-        return self._middle("load", (loader.digest, cell.scenario), cell.scenario, LOAD)
+        return self._expected("load", (loader.digest, cell.scenario), cell.scenario, LOAD)
 
-    def _middle(self, what: str, own: Any, scenario: str, stated: float) -> float:
+    def _expected(self, what: str, own: Any, scenario: str, stated: float) -> float:
         for group in (own, scenario, None):
-            if (found := self._middle_of(what, group)) is not None:
+            if (found := self._median_of(what, group)) is not None:
                 return found
         return stated
 
-    def _middle_of(self, what: str, group: Any) -> float | None:
-        """Return the middle of what a group of saves or loads took; None where it is empty."""
-        if (what, group) not in self._middles:
+    def _median_of(self, what: str, group: Any) -> float | None:
+        """Return the median duration of a group of saves or loads; None for an empty group."""
+        if (what, group) not in self._medians:
             known = (self._saves if what == "save" else self._loads).get(group)
-            self._middles[what, group] = statistics.median(known) if known else None
-        return self._middles[what, group]
+            self._medians[what, group] = statistics.median(known) if known else None
+        return self._medians[what, group]
 
     def checkpoint(self, scenario: str, release: Release) -> int:
-        """Return the bytes of a release's checkpoint, about."""
+        """Return the approximate size in bytes of a release's checkpoint."""
         known = self._index.save(scenario, release)
         if known:
             return _size(known.records[0].keys.values())
@@ -95,7 +97,7 @@ class Costs:
 
 
 def _size(entries: Iterable[StateEntry]) -> int:
-    """Return the bytes that a state dict's entries take in a file, about."""
+    """Return the approximate size in bytes of a state dict's entries in a file."""
     total = 0
     for entry in entries:
         if entry.shape is None or entry.dtype is None:

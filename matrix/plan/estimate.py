@@ -1,4 +1,4 @@
-"""What a plan is going to cost, before any of it is run; and its graph."""
+"""Expected cost of a plan before it is run, and the graph of its saves and loads."""
 
 from __future__ import annotations
 
@@ -13,76 +13,76 @@ from matrix.plan.remaining import Remaining, Scope, one_per_state
 from matrix.system.collector import gc_paused
 
 NGC_IMAGE = 20_000_000_000
-"""Bytes of an image built on NVIDIA's PyTorch container, about, its base included."""
+"""Approximate size in bytes of an image built on NVIDIA's PyTorch container, with its base."""
 OTHER_IMAGE = 10_000_000_000
-"""Bytes of an image built on CUDA and pip, or on the cpu lane's packages, at most about."""
+"""Approximate upper limit in bytes of all other images, with their base."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Node:
-    """One save or load that is to be done.
-
-    :param needs: the save that it loads, where that is to be done, too.
-    :param seconds: about how long it takes.
-    """
+    """One save or load that remains to be done."""
 
     id: str
+    """``SCENARIO/save/RELEASE``, or the id of the cell."""
     does: str
+    """``save`` or ``load``."""
     release: str
+    """Name of the release that saves or loads."""
     scenario: str
+    """Name of the scenario."""
     needs: str | None
+    """Id of the save that it loads, where that remains to be done too."""
     seconds: float
+    """Expected duration."""
 
     def plain(self) -> dict[str, Any]:
-        """Return it for JSON."""
+        """Return the node as plain data for JSON."""
         return dataclasses.asdict(self)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What is to be done, and what it takes.
-
-    :param known: cells of the plan whose answer is in the store.
-    :param recorded: cells whose answer is recorded; a run with their source measures them.
-    :param cells: cells of the plan that a run has to measure, recorded ones included.
-    :param shared: loads that need not be done, as another saver wrote the very same state.
-    :param images: releases whose container image has to be built; None outside containers.
-    :param seconds: of one process that does all one after another.
-    :param longest: of the release that takes longest; no number of jobs does it faster.
-    :param disk: bytes that the store grows by, and images take.
-    :param timed: whether anything was ever timed in this lane; if not, times are guesses.
-    """
+    """The work that remains for a plan, and its expected cost."""
 
     known: int
+    """Number of cells with evidence in the store."""
     recorded: int
+    """Number of cells with recorded evidence; a run that has their source measures them."""
     cells: int
+    """Number of cells that a run has to measure, with those that have recorded evidence."""
     shared: int
+    """Number of loads that are left out because another saver wrote the same state."""
     nodes: tuple[Node, ...]
+    """The remaining saves and loads."""
     images: tuple[str, ...] | None
+    """Releases whose container image has to be built; None for other runners."""
     seconds: float
+    """Expected seconds of all nodes one after another."""
     longest: float
+    """Expected seconds of the release that takes longest, a lower limit for any number of jobs."""
     disk: int
+    """Bytes by which store and images grow."""
     timed: bool
+    """Whether any duration in this lane is known; otherwise times are guesses."""
 
     def on(self, jobs: int) -> float:
-        """Return the seconds that so many jobs take, at best."""
+        """Return the least number of seconds that this many jobs can take."""
         return max(self.seconds / jobs, self.longest)
 
 
 @gc_paused()
 def estimate(index: EvidenceIndex, images: tuple[str, ...] | None, image_bytes: int) -> Estimate:
-    """Say what bringing a store up to date with a plan costs.
+    """Return the expected cost of measuring the cells of a plan that have no live evidence.
 
-    :param index: the plan, and what is known of it.
-    :param images: releases whose image has to be built.
-    :param image_bytes: what those take together.
+    :param index: the plan and the evidence on it.
+    :param images: see :attr:`Estimate.images`.
+    :param image_bytes: size of those images together.
     """
-    costs, todo = Costs(index), Remaining(index, Scope())
-    saves = [_save_node(costs, scenario, release) for scenario, release in todo.saves()]
+    costs, remaining = Costs(index), Remaining(index, Scope())
+    saves = [_save_node(costs, scenario, release) for scenario, release in remaining.saves()]
     saving = {(node.scenario, node.release): node for node in saves}
-    cells = [
-        cell for loads in todo.loads({node.release for node in saves}).values() for cell in loads
-    ]
+    by_loader = remaining.loads({node.release for node in saves})
+    cells = [cell for loads in by_loader.values() for cell in loads]
     loads = [_load_node(costs, cell, saving) for cell in one_per_state(index, cells)]
     nodes = (*saves, *loads)
     by_release: dict[str, float] = {}
@@ -117,15 +117,15 @@ def _load_node(costs: Costs, cell: Cell, saving: dict[tuple[str, str], Node]) ->
 
 
 def state(index: EvidenceIndex, cell: Cell) -> Basis | None:
-    """Return where a cell's evidence comes from; None where there is none."""
+    """Return where the evidence on a cell was obtained; None where there is none."""
     saved, loaded = index.cell(cell)
     if saved is None or loaded is None:
         return None
-    return Basis.LIVE if saved.live and loaded.live else Basis.RECORDED
+    return Basis.of(saved.live and loaded.live)
 
 
 def graph(found: Estimate, index: EvidenceIndex) -> dict[str, Any]:
-    """Return the graph of what is to be done, for JSON: each node says what it needs."""
+    """Return the remaining saves and loads as a graph, as plain data for JSON."""
     plan = index.plan
     return {
         "lane": plan.lane,

@@ -12,17 +12,17 @@ from matrix.plan.cells import Cell
 from matrix.plan.evidence_index import EvidenceIndex, pairs
 from matrix.system.collector import gc_paused
 
-TakesPart = Callable[[Release], bool]
-"""Tells of a release whether it does anything in a run."""
+ReleaseFilter = Callable[[Release], bool]
+"""Says of a release whether it takes part in a run."""
 
 
-def everyone(_release: Release) -> bool:
-    """Every release takes part."""
+def every_release(_release: Release) -> bool:
+    """Return True: the filter of a run in which every release takes part."""
     return True
 
 
-def always(_release: Release, _scenario: str) -> bool:
-    """Every release takes part in every scenario."""
+def every_unit(_release: Release, _scenario: str) -> bool:
+    """Return True: every release takes part, in every scenario."""
     return True
 
 
@@ -39,8 +39,8 @@ class Scope:
 
     saves: bool = True
     loads: bool = True
-    saves_with: Callable[[Release, str], bool] = always
-    loads_with: Callable[[Release, str], bool] = always
+    saves_with: Callable[[Release, str], bool] = every_unit
+    loads_with: Callable[[Release, str], bool] = every_unit
 
 
 class Remaining:

@@ -76,10 +76,10 @@ def split(plan: Plan, costs: Costs, number: int, count: int, phase: str | None =
             why=f"it has {len(weights)} pairs of release and scenario, which are never split",
             do=f"Ask for at most {len(weights)} shards",
         )
-    dealt = _deal(weights, count)
-    mine = frozenset(dealt[number - 1])
+    parts = _partition(weights, count)
+    mine = frozenset(parts[number - 1])
     needs = frozenset(saver for unit in mine for saver in savers[unit])
-    digest = _digest(plan, dealt, phase)
+    digest = _digest(plan, parts, phase)
     own = sum(cells[unit] for unit in mine)
     return Shard(Manifest(shard=number, of=count, split=digest, cells=own), mine, needs)
 
@@ -104,17 +104,17 @@ def _weights(
     return weights, savers, cells
 
 
-def _deal(weights: dict[Unit, float], count: int) -> list[list[Unit]]:
-    hands: list[list[Unit]] = [[] for _ in range(count)]
+def _partition(weights: dict[Unit, float], count: int) -> list[list[Unit]]:
+    parts: list[list[Unit]] = [[] for _ in range(count)]
     totals = [0.0] * count
     for unit in sorted(weights, key=lambda unit: (-weights[unit], unit)):
         least = totals.index(min(totals))
-        hands[least].append(unit)
+        parts[least].append(unit)
         totals[least] += weights[unit]
-    return hands
+    return parts
 
 
-def _digest(plan: Plan, dealt: Sequence[Sequence[Unit]], phase: str | None) -> str:
+def _digest(plan: Plan, parts: Sequence[Sequence[Unit]], phase: str | None) -> str:
     releases = {name: release.digest for name, release in plan.releases.items()}
     scenarios = {name: sized.digest for name, sized in plan.scenarios.items()}
     cells = sorted(cell.id for cell in plan.cells)
@@ -125,7 +125,7 @@ def _digest(plan: Plan, dealt: Sequence[Sequence[Unit]], phase: str | None) -> s
         scenarios,
         cells,
         phase,
-        [list(hand) for hand in dealt],
+        [list(part) for part in parts],
     ]
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 

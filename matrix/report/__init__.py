@@ -9,7 +9,7 @@ from matrix.catalogue.selection import Selection
 from matrix.errors import StoreError
 from matrix.judge.judgement import Judgement
 from matrix.report import document, page, rendering
-from matrix.report.document import build, cell_object
+from matrix.report.builder import build, cell_object
 from matrix.system.collector import gc_paused
 
 __all__ = ["build", "cell_object", "write"]
@@ -19,15 +19,15 @@ def write(
     judgement: Judgement,
     documentation: Documentation,
     folder: Path,
-    typed: Selection | None = None,
+    selection: Selection | None = None,
 ) -> Path:
     """Write the report's files and return the path of ``index.html``.
 
-    :param typed: the selection as it was typed, for the command that repeats a cell.
+    :param selection: the selection as it was typed, for the command that repeats a cell.
     :raises StoreError: the folder cannot be written.
     """
     with gc_paused():
-        texts = _texts(judgement, documentation, typed or Selection())
+        texts = _texts(judgement, documentation, selection or Selection())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
@@ -41,11 +41,13 @@ def write(
     return folder / "index.html"
 
 
-def _texts(judgement: Judgement, documentation: Documentation, typed: Selection) -> dict[str, str]:
+def _texts(
+    judgement: Judgement, documentation: Documentation, selection: Selection
+) -> dict[str, str]:
     report = build(judgement, documentation)
     return {
         "report.json": document.text(report),
         "report.md": rendering.render("report.md.j2", report=report),
         "badge.svg": rendering.badge(report.lane.value, report.exit_code),
-        "index.html": page.render(judgement, report, typed),
+        "index.html": page.render(judgement, report, selection),
     }

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from matrix.catalogue import ranges
 from matrix.catalogue.words import Verdict
 from matrix.report.document import ReportCell
+from matrix.report.places import places
 
 _MESSAGE = 200
 
@@ -37,11 +37,7 @@ class CauseGroup:
 
         :param order: every release there is, oldest first.
         """
-        pairs: dict[str, list[tuple[str, str]]] = {}
-        for cell in self.cells:
-            place = f"{cell.scenario}/{cell.variant}"
-            pairs.setdefault(place, []).append((cell.saved_by, cell.loaded_by))
-        return [f"{place}: {ranges.described(found, order)}" for place, found in pairs.items()]
+        return places(self.cells, order)
 
 
 def cause(cell: ReportCell) -> Cause:
@@ -49,7 +45,7 @@ def cause(cell: ReportCell) -> Cause:
     return Cause(cell.verdict, cell.seen, cell.reason[:_MESSAGE], cell.ledger)
 
 
-def grouped(cells: Iterable[ReportCell]) -> list[CauseGroup]:
+def by_cause(cells: Iterable[ReportCell]) -> list[CauseGroup]:
     """Group cells by cause: what the ledger does not know first, then the most frequent."""
     found: dict[Cause, list[ReportCell]] = {}
     for cell in cells:

@@ -64,9 +64,10 @@ def _complaints(judgement: Judgement) -> list[str]:
                 f"save {check.release} ({check.scenario}): metadata under {check.observed}, "
                 f"documented {check.documented}"
             )
-    for entry in judgement.entries:
-        if entry.state.fails(whole=judgement.plan.whole):
-            lines.append(f"ledger entry {entry.entry.id} is {entry.state.value}")
+    lines += [
+        f"ledger entry {check.entry.id} is {check.state.value}"
+        for check in judgement.failing_entries
+    ]
     for control in judgement.controls:
         if not control.good and control.observed not in _NOTHING_DONE:
             lines.append(f"{control.scenario}: {control.sentence}")

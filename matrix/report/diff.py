@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
-from matrix.catalogue import ranges
 from matrix.catalogue.words import Absence, AfterLoad, Outcome, Verdict, Word
 from matrix.errors import ExitCode, UsageError, nearest, worst
 from matrix.report.document import Report, ReportCell
+from matrix.report.places import places
 from matrix.report.rendering import markdown_cell
 
 
@@ -105,12 +105,7 @@ class ChangeGroup:
 
     def where(self, order: Sequence[str]) -> list[str]:
         """Return a line for each scenario and variant: which savers, which loaders."""
-        pairs: dict[str, list[tuple[str, str]]] = {}
-        for change in self.changes:
-            cell = change.after
-            place = f"{cell.scenario}/{cell.variant}"
-            pairs.setdefault(place, []).append((cell.saved_by, cell.loaded_by))
-        return [f"{place}: {ranges.described(found, order)}" for place, found in pairs.items()]
+        return places([change.after for change in self.changes], order)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,8 +131,7 @@ class Diff:
         codes = [ExitCode.DEVIATES] if self.count(Direction.REGRESSION) else []
         for group in self.groups:
             if group.direction == Direction.LOST:
-                infra = any(change.after.verdict == Verdict.INFRA for change in group.changes)
-                codes.append(ExitCode.INFRA if infra else ExitCode.INCOMPLETE)
+                codes += [change.after.verdict.exit_code for change in group.changes]
         return worst(codes if self.compared else [*codes, ExitCode.INCOMPLETE])
 
 

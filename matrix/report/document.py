@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Self
 
 from packaging.version import Version
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from matrix import __version__
-from matrix.catalogue.faq import Documentation
 from matrix.catalogue.scenarios import REWRITE
 from matrix.catalogue.words import (
     Absence,
@@ -24,11 +21,10 @@ from matrix.catalogue.words import (
     Stage,
     Undocumented,
     Verdict,
+    outcome_text,
 )
 from matrix.errors import StoreError
-from matrix.judge.judgement import JudgedCell, Judgement
 from matrix.judge.ledger import LedgerEntry
-from matrix.judge.summary import BandTable, band_tables, live_counts
 from matrix.store.records import Number
 
 FORMAT = 1
@@ -84,7 +80,7 @@ class ReportCell(ReportModel):
     @property
     def seen(self) -> str:
         """The outcome, with ``(frozen)`` where the metadata is dead."""
-        return self.outcome.value + (" (frozen)" if self.after_load == AfterLoad.FROZEN else "")
+        return outcome_text(self.outcome, self.after_load)
 
     @property
     def rewritten(self) -> bool:
@@ -139,7 +135,7 @@ class Bands(ReportModel):
 
 
 class SaveRow(ReportModel):
-    """Where a release saved the attention's metadata, beside where the FAQ says."""
+    """Where a release saved the attention's metadata, beside where the FAQ documented."""
 
     scenario: str
     release: str
@@ -219,97 +215,6 @@ class Report(ReportModel):
             cell for cell in self.cells if cell.outcome == Outcome.LOADED and cell.output_largest
         ]
         return max(loaded, key=lambda cell: cell.output_part, default=None)
-
-
-def cell_object(verdict: JudgedCell, judgement: Judgement) -> ReportCell:
-    """Return one cell as ``report.json`` has it."""
-    plan, load, error, says = judgement.plan, verdict.load, verdict.error, verdict.documented
-    return ReportCell.model_construct(
-        id=verdict.cell.id,
-        scenario=verdict.cell.scenario,
-        variant=verdict.cell.variant,
-        saved_by=verdict.cell.saved_by,
-        loaded_by=verdict.cell.loaded_by,
-        lane=plan.lane,
-        runner=plan.runner,
-        outcome=verdict.outcome,
-        after_load=verdict.after_load,
-        measured_with=load.saved_by if load else None,
-        stage=load.stage if load else None,
-        error_type=error.type if error else None,
-        error_message=error.message if error else None,
-        missing_keys=load.missing_keys if load else (),
-        unexpected_keys=verdict.unexpected,
-        documented=says.outcome,
-        documented_reason=says.reason or None,
-        documented_sentence=says.sentence or None,
-        same_reason=verdict.same_reason,
-        verdict=verdict.verdict,
-        ledger=verdict.entries,
-        note=verdict.note or None,
-        provenance=_basis(verdict.live) if load else None,
-        save_provenance=_basis(verdict.save_live) if verdict.save else None,
-        load_provenance=_basis(verdict.load_live) if load else None,
-        save_image=verdict.save.provenance.image if verdict.save else None,
-        load_image=load.provenance.image if load else None,
-        output_difference=load.output.largest_difference if load and load.output else None,
-        output_largest=load.output.largest if load and load.output else None,
-    )
-
-
-def _basis(live: bool) -> Basis:
-    return Basis.LIVE if live else Basis.RECORDED
-
-
-def build(judgement: Judgement, documentation: Documentation) -> Report:
-    """Return the whole report."""
-    plan = judgement.plan
-    return Report.model_construct(
-        harness=__version__,
-        date=judgement.today.isoformat(),
-        lane=plan.lane,
-        runner=plan.runner,
-        exit_code=int(judgement.exit_code),
-        planned=len(plan.cells),
-        whole=plan.whole,
-        totals=judgement.totals,
-        evidence=Counts(**live_counts(judgement)),
-        releases=tuple(
-            ReleaseRow(
-                name=r.name,
-                band=documentation.band(r).name,
-                source=r.source,
-                candidate=r.candidate,
-            )
-            for r in plan.releases.values()
-        ),
-        bands=tuple(_bands(table) for table in band_tables(judgement, documentation)),
-        saves=tuple(SaveRow(**dataclasses.asdict(check)) for check in judgement.saves),
-        controls=tuple(ControlRow(**dataclasses.asdict(check)) for check in judgement.controls),
-        ledger=tuple(
-            LedgerRow.model_validate(
-                {**check.entry.model_dump(), "state": check.state, "cells": check.cells}
-            )
-            for check in judgement.entries
-        ),
-        cells=tuple(cell_object(verdict, judgement) for verdict in judgement.verdicts),
-    )
-
-
-def _bands(table: BandTable) -> Bands:
-    rows = [
-        BandRow(
-            loaded_by=loader,
-            saved_by=saver,
-            documented=cell.documented,
-            observed=dict(cell.observed),
-            deviating=cell.deviating,
-        )
-        for (loader, saver), cell in table.cells.items()
-    ]
-    return Bands(
-        scenario=table.scenario, variant=table.variant, bands=table.bands, rows=tuple(rows)
-    )
 
 
 def text(report: Report) -> str:

@@ -8,7 +8,6 @@ from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Release
 from matrix.judge.judgement import JudgedCell, Judgement
 from matrix.judge.ledger import LedgerEntry
-from matrix.judge.summary import seen
 
 PLAINLY = {
     "loaded": "loads, FP8 attention metadata intact",
@@ -41,7 +40,7 @@ def page(
 
 def _cell(verdict: JudgedCell) -> Iterator[str]:
     cell = verdict.cell
-    plainly = PLAINLY.get(seen(verdict), f"no outcome ({verdict.outcome.value}): {verdict.note}")
+    plainly = PLAINLY.get(verdict.seen, f"no outcome ({verdict.outcome.value}): {verdict.note}")
     yield f"{cell.scenario}, {cell.variant}: {plainly}  [{verdict.verdict.value}]"
     if verdict.error:
         message = " ".join(verdict.error.message.split())[:300]

@@ -19,9 +19,8 @@ from markupsafe import Markup
 from matrix.catalogue import ranges, releases
 from matrix.catalogue.selection import Selection
 from matrix.judge.judgement import JudgedCell, Judgement
-from matrix.judge.summary import seen
 from matrix.plan.cells import Plan
-from matrix.report import bands, causes, rendering
+from matrix.report import behaviour, causes, rendering
 from matrix.report.document import Report
 from matrix.report.explain import PLAINLY
 from matrix.store.records import Load, Provenance, Record, Save, Site
@@ -49,9 +48,9 @@ class Pool:
 class Evidence:
     """What the page embeds of a judgement, pooled."""
 
-    def __init__(self, judgement: Judgement, typed: Selection) -> None:
+    def __init__(self, judgement: Judgement, selection: Selection) -> None:
         self._judgement = judgement
-        self._typed = typed
+        self._selection = selection
         self._kinds, self._saves, self._loads = Pool(), Pool(), Pool()
         self._sites, self._tensors, self._errors, self._places = Pool(), Pool(), Pool(), Pool()
 
@@ -75,7 +74,7 @@ class Evidence:
                 check.entry.id: {**check.entry.model_dump(mode="json"), "state": check.state}
                 for check in self._judgement.entries
             },
-            "repeat": repeat(plan, self._typed),
+            "repeat": repeat(plan, self._selection),
         }
 
     def _grids(self) -> list[dict[str, Any]]:
@@ -106,21 +105,21 @@ class Evidence:
         return list(grids.values())
 
     def _kind(self, verdict: JudgedCell) -> int:
-        says, live = verdict.documented, (verdict.save_live, verdict.load_live)
-        looks = seen(verdict), verdict.outcome, verdict.verdict
+        documented, live = verdict.documented, (verdict.save_live, verdict.load_live)
+        looks = verdict.seen, verdict.outcome, verdict.verdict
         reasons = verdict.same_reason, verdict.entries, verdict.note, verdict.detail
 
         def make() -> dict[str, Any]:
             return {
                 **dict(zip(("seen", "outcome", "verdict"), looks, strict=True)),
-                "documented": says.outcome,
-                "reason": says.reason,
-                "sentence": says.sentence,
+                "documented": documented.outcome,
+                "reason": documented.reason,
+                "sentence": documented.sentence,
                 **dict(zip(("same_reason", "entries", "note", "detail"), reasons, strict=True)),
                 "live": live,
             }
 
-        return self._kinds.add((says, live, looks, reasons), make)
+        return self._kinds.add((documented, live, looks, reasons), make)
 
     def _save(self, save: Save) -> int:
         def make() -> dict[str, Any]:
@@ -174,7 +173,7 @@ def _plain(record: Record) -> Any:
     return json.loads(record.model_dump_json())
 
 
-def repeat(plan: Plan, typed: Selection) -> dict[str, Any]:
+def repeat(plan: Plan, selection: Selection) -> dict[str, Any]:
     """Return the command that repeats one cell, for whoever knows the cell to fill in.
 
     ``command`` has the places ``{saved_by}``, ``{loaded_by}``, ``{scenario}``, ``{variant}``
@@ -184,14 +183,14 @@ def repeat(plan: Plan, typed: Selection) -> dict[str, Any]:
     """
     names = [release.name for release in plan.releases.values()]
     options = ["--lane", plan.lane.value, "--runner", plan.runner.value]
-    if typed.size:
-        options += ["--size", typed.size]
-    if typed.scenario_file:
-        options += ["--scenarios", str(typed.scenario_file)]
-    if typed.images_lock:
-        options += ["--images-lock", str(typed.images_lock)]
-    if typed.base:
-        options += ["--base", typed.base]
+    if selection.size:
+        options += ["--size", selection.size]
+    if selection.scenario_file:
+        options += ["--scenarios", str(selection.scenario_file)]
+    if selection.images_lock:
+        options += ["--images-lock", str(selection.images_lock)]
+    if selection.base:
+        options += ["--base", selection.base]
     return {
         "command": "te-matrix run --saved-by {saved_by} --loaded-by {loaded_by}"
         " --scenario {scenario} --variant {variant}{candidates} "
@@ -214,10 +213,10 @@ def _embedded(data: dict[str, Any]) -> Markup:
     return Markup(text)
 
 
-def render(judgement: Judgement, report: Report, typed: Selection) -> str:
+def render(judgement: Judgement, report: Report, selection: Selection) -> str:
     """Return the page.
 
-    :param typed: the selection as it was typed, for the command that repeats a cell.
+    :param selection: the selection as it was typed, for the command that repeats a cell.
     """
     order = releases.order(judgement.plan.releases)
     script = rendering.source("page.js")
@@ -227,12 +226,12 @@ def render(judgement: Judgement, report: Report, typed: Selection) -> str:
         report=report,
         answer=rendering.verdict_words(report.exit_code),
         order=order,
-        behaviours=list(bands.discover(report, order)),
+        behaviours=list(behaviour.discover(report, order)),
         ranges=ranges.text,
-        deviations=causes.grouped(c for c in report.cells if c.verdict.deviating),
-        absent=causes.grouped(cell for cell in report.cells if not cell.present),
+        deviations=causes.by_cause(c for c in report.cells if c.verdict.deviating),
+        absent=causes.by_cause(cell for cell in report.cells if not cell.present),
         style=Markup(rendering.source("page.css")),
         script=Markup(script),
         script_digest=digest,
-        data=_embedded(Evidence(judgement, typed).data()),
+        data=_embedded(Evidence(judgement, selection).data()),
     )

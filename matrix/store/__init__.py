@@ -1,8 +1,8 @@
-"""What was observed: records, the keys they are kept under, and where they are kept.
+"""Evidence: the records of saves and loads, their keys, and where they are kept.
 
-records: the types of records
-keys: the digests that records are kept under
-store: a store on a file system or at a URL
-archive: a store exported as one file
-recorded: the evidence that ships with the package
+records: types of the records
+keys: digests that identify what was measured
+store: a store in a folder or at a URL
+archive: a file of exported records, with header and footer
+recorded: evidence that ships with the package
 """

@@ -1,4 +1,4 @@
-"""A run exported for others: JSON Lines with header and footer, and its strict reader."""
+"""Exported evidence: one file of JSON Lines with header and footer, written and read."""
 
 from __future__ import annotations
 
@@ -24,24 +24,31 @@ class Header(Record):
     """The first line of an exported file."""
 
     schema_: Literal["te-matrix-evidence"] = Field(default=_SCHEMA, alias="schema")
+    """Name of the kind of file."""
     format: int = FORMAT
+    """Version of the records' format."""
     harness: str
+    """Version of te-matrix that wrote the file."""
     recorded_at: str
+    """When the file was written, as a date or time in ISO 8601."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
 
 class Footer(Record):
-    """The last line of an exported file: how many records stand between it and the first."""
+    """The last line of an exported file, which shows that the file is complete."""
 
     records: int
+    """Number of records between header and footer."""
 
 
 def write(path: Path, records: Iterable[Save | Load], recorded_at: str) -> int:
-    """Write records, sorted by key, and return how many there were.
+    """Write records to a file, and return their number.
 
-    :param path: ends in ``.gz``: compressed, the same bytes for the same records.
-    :param recorded_at: date that the header carries.
+    The same records give the same bytes, whatever their order.
+
+    :param path: a name that ends in ``.gz`` makes a compressed file.
+    :param recorded_at: see :attr:`Header.recorded_at`.
     :raises StoreError: the file cannot be written.
     """
     lines = sorted(record.model_dump_json(exclude_none=True) for record in records)
@@ -60,12 +67,15 @@ def write(path: Path, records: Iterable[Save | Load], recorded_at: str) -> int:
 
 
 def is_exported(place: str) -> bool:
-    """Tell whether what a command line names is an exported file, by the end of its name."""
+    """Return whether a path names an exported file; its suffix decides."""
     return place.endswith((".jsonl", ".jsonl.gz"))
 
 
 class Archive:
-    """The records of one exported file; each is parsed when it is asked for."""
+    """The records of an exported file, parsed on first use.
+
+    :raises StoreError: the file cannot be read, or is not a complete exported file.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -86,15 +96,24 @@ class Archive:
         self._lines[key].append((number, line))
 
     def saves(self, key: str) -> list[Save]:
-        """Return the saves under a key."""
+        """Return the saves under a key.
+
+        :raises StoreError: a line is not a save.
+        """
         return self._parse(Save, key)
 
     def loads(self, key: str) -> list[Load]:
-        """Return the loads under a key."""
+        """Return the loads under a key.
+
+        :raises StoreError: a line is not a load.
+        """
         return self._parse(Load, key)
 
     def records(self) -> list[Save | Load]:
-        """Return everything."""
+        """Return all records.
+
+        :raises StoreError: a line is not a record.
+        """
         return [
             parse(Save if '"record":"save"' in line else Load, line, f"{self.path}:{number}")
             for lines in self._lines.values()
@@ -111,8 +130,8 @@ class Archive:
 
 
 def _body(path: Path) -> list[tuple[int, str]]:
-    """Return the numbered lines between header and footer, both checked."""
-    # Not splitlines(): a message may hold other line separators, which JSON leaves as they are.
+    """Return the lines between header and footer with their numbers, and check those two."""
+    # Not splitlines(): JSON does not escape the other line separators that a message may hold.
     lines = _text(path).removesuffix("\n").split("\n")
     header = _object(path, 1, lines[0] if lines else "")
     if header.get("schema") != _SCHEMA:

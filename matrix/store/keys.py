@@ -1,4 +1,4 @@
-"""Keys: what a record is kept under, a digest of all that was asked."""
+"""Keys of records: digests of what was measured, without the environment."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from matrix.catalogue.words import Lane
 
 OBSERVATION = 2
-"""Raised by hand when the meaning of a measurement changes; it is part of every key."""
+"""Version of the measurement, part of every key; raised by hand when its meaning changes."""
 
 
 _canonical = json.JSONEncoder(sort_keys=True).encode
 
 
 def digest_of(value: Any) -> str:
-    """Return the SHA-256 of a value's canonical JSON."""
+    """Return the SHA-256 of a value's JSON with sorted keys."""
     return hashlib.sha256(_canonical(value).encode()).hexdigest()
 
 
@@ -24,7 +24,7 @@ def save_key(source: str, scenario: str, lane: Lane) -> str:
     """Return the key of a save.
 
     :param source: digest of the release's source.
-    :param scenario: digest of the scenario.
+    :param scenario: digest of the scenario at its size.
     """
     return digest_of(["save", source, scenario, lane, OBSERVATION])
 
@@ -33,12 +33,19 @@ def load_key(source: str, state: str, scenario: str, variant: str, lane: Lane) -
     """Return the key of a load.
 
     :param source: digest of the loading release's source.
-    :param state: semantic digest of the checkpoint.
-    :param scenario: digest of the scenario.
+    :param state: semantic digest of the checkpoint's state, see ``Save.state_digest``.
+    :param scenario: digest of the scenario at its size.
+    :param variant: name of the variant.
     """
     return digest_of(["load", source, state, scenario, variant, lane, OBSERVATION])
 
 
 def attempt_key(saver: str, loader: str, scenario: str, variant: str, lane: Lane) -> str:
-    """Return the key that failed attempts at one cell share. Without a loader: at a save."""
+    """Return the key of failed attempts at a cell, or at a save.
+
+    :param saver: digest of the saving release's source.
+    :param loader: digest of the loading release's source; empty for a save.
+    :param scenario: digest of the scenario at its size.
+    :param variant: name of the variant; empty for a save.
+    """
     return digest_of(["attempt", saver, loader, scenario, variant, lane, OBSERVATION])

@@ -1,7 +1,7 @@
-"""Recorded evidence: ``fixtures/``, which also ships inside the installed package.
+"""Recorded evidence: the records and checkpoints in ``fixtures/``, shipped with the package.
 
-It holds the evidence of the whole matrix, and the checkpoints of every release
-whose source is not on the package index and of two whose source is.
+Recorded are the evidence of the whole matrix, and the checkpoints of every release whose
+source is not on the package index and of two whose source is.
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ from matrix.store.records import Load, Save
 from matrix.system import shipped
 
 RECORDED_FROM_INDEX = ("1.11", "2.17.1")
-"""Two releases that the index has, recorded too, so that recorded is held against live."""
+"""Releases on the package index that are recorded too, to compare recorded and live evidence."""
 
 
 def folder(lane: Lane) -> Path:
-    """Return the folder of recorded evidence: in the package, or beside it in a checkout."""
+    """Return the folder of the recorded evidence of a lane."""
     return shipped.folder("fixtures", "fixtures") / str(lane)
 
 
 @cache
 def evidence(lane: Lane) -> Archive | None:
-    """Return what was recorded for a lane, or None where nothing was."""
+    """Return the recorded evidence of a lane; None where there is none.
+
+    :raises StoreError: the file cannot be read.
+    """
     path = folder(lane) / "evidence.jsonl.gz"
     return Archive(path) if path.exists() else None
 
@@ -39,14 +42,18 @@ def _checkpoint(lane: Lane, digest: str) -> Path:
 
 
 def has_checkpoint(lane: Lane, digest: str) -> bool:
-    """Tell whether a checkpoint was recorded."""
+    """Return whether a checkpoint is recorded.
+
+    :param digest: SHA-256 of its bytes.
+    """
     return _checkpoint(lane, digest).exists()
 
 
 def checkpoint(lane: Lane, digest: str) -> bytes | None:
-    """Return a recorded checkpoint's bytes, or None where it was not recorded.
+    """Return the bytes of a recorded checkpoint; None where it is not recorded.
 
-    :raises StoreError: the bytes do not match the digest.
+    :param digest: SHA-256 of its bytes.
+    :raises StoreError: the file cannot be read, or its bytes do not match the digest.
     """
     path = _checkpoint(lane, digest)
     if not path.exists():
@@ -66,9 +73,11 @@ def refresh(
     checkpoints: dict[str, bytes],
     recorded_at: str,
 ) -> int:
-    """Replace what is recorded for a lane and return the number of records.
+    """Replace the recorded evidence of a lane, and return the number of records.
 
-    :param checkpoints: bytes of the checkpoints to keep, by digest.
+    :param checkpoints: bytes of the checkpoints to keep, by their SHA-256.
+    :param recorded_at: see :attr:`Header.recorded_at`.
+    :raises StoreError: the file cannot be written.
     """
     place = folder(lane)
     kept = place / "checkpoints"

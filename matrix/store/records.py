@@ -1,8 +1,8 @@
-"""Evidence: the record of one save or one load, enough to judge it again offline.
+"""Types of the records of saves and loads, which suffice to judge them again offline.
 
-A record's key says what was asked: release source, checkpoint, scenario, variant,
-lane, observation version. Its observation says what was seen. The environment it
-was seen in is provenance and belongs to neither.
+The key of a record identifies what was measured: release source, checkpoint, scenario,
+variant, lane, observation version. Its observation is what was seen. The environment is
+provenance, and part of neither.
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ from matrix.catalogue.words import AttemptKind, Lane, RunnerName, Stage
 from matrix.store.keys import OBSERVATION, digest_of
 
 FORMAT = 1
-"""Version of the records' form; a reader refuses a newer one."""
-
+"""Version of the records' format; a reader refuses a newer one."""
 
 ROUNDING = 2.0**-3
-"""How far two releases' outputs may be apart, as a part of the largest magnitude.
+"""Largest difference of outputs that counts as rounding, as a fraction of their magnitude.
 
-The spacing of FP8 E4M3 (three bits of mantissa), in which attention reads and writes:
-another order of summation may round to a neighbour. Wrong scales are off by factors.
+It is the spacing of FP8 E4M3 (three bits of mantissa), the format of attention's inputs and
+outputs: another order of summation may round to a neighbour. Wrong scales differ by factors.
 """
 
 
 class Record(BaseModel):
-    """Base of everything that is stored: closed and immutable."""
+    """Base of the stored records: unknown fields are refused, values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
@@ -39,175 +38,238 @@ Number = Annotated[
         {"anyOf": [{"type": "number"}, {"enum": ["NaN", "Infinity", "-Infinity"]}]},
     ),
 ]
-"""A number; what JSON has none for is written as a word."""
+"""A number; NaN and infinities are written as text, as JSON has no numbers for them."""
 
 
 class Tensor(Record):
-    """One metadata tensor: dtype, shape, digest of all values, and its first row."""
+    """One tensor of FP8 metadata."""
 
     dtype: str
+    """Data type, e.g. ``float32``."""
     shape: tuple[int, ...]
+    """Length of each dimension."""
     digest: str
+    """SHA-256 of all values."""
     first: tuple[Number, ...]
+    """The first row, at most 16 values; of a tensor with one dimension its first values."""
     default: bool = False
+    """Whether all values are the defaults: 1 in scales, 0 in amax histories."""
 
 
 class Site(Record):
-    """One TE module's FP8 metadata, by tensor name (``forward.scale`` ...)."""
+    """FP8 metadata of one Transformer Engine module."""
 
     path: str
+    """Path of the module in the model, e.g. ``core_attention.fused_attention``."""
     name: str
+    """Name of the module that is the same in all releases, e.g. ``core_attention``."""
     attention: bool
+    """Whether the module computes attention."""
     tensors: dict[str, Tensor]
+    """Tensors by name, e.g. ``forward.scale``."""
 
 
 class StateEntry(Record):
-    """One entry of a state dict: what kind of thing it is."""
+    """Type of one entry of a state dict."""
 
     kind: str
+    """Type of the entry, e.g. ``Tensor``; of an extra state its form, e.g. ``byte tensor``."""
     dtype: str | None = None
+    """Data type of a tensor, e.g. ``bfloat16``."""
     shape: tuple[int, ...] | None = None
+    """Length of each dimension of a tensor."""
     fields: tuple[str, ...] | None = None
+    """Keys of the mapping that an extra state holds."""
 
 
 class Device(Record):
-    """A GPU and its software, as the release's own process saw them.
-
-    ``capability`` is the compute capability, "9.0"; ``cudnn`` the number that cuDNN gives.
-    """
+    """A GPU and its software, as the release's own process saw them."""
 
     gpu: str
+    """Name of the GPU."""
     capability: str
+    """Compute capability, e.g. ``9.0``."""
     driver: str
+    """Version of the driver."""
     cuda: str
+    """Version of CUDA that PyTorch was built with."""
     cudnn: str
+    """Version of cuDNN, as the number that cuDNN reports."""
 
 
 class Provenance(Record):
-    """Where, when and with what a record was obtained.
-
-    ``source`` names the release's code by commit or SHA-256, ``worker`` is the digest of
-    the worker's files, ``te`` is the version that the release itself reports, ``image``
-    the id of the container image where the runner is ``docker``, ``backend`` the attention
-    that a save was trained with, e.g. ``FusedAttention/FP8``.
-    """
+    """Where, when and with what software a record was obtained."""
 
     release: str
+    """Name of the release that saved or loaded."""
     source: str
+    """Where its code was obtained, with commit or SHA-256."""
     worker: str
+    """SHA-256 of the worker program's files."""
     torch: str
+    """Version of PyTorch."""
     python: str
+    """Version of Python."""
     machine: str
+    """Processor architecture, e.g. ``x86_64``."""
     harness: str
+    """Version of te-matrix."""
     runner: RunnerName
+    """Where the release's process ran."""
     te: str | None = None
+    """Version that the release itself reports."""
     image: str | None = None
+    """Id of the container image, where the runner is ``docker``."""
     device: Device | None = None
+    """The GPU, in the gpu lane."""
     backend: str | None = None
+    """Attention backend that a save was trained with, e.g. ``FusedAttention/FP8``."""
     recorded_at: str
+    """When the record was made, in ISO 8601."""
     seconds: float
+    """Seconds that the save or load took."""
 
 
 class Save(Record):
-    """A release saved a checkpoint.
-
-    ``output_digest`` is the SHA-256 of the file, kept with the checkpoints, that holds the
-    module's output as it was saved: bf16, from the gpu lane only.
-    """
+    """A checkpoint that a release saved."""
 
     record: Literal["save"] = "save"
+    """Kind of the record."""
     key: str
+    """Key of the record, see ``matrix.store.keys.save_key``."""
     format: int = FORMAT
+    """Version of the record's format."""
     release: str
+    """Name of the release that saved."""
     source_digest: str
+    """Digest of its source, see ``releases.toml``."""
     scenario: str
+    """Name of the scenario."""
     scenario_digest: str
+    """Digest of the scenario at its size."""
     lane: Lane
+    """What executed the release."""
     observation: int = OBSERVATION
+    """Version of the measurement."""
     state_digest: str
+    """Digest of the state dict: keys, kinds, dtypes, shapes and values."""
     keys: dict[str, StateEntry]
+    """Entries of the state dict by key."""
     sites: tuple[Site, ...]
+    """FP8 metadata of the saving model, module by module."""
     file_digest: str
+    """SHA-256 of the checkpoint file."""
     output_digest: str | None = None
+    """SHA-256 of the file, kept with the checkpoints, of the saving module's output in bf16.
+
+    From the gpu lane only.
+    """
     provenance: Provenance
+    """The environment."""
 
     def observed(self) -> str:
-        """Return a digest of what was seen, the environment and the file's bytes left out."""
+        """Return a digest of the observation, without the environment and the file's bytes."""
         return digest_of([self.state_digest, self.model_dump(include={"keys", "sites"})])
 
     def attention(self) -> dict[str, Site]:
-        """Return the attention's sites by name; empty up to 1.5."""
+        """Return the sites of attention by name; empty for releases up to 1.5."""
         return {site.name: site for site in self.sites if site.attention}
 
 
 class Failure(Record):
-    """An exception that a load raised in TE or PyTorch."""
+    """An exception that Transformer Engine or PyTorch raised during a load."""
 
     type: str
+    """Name of the exception's class."""
     message: str
+    """Message of the exception."""
     frames: tuple[str, ...] = ()
+    """The innermost frames as ``file:function``, outermost first."""
     traceback: str = ""
+    """The end of the traceback as text."""
 
 
 class Moved(Record):
-    """Whether a training step after the load moved each of a site's tensors."""
+    """Which FP8 metadata of a module a training step after the load changed."""
 
     path: str
+    """Path of the module in the model."""
     name: str
+    """Name of the module that is the same in all releases."""
     moved: dict[str, bool]
+    """Whether the step changed the tensor, by name of the tensor."""
 
 
 class Output(Record):
-    """The loaded module's output beside the saving module's, on the same input.
+    """Comparison of the loaded and the saving module's output for the same input.
 
-    ``largest_difference`` and ``largest``, the largest magnitude that the saving module
-    gave, are in the output's own unit. Both depend on the kernels of the day.
+    Both values depend on the GPU kernels that were installed.
     """
 
     largest_difference: Number
+    """Largest absolute difference between the two outputs."""
     largest: Number
+    """Largest magnitude in the saving module's output."""
 
     @property
     def same(self) -> bool:
-        """Whether the two are the same but for rounding."""
+        """Whether the outputs differ by no more than rounding."""
         return self.largest_difference <= ROUNDING * self.largest
 
 
 class Load(Record):
-    """A release loaded a checkpoint, or failed to.
-
-    ``changed_keys`` are entries of the caller's state dict that the load changed, added or
-    removed; ``lost_recipes`` the modules that do not hold the recipe of their saved state.
-    """
+    """A load of a checkpoint, whether it succeeded or raised an exception."""
 
     record: Literal["load"] = "load"
+    """Kind of the record."""
     key: str
+    """Key of the record, see ``matrix.store.keys.load_key``."""
     format: int = FORMAT
+    """Version of the record's format."""
     release: str
+    """Name of the release that loaded."""
     source_digest: str
+    """Digest of its source, see ``releases.toml``."""
     saved_by: str
+    """Name of the release whose checkpoint was loaded."""
     state_digest: str
+    """Digest of the checkpoint's state dict, as in the record of the save."""
     scenario: str
+    """Name of the scenario."""
     scenario_digest: str
+    """Digest of the scenario at its size."""
     variant: str
+    """Name of the variant, or ``control:NAME``."""
     lane: Lane
+    """What executed the release."""
     observation: int = OBSERVATION
+    """Version of the measurement."""
     stage: Stage
+    """The last step of the load that was begun."""
     error: Failure | None = None
+    """The exception that the load raised."""
     missing_keys: tuple[str, ...] = ()
+    """Keys that the loading model has and the checkpoint lacks."""
     unexpected_keys: tuple[str, ...] = ()
+    """Keys that the checkpoint has and the loading model lacks."""
     changed_keys: tuple[str, ...] = ()
+    """Entries of the caller's state dict that the load changed, added or removed."""
     lost_recipes: tuple[str, ...] = ()
+    """Paths of modules that do not hold the recipe of their saved state after the load."""
     sites: tuple[Site, ...] = ()
+    """FP8 metadata of the loaded model as before its first FP8 step, module by module."""
     after_load: tuple[Moved, ...] | None = None
+    """What a training step after the load changed; absent where none was run."""
     output: Output | None = None
+    """Comparison with the saving module's output, from the gpu lane only."""
     provenance: Provenance
+    """The environment."""
 
     def observed(self) -> str:
-        """Return a digest of what was seen.
+        """Return a digest of the observation.
 
-        Left out are the environment, an error's wording and frames, which change with
-        the versions of Python and PyTorch, and outputs, which change with cuDNN's.
+        It leaves out the environment, the message and frames of an exception, which change
+        with the versions of Python and PyTorch, and outputs, which change with cuDNN's.
         """
         seen = self.model_dump(
             include={
@@ -223,37 +285,46 @@ class Load(Record):
         return digest_of([seen, self.error.type if self.error else None])
 
     def attention(self) -> dict[str, Site]:
-        """Return the attention's sites by name; empty up to 1.5."""
+        """Return the sites of attention by name; empty for releases up to 1.5."""
         return {site.name: site for site in self.sites if site.attention}
 
 
 class Attempt(Record):
-    """A save or load that gave no evidence, and why. Every one is kept."""
+    """A save or load that produced no evidence."""
 
     record: Literal["attempt"] = "attempt"
+    """Kind of the record."""
     key: str
+    """Key of the record, see ``matrix.store.keys.attempt_key``."""
     kind: AttemptKind
+    """Why there is no evidence."""
     message: str
+    """What happened, in one line or a few."""
     detail: str = ""
+    """The end of the process's output, or a traceback."""
     at: str
+    """When the attempt failed, in ISO 8601."""
 
 
 class Manifest(Record):
-    """What a finished shard leaves in its store."""
+    """A note in a store that it holds all that one shard of a plan had to do."""
 
     shard: int
+    """Number of the shard, from 1."""
     of: int
+    """Number of shards."""
     split: str
-    """Digest of the plan and of how it was dealt out."""
+    """Digest of the plan and of its division into shards."""
     cells: int
+    """Number of loads that the shard had to do."""
 
     @property
     def name(self) -> str:
-        """Readable: ``3/8``."""
+        """The shard as options name it, e.g. ``3/8``."""
         return f"{self.shard}/{self.of}"
 
 
 def agree(records: Iterable[Save | Load]) -> bool:
-    """Tell whether records under one key saw the same."""
+    """Return whether records under one key have the same observation."""
     first, *others = records
     return not others or len({record.observed() for record in (first, *others)}) == 1

@@ -1,10 +1,9 @@
-"""The store: immutable records and checkpoints, named by their content.
+"""The store: a folder or URL of immutable records and checkpoints, named by their content.
 
-A record's name is its key, the digest of what it observed and the runner, so that
-writing the same observation twice is writing the same object, and two observations
-under one key lie side by side. So any number of writers may share a store without a lock:
-an object appears whole or not at all, and who writes it last changes nothing that counts.
-Any fsspec URL serves; a plain path is a local directory.
+The name of a record consists of its key, the digest of its observation and the runner.
+Writing the same observation again writes the same object, and different observations under
+one key are kept side by side. Any number of writers can therefore share a store without a
+lock: an object appears whole or not at all, and the order of writing does not matter.
 """
 
 from __future__ import annotations
@@ -36,15 +35,16 @@ _KINDS: dict[str, type[Save] | type[Load] | type[Attempt]] = {
 _SELECTION = "selection.json"
 _MARK = "writable"
 _BUCKETS = {"s3", "s3a", "gs", "gcs", "abfs", "az"}
-"""Protocols without folders. Asked for one, fsspec would make a bucket that is not there."""
+"""Protocols without folders; there ``makedirs`` of fsspec would create a bucket."""
 _AT_ONCE = 1000
-"""Objects whose bytes are held at the same time, until their records are made."""
+"""Number of objects whose bytes are in memory at the same time."""
 
 
 class Store:
     """Evidence on a file system.
 
-    :param url: a directory, or any URL that fsspec knows.
+    :param url: a folder, or any URL that fsspec supports.
+    :raises UsageError: the URL's protocol is unknown, or needs a package that is missing.
     """
 
     def __init__(self, url: str | os.PathLike[str]) -> None:
@@ -60,19 +60,20 @@ class Store:
         protocols = _protocols(self._fs)
         self._local = "file" in protocols
         self._has_folders = not _BUCKETS.intersection(protocols)
+        # The errors of fsspec's remote file systems have no common base class.
         self._errors = OSError if self._local else Exception
 
     @property
     def absolute(self) -> str:
-        """The same place for a process elsewhere on this machine: a local folder's full path."""
+        """The URL, or the full path of a local folder, for processes in other working folders."""
         return self._root if self._local else self.url
 
     def prepare(self) -> None:
-        """Create the store's folders and see that they can be written.
+        """Create the store's folders, and check that they can be written.
 
-        :raises StoreError: they cannot.
+        :raises StoreError: they cannot be written.
         """
-        with self._asking("cannot be written", "Name a writable place with --store"):
+        with self._store_errors("cannot be written", "Name a writable place with --store"):
             for folder in (*_KINDS, "checkpoints", "shards") if self._has_folders else ():
                 self._fs.makedirs(self._path(folder), exist_ok=True)
             self._put(_MARK, b"")
@@ -80,20 +81,25 @@ class Store:
                 sweep(Path(self._path(folder)), PART)
 
     def exists(self) -> bool:
-        """Tell whether there is a store, prepared by a run."""
-        with self._asking():
+        """Return whether there is a store that a run has prepared.
+
+        :raises StoreError: the place cannot be read.
+        """
+        with self._store_errors():
             self._fs.invalidate_cache()
             return any(self._fs.exists(self._path(name)) for name in (_MARK, *_KINDS))
 
     @contextlib.contextmanager
-    def _asking(
+    def _store_errors(
         self,
         what: str = "cannot be read",
         do: str = "See that it can be reached, and run again: what is finished is kept",
     ) -> Iterator[None]:
-        """Turn what a file system raises into an error that names the store.
+        """Convert errors of the file system into one that names the store.
 
-        Those of URLs raise errors of their own, which have no base class in common.
+        :param what: what could not be done.
+        :param do: what the user can do.
+        :raises StoreError: the body raised an error of the file system.
         """
         try:
             yield
@@ -107,7 +113,7 @@ class Store:
         return posixpath.join(self._root, *parts)
 
     def _put(self, name: str, data: bytes) -> None:
-        """Write one object, whole or not at all."""
+        """Write one object atomically."""
         path = self._path(name)
         if not self._local:
             self._fs.pipe(path, data)
@@ -119,75 +125,85 @@ class Store:
 
     def _write(self, name: str, data: bytes) -> None:
         do = "What was finished before is kept; free space or rights and run again"
-        with self._asking(f"does not take {name}", do):
+        with self._store_errors(f"does not take {name}", do):
             self._put(name, data)
 
     def add(self, record: Save | Load) -> None:
-        """Keep a record."""
+        """Write a record.
+
+        :raises StoreError: it cannot be written; so do all methods that write.
+        """
         folder = "saves" if isinstance(record, Save) else "loads"
         name = f"{record.key}-{record.observed()[:16]}-{record.provenance.runner}"
         self._write(f"{folder}/{name}.json", record.model_dump_json(exclude_none=True).encode())
 
     def add_attempt(self, attempt: Attempt) -> None:
-        """Keep an attempt that gave no evidence, beside all earlier ones."""
+        """Write an attempt that produced no evidence, beside all earlier ones."""
         data = attempt.model_dump_json().encode()
         digest = hashlib.sha256(data).hexdigest()[:16]
         self._write(f"attempts/{attempt.key}-{digest}.json", data)
 
     def add_checkpoint(self, path: Path) -> str:
-        """Keep a checkpoint file and return the SHA-256 of its bytes."""
+        """Write a copy of a checkpoint file, and return the SHA-256 of its bytes."""
         data = path.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
         self.put_checkpoint(digest, data)
         return digest
 
     def put_checkpoint(self, digest: str, data: bytes) -> None:
-        """Keep a checkpoint's bytes under their SHA-256."""
+        """Write a checkpoint under the SHA-256 of its bytes."""
         self._write(f"checkpoints/{digest}.pt", data)
 
     def checkpoints(self) -> set[str]:
-        """Return the digests of the checkpoints that are kept."""
+        """Return the SHA-256 digests of the checkpoints in the store."""
         found = {posixpath.basename(name) for name in self._list("checkpoints")}
         return {name.removesuffix(".pt") for name in found if name.endswith(".pt")}
 
     def add_manifest(self, manifest: Manifest) -> None:
-        """Say in the store that it holds a finished shard."""
+        """Write the note that the store holds a finished shard."""
         self._write(_manifest_name(manifest), manifest.model_dump_json().encode())
 
     def forget_manifests(self, split: str | None) -> None:
-        """Keep what is said of shards of one split, and of no other."""
+        """Delete the notes on finished shards, except those of one split.
+
+        :param split: see :attr:`Manifest.split`; None deletes all.
+        """
         for manifest in self.manifests():
             if manifest.split != split:
-                with self._asking("cannot be written"):
+                with self._store_errors("cannot be written"):
                     self._fs.rm_file(self._path(_manifest_name(manifest)))
 
     def manifests(self) -> list[Manifest]:
-        """Return what the store says of the finished shards that it holds."""
+        """Return the notes on the finished shards that the store holds.
+
+        :raises StoreError: one cannot be read.
+        """
         found = self._objects("shards")
         return [parse(Manifest, data, f"{self.url}/shards/{name}") for name, data in found]
 
     def remember(self, selection: Selection) -> None:
-        """Keep the selection of the run that is about to begin."""
+        """Write the selection of a run that is about to start."""
         self._write(_SELECTION, selection.model_dump_json().encode())
 
     def forget(self) -> None:
-        """Keep no selection: what the store holds is no one run's."""
+        """Delete the selection: the evidence in the store is not that of a single run."""
         path = self._path(_SELECTION)
-        with self._asking("cannot be written"), contextlib.suppress(FileNotFoundError):
+        with self._store_errors("cannot be written"), contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(path)
 
     def remembered(self) -> Selection | None:
-        """Return the last run's selection, or None before the first run.
+        """Return the selection of the last run; None before the first one.
 
-        :raises StoreError: what is kept cannot be read.
+        :raises StoreError: it cannot be read.
         """
         data = self._read(self._path(_SELECTION))
         return parse(Selection, data, f"{self.url}/{_SELECTION}") if data is not None else None
 
     def checkpoint(self, digest: str) -> bytes | None:
-        """Return a checkpoint's bytes, or None where the store does not have it.
+        """Return the bytes of a checkpoint; None where the store does not have it.
 
-        :raises StoreError: the bytes no longer match the digest they are kept under.
+        :param digest: SHA-256 of the bytes.
+        :raises StoreError: the bytes do not match the digest, or cannot be read.
         """
         path = self._path("checkpoints", f"{digest}.pt")
         data = self._read(path)
@@ -202,20 +218,32 @@ class Store:
         return data
 
     def saves(self) -> dict[str, list[Save]]:
-        """Return every save by key; more than one where observations differ."""
+        """Return all saves by key. A key has several where runners or observations differ.
+
+        :raises StoreError: a record cannot be read.
+        """
         return self._by_key("saves")
 
     def loads(self) -> dict[str, list[Load]]:
-        """Return every load by key; more than one where observations differ."""
+        """Return all loads by key. A key has several where runners or observations differ.
+
+        :raises StoreError: a record cannot be read.
+        """
         return self._by_key("loads")
 
     def attempts(self) -> dict[str, list[Attempt]]:
-        """Return every attempt that gave no evidence by key, oldest first."""
+        """Return all attempts that produced no evidence by key, oldest first.
+
+        :raises StoreError: a record cannot be read.
+        """
         found = self._by_key("attempts")
         return {key: sorted(items, key=lambda item: item.at) for key, items in found.items()}
 
     def saved(self, key: str) -> list[Save]:
-        """Return the saves under one key, reading no others."""
+        """Return the saves under one key, without reading other records.
+
+        :raises StoreError: a record cannot be read.
+        """
         found = [name for name in self._list("saves") if posixpath.basename(name).startswith(key)]
         return [parse(Save, data, name) for name, data in self._contents(found)]
 
@@ -239,16 +267,16 @@ class Store:
             yield posixpath.basename(full), data
 
     def _list(self, folder: str) -> list[str]:
-        """Return the full names of a folder's objects as they are now, sorted."""
-        with self._asking(), contextlib.suppress(FileNotFoundError):
+        """Return the current full names of the objects in a folder, sorted."""
+        with self._store_errors(), contextlib.suppress(FileNotFoundError):
             self._fs.invalidate_cache()
             return sorted(self._fs.ls(self._path(folder), detail=False))
         return []
 
     def _contents(self, names: list[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield every object's bytes; over a network many are read at the same time."""
+        """Yield the name and the bytes of each object; remote ones are read concurrently."""
         for chunk in (names[i : i + _AT_ONCE] for i in range(0, len(names), _AT_ONCE)):
-            with self._asking():
+            with self._store_errors():
                 if self._local:
                     found = {name: _bytes(name) for name in chunk}
                 else:
@@ -256,8 +284,8 @@ class Store:
             yield from found.items()
 
     def _read(self, full: str) -> bytes | None:
-        """Return an object's bytes, or None where there is none."""
-        with self._asking(), contextlib.suppress(FileNotFoundError):
+        """Return the bytes of an object; None where there is none."""
+        with self._store_errors(), contextlib.suppress(FileNotFoundError):
             data: bytes = Path(full).read_bytes() if self._local else self._fs.cat_file(full)
             return data
         return None
@@ -277,10 +305,11 @@ def _protocols(fs: Any) -> tuple[str, ...]:
 
 
 def parse(kind: type[Any], data: bytes | str, place: str) -> Any:
-    """Read one record.
+    """Return a record from its JSON.
 
-    :param place: where it stands, for the error.
-    :raises StoreError: it is torn, is something else, or is of a newer format.
+    :param kind: the type of the record.
+    :param place: file and line, or URL, for the error message.
+    :raises StoreError: the data is not such a record, or has a newer format.
     """
     try:
         record = kind.model_validate_json(data)

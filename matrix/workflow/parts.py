@@ -12,7 +12,7 @@ from matrix.plan import shards
 from matrix.plan.cells import Plan
 from matrix.plan.costs import Costs
 from matrix.plan.evidence_index import EvidenceIndex
-from matrix.plan.remaining import Scope, TakesPart, everyone
+from matrix.plan.remaining import ReleaseFilter, Scope, every_release
 from matrix.plan.shards import Shard
 
 
@@ -54,7 +54,7 @@ class Part:
         return shards.split(plan, Costs(evidence), number, count, self.phase)
 
     def scope(
-        self, documentation: Documentation, takes_part: TakesPart, shard: Shard | None
+        self, documentation: Documentation, takes_part: ReleaseFilter, shard: Shard | None
     ) -> Scope:
         """Return which saves and loads the part has.
 
@@ -77,13 +77,13 @@ class Part:
         )
 
 
-def band_test(band: str | None, documentation: Documentation) -> TakesPart:
+def band_test(band: str | None, documentation: Documentation) -> ReleaseFilter:
     """Return a test for the releases of a band; None stands for all.
 
     :raises UsageError: there is no such band.
     """
     if band is None:
-        return everyone
+        return every_release
     bands = [known.name for known in documentation.bands]
     if band not in bands:
         raise UsageError(f"there is no band {band}", do=nearest(band, bands))

@@ -8,7 +8,7 @@ from matrix.catalogue.words import Lane, RunnerName
 from matrix.lane.local import LocalRunner
 from matrix.lane.process import Runner
 from matrix.lane.sources import CodeSource, FetchedSources, cache_folder
-from matrix.plan.remaining import TakesPart, everyone
+from matrix.plan.remaining import ReleaseFilter, every_release
 from matrix.system.progress import Progress
 from matrix.workflow import containers, local_gpu
 from matrix.workflow.containers import ContainerOptions
@@ -54,9 +54,9 @@ class RunnerFactory:
             return containers.in_images(self.selected.bases)
         return FetchedSources(self.git_url, offline=self.offline)
 
-    def takes_part(self) -> TakesPart:
+    def takes_part(self) -> ReleaseFilter:
         """Return a test for the releases that can be run: all, or the installed one."""
         if not self.selected.on_local_gpu:
-            return everyone
+            return every_release
         found = local_gpu.find_installed(self.selected.selection.candidate)
         return lambda release: release.digest == found.release.digest

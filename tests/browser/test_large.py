@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-import synthetic
+from helpers import synthetic
 from matrix import report
 from matrix.catalogue import faq
 

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from playwright.sync_api import Page, expect
 
-from builders import with_message
+from helpers.builders import with_message
 from matrix.cli import main
 from matrix.plan.cells import Plan
 from matrix.plan.evidence_index import EvidenceIndex

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from helpers.running import TEST_BASE, Bench
 from matrix.catalogue import faq
 from matrix.errors import EngineError
 from matrix.lane.containers import engine, lock
@@ -19,13 +20,14 @@ from matrix.lane.containers.host import DockerRunner
 from matrix.lane.containers.lock import Base
 from matrix.lane.containers.workshop import Workshop
 from matrix.system.progress import Progress
-from running import TEST_BASE, Bench
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "docker" in item.path.parts:
             item.add_marker(pytest.mark.docker)
+            # The engine is the machine's: one process at a time builds on it and prunes it.
+            item.add_marker(pytest.mark.xdist_group("engine"))
     items.sort(key=lambda item: item.path.name == "test_prune.py")
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from helpers.running import TEST_BASE
 from matrix.catalogue import releases
 from matrix.errors import EngineError, UsageError
 from matrix.lane.containers.candidate import from_image
 from matrix.lane.sources import FetchedSources
-from running import TEST_BASE
 
 IMAGE = "te-matrix-test/candidate:1"
 

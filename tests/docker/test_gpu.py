@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from helpers.running import TEST_BASE
 from matrix.cli import main
 from matrix.errors import EngineError
 from matrix.lane.containers import gpu, images
-from running import TEST_BASE
 
 NVIDIA_SMI = """#!/bin/sh
 case "$NVIDIA_VISIBLE_DEVICES" in

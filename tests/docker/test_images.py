@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from helpers.running import TEST_BASE
 from matrix.cli import main
 from matrix.lane.containers import images, lock
-from running import TEST_BASE
 
 
 def te_matrix(*words: str) -> Result:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from helpers.running import broken_copy
 from matrix.errors import ExitCode
 from matrix.plan.cells import Cell
-from running import broken_copy
 
 SAVERS = 3  # 1.11, 2.17.1, and the candidate for its controls
 BASE = "pytorch/module/base.py"

@@ -7,9 +7,9 @@ from typing import Any
 
 from click.testing import CliRunner
 
+from helpers.running import TEST_BASE
 from matrix.cli import main
 from matrix.lane.containers import images
-from running import TEST_BASE
 
 
 def test_prune_removes_ours_and_nothing_else(client: Any) -> None:

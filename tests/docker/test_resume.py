@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from helpers.running import TEST_BASE
 from matrix.lane.containers import engine
-from running import TEST_BASE
 
 RELEASES = "1.11-1.13,2.3"
 
@@ -104,7 +104,7 @@ def test_kill_9(running: Running, client: Any) -> None:
     finishes_the_rest(running, client)
 
 
-def test_ctrl_c(running: Running, client: Any) -> None:
+def test_ctrl_c(running: Running, client: Any, interruptible: None) -> None:
     running.start()
     running.await_loads(2)
     assert running.signal(signal.SIGINT) == 130

@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from builders import some_records
 from fuzz.altering import altered, lines
 from fuzz.altering import seeds as seeds_of
+from helpers.builders import some_records
 from matrix.errors import MatrixError
 from matrix.store.archive import Archive, write
 

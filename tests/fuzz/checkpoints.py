@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from builders import recorded_bytes
+from helpers.builders import recorded_bytes
 from matrix.checkpoint import distributed, emit, nodes, pickles, safetensors, states, torchfile
 from matrix.checkpoint.limits import Budget, CheckpointError, Malformed
 from matrix.checkpoint.scan import Scan

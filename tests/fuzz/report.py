@@ -7,12 +7,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from builders import a_cell, a_report
 from fuzz.altering import altered
 from fuzz.altering import seeds as seeds_of
+from helpers.builders import a_cell, a_report
 from matrix.catalogue import releases
 from matrix.errors import MatrixError
-from matrix.report import bands, diff, document
+from matrix.report import behaviour, diff, document
 
 _PATH = Path(tempfile.mkdtemp(prefix="te-matrix-fuzz-")) / "report.json"
 _OTHER = a_report(a_cell("1.7", "2.3"), a_cell("1.8", "2.3", "error"), a_cell("1.8", "1.8"))
@@ -28,8 +28,8 @@ def one(data: bytes) -> None:
         for before, after in ((read, _OTHER), (_OTHER, read), (read, read)):
             found = diff.compare(before, after, order)
             list(diff.lines(found, order)), list(diff.markdown(found, order)), diff.plain(found)
-        for each in bands.discover(read, order):
-            list(bands.lines(each, order))
+        for each in behaviour.discover(read, order):
+            list(behaviour.lines(each, order))
         document.text(read)
     except MatrixError:
         return

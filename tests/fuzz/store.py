@@ -9,9 +9,9 @@ from typing import Any
 
 import fsspec
 
-from builders import a_plan, some_records
 from fuzz.altering import altered
 from fuzz.altering import seeds as seeds_of
+from helpers.builders import a_plan, some_records
 from matrix import report
 from matrix.catalogue import faq
 from matrix.catalogue.selection import Selection
@@ -49,8 +49,8 @@ def _judge(folder: str, record: bytes) -> None:
     except MatrixError:
         return
     assert sum(found.totals.values()) == len(made.cells)
-    document.text(document.build(found, _FAQ))
-    report.page.render(found, document.build(found, _FAQ), Selection())
+    document.text(report.build(found, _FAQ))
+    report.page.render(found, report.build(found, _FAQ), Selection())
 
 
 def _key(record: bytes) -> str:

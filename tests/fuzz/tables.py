@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from builders import entry_fields
+from helpers.builders import entry_fields
 from matrix.catalogue import faq, releases, scenarios, tables
 from matrix.catalogue.scenarios import Variants
 from matrix.errors import MatrixError
@@ -43,7 +43,7 @@ def _faq() -> None:
     said = faq.load(_PATH)
     for saver in _KNOWN:
         for loader in _KNOWN:
-            said.says("plain", saver, loader)
+            said.documented("plain", saver, loader)
 
 
 def _ledger() -> None:

@@ -12,9 +12,9 @@ from typing import Any, Self
 
 import fsspec
 
-from builders import a_load, a_plan, a_save
 from fuzz.altering import altered, lines
 from fuzz.altering import seeds as seeds_of
+from helpers.builders import a_load, a_plan, a_save
 from matrix.catalogue import faq
 from matrix.catalogue.releases import Release
 from matrix.judge import judge

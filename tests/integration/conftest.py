@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from objects import ObjectServer
-from running import Bench, broken_copy
+from helpers.objects import ObjectServer
+from helpers.running import Bench, broken_copy
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

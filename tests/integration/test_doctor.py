@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from agreement import check_against_the_matrix
-from formats import FORMATS, loaded, recorded_bytes, recorded_state, sparse, torch_zip
+from helpers.agreement import check_against_the_matrix
+from helpers.formats import FORMATS, loaded, recorded_bytes, recorded_state, sparse, torch_zip
 from matrix.catalogue import releases
 from matrix.checkpoint import forms
 from matrix.checkpoint.scan import scan
@@ -71,7 +71,7 @@ def test_inspect_names_the_writer_in_each_format(saved, release, layers, tmp_pat
 
 @pytest.mark.parametrize("layers", [2, 32])
 def test_a_17_checkpoint_on_real_111_code(layers, tmp_path) -> None:
-    from formats import layered
+    from helpers.formats import layered
 
     path = torch_zip(layered(recorded_state("1.7"), layers), tmp_path)
     done = remap(path, tmp_path / "out.pt", "1.11")

@@ -189,7 +189,7 @@ def test_state_of_one_cell_never_reaches_the_next(bench, broken_release) -> None
     assert {verdict.verdict for verdict in bench.judge(made).verdicts} == {"conforms"}
 
 
-def test_an_interrupted_run_goes_on_where_it_was(tmp_path) -> None:
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path, interruptible) -> None:
     """Ctrl-C in the middle: exit code 130, and the next run does the rest."""
     command = [sys.executable, "-m", "matrix", "run", "--releases", "1.11-1.13,2.3-2.5"]
     command += ["--scenario", "all", "--variant", "plain"]

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from fakes.planting import Anywhere, a_worker
+from helpers.running import Bench
 from matrix.errors import ExitCode, RunnerError
 from matrix.judge.judgement import Judgement
 from matrix.lane import local, process
 from matrix.lane.local import LocalRunner
-from running import Bench
 
 LOADER = "2.10"
 GOOD = "2.9"

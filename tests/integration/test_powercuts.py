@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import powercuts
+from tools import powercuts
 
 
 def test_some_cuts_and_a_torn_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

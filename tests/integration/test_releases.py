@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from builders import TODAY
+from helpers.builders import TODAY
 from matrix.catalogue import scenarios
 from matrix.catalogue.words import Lane
 from matrix.errors import ExitCode

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from helpers.objects import ObjectServer
+from helpers.synthetic import a_plan, records
+from helpers.writers import RELEASES, checkpoint, last_checkpoint
 from matrix.errors import StoreError
 from matrix.store.records import Save
 from matrix.store.store import Store
-from objects import ObjectServer
-from synthetic import a_plan, records
-from writers import RELEASES, checkpoint, last_checkpoint
 
 WRITERS = 8
 TESTS = Path(__file__).parents[1]
@@ -25,7 +25,7 @@ TESTS = Path(__file__).parents[1]
 
 def written(url: str, while_held: Callable[[int], None]) -> list[int]:
     """Run the writers; when the last one's upload is held, tell its process id."""
-    command = [sys.executable, str(TESTS / "writers.py"), url, str(WRITERS)]
+    command = [sys.executable, "-m", "helpers.writers", url, str(WRITERS)]
     environment = {**os.environ, "PYTHONPATH": str(TESTS)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as running:
         assert running.stdout

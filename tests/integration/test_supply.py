@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from helpers.running import broken_copy
 from matrix.catalogue import releases
 from matrix.catalogue.releases import Release
 from matrix.errors import SourceError, SourceUnavailable
 from matrix.lane.sources import FetchedSources
 from matrix.system.digests import of_files
-from running import broken_copy
 
 SECRET = "hunter2-te-matrix"
 LOADING = r"(    def set_extra_state\(self, state: torch.Tensor\) -> None:\n        \"\"\"[^\n]*\n)"

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -94,4 +95,5 @@ def test_two_builds_give_the_same_wheel(
         subprocess.run(command, cwd=root, check=True, capture_output=True)
         (wheel,) = (root / "out").glob("*.whl")
         digests.add(hashlib.sha256(wheel.read_bytes()).hexdigest())
+        assert "matrix/py.typed" in zipfile.ZipFile(wheel).namelist()
     assert len(digests) == 1

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from builders import a_plan
 from fuzz import altering, worker
+from helpers.builders import a_plan
 from matrix.plan.evidence_index import pairs
 
 TARGETS = sorted(

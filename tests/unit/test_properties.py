@@ -17,7 +17,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from builders import a_load, a_save, entry_fields
+from helpers.builders import a_load, a_save, entry_fields
 from matrix.catalogue import faq, ranges, releases, scenarios, selection, tables
 from matrix.catalogue.releases import Catalogue, Release
 from matrix.catalogue.selection import Selection
@@ -81,7 +81,7 @@ def said(saver: str, loader: str) -> str:
 def test_the_faq_is_total_and_says_what_its_sentences_say(
     saver: str, loader: str, variant: str
 ) -> None:
-    found = DOCUMENTATION.says(variant, a_release(saver), a_release(loader))
+    found = DOCUMENTATION.documented(variant, a_release(saver), a_release(loader))
     assert found.outcome == said(saver, loader)
     assert bool(found.reason) == (found.outcome == "error")
     assert found.sentence
@@ -89,7 +89,7 @@ def test_the_faq_is_total_and_says_what_its_sentences_say(
 
 @given(versions(), versions())
 def test_the_mapping_is_documented_for_one_pair_of_bands(saver: str, loader: str) -> None:
-    found = DOCUMENTATION.says("remapped", a_release(saver), a_release(loader))
+    found = DOCUMENTATION.documented("remapped", a_release(saver), a_release(loader))
     bands = [DOCUMENTATION.band(a_release(version)).name for version in (saver, loader)]
     assert found.outcome == ("loaded" if bands == ["1.6-1.7", "1.8-1.11"] else "undocumented")
 
@@ -127,7 +127,7 @@ def test_a_ledgers_ranges_hold_what_is_printed_of_them(
     known: Catalogue, data: st.DataObject
 ) -> None:
     names = data.draw(st.sets(st.sampled_from(known.names()), min_size=1))
-    within = selection.covers(ranges.text(names, known.names()))
+    within = ranges.covers(ranges.text(names, known.names()))
     assert {name for name in known.names() if within(name)} == names
 
 

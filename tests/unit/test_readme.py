@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
+from matrix.catalogue.releases import Catalogue
 from matrix.cli import main
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+SESSIONS = re.findall(r"@nox\.session\n(?:@.*\n)*def (\w+)", (ROOT / "noxfile.py").read_text())
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 def test_the_band_table_is_the_observed_one(
@@ -37,10 +41,46 @@ def test_every_place_in_the_layout_exists() -> None:
         assert any((ROOT / folder / place).exists() for folder in folders), place
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def heading(text: str) -> str:
+    """Return the name that a heading is linked by."""
+    return re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-")
+
+
+def options(command: click.Command) -> set[str]:
+    """Return every option of a command and of the commands below it."""
+    found = {name for parameter in command.params for name in parameter.opts}
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    return found.union({"--help"}, *map(options, below))
+
+
+def test_the_readme_is_short_and_counts_the_releases(known: Catalogue) -> None:
+    assert len(README.splitlines()) <= 150
+    oldest, *_others, newest = known.names()
+    assert f"all {len(known.names())} releases from {oldest} to {newest}" in README
+
+
+@each_page
 def test_every_link_leads_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
-        assert (page.parent / link.partition("#")[0]).exists(), link
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in map(heading, re.findall("^#+ (.*)", target.read_text(), re.M)), link
+
+
+@each_page
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    places = r"`((?:matrix|tests|docs|containers|fixtures)/[\w./-]*)`"
+    missing = [p for p in re.findall(places, page.read_text()) if not (ROOT / p).exists()]
+    # What is not there yet, or no more, and named for it.
+    assert set(missing) <= {"fixtures/gpu/", "fixtures/gpu/evidence.jsonl.gz", "matrix/data/"}
+
+
+@each_page
+def test_every_session_that_a_page_names_exists(page: Path) -> None:
+    named = re.findall(r"nox -s \"?((?:\w+ ?)+)", page.read_text())
+    assert {name for names in named for name in names.split()} <= set(SESSIONS)
 
 
 def test_every_command_that_it_names_exists() -> None:
@@ -49,7 +89,12 @@ def test_every_command_that_it_names_exists() -> None:
     assert named <= set(main.commands)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@each_page
 def test_every_command_that_a_page_names_exists(page: Path) -> None:
-    named = set(re.findall(r"(?:^    |`|bin/)te-matrix ([a-z]+)", page.read_text(), re.MULTILINE))
-    assert named <= set(main.commands)
+    calls = re.findall(
+        r"(?:^    |`|bin/)te-matrix ([a-z]+)([^`\n#]*)", page.read_text(), re.MULTILINE
+    )
+    assert {name for name, _rest in calls} <= set(main.commands)
+    for name, rest in calls:
+        given = re.findall(r"(?<!\S)--[a-z][a-z-]*", rest)
+        assert set(given) <= options(main.commands[name]), f"{name}{rest}"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from builders import a_cell, a_report
+from helpers.builders import a_cell, a_report
 from matrix.report.document import Report, ReportCell
 from saboteurs import __main__ as session
 from saboteurs import table

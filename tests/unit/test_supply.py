@@ -11,12 +11,12 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-import audit
 from matrix.catalogue import releases
 from matrix.errors import StoreError, UsageError, without_credentials
 from matrix.lane.containers import packages
 from matrix.lane.containers.blueprint import public
 from matrix.store.records import Provenance
+from tools import audit
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

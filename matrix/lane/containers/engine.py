@@ -6,6 +6,7 @@ Any engine that speaks the Docker API serves; ``DOCKER_HOST`` names it.
 from __future__ import annotations
 
 import platform
+import socket
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ import psutil
 import requests
 import urllib3
 from docker.errors import APIError, ContainerError, DockerException, NotFound
+from docker.transport import unixconn
 
 from matrix.errors import EngineError
 
@@ -43,14 +45,50 @@ class EngineGone(EngineError):
     """The engine was there, and is not any more."""
 
 
+class _Connection(unixconn.UnixHTTPConnection):
+    """A connection that knows its socket before the engine answers.
+
+    The SDK's own forgets the socket, open, where nobody listens; then nothing can close it.
+    """
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.unix_socket)
+
+
+# The SDK has no option for it, and every client of this process may find the engine gone.
+unixconn.UnixHTTPConnection = _Connection  # type: ignore[misc]
+
+
+class _API(docker.APIClient):
+    """The SDK's, which asks the engine while it is made; it is closed where that fails."""
+
+    def __init__(self, *words: Any, **options: Any) -> None:
+        try:
+            super().__init__(*words, **options)
+        except BaseException:
+            self.close()
+            raise
+
+
+class _Client(docker.DockerClient):
+    def __init__(self, *words: Any, **options: Any) -> None:
+        self.api = _API(*words, **options)
+
+
 def connect() -> docker.DockerClient:
-    """Return a client of the engine.
+    """Return a client of the engine; where none answers, nothing is left open.
 
     :raises EngineError: none answers.
     """
     try:
-        client = docker.from_env(timeout=TIMEOUT)
-        client.ping()
+        client = _Client.from_env(timeout=TIMEOUT)
+        try:
+            client.ping()
+        except BaseException:
+            client.close()
+            raise
     except (DockerException, *GONE) as error:
         raise EngineError(
             "no container engine answers",

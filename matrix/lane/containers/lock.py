@@ -14,8 +14,8 @@ from typing import Literal
 from pydantic import Field, ValidationError, field_validator
 
 from matrix.catalogue import tables
+from matrix.catalogue.ranges import covers
 from matrix.catalogue.releases import Release
-from matrix.catalogue.selection import covers
 from matrix.errors import EngineError, SourceUnavailable, UsageError
 from matrix.system import shipped
 from matrix.system.digests import of_tree

@@ -1,0 +1,110 @@
+"""The report of a judgement: every part of ``report.json`` filled in."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from matrix import __version__
+from matrix.catalogue.faq import Documentation
+from matrix.catalogue.words import Basis
+from matrix.judge.judgement import JudgedCell, Judgement
+from matrix.judge.summary import BandTable, band_tables, live_counts
+from matrix.report.document import (
+    BandRow,
+    Bands,
+    ControlRow,
+    Counts,
+    LedgerRow,
+    ReleaseRow,
+    Report,
+    ReportCell,
+    SaveRow,
+)
+
+
+def cell_object(verdict: JudgedCell, judgement: Judgement) -> ReportCell:
+    """Return one cell as ``report.json`` has it."""
+    plan, load, error = judgement.plan, verdict.load, verdict.error
+    documented = verdict.documented
+    return ReportCell.model_construct(
+        id=verdict.cell.id,
+        scenario=verdict.cell.scenario,
+        variant=verdict.cell.variant,
+        saved_by=verdict.cell.saved_by,
+        loaded_by=verdict.cell.loaded_by,
+        lane=plan.lane,
+        runner=plan.runner,
+        outcome=verdict.outcome,
+        after_load=verdict.after_load,
+        measured_with=load.saved_by if load else None,
+        stage=load.stage if load else None,
+        error_type=error.type if error else None,
+        error_message=error.message if error else None,
+        missing_keys=load.missing_keys if load else (),
+        unexpected_keys=verdict.unexpected,
+        documented=documented.outcome,
+        documented_reason=documented.reason or None,
+        documented_sentence=documented.sentence or None,
+        same_reason=verdict.same_reason,
+        verdict=verdict.verdict,
+        ledger=verdict.entries,
+        note=verdict.note or None,
+        provenance=Basis.of(verdict.live) if load else None,
+        save_provenance=Basis.of(verdict.save_live) if verdict.save else None,
+        load_provenance=Basis.of(verdict.load_live) if load else None,
+        save_image=verdict.save.provenance.image if verdict.save else None,
+        load_image=load.provenance.image if load else None,
+        output_difference=load.output.largest_difference if load and load.output else None,
+        output_largest=load.output.largest if load and load.output else None,
+    )
+
+
+def build(judgement: Judgement, documentation: Documentation) -> Report:
+    """Return the whole report."""
+    plan = judgement.plan
+    return Report.model_construct(
+        harness=__version__,
+        date=judgement.today.isoformat(),
+        lane=plan.lane,
+        runner=plan.runner,
+        exit_code=int(judgement.exit_code),
+        planned=len(plan.cells),
+        whole=plan.whole,
+        totals=judgement.totals,
+        evidence=Counts(**live_counts(judgement)),
+        releases=tuple(
+            ReleaseRow(
+                name=r.name,
+                band=documentation.band(r).name,
+                source=r.source,
+                candidate=r.candidate,
+            )
+            for r in plan.releases.values()
+        ),
+        bands=tuple(_bands(table) for table in band_tables(judgement, documentation)),
+        saves=tuple(SaveRow(**dataclasses.asdict(check)) for check in judgement.saves),
+        controls=tuple(ControlRow(**dataclasses.asdict(check)) for check in judgement.controls),
+        ledger=tuple(
+            LedgerRow.model_validate(
+                {**check.entry.model_dump(), "state": check.state, "cells": check.cells}
+            )
+            for check in judgement.entries
+        ),
+        cells=tuple(cell_object(verdict, judgement) for verdict in judgement.verdicts),
+    )
+
+
+def _bands(table: BandTable) -> Bands:
+    rows = [
+        BandRow(
+            loaded_by=loader,
+            saved_by=saver,
+            documented=cell.documented,
+            observed=dict(cell.observed),
+            deviating=cell.deviating,
+        )
+        for (loader, saver), cell in table.cells.items()
+    ]
+    return Bands(
+        scenario=table.scenario, variant=table.variant, bands=table.bands, rows=tuple(rows)
+    )

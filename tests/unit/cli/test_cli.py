@@ -1,0 +1,235 @@
+"""Rule: the command line says what is wrong in one sentence, with the right exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from helpers.builders import with_message
+from matrix.catalogue import releases
+from matrix.catalogue.selection import Selection
+from matrix.cli import main
+from matrix.errors import ExitCode, worst
+from matrix.store import recorded
+from matrix.store.store import Store
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TE_MATRIX_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def te_matrix(*words: str) -> Result:
+    return CliRunner().invoke(main, words)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["plan", "--releases", "2.17.3"], "no release 2.17.3. Did you mean 2.17"),
+        (["plan", "--saved-by", "1.77"], "no release 1.77"),
+        (["plan", "--scenario", "autocats"], "no scenario autocats. Did you mean autocast"),
+        (["plan", "--variant", "plane"], "no variant plane. Did you mean plain"),
+        (["plan", "--size", "tiny"], "no size tiny"),
+        (["plan", "--saved-by", "1.8", "--variant", "remapped"], "holds no cell"),
+        (["explain", "1.7", "9.9"], "no release 9.9"),
+        (["plan", "--scenarios", "gone.toml"], "gone.toml cannot be read"),
+        (["plan", "--lane", "quantum"], "Invalid value for '--lane'"),
+        (["plan", "--candidate", "gone"], "gone is no candidate"),
+        (["plan", "--runner", "docker", "--base", "a b"], "--base a b is no image"),
+        (["plan", "--runner", "docker", "--images-lock", "gone"], "gone cannot be read"),
+        (["run", "--runner", "docker", "--memory", "lots"], "lots is no size"),
+        (["run", "--band", "9"], "there is no band 9"),
+        (["plan", "--candidate", "."], "is no candidate"),
+        (["run", "--refresh-recorded", "--size", "faq"], "Leave out --candidate"),
+        (["plan", "--store", "nosuch://bucket"], "--store nosuch://bucket cannot be used"),
+    ],
+)
+def test_usage_errors(words: list[str], complaint: str) -> None:
+    result = te_matrix(*words)
+    assert result.exit_code == ExitCode.USAGE
+    assert complaint in result.output
+
+
+def test_a_malformed_scenario_file_names_the_line(elsewhere: Path) -> None:
+    (elsewhere / "mine.toml").write_text('[[scenario]]\nname = "Bad Name"\n')
+    result = te_matrix("plan", "--scenarios", "mine.toml")
+    assert result.exit_code == ExitCode.USAGE
+    assert "mine.toml:2: scenario.0.name" in result.output
+    assert "mine.toml:1: scenario.0.layers: Field required" in result.output
+
+
+def test_a_torn_record_stops_with_its_name(elsewhere: Path) -> None:
+    saves = elsewhere / "te-matrix-store" / "saves"
+    saves.mkdir(parents=True)
+    (saves / "abc.json").write_text('{"record": "save", "key"')
+    result = te_matrix("gate")
+    assert result.exit_code == ExitCode.INFRA
+    assert "te-matrix-store/saves/abc.json cannot be read" in result.output
+
+
+def test_a_store_that_cannot_be_written(elsewhere: Path) -> None:
+    (elsewhere / "file").write_text("")
+    result = te_matrix("run", "--store", "file/store")
+    assert result.exit_code == ExitCode.INFRA
+    assert "store file/store cannot be written" in result.output
+
+
+def test_a_cache_that_cannot_be_written(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (elsewhere / "file").write_text("")
+    monkeypatch.setenv("TE_MATRIX_CACHE", str(elsewhere / "file" / "cache"))
+    result = te_matrix("run")
+    assert result.exit_code == ExitCode.INFRA
+    assert "cache" in result.output
+    assert "TE_MATRIX_CACHE" in result.output
+
+
+def test_a_report_that_cannot_be_written(elsewhere: Path) -> None:
+    (elsewhere / "file").write_text("")
+    result = te_matrix("report", "--report", "file/report")
+    assert result.exit_code == ExitCode.INFRA
+    assert "report cannot be written to file/report" in result.output
+
+
+def commands(group: click.Group) -> Iterator[click.Command]:
+    for command in group.commands.values():
+        yield command
+        if isinstance(command, click.Group):
+            yield from commands(command)
+
+
+def test_every_command_is_summed_up_in_a_line_that_the_help_shows_whole() -> None:
+    for group in (main, *(one for one in commands(main) if isinstance(one, click.Group))):
+        words = () if group is main else (str(group.name),)
+        lines = te_matrix(*words, "--help").output.partition("\nCommands:\n")[2].splitlines()
+        assert len(lines) == len(group.commands)
+        for line, command in zip(lines, sorted(group.commands.values(), key=name), strict=True):
+            assert command.short_help
+            assert line.endswith(f"  {command.short_help}")
+
+
+def name(command: click.Command) -> str:
+    return str(command.name)
+
+
+def test_today_means_the_same_in_every_command_that_judges() -> None:
+    judging = {"bands", "diff", "explain", "gate", "judge", "accept", "report", "run"}
+    given = {
+        str(command.name): option.help
+        for command in commands(main)
+        for option in command.params
+        if option.name == "today" and not getattr(option, "hidden", False)
+    }
+    assert set(given) == judging
+    assert set(given.values()) == {"the date that ledger entries expire by  [default: today]"}
+
+
+def test_releases(elsewhere: Path) -> None:
+    listed = te_matrix("releases")
+    assert len(listed.output.splitlines()) == 41
+    rows = json.loads(te_matrix("releases", "--json").output)
+    assert [row["name"] for row in rows] == releases.load().names()
+    assert rows[8]["source"] == "git v1.7"
+
+
+def test_sync_with_nothing_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(releases, "published", lambda: ["2.18.0", "0.0.0"])
+    assert "has every published release" in te_matrix("releases", "sync").output
+
+
+def test_plan_counts_what_is_recorded() -> None:
+    output = te_matrix("plan", "--releases", "1.7,2.4").output
+    assert "6 cells: 0 known live, 6 known from the recorded evidence, 0 unknown" in output
+    cells = json.loads(te_matrix("plan", "--releases", "1.7,2.4", "--json").output)
+    assert cells[0]["id"] == "autocast/plain/1.7->1.7"
+
+
+def test_the_gate_passes_on_the_recorded_evidence() -> None:
+    everything = ["--releases", "all", "--scenario", "all", "--variant", "all"]
+    result = te_matrix("gate", *everything, "--today", "2026-11-24")
+    assert result.exit_code == ExitCode.OK, result.output
+    assert "7872 cells planned: 3616 conforms, 2066 known-deviation, 2190 undocumented" in (
+        result.output
+    )
+
+
+def test_the_gate_fails_when_the_ledger_has_expired() -> None:
+    result = te_matrix("gate", "--releases", "1.7", "--today", "2030-01-01")
+    assert result.exit_code == ExitCode.DEVIATES
+    assert "ledger entry frozen is expired" in result.output
+
+
+def test_report_writes_three_files(elsewhere: Path) -> None:
+    result = te_matrix("report", "--releases", "1.5,1.7,1.11,2.17.1", "--variant", "all")
+    assert result.exit_code == 0, result.output
+    data = json.loads((elsewhere / "te-matrix-report" / "report.json").read_text())
+    assert data["planned"] == len(data["cells"]) == sum(data["totals"].values())
+    needed = {
+        "scenario", "variant", "saved_by", "loaded_by", "lane", "runner", "outcome", "after_load",
+        "stage", "error_type", "error_message", "documented", "documented_reason", "verdict",
+        "provenance", "measured_with",
+    }  # fmt: skip
+    assert all(needed <= cell.keys() for cell in data["cells"])
+    assert "frozen" in (elsewhere / "te-matrix-report" / "report.md").read_text()
+    assert "<!doctype html>" in (elsewhere / "te-matrix-report" / "index.html").read_text()
+
+
+def test_report_and_judge_as_json() -> None:
+    report = json.loads(te_matrix("report", "--releases", "1.7", "--json").output)
+    cells = json.loads(te_matrix("judge", "--releases", "1.7", "--json").output)
+    assert report["cells"] == cells
+
+
+def test_the_last_runs_selection_is_taken_up(elsewhere: Path) -> None:
+    store = Store(elsewhere / "te-matrix-store")
+    store.prepare()
+    store.remember(Selection(releases="1.6-1.7", variant="plain"))
+    assert len(json.loads(te_matrix("judge", "--json").output)) == 4
+    assert "4 cells planned" in te_matrix("gate").output
+    assert len(json.loads(te_matrix("report", "--json").output)["cells"]) == 4
+    assert len(json.loads(te_matrix("judge", "--json", "--releases", "1.7").output)) == 2
+
+
+def test_a_remembered_selection_that_cannot_be_read(elsewhere: Path) -> None:
+    (elsewhere / "te-matrix-store").mkdir()
+    (elsewhere / "te-matrix-store" / "selection.json").write_text("{")
+    result = te_matrix("gate")
+    assert result.exit_code == ExitCode.INFRA
+    assert "te-matrix-store/selection.json cannot be read" in result.output
+
+
+def test_explain_needs_no_store() -> None:
+    output = te_matrix("explain", "1.7", "2.4").output
+    assert "“Loads FP8 metadata from checkpoint”" in output
+    assert "autocast, plain: loads, but the metadata is dead" in output
+    assert "What to do: " in output
+    cells = json.loads(te_matrix("explain", "1.7", "2.4", "--json").output)
+    assert cells[0]["after_load"] == "frozen"
+
+
+def test_a_hostile_message_cannot_inject_markup(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile = "<script>alert(1)</script>|x"
+    forged = with_message(elsewhere / "evidence.jsonl.gz", hostile)
+    monkeypatch.setattr(recorded, "evidence", lambda lane: forged)
+    te_matrix("report", "--releases", "1.7,2.20.2")
+    page = (elsewhere / "te-matrix-report" / "index.html").read_text()
+    assert page.count("<script") == page.count("</script") == 2
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "\\u003cscript\\u003ealert(1)" in page
+    assert "\\|x" in (elsewhere / "te-matrix-report" / "report.md").read_text()
+
+
+def test_exit_codes_by_precedence() -> None:
+    assert worst([]) == ExitCode.OK
+    assert worst([ExitCode.INCOMPLETE, ExitCode.INFRA]) == ExitCode.INFRA
+    assert worst([ExitCode.INFRA, ExitCode.DEVIATES]) == ExitCode.DEVIATES
+    assert worst([ExitCode.DEVIATES, ExitCode.USAGE]) == ExitCode.USAGE
