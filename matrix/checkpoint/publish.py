@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from matrix.checkpoint.limits import CheckpointError
+from matrix.system import cleanup
 
 Unchanged = Literal["copy", "link", "reflink"]
 """How files that are not rewritten get to the new folder."""
@@ -106,12 +107,10 @@ def new_folder(out: Path) -> Iterator[Path]:
 
     :raises CheckpointError: it cannot be made.
     """
-    prefix = f".{out.name}.te-matrix-"
+    kind = f".{out.name}.te-matrix-"
     try:
-        for left in out.parent.glob(f"{prefix}*"):
-            if not _alive(left.name.removeprefix(prefix)):
-                shutil.rmtree(left)
-        folder = out.parent / f"{prefix}{os.getpid()}"
+        cleanup.sweep(out.parent, kind)
+        folder = out.parent / f"{cleanup.mark(kind)}new"
         folder.mkdir()
     except OSError as error:
         raise CheckpointError(f"{out.parent} cannot be written: {error}") from error
@@ -124,10 +123,6 @@ def new_folder(out: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _alive(process: str) -> bool:
-    return process.isdecimal() and Path(f"/proc/{process}").exists()
 
 
 def place(source: Path, new: Path, how: Unchanged, copied: Callable[[int], None]) -> None:

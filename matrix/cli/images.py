@@ -12,7 +12,7 @@ from matrix.catalogue.words import RunnerName
 from matrix.cli.options import with_band, with_containers, with_git_url, with_json, with_selection
 from matrix.errors import MatrixError, SourceUnavailable
 from matrix.lane.containers import lock
-from matrix.lane.containers.blueprint import BASE, KIND, RELEASE
+from matrix.lane.containers.image_spec import BASE, KIND, RELEASE
 from matrix.lane.sources import FetchedSources, cache_folder
 from matrix.report import console
 from matrix.workflow import containers as docker
@@ -111,7 +111,7 @@ def build_command(
     for release in filter(wanted, selected.plan.releases.values()):
         try:
             place = source.get(release)
-            with runner.workshop.image(release, place, selected.plan.lane) as image:
+            with runner.image_builder.image(release, place, selected.plan.lane) as image:
                 progress.say(f"{release.name}: image {image[7:19]}")
         except MatrixError as error:
             progress.say(f"{release.name}: no image. {error}")

@@ -24,10 +24,10 @@ from matrix.cli.options import (
     with_today,
 )
 from matrix.errors import UsageError
+from matrix.lane.execution import execute
 from matrix.lane.measure import CELL_TIMEOUT
-from matrix.lane.run import Options, Run
+from matrix.lane.run import Run, RunOptions
 from matrix.lane.sources import chosen_git_url
-from matrix.plan.evidence_index import EvidenceIndex
 from matrix.plan.shards import Shard
 from matrix.report import console
 from matrix.store import recorded
@@ -104,14 +104,19 @@ def run_command(
     """Save, cross-load, judge and report: whatever is not known yet."""
     if options.refresh_recorded:
         request = _whole_catalogue(request)
-    selected = select(request, store)
     screen = Console()
-    run, shard = _measure(selected, store, containers, part, options, screen)
+    selected = dataclasses.replace(select(request, store), live_only=options.refresh_recorded)
+    shard, run = _measure(selected, store, containers, part, options, screen)
+    if shard:
+        store.add_manifest(shard.manifest)
+        _say(screen, f"shard {shard.manifest.name}: {shard.manifest.cells} loads")
     if not part.whole:
-        _finish_part(screen, selected, store, shard, run)
+        _say_what_is_unsaved(screen, run)
+        sys.exit(int(run.exit_code))
     if options.refresh_recorded:
-        count = rerecord.refresh(selected.plan, store, today)
-        _say(screen, f"{count} records in {recorded.folder(selected.plan.lane)}")
+        count = rerecord.refresh(run.index, store, today)
+        _say(screen, f"{count} records in {recorded.folder(run.plan.lane)}")
+        selected = dataclasses.replace(selected, live_only=False)
     judgement = selected.judge(today)
     page = report.write(judgement, selected.documentation, options.folder, selected.selection)
     console.print_judgement(screen, judgement, selected.documentation)
@@ -136,42 +141,34 @@ def _measure(
     part: Part,
     options: RunArguments,
     screen: Console,
-) -> tuple[Run, Shard | None]:
+) -> tuple[Shard | None, Run]:
     """Do the saves and loads of a part that are not in the store."""
-    plan = selected.plan
     if selected.on_local_gpu and (options.scheduler or part.shard):
         raise UsageError(
             "what is installed here can be neither sharded nor run elsewhere",
             do="Run in every environment and merge the stores, or use `--runner docker`",
         )
-    git_url = chosen_git_url(options.git_url)
+    plan, git_url = selected.plan, chosen_git_url(options.git_url)
     factory = RunnerFactory(selected.without_evidence(), containers, git_url, options.offline)
-    archive = None if options.refresh_recorded else recorded.evidence(plan.lane)
-    shard = part.take_shard(plan, EvidenceIndex(plan, store, archive)) if part.shard else None
+    shard = part.take_shard(plan, selected.evidence) if part.shard else None
     scope = part.scope(selected.documentation, factory.takes_part(), shard)
-    how = Options(options.jobs, options.timeout, options.every_cell, scope)
+    how = RunOptions(options.jobs, options.timeout, options.every_cell, scope)
     progress = console.progress(screen)
-    with measuring.opened(factory, store, how, archive, progress, options.scheduler) as run:
+    with measuring.opened(factory, options.scheduler, progress) as (sources, executor):
+        run = Run(plan, store, sources, how, None, progress, selected.evidence)
         measuring.remember(selected, store, shard)
         try:
-            run.execute()
+            execute(run, executor)
         finally:
             progress.stop()
     _say(screen, f"{run.measured} measured, the rest was known")
-    return run, shard
+    return shard, run
 
 
-def _finish_part(
-    screen: Console, selected: Selected, store: Store, shard: Shard | None, run: Run
-) -> None:
-    """End a run of a part, which judges nothing."""
-    if shard:
-        store.add_manifest(shard.manifest)
-        _say(screen, f"shard {shard.manifest.name}: {shard.manifest.cells} loads")
+def _say_what_is_unsaved(screen: Console, run: Run) -> None:
     if run.unsaved:
-        names = ", ".join(name for name in selected.plan.releases if name in run.unsaved)
+        names = ", ".join(name for name in run.plan.releases if name in run.unsaved)
         _say(screen, f"not loaded, because not saved yet: {names}")
-    sys.exit(int(run.exit_code))
 
 
 def _say(screen: Console, line: str) -> None:

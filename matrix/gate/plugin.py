@@ -12,12 +12,10 @@ import pytest
 if TYPE_CHECKING:
     from matrix.gate.policies import Check
 
-GROUP = "te-matrix"
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options. None of them does anything without ``--te-matrix``."""
-    group = parser.getgroup(GROUP, "checkpoint compatibility matrix")
+    group = parser.getgroup("te-matrix", "checkpoint compatibility matrix")
     group.addoption("--te-matrix", metavar="STORE", help="gate this store or report.json")
     group.addoption("--te-matrix-policy", default="ledger", help="documented|ledger|no-regression")
     group.addoption("--te-matrix-baseline", metavar="RUN", help="store or report.json before it")

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from matrix.catalogue.words import AfterLoad
-from matrix.gate.plugin import GROUP
 from matrix.gate.policies import Check, CheckState
+
+PREFIX = "te-matrix"
+"""What the ids of the items begin with."""
 
 _MARKERS = {
     "cell(scenario, variant, saved_by, loaded_by, outcome, verdict)": "one cell of the matrix",
@@ -57,7 +59,7 @@ class CheckCollector:
         mine = [CheckItem.of(check, session) for check in self.checks]
         items.extend(mine)
         # Told to the terminal, so that it counts them as collected.
-        collected = pytest.CollectReport(GROUP, "passed", None, [*mine])
+        collected = pytest.CollectReport(PREFIX, "passed", None, [*mine])
         session.config.hook.pytest_collectreport(report=collected)
 
     def pytest_runtest_makereport(
@@ -75,7 +77,7 @@ class CheckItem(pytest.Item):
     @classmethod
     def of(cls, check: Check, session: pytest.Session) -> CheckItem:
         """Return a check as an item with its markers."""
-        item: CheckItem = cls.from_parent(session, name=check.id, nodeid=f"{GROUP}::{check.id}")
+        item: CheckItem = cls.from_parent(session, name=check.id, nodeid=f"{PREFIX}::{check.id}")
         item.check = check
         for mark in _marks(check):
             item.add_marker(mark)

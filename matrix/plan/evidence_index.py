@@ -57,12 +57,15 @@ class EvidenceIndex:
         if self._archive:
             yield from self._archive.records()
 
-    def add(self, record: Save | Load) -> None:
-        """Note a record that has just been stored."""
-        if isinstance(record, Save):
-            self._saves.setdefault(record.key, []).append(record)
-        else:
-            self._loads.setdefault(record.key, []).append(record)
+    def add(self, record: Save | Load | Attempt) -> None:
+        """Note a record or an attempt that has just been stored."""
+        match record:
+            case Save():
+                self._saves.setdefault(record.key, []).append(record)
+            case Load():
+                self._loads.setdefault(record.key, []).append(record)
+            case Attempt():
+                self._attempts.setdefault(record.key, []).append(record)
 
     def save_key(self, scenario: str, release: Release) -> str:
         """Return the key of a release's save."""

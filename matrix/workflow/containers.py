@@ -13,7 +13,7 @@ from matrix.catalogue.words import Lane, RunnerName
 from matrix.errors import MatrixError, SourceUnavailable, UsageError
 from matrix.lane import sources
 from matrix.lane.containers import lock
-from matrix.lane.containers.lock import Base
+from matrix.lane.containers.lock import BaseImage
 from matrix.lane.sources import CodeSource, cache_folder
 from matrix.plan.cells import Plan
 from matrix.system.progress import Progress
@@ -21,7 +21,7 @@ from matrix.system.progress import Progress
 if TYPE_CHECKING:
     import docker
 
-    from matrix.lane.containers.host import DockerRunner
+    from matrix.lane.containers.runner import DockerRunner
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,13 +69,13 @@ def connect() -> docker.DockerClient:
     return client
 
 
-def bases(images_lock: Path | None, base: str | None) -> tuple[Base, ...]:
+def bases(images_lock: Path | None, base: str | None) -> tuple[BaseImage, ...]:
     """Return the locked bases; those named by hand come first."""
     locked = lock.load(images_lock or lock.default())
     return (*(lock.given(base, locked) if base else ()), *locked)
 
 
-def candidate(text: str) -> tuple[Release, tuple[Base, ...]]:
+def candidate(text: str) -> tuple[Release, tuple[BaseImage, ...]]:
     """Describe a candidate: a path, else an image, with the base that it is."""
     if Path(text).exists():
         return sources.candidate(Path(text)), ()
@@ -86,7 +86,7 @@ def candidate(text: str) -> tuple[Release, tuple[Base, ...]]:
     return release, (base,)
 
 
-def identified(known: Catalogue, locked: tuple[Base, ...], lane: Lane) -> Catalogue:
+def identified(known: Catalogue, locked: tuple[BaseImage, ...], lane: Lane) -> Catalogue:
     """Return the catalogue with the digests that evidence is kept under in a lane."""
     return Catalogue(tuple(lock.identified(locked, lane, release) for release in known.releases))
 
@@ -94,7 +94,7 @@ def identified(known: Catalogue, locked: tuple[Base, ...], lane: Lane) -> Catalo
 def runner(
     plan: Plan,
     documentation: Documentation,
-    locked: tuple[Base, ...],
+    locked: tuple[BaseImage, ...],
     options: ContainerOptions,
     source: CodeSource,
     progress: Progress,
@@ -106,9 +106,9 @@ def runner(
     """
     client = connect()
     from matrix.lane.containers import gpu, registry
-    from matrix.lane.containers.cage import Limits
-    from matrix.lane.containers.host import DockerRunner
-    from matrix.lane.containers.workshop import InImages, Workshop
+    from matrix.lane.containers.confinement import ContainerLimits
+    from matrix.lane.containers.image_builder import ImageBuilder, ImageSources
+    from matrix.lane.containers.runner import DockerRunner
 
     chosen = (options.gpu or "0") if plan.lane == Lane.GPU else None
     if chosen is not None:
@@ -119,20 +119,20 @@ def runner(
     if chosen is not None and needed:
         gpu.require_fp8_attention(client, chosen, registry.fetch(client, needed[0]))
     logs = cache_folder() / "logs"
-    workshop = Workshop(client, locked, documentation, logs, progress, options.keep_images)
-    host = DockerRunner(client, workshop, logs, Limits(memory=options.memory), chosen)
-    return InImages(locked) if chosen is not None else source, host
+    image_builder = ImageBuilder(client, locked, documentation, logs, progress, options.keep_images)
+    host = DockerRunner(client, image_builder, logs, ContainerLimits(memory=options.memory), chosen)
+    return ImageSources(locked) if chosen is not None else source, host
 
 
-def in_images(locked: tuple[Base, ...]) -> CodeSource:
+def in_images(locked: tuple[BaseImage, ...]) -> CodeSource:
     """Return where the gpu lane's code is: in the images of its releases."""
     require()
-    from matrix.lane.containers.workshop import InImages
+    from matrix.lane.containers.image_builder import ImageSources
 
-    return InImages(locked)
+    return ImageSources(locked)
 
 
-def to_build(plan: Plan, locked: tuple[Base, ...]) -> tuple[dict[str, str] | None, bool]:
+def to_build(plan: Plan, locked: tuple[BaseImage, ...]) -> tuple[dict[str, str] | None, bool]:
     """Return the releases of a plan that have no image yet, and what each is built on.
 
     :returns: kinds of base by release, None outside containers; and whether an engine
@@ -151,15 +151,15 @@ def to_build(plan: Plan, locked: tuple[Base, ...]) -> tuple[dict[str, str] | Non
     except MatrixError:
         return wanted, False
     from matrix.lane.containers import images
-    from matrix.lane.containers.blueprint import KIND, RELEASE
+    from matrix.lane.containers.image_spec import KIND, RELEASE
 
     there = {(i.labels.get(RELEASE), i.labels.get(KIND)) for i in images.built(client)}
     return {name: kind for name, kind in wanted.items() if (name, kind) not in there}, True
 
 
-def _needed(plan: Plan, locked: tuple[Base, ...]) -> list[Base]:
+def _needed(plan: Plan, locked: tuple[BaseImage, ...]) -> list[BaseImage]:
     """Return the bases that a plan's releases are built on, each once."""
-    found: dict[Base, None] = {}
+    found: dict[BaseImage, None] = {}
     for release in plan.releases.values():
         try:
             found[lock.base_for(locked, plan.lane, release)] = None

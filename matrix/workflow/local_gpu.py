@@ -10,7 +10,7 @@ from matrix.errors import UsageError
 from matrix.lane import device, installed
 from matrix.lane.installed import InstalledRelease
 from matrix.lane.local import LocalRunner
-from matrix.lane.process import Runner
+from matrix.lane.runner import Runner
 from matrix.lane.sources import cache_folder
 from matrix.store.store import Store
 from matrix.workflow.merge import joined

@@ -1,13 +1,14 @@
-"""Opening the run that brings a store up to date with a plan."""
+"""Measuring what a store lacks of a plan: on this machine, or on a cluster."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 
-from matrix.lane.run import Options, Run
+from matrix.lane.execution import Executor
+from matrix.lane.sources import CodeSource
+from matrix.lane.threads import ThreadExecutor
 from matrix.plan.shards import Shard
-from matrix.store.archive import Archive
 from matrix.store.store import Store
 from matrix.system.progress import Progress
 from matrix.workflow import local_gpu
@@ -17,31 +18,25 @@ from matrix.workflow.selecting import Selected
 
 @contextlib.contextmanager
 def opened(
-    factory: RunnerFactory,
-    store: Store,
-    options: Options,
-    archive: Archive | None,
-    progress: Progress,
-    scheduler: str | None,
-) -> Iterator[Run]:
-    """Return a run on this machine, or on a cluster for as long as that is connected.
+    factory: RunnerFactory, scheduler: str | None, progress: Progress
+) -> Iterator[tuple[CodeSource, Executor]]:
+    """Return where the code is and what measures it.
 
-    :param archive: the recorded evidence; None for a run that measures everything itself.
-    :param scheduler: the Dask scheduler to run on, if any.
+    :param scheduler: the Dask scheduler to run on, connected while the context lasts; None
+        for this machine.
+    :raises MatrixError: the runner, or the cluster, cannot be used.
     """
-    plan = factory.selected.plan
     if scheduler is None:
         sources, runner = factory(progress)
-        yield Run(plan, store, sources, options, archive, progress, runner)
+        yield sources, ThreadExecutor(runner)
         return
     from matrix.lane.cluster.connect import connected
 
     with connected(scheduler) as client:
-        from matrix.lane.cluster.graph import ClusterRun
+        from matrix.lane.cluster.executor import DaskExecutor
 
         progress.say(f"on {scheduler}; its dashboard: {client.dashboard_link}")
-        run = ClusterRun(plan, store, factory.sources(), options, archive, progress)
-        yield run.on(client, factory)
+        yield factory.sources(), DaskExecutor(client, factory)
 
 
 def remember(selected: Selected, store: Store, shard: Shard | None) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 
 from matrix.catalogue.words import Lane, RunnerName
 from matrix.lane.local import LocalRunner
-from matrix.lane.process import Runner
+from matrix.lane.runner import Runner
 from matrix.lane.sources import CodeSource, FetchedSources, cache_folder
 from matrix.plan.remaining import ReleaseFilter, every_release
 from matrix.system.progress import Progress

@@ -18,7 +18,7 @@ from matrix.judge import judge, ledger
 from matrix.judge.judgement import Judgement
 from matrix.judge.ledger import LedgerEntry
 from matrix.lane import sources
-from matrix.lane.containers.lock import Base
+from matrix.lane.containers.lock import BaseImage
 from matrix.plan.cells import Plan, plan_cells
 from matrix.plan.evidence_index import EvidenceIndex
 from matrix.store import recorded
@@ -59,19 +59,22 @@ class Selected:
         interpreter spelled out.
     :param bases: the images that containers are built on.
     :param store: where live evidence is, if anywhere.
+    :param live_only: whether recorded evidence is left out.
     """
 
     selection: Selection
     documentation: Documentation
     entries: tuple[LedgerEntry, ...]
     plan: Plan
-    bases: tuple[Base, ...]
+    bases: tuple[BaseImage, ...]
     store: Store | None
+    live_only: bool = False
 
     @functools.cached_property
     def evidence(self) -> EvidenceIndex:
-        """What the store and the recorded evidence hold, read when it is first asked for."""
-        return EvidenceIndex(self.plan, self.store, recorded.evidence(self.plan.lane))
+        """The evidence on the plan, read once; a run adds what it measures."""
+        archive = None if self.live_only else recorded.evidence(self.plan.lane)
+        return EvidenceIndex(self.plan, self.store, archive)
 
     @property
     def on_local_gpu(self) -> bool:
@@ -160,7 +163,7 @@ def lane_and_runner(chosen: Selection) -> tuple[Lane, RunnerName]:
 
 def _catalogue(
     chosen: Selection, lane: Lane, runner: RunnerName
-) -> tuple[Catalogue, tuple[Base, ...]]:
+) -> tuple[Catalogue, tuple[BaseImage, ...]]:
     """Return the catalogue with its candidates, and the bases that containers are built on."""
     if (lane, runner) == local_gpu.LOCAL_GPU:
         return local_gpu.catalogue(chosen.candidate), ()

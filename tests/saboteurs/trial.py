@@ -12,10 +12,13 @@ from click.testing import CliRunner
 
 from matrix.catalogue.selection import Selection
 from matrix.cli import main
+from matrix.lane.execution import execute
 from matrix.lane.local import LocalRunner
-from matrix.lane.process import ReleaseProcess, Runner
-from matrix.lane.run import Options, Run
+from matrix.lane.process import ReleaseProcess
+from matrix.lane.run import Run, RunOptions
+from matrix.lane.runner import Runner
 from matrix.lane.sources import FetchedSources, cache_folder, candidate
+from matrix.lane.threads import ThreadExecutor
 from matrix.report.document import Report, ReportCell, read
 from matrix.store import recorded
 from matrix.store.store import Store
@@ -99,7 +102,8 @@ class Court:
         selected = select(Request(selection, bench.candidate_as))
         store = Store(place / "store")
         archive = recorded.evidence(selected.plan.lane)
-        Run(selected.plan, store, FetchedSources(), Options(2), archive, host=self._host).execute()
+        run = Run(selected.plan, store, FetchedSources(), RunOptions(2), archive)
+        execute(run, ThreadExecutor(self._host))
         store.remember(selection)
 
     def measure(self, fault: Path) -> Path:
