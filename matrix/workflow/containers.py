@@ -1,17 +1,15 @@
-"""What the docker runner adds to the command line: its options, and what they mean."""
+"""The docker runner: what a selection means in containers, and what runs it."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Callable
+import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import click
+from typing import TYPE_CHECKING
 
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Catalogue, Release
+from matrix.catalogue.words import Lane, RunnerName
 from matrix.errors import MatrixError, SourceUnavailable, UsageError
 from matrix.lane import sources
 from matrix.lane.containers import lock
@@ -26,55 +24,20 @@ if TYPE_CHECKING:
     from matrix.lane.containers.runner import DockerRunner
 
 
-def with_containers(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of the docker runner to a command that builds or runs."""
-    for option in reversed(
-        [
-            click.option(
-                "--allow-unpinned", is_flag=True, help="build on bases whose digest is not locked"
-            ),
-            click.option(
-                "--gpu",
-                help="the GPU to use: an index or a UUID  [default: 0; without containers the "
-                "first in CUDA_VISIBLE_DEVICES]",
-            ),
-            click.option(
-                "--memory",
-                default="8g",
-                show_default=True,
-                callback=_size,
-                help="what one container may use, e.g. 512m",
-            ),
-            click.option(
-                "--keep-images",
-                type=click.IntRange(1),
-                help="keep at most so many releases' images: build, use and drop in turn",
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
-
-
-def _size(_context: click.Context, _option: click.Parameter, given: str) -> str:
-    if not re.fullmatch(r"[1-9][0-9]*[kmg]", given):
-        raise click.BadParameter(f"{given} is no size; write it like 8g or 512m")
-    return given
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Containers:
-    """The options of :func:`with_containers`."""
+class ContainerOptions:
+    """How containers are built and run.
+
+    :param allow_unpinned: build on base images whose digest is not locked, too.
+    :param gpu: index or UUID of the GPU; None for the first.
+    :param memory: what one container may use, e.g. ``512m``.
+    :param keep_images: the most releases whose images are kept; None for all.
+    """
 
     allow_unpinned: bool
     gpu: str | None
     memory: str
     keep_images: int | None
-
-    @classmethod
-    def of(cls, options: dict[str, Any]) -> Containers:
-        """Take the options out of a command's."""
-        return cls(**{field.name: options.pop(field.name) for field in dataclasses.fields(cls)})
 
 
 def require() -> None:
@@ -92,17 +55,17 @@ def require() -> None:
 
 
 def connect() -> docker.DockerClient:
-    """Return a client of the engine, for as long as the command runs.
+    """Return a client of the container engine.
 
-    :raises EngineError: none answers.
+    :raises UsageError: the Docker SDK is not installed.
+    :raises EngineError: no engine answers.
     """
     require()
     from matrix.lane.containers import engine
 
     client = engine.connect()
-    # On a worker of a cluster no command runs; there the client lives as long as the worker.
-    if context := click.get_current_context(silent=True):
-        context.call_on_close(client.close)
+    # Its connections end with the client: commands and cluster workers use it for unlike times.
+    weakref.finalize(client, client.api.close)
     return client
 
 
@@ -123,7 +86,7 @@ def candidate(text: str) -> tuple[Release, tuple[BaseImage, ...]]:
     return release, (base,)
 
 
-def identified(known: Catalogue, locked: tuple[BaseImage, ...], lane: str) -> Catalogue:
+def identified(known: Catalogue, locked: tuple[BaseImage, ...], lane: Lane) -> Catalogue:
     """Return the catalogue with the digests that evidence is kept under in a lane."""
     return Catalogue(tuple(lock.identified(locked, lane, release) for release in known.releases))
 
@@ -132,7 +95,7 @@ def runner(
     plan: Plan,
     documentation: Documentation,
     locked: tuple[BaseImage, ...],
-    options: Containers,
+    options: ContainerOptions,
     source: CodeSource,
     progress: Progress,
 ) -> tuple[CodeSource, DockerRunner]:
@@ -147,7 +110,7 @@ def runner(
     from matrix.lane.containers.image_builder import ImageBuilder, ImageSources
     from matrix.lane.containers.runner import DockerRunner
 
-    chosen = (options.gpu or "0") if plan.lane == "gpu" else None
+    chosen = (options.gpu or "0") if plan.lane == Lane.GPU else None
     if chosen is not None:
         gpu.require_device(client, chosen)
     needed = _needed(plan, locked)
@@ -175,7 +138,7 @@ def to_build(plan: Plan, locked: tuple[BaseImage, ...]) -> tuple[dict[str, str] 
     :returns: kinds of base by release, None outside containers; and whether an engine
         answered: where none does, no image is known to be there.
     """
-    if plan.runner != "docker":
+    if plan.runner != RunnerName.DOCKER:
         return None, False
     wanted: dict[str, str] = {}
     for release in plan.releases.values():
