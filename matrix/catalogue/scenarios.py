@@ -27,9 +27,9 @@ class Size(tables.Row):
 class Transport(tables.Row):
     """Arguments of ``torch.load`` and ``load_state_dict``."""
 
-    weights_only: bool
+    weights_only: bool = False
     """``weights_only`` of ``torch.load``."""
-    strict: bool
+    strict: bool = True
     """``strict`` of ``load_state_dict``."""
 
 
@@ -42,17 +42,17 @@ class Scenario(tables.Row):
     """The scenario in one line, for people."""
     size: str
     """Name of the size to build the module in, unless the run chooses another."""
-    layers: int = Field(gt=0)
+    layers: int = Field(default=1, gt=0)
     """Number of ``MultiheadAttention`` modules in the model."""
-    weights: Literal["high-precision", "fp8"]
+    weights: Literal["high-precision", "fp8"] = "high-precision"
     """Format of the weights; ``fp8`` builds the model under the release's FP8 model init."""
-    state: Literal["all", "attention"]
+    state: Literal["all", "attention"] = "all"
     """The modules that hold FP8 metadata when the checkpoint is saved."""
-    save_recipe: dict[str, Any]
+    save_recipe: dict[str, Any] = Field(default_factory=dict)
     """Fields of ``DelayedScaling`` for saving, beside ``fp8_dpa`` and ``fp8_mha``."""
-    load_recipe: dict[str, Any]
+    load_recipe: dict[str, Any] = Field(default_factory=dict)
     """Fields of ``DelayedScaling`` for loading, beside ``fp8_dpa`` and ``fp8_mha``."""
-    transport: Transport
+    transport: Transport = Transport()
     """How the file is loaded."""
 
 
@@ -119,11 +119,14 @@ class Variants(tables.Row):
 class SizedScenario:
     """A scenario at one size.
 
-    ``request`` is the description that the worker process receives; ``digest`` is the
-    SHA-256 of its canonical JSON, which is part of the keys of evidence.
+    ``request`` is the description that the worker process receives. ``digest``, which is part
+    of the keys of evidence, is the SHA-256 of its canonical JSON without the fields that have
+    their defaults: a field that is added later changes no digest of a scenario without it.
     """
 
     def __init__(self, scenario: Scenario, size: Size) -> None:
+        self.scenario = scenario
+        self.size = size
         self.name = scenario.name
         self.summary = scenario.summary
         self.request: dict[str, Any] = {
@@ -135,8 +138,21 @@ class SizedScenario:
             "save_recipe": scenario.save_recipe,
             "load_recipe": scenario.load_recipe,
         }
-        canonical = json.dumps(self.request, sort_keys=True).encode()
+        declared = scenario.model_dump(
+            exclude={"name", "summary", "size"}, exclude_defaults=True, mode="json"
+        )
+        canonical = json.dumps({**size.model_dump(), **declared}, sort_keys=True).encode()
         self.digest = hashlib.sha256(canonical).hexdigest()
+
+    @property
+    def one_recipe(self) -> bool:
+        """Whether it is loaded under the recipe that it was saved with."""
+        return self.scenario.save_recipe == self.scenario.load_recipe
+
+    def under_own_recipe(self) -> SizedScenario:
+        """Return the scenario, loaded under the recipe that it was saved with."""
+        same = {"name": f"{self.name}/own-recipe", "load_recipe": self.scenario.save_recipe}
+        return SizedScenario(self.scenario.model_copy(update=same), self.size)
 
 
 def load(extra: Path | None = None, size: str | None = None) -> dict[str, SizedScenario]:

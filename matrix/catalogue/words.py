@@ -40,8 +40,22 @@ class RunnerName(Word):
     """One container per release."""
 
 
+class SaveOutcome(Word):
+    """What became of a save."""
+
+    SAVED = "saved"
+    """The state dict is what the module held."""
+    SPOILT = "spoilt"
+    """Something in the state dict is not what the module held, or is missing."""
+    ERROR = "error"
+    """Transformer Engine or PyTorch raised an exception; there is no checkpoint."""
+
+
 class Stage(Word):
-    """The last step of a load that was begun."""
+    """The last step of a load, or of the save before it, that was begun."""
+
+    SAVE = "save"
+    """``Module.state_dict`` and ``torch.save``, in the saving release."""
 
     DESERIALIZE = "deserialize"
     """``torch.load``."""
@@ -64,6 +78,34 @@ class Outcome(Word):
     """Transformer Engine or PyTorch raised an exception."""
     PARTIAL = "partial"
     """Neither ``loaded`` nor ``defaults``: some of it differs from the checkpoint."""
+
+
+class Weights(Word):
+    """Whether the loaded module's parameters and buffers are the checkpoint's."""
+
+    EQUAL = "equal"
+    """All of them are bit-equal; quantized ones in their bytes and scales."""
+    CHANGED = "changed"
+    """At least one differs."""
+
+
+class Deviation(Word):
+    """One way in which a cell differs from the documentation; a cell may have several."""
+
+    LOADED = "loaded"
+    DEFAULTS = "defaults"
+    NONE = "none"
+    ERROR = "error"
+    PARTIAL = "partial"
+    """This and those above: the outcome, where another is documented."""
+    FROZEN = "frozen"
+    """The attention's metadata is loaded, and later steps do not change it."""
+    REST = "rest"
+    """A part other than the attention lost what the checkpoint held for it."""
+    REST_FROZEN = "rest-frozen"
+    """A part other than the attention is loaded, and later steps do not change it."""
+    SPOILT = "spoilt"
+    """The checkpoint is not what the saving module held."""
 
 
 class Absence(Word):

@@ -167,12 +167,12 @@ def _layer(state: ExtraState) -> int:
 def _compare(release: str, answer: LoadAnswer, states: Sequence[ExtraState]) -> None:
     if error := answer.error:
         raise _refusal(release, f"it raises {error.type}: {error.message}")
-    sites = [site for site in answer.sites if site.attention]
-    sites.sort(key=lambda site: int(site.name.partition(".")[0]) if len(states) > 1 else 0)
-    for site, state in zip(sites, states, strict=True):
+    parts = [part for part in answer.parts if part.attention]
+    parts.sort(key=lambda part: int(part.name.partition(".")[0]) if len(states) > 1 else 0)
+    for part, state in zip(parts, states, strict=True):
         for way, short in _WAYS.items():
             for what in ("scale", "amax_history"):
-                found = site.tensors[f"{way}.{what}"].digest
+                found = part.tensors[f"{way}.{what}"].digest
                 if found != _digest(state, f"{what}_{short}"):
                     raise _refusal(release, f"{what} of {state.module} is not what it was")
     for moved in answer.after_load or ():
@@ -183,7 +183,7 @@ def _compare(release: str, answer: LoadAnswer, states: Sequence[ExtraState]) -> 
 def _compare_defaults(release: str, answer: LoadAnswer) -> None:
     if error := answer.error:
         raise _refusal(release, f"it raises {error.type}: {error.message}")
-    if not all(tensor.default for site in answer.sites for tensor in site.tensors.values()):
+    if not all(tensor.default for part in answer.parts for tensor in part.tensors.values()):
         raise _refusal(release, "something of it is not at its default")
 
 

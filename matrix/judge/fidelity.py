@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from matrix.catalogue.state_keys import EXTRA_STATE
 from matrix.catalogue.words import Lane
 from matrix.judge import outcomes
-from matrix.store.records import Load, Save, Site
+from matrix.store.records import Load, Part, Save
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -132,7 +132,7 @@ def _of_save(save: Save) -> dict[str, str]:
             facts[f"payload of {key}"] = entry.kind + fields
         else:
             facts[f"dtype of {key}"] = str(entry.dtype)
-    return facts | _tensors(save.sites)
+    return facts | _tensors(save.parts)
 
 
 def _of_load(save: Save, load: Load) -> dict[str, str]:
@@ -144,13 +144,13 @@ def _of_load(save: Save, load: Load) -> dict[str, str]:
         "error": load.error.type if load.error else "none",
         "missing keys": ", ".join(load.missing_keys),
         "unexpected keys": ", ".join(load.unexpected_keys),
-        **_tensors(load.sites),
+        **_tensors(load.parts),
     }
 
 
-def _tensors(sites: tuple[Site, ...]) -> dict[str, str]:
+def _tensors(parts: tuple[Part, ...]) -> dict[str, str]:
     return {
-        f"{name} of {site.path}": f"{tensor.dtype} {list(tensor.shape)}"
-        for site in sites
-        for name, tensor in site.tensors.items()
+        f"{name} of {part.path}": f"{tensor.dtype} {list(tensor.shape)}"
+        for part in parts
+        for name, tensor in part.tensors.items()
     }

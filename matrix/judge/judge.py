@@ -212,7 +212,7 @@ class _Judge:
         saved = self._save(scenario, loader)
         if isinstance(saved, _Absent):
             return saved.kind, saved.why
-        variant = control_variant(control, loader)
+        variant = control_variant(control, loader, self._plan.scenarios[scenario])
         loaded = self._load(scenario, variant, saved, loader, loader)
         if isinstance(loaded, _Absent):
             return loaded.kind, loaded.why

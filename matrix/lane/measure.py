@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 from matrix import __version__
 from matrix.catalogue import scenarios
 from matrix.catalogue.releases import Release
+from matrix.catalogue.scenarios import SizedScenario
 from matrix.checkpoint.errors import CheckpointError
 from matrix.errors import AnswerError, GapError, StoreError, WorkerError
 from matrix.lane.checkpoint_files import CheckpointFiles
@@ -20,7 +21,7 @@ from matrix.lane.process_pool import ProcessPool
 from matrix.lane.protocol import Answer, LoadAnswer, SaveAnswer, WorkerFailure
 from matrix.lane.runner import Runner
 from matrix.lane.sources import CodeSource
-from matrix.plan.cells import CONTROLS, Cell, Plan
+from matrix.plan.cells import CONTROL, CONTROLS, Cell, Plan
 from matrix.plan.evidence_index import EvidenceIndex
 from matrix.store.records import Attempt, Load, Provenance, Save
 from matrix.store.store import Store
@@ -92,7 +93,7 @@ class Measurer:
 
         key = self._keys.save_attempt_key(scenario, release)
         with self._pool.reserved(release):
-            return self._measured(release, scenario, key, ask, enter=False)
+            return self._measured(release, sized, key, ask, enter=False)
 
     def load(self, release: Release, cell: Cell, save: Save) -> Load | Attempt:
         """Have a release load the checkpoint of a known save, and keep the record of it.
@@ -100,7 +101,7 @@ class Measurer:
         :param cell: a cell of the plan, or a control.
         :raises StoreError: the result cannot be kept.
         """
-        sized, timeout = self._plan.scenarios[cell.scenario], self._timeout
+        sized, timeout = self._loaded_under(cell), self._timeout
         saver = self._plan.releases[cell.saved_by]
         key = self._keys.attempt_key(cell.scenario, cell.variant, saver, release)
         try:
@@ -117,7 +118,13 @@ class Measurer:
             return self._load_record(process, cell, answer, save)
 
         with self._pool.reserved(release):
-            return self._measured(release, cell.scenario, key, ask, enter=True)
+            return self._measured(release, sized, key, ask, enter=True)
+
+    def _loaded_under(self, cell: Cell) -> SizedScenario:
+        """Return the scenario that a cell is loaded under: a control's, under its own recipe."""
+        scenario = self._plan.scenarios[cell.scenario]
+        is_control = cell.variant.startswith(CONTROL)
+        return scenario if scenario.one_recipe or not is_control else scenario.under_own_recipe()
 
     def end(self, release: Release) -> None:
         """End a release's process, where one is running."""
@@ -126,7 +133,7 @@ class Measurer:
     def _measured(
         self,
         release: Release,
-        scenario: str,
+        scenario: SizedScenario,
         key: str,
         ask: Callable[[ReleaseProcess], Kept | WorkerFailure],
         *,
@@ -137,10 +144,10 @@ class Measurer:
         :param key: of attempts.
         :param enter: whether the scenario's model has to be built before.
         """
-        if start_error := self._pool.start_error(release, scenario):
+        if start_error := self._pool.start_error(release, scenario.name):
             return self._failed(key, _kind(start_error), str(start_error))
         try:
-            found = ask(self._pool.start(release, self._plan.scenarios[scenario], enter=enter))
+            found = ask(self._pool.start(release, scenario, enter=enter))
         except WorkerError as error:
             self._pool.end(release)
             return self._failed(key, _kind(error), str(error))
@@ -164,7 +171,7 @@ class Measurer:
         path: Path,
         output: Path | None,
     ) -> Save:
-        release = process.release
+        release, written = process.release, answer.error is None
         return Save(
             key=self._keys.save_key(scenario, release),
             release=release.name,
@@ -172,11 +179,14 @@ class Measurer:
             scenario=scenario,
             scenario_digest=self._plan.scenarios[scenario].digest,
             lane=self._plan.lane,
+            outcome=answer.outcome,
+            error=answer.error,
+            flaws=answer.flaws,
             state_digest=answer.state_digest,
             keys=answer.keys,
-            sites=answer.sites,
-            file_digest=self._move_to_store(path, release),
-            output_digest=self._move_to_store(output, release) if output else None,
+            parts=answer.parts,
+            file_digest=self._move_to_store(path, release) if written else None,
+            output_digest=self._move_to_store(output, release) if output and written else None,
             provenance=self._provenance(process, answer),
         )
 
@@ -213,8 +223,9 @@ class Measurer:
             missing_keys=answer.missing_keys,
             unexpected_keys=answer.unexpected_keys,
             changed_keys=answer.changed_keys,
+            changed_weights=answer.changed_weights,
             lost_recipes=answer.lost_recipes,
-            sites=answer.sites,
+            parts=answer.parts,
             after_load=answer.after_load,
             output=answer.output,
             provenance=self._provenance(process, answer),
@@ -241,6 +252,7 @@ class Measurer:
 
     def _checkpoint(self, save: Save, cell: Cell) -> Path:
         """Return the file that a cell loads: rewritten, where its variant says so."""
+        assert save.file_digest is not None, "a save that raised has nothing to load"
         path = self._files.get(save, save.file_digest)
         variant = self._variants.get(cell.variant)
         if variant is None or variant.form is None:
@@ -250,7 +262,7 @@ class Measurer:
     def _how(self, cell: Cell, loader: Release) -> tuple[str | None, str | None, int]:
         """Return the rewrite to apply, the opt-in to set, and how often to load."""
         for control in CONTROLS:
-            if cell.variant == f"control:{control.name}":
+            if cell.variant == CONTROL + control.name:
                 return control.rewrite, loader.opt_in, control.loads
         variant = self._variants[cell.variant]
         return variant.rewrite, None if variant.opt_in == "never" else loader.opt_in, 1

@@ -138,10 +138,11 @@ class ReleaseProcess:
         files = {"path": path, "output": output} if output else {"path": path}
         places = {name: self.context.path_to_write(file) for name, file in files.items()}
         reply = self.ask("save", timeout, scenario=sized.request, lane=self._lane, **places)
-        if reply.failure is None:
+        answer = self._answer(SaveAnswer, reply)
+        if isinstance(answer, SaveAnswer) and answer.error is None:
             for file in files.values():
                 self.context.collect(file)
-        return self._answer(SaveAnswer, reply)
+        return answer
 
     def load(
         self,

@@ -6,12 +6,13 @@ as they are.
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from matrix.catalogue.words import SaveOutcome, Stage
 from matrix.errors import GapError, WorkerError
-from matrix.store.records import Device, Entry, Failure, Moved, Output, Site
+from matrix.store.records import Device, Failure, Moved, Output, Part, StateEntry
 
 START_TIMEOUT = 180.0
 """Seconds that a release may take to be imported."""
@@ -100,21 +101,25 @@ class Answer(Message):
 class SaveAnswer(Answer):
     """The answer to ``save``."""
 
+    outcome: SaveOutcome
+    error: Failure | None
+    flaws: tuple[str, ...]
     state_digest: str
-    keys: dict[str, Entry]
-    sites: tuple[Site, ...]
+    keys: dict[str, StateEntry]
+    parts: tuple[Part, ...]
 
 
 class LoadAnswer(Answer):
     """The answer to ``load``."""
 
-    stage: Literal["deserialize", "load_state_dict", "first_step"]
+    stage: Stage
     error: Failure | None
     missing_keys: tuple[str, ...]
     unexpected_keys: tuple[str, ...]
     changed_keys: tuple[str, ...]
+    changed_weights: tuple[str, ...]
     lost_recipes: tuple[str, ...]
-    sites: tuple[Site, ...]
+    parts: tuple[Part, ...]
     after_load: tuple[Moved, ...] | None
     output: Output | None = None
 

@@ -133,7 +133,9 @@ class Run:
         """Tell whether a cell's checkpoint is here, or was recorded; if not, note it."""
         known = self.index.save(cell.scenario, self.plan.releases[cell.saved_by])
         assert known is not None
-        there = known.live or recorded.has_checkpoint(self.plan.lane, known.records[0].file_digest)
+        digest = known.records[0].file_digest
+        assert digest is not None
+        there = known.live or recorded.has_checkpoint(self.plan.lane, digest)
         if not there:
             self.unsaved.add(cell.saved_by)
         return there

@@ -50,6 +50,9 @@ class Control:
     """How often one process loads the save, each time into a new model; the last counts."""
 
 
+CONTROL = "control:"
+"""Prefix of the variants that the loads of controls are recorded under."""
+
 CONTROLS = (
     Control("own", None, Requirement.LOADED),
     Control("again", None, Requirement.LOADED, loads=2),

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
 from matrix.catalogue.releases import Release
-from matrix.plan.cells import CONTROLS, Cell, Control, Plan
+from matrix.catalogue.scenarios import SizedScenario
+from matrix.plan.cells import CONTROL, CONTROLS, Cell, Control, Plan
 from matrix.store import keys
 from matrix.store.archive import Archive
 from matrix.store.records import Attempt, Load, Save, agree
@@ -132,23 +133,24 @@ class EvidenceIndex:
         return Known((*ordered, *recorded), own)
 
 
-def control_variant(control: Control, loader: Release) -> str:
+def control_variant(control: Control, loader: Release, scenario: SizedScenario) -> str:
     """Return the name of the variant under which a control's loads are recorded.
 
-    That of the control ``own`` is an ordinary variant: ``trusted`` where the loader has an
-    opt-in for pickled extra state, else ``plain``.
+    That of the control ``own`` is an ordinary variant, ``trusted`` where the loader has an
+    opt-in for pickled extra state, else ``plain``; unless the scenario loads under another
+    recipe than it saves, which no control does.
     """
-    if control.name == "own":
+    if control.name == "own" and scenario.one_recipe:
         return "trusted" if loader.opt_in else "plain"
-    return f"control:{control.name}"
+    return CONTROL + control.name
 
 
 def pairs(plan: Plan) -> list[Cell]:
     """Return all loads of a plan: its cells, and the controls of its loaders as cells."""
     wanted = dict.fromkeys(plan.cells)
     for loader in plan.loaders:
-        for scenario in plan.scenarios:
+        for scenario, sized in plan.scenarios.items():
             for control in CONTROLS:
-                variant = control_variant(control, loader)
+                variant = control_variant(control, loader, sized)
                 wanted[Cell(scenario, variant, loader.name, loader.name)] = None
     return list(wanted)

@@ -87,7 +87,9 @@ class Remaining:
     def unknown(self, cell: Cell) -> bool:
         """Return whether a cell's checkpoint exists and its load has no live evidence."""
         saved, loaded = self._index.cell(cell)
-        return saved is not None and (loaded is None or not loaded.live)
+        if saved is None or saved.records[0].file_digest is None:
+            return False
+        return loaded is None or not loaded.live
 
 
 def one_per_state(index: EvidenceIndex, cells: Iterable[Cell]) -> Iterator[Cell]:

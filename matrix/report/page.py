@@ -23,7 +23,7 @@ from matrix.plan.cells import Plan
 from matrix.report import behaviour, causes, rendering
 from matrix.report.document import Report
 from matrix.report.explain import OUTCOME_MEANINGS
-from matrix.store.records import Load, Provenance, Record, Save, Site
+from matrix.store.records import Load, Part, Provenance, Record, Save
 
 _NO_CELL = -1
 _CHANGING = {"recorded_at", "seconds"}
@@ -58,7 +58,7 @@ class EmbeddedEvidence:
         self._judgement = judgement
         self._selection = selection
         self._kinds, self._saves, self._loads = Pool(), Pool(), Pool()
-        self._sites, self._tensors, self._errors, self._places = Pool(), Pool(), Pool(), Pool()
+        self._parts, self._tensors, self._errors, self._places = Pool(), Pool(), Pool(), Pool()
 
     def data(self) -> dict[str, Any]:
         """Return the data that the page's script reads, as plain data for JSON."""
@@ -71,7 +71,7 @@ class EmbeddedEvidence:
             "kinds": self._kinds.values,
             "saves": self._saves.values,
             "loads": self._loads.values,
-            "sites": self._sites.values,
+            "parts": self._parts.values,
             "tensors": self._tensors.values,
             "errors": self._errors.values,
             "places": self._places.values,
@@ -131,7 +131,7 @@ class EmbeddedEvidence:
         def make() -> dict[str, Any]:
             return {
                 "release": save.release,
-                "sites": [self._site(site) for site in save.sites],
+                "parts": [self._part(part) for part in save.parts],
                 **self._provenance(save.provenance),
             }
 
@@ -146,7 +146,7 @@ class EmbeddedEvidence:
                 "error": self._errors.add(error, error.model_dump) if error else None,
                 "missing": load.missing_keys,
                 "unexpected": load.unexpected_keys,
-                "sites": [self._site(site) for site in load.sites],
+                "parts": [self._part(part) for part in load.parts],
                 "moved": [moved.model_dump() for moved in load.after_load or ()],
                 "output": _plain(load.output) if load.output else None,
                 **self._provenance(load.provenance),
@@ -155,16 +155,16 @@ class EmbeddedEvidence:
 
         return self._loads.add(id(load), make)
 
-    def _site(self, site: Site) -> int:
+    def _part(self, part: Part) -> int:
         tensors = {
             name: self._tensors.add(tensor, functools.partial(_plain, tensor))
-            for name, tensor in site.tensors.items()
+            for name, tensor in part.tensors.items()
         }
 
         def make() -> dict[str, Any]:
-            return {**site.model_dump(exclude={"tensors"}), "tensors": tensors}
+            return {**part.model_dump(exclude={"tensors"}), "tensors": tensors}
 
-        return self._sites.add((site.path, site.name, tuple(tensors.items())), make)
+        return self._parts.add((part.path, part.name, tuple(tensors.items())), make)
 
     def _provenance(self, provenance: Provenance) -> dict[str, Any]:
         place = provenance.model_dump_json(exclude_none=True, exclude=_CHANGING)

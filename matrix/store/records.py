@@ -12,10 +12,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
-from matrix.catalogue.words import AttemptKind, Lane, RunnerName, Stage
+from matrix.catalogue.words import AttemptKind, Lane, RunnerName, SaveOutcome, Stage
 from matrix.store.keys import OBSERVATION, digest_of
 
-FORMAT = 1
+FORMAT = 2
 """Version of the records' format; a reader refuses a newer one."""
 
 ROUNDING = 2.0**-3
@@ -54,10 +54,12 @@ class Tensor(Record):
     """The first row, at most 16 values; of a tensor with one dimension its first values."""
     default: bool = False
     """Whether all values are the defaults: 1 in scales, 0 in amax histories."""
+    resized: bool = False
+    """Of a load: whether it is the saved amax history with rows cut off, or zeros added."""
 
 
-class Site(Record):
-    """FP8 metadata of one Transformer Engine module."""
+class Part(Record):
+    """FP8 metadata of one submodule that holds, or would hold, FP8 state."""
 
     path: str
     """Path of the module in the model, e.g. ``core_attention.fused_attention``."""
@@ -130,6 +132,19 @@ class Provenance(Record):
     """Seconds that the save or load took."""
 
 
+class Failure(Record):
+    """An exception that Transformer Engine or PyTorch raised during a save or a load."""
+
+    type: str
+    """Name of the exception's class."""
+    message: str
+    """Message of the exception."""
+    frames: tuple[str, ...] = ()
+    """The innermost frames as ``file:function``, outermost first."""
+    traceback: str = ""
+    """The end of the traceback as text."""
+
+
 class Save(Record):
     """A checkpoint that a release saved."""
 
@@ -151,14 +166,20 @@ class Save(Record):
     """What executed the release."""
     observation: int = OBSERVATION
     """Version of the measurement."""
+    outcome: SaveOutcome = SaveOutcome.SAVED
+    """Whether the state dict is what the module held."""
+    error: Failure | None = None
+    """The exception that the save raised."""
+    flaws: tuple[str, ...] = ()
+    """In what the state dict is not what the module held, one sentence each."""
     state_digest: str
     """Digest of the state dict: keys, kinds, dtypes, shapes and values."""
     keys: dict[str, StateEntry]
     """Entries of the state dict by key."""
-    sites: tuple[Site, ...]
-    """FP8 metadata of the saving model, module by module."""
-    file_digest: str
-    """SHA-256 of the checkpoint file."""
+    parts: tuple[Part, ...]
+    """FP8 metadata of the saving model, part by part."""
+    file_digest: str | None
+    """SHA-256 of the checkpoint file; None where the save raised an exception."""
     output_digest: str | None = None
     """SHA-256 of the file, kept with the checkpoints, of the saving module's output in bf16.
 
@@ -169,24 +190,12 @@ class Save(Record):
 
     def observed(self) -> str:
         """Return a digest of the observation, without the environment and the file's bytes."""
-        return digest_of([self.state_digest, self.model_dump(include={"keys", "sites"})])
+        seen = self.model_dump(include={"outcome", "flaws", "keys", "parts"})
+        return digest_of([self.state_digest, seen, self.error.type if self.error else None])
 
-    def attention(self) -> dict[str, Site]:
-        """Return the sites of attention by name; empty for releases up to 1.5."""
-        return {site.name: site for site in self.sites if site.attention}
-
-
-class Failure(Record):
-    """An exception that Transformer Engine or PyTorch raised during a load."""
-
-    type: str
-    """Name of the exception's class."""
-    message: str
-    """Message of the exception."""
-    frames: tuple[str, ...] = ()
-    """The innermost frames as ``file:function``, outermost first."""
-    traceback: str = ""
-    """The end of the traceback as text."""
+    def attention(self) -> dict[str, Part]:
+        """Return the parts of attention by name; empty for releases up to 1.5."""
+        return {part.name: part for part in self.parts if part.attention}
 
 
 class Moved(Record):
@@ -254,9 +263,11 @@ class Load(Record):
     """Keys that the checkpoint has and the loading model lacks."""
     changed_keys: tuple[str, ...] = ()
     """Entries of the caller's state dict that the load changed, added or removed."""
+    changed_weights: tuple[str, ...] = ()
+    """Parameters and buffers that are not bit-equal to the checkpoint's after the load."""
     lost_recipes: tuple[str, ...] = ()
     """Paths of modules that do not hold the recipe of their saved state after the load."""
-    sites: tuple[Site, ...] = ()
+    parts: tuple[Part, ...] = ()
     """FP8 metadata of the loaded model as before its first FP8 step, module by module."""
     after_load: tuple[Moved, ...] | None = None
     """What a training step after the load changed; absent where none was run."""
@@ -277,16 +288,17 @@ class Load(Record):
                 "missing_keys",
                 "unexpected_keys",
                 "changed_keys",
+                "changed_weights",
                 "lost_recipes",
-                "sites",
+                "parts",
                 "after_load",
             }
         )
         return digest_of([seen, self.error.type if self.error else None])
 
-    def attention(self) -> dict[str, Site]:
-        """Return the sites of attention by name; empty for releases up to 1.5."""
-        return {site.name: site for site in self.sites if site.attention}
+    def attention(self) -> dict[str, Part]:
+        """Return the parts of attention by name; empty for releases up to 1.5."""
+        return {part.name: part for part in self.parts if part.attention}
 
 
 class Attempt(Record):

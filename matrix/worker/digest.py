@@ -52,6 +52,48 @@ def of_recipe(recipe: Any) -> str:
     return of_bytes(_walk(recipe).encode())
 
 
+def same_weight(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Tell whether two parameters or buffers hold the same: quantized ones, bytes and scales.
+
+    Where only one of them is quantized, as in releases that save quantized weights in high
+    precision, their values are compared, in the other's type.
+    """
+    parts = _quantized(one), _quantized(other)
+    if all(parts):
+        return [of_tensor(part) for part in parts[0]] == [of_tensor(part) for part in parts[1]]
+    if parts[0]:
+        one = _dequantized(one).to(other.dtype)
+    if parts[1]:
+        other = _dequantized(other).to(one.dtype)
+    return of_tensor(one) == of_tensor(other)
+
+
+def _quantized(value: torch.Tensor) -> List[torch.Tensor]:
+    """Return data and scales of a quantized tensor; nothing of any other.
+
+    Other layouts of the same values (a transpose, a column-wise copy) are left out.
+    """
+    for names in (("_data", "_scale_inv"), ("_rowwise_data", "_rowwise_scale_inv")):
+        parts = [getattr(value, name, None) for name in names]
+        if all(isinstance(part, torch.Tensor) for part in parts):
+            return parts
+    return []
+
+
+def _dequantized(value: Any) -> torch.Tensor:
+    # Float8Tensor.from_float8 up to 1.14; torch.Tensor has a dequantize of its own.
+    return value.from_float8() if hasattr(value, "from_float8") else value.dequantize()
+
+
+def field(name: str) -> str:
+    """Return the field of an extra state that holds a metadata tensor.
+
+    :param name: e.g. ``forward.scale``, which is saved as ``scale_fwd``.
+    """
+    direction, _, tensor = name.partition(".")
+    return tensor + {"forward": "_fwd", "backward": "_bwd"}[direction]
+
+
 def payload_kind(value: Any) -> str:
     """Name the container that an extra state came in."""
     if isinstance(value, io.BytesIO):
@@ -64,15 +106,22 @@ def payload_kind(value: Any) -> str:
 def decode(value: Any) -> Any:
     """Return what an extra state holds, and in what kind of container.
 
+    Of one that cannot be unpickled the digest of its bytes stands for what it holds.
+
     Unpickles: only for states made in this process.
     """
     kind = payload_kind(value)
-    if kind == "BytesIO":
-        value.seek(0)
-        return {"kind": kind, "state": torch.load(value, weights_only=False)}
-    if kind == "byte tensor":
-        return {"kind": kind, "state": pickle.loads(value.detach().cpu().numpy().tobytes())}
-    return {"kind": kind, "state": None}
+    if kind not in ("BytesIO", "byte tensor"):
+        return {"kind": kind, "state": None}
+    data = value.getvalue() if kind == "BytesIO" else value.detach().cpu().numpy().tobytes()
+    try:
+        if kind == "BytesIO":
+            state = torch.load(io.BytesIO(data), weights_only=False)
+        else:
+            state = pickle.loads(data)
+    except Exception:
+        state = "not a pickle: " + of_bytes(data)
+    return {"kind": kind, "state": state}
 
 
 def describe(key: str, value: Any) -> Dict[str, Any]:
@@ -124,6 +173,9 @@ def _walk_tensor(value: torch.Tensor) -> str:
 def _walk_object(value: Any) -> str:
     if callable(value) and hasattr(value, "__qualname__"):
         return _place(value)
+    if hasattr(type(value), "__members__"):
+        # pybind11's enumerations, which are pickled by number and have no __dict__.
+        return "{}={}".format(_place(type(value)), int(value))
     state: Any = getattr(value, "__dict__", None)
     if not state and hasattr(value, "__getstate__"):
         state = value.__getstate__()

@@ -1,6 +1,6 @@
 """What is reported of a module's metadata, the same for a save and for a load."""
 
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 import torch
 
@@ -8,15 +8,31 @@ from matrix.worker import canary, digest
 from matrix.worker.model import Site
 
 
-def of_site(site: Site) -> Dict[str, Any]:
-    """Return a site's place and the facts of each of its tensors, as kernels are handed them."""
-    tensors = site.in_use().items()
+def of_site(site: Site, payload: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
+    """Return a site's place and the facts of each of its tensors, as kernels are handed them.
+
+    :param payload: what the loaded checkpoint holds for the site, for ``resized``.
+    """
+    tensors = {name: of_tensor(name, tensor) for name, tensor in site.in_use().items()}
+    for name, tensor in site.tensors().items():
+        saved = (payload or {}).get(digest.field(name))
+        if isinstance(saved, torch.Tensor) and is_resized(tensor, saved):
+            tensors[name]["resized"] = True
     return {
         "path": site.path,
         "name": site.name,
         "attention": site.attention,
-        "tensors": {name: of_tensor(name, tensor) for name, tensor in tensors},
+        "tensors": tensors,
     }
+
+
+def is_resized(tensor: torch.Tensor, saved: torch.Tensor) -> bool:
+    """Tell whether an amax history is the saved one with rows cut off, or zeros added."""
+    if tensor.dim() != 2 or tensor.shape[1:] != saved.shape[1:] or len(tensor) == len(saved):
+        return False
+    common = min(len(tensor), len(saved))
+    same = torch.equal(tensor[:common].detach().cpu(), saved[:common].detach().cpu())
+    return same and not bool(tensor[common:].any())
 
 
 def of_tensor(name: str, tensor: torch.Tensor) -> Dict[str, Any]:

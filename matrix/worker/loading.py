@@ -2,17 +2,15 @@
 
 import contextlib
 import os
-import re
-import traceback
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional
 
 import torch
 
-from matrix.worker import digest, facts, gaps, model, rewriting, training
+from matrix.worker import digest, facts, gaps, model, raising, rewriting, training
 from matrix.worker.model import Site
 
-_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_STANDIN = _HERE + "standin" + os.sep
+Payload = Optional[Dict[str, Any]]
+"""What an extra state of the checkpoint holds, where it could be read."""
 
 
 class _Trace:
@@ -42,8 +40,9 @@ def load(built: Any, request: Dict[str, Any]) -> Dict[str, Any]:
         that holds the saving module's output.
     :returns: ``stage``, ``error`` (None or its facts), ``missing_keys``,
         ``unexpected_keys``, ``changed_keys`` (of the state dict that was handed over),
+        ``changed_weights`` (parameters and buffers that are not the checkpoint's),
         ``lost_recipes`` (modules that do not hold the recipe that their state has),
-        ``sites`` (metadata at the first step), ``after_load``, ``output`` (None in the
+        ``parts`` (metadata at the first step), ``after_load``, ``output`` (None in the
         cpu lane) and ``gaps``.
     :raises Exception: what went wrong is ours, not TE's or PyTorch's.
     """
@@ -51,19 +50,20 @@ def load(built: Any, request: Dict[str, Any]) -> Dict[str, Any]:
         os.environ[request["opt_in"]] = "1"
     trace = _Trace()
     found: Dict[str, Any] = {
-        "sites": [],
+        "parts": [],
         "after_load": None,
         "output": None,
         "changed_keys": [],
+        "changed_weights": [],
         "lost_recipes": [],
     }
     error: Optional[Dict[str, Any]] = None
     try:
         _run(built, request, trace, found)
     except Exception as raised:
-        if is_ours(raised):
+        if raising.is_ours(raised):
             raise
-        error = _facts(raised)
+        error = raising.describe(raised)
     return dict(
         found,
         stage=trace.stage,
@@ -88,29 +88,32 @@ def _run(built: Any, request: Dict[str, Any], trace: _Trace, found: Dict[str, An
         built.load_state_dict(state, strict=scenario["strict"])
     finally:
         found["changed_keys"] = _changed(before, digest.of_entries(state))
-    found["lost_recipes"] = _lost_recipes(built, kept)
+    found["changed_weights"] = _changed_weights(built, kept)
+    payloads = {site.path: _payload(kept, site) for site in model.sites(built)}
+    found["lost_recipes"] = _lost_recipes(built, payloads)
     trace.stage = "first_step"
     if request["lane"] == "gpu":
-        _real_steps(built, request, found)
+        _real_steps(built, request, payloads, found)
     else:
-        _first_step(built, scenario, found)
+        _first_step(built, scenario, payloads, found)
 
 
-def _real_steps(built: Any, request: Dict[str, Any], found: Dict[str, Any]) -> None:
+def _real_steps(
+    built: Any, request: Dict[str, Any], payloads: Dict[str, Payload], found: Dict[str, Any]
+) -> None:
     """Start FP8, read the metadata back, compare the module's output, and train on."""
     scenario = request["scenario"]
     recipe = scenario["load_recipe"]
-    stepping, attention = _stepping(built, scenario)
+    stepping = _stepping(built, scenario)
     # Without gradients leaving the context updates no scale and rolls no history.
     with torch.no_grad(), model.autocast(model.recipe(recipe)):
         for site in stepping:
             with model.forward(site, scenario["hidden_size"]):
-                found["sites"].append(facts.of_site(site))
-    before = [_copies(site) for site in attention]
+                found["parts"].append(facts.of_site(site, payloads[site.path]))
+    before = [_copies(site) for site in stepping]
     found["output"] = _difference(training.output(built, scenario, recipe), request["expected"])
     training.train(built, scenario, recipe, training.FURTHER_STEPS, training.LOUDER)
-    if attention:
-        found["after_load"] = [_moved(site, copies) for site, copies in zip(attention, before)]
+    found["after_load"] = [_moved(site, copies) for site, copies in zip(stepping, before)]
 
 
 def _difference(found: torch.Tensor, expected: str) -> Dict[str, float]:
@@ -123,61 +126,70 @@ def _difference(found: torch.Tensor, expected: str) -> Dict[str, float]:
     }
 
 
-def _stepping(built: Any, scenario: Dict[str, Any]) -> Tuple[List[Site], List[Site]]:
-    """Return the sites that the scenario has step in FP8, and those of them that attend."""
-    stepping = [site for site in model.sites(built) if site.attention or scenario["state"] == "all"]
-    return stepping, [site for site in stepping if site.attention]
+def _stepping(built: Any, scenario: Dict[str, Any]) -> List[Site]:
+    """Return the sites that the scenario has step in FP8."""
+    return [site for site in model.sites(built) if site.attention or scenario["state"] == "all"]
 
 
 def _changed(before: Dict[str, str], after: Dict[str, str]) -> List[str]:
     return sorted(key for key in {**before, **after} if before.get(key) != after.get(key))
 
 
-def _lost_recipes(built: Any, state: Dict[str, Any]) -> List[str]:
-    """Return the attention modules whose state has a recipe that they do not hold now."""
+def _changed_weights(built: Any, state: Dict[str, Any]) -> List[str]:
+    """Return the parameters and buffers that are not bit-equal to the checkpoint's."""
+    return [
+        name
+        for name, tensor in model.weights(built).items()
+        if name in state and not digest.same_weight(tensor, state[name])
+    ]
+
+
+def _lost_recipes(built: Any, payloads: Dict[str, Payload]) -> List[str]:
+    """Return the modules whose state has a recipe that they do not hold now."""
     lost = []
     for site in model.sites(built):
-        if not site.attention:
-            continue
-        saved = _recipe_of(state.get(site.path + "." + digest.EXTRA_STATE))
+        saved = (payloads[site.path] or {}).get("recipe")
         held = site.module.fp8_meta.get("recipe")
         if saved is not None and digest.of_recipe(held) != digest.of_recipe(saved):
             lost.append(site.path)
     return lost
 
 
-def _recipe_of(payload: Any) -> Any:
-    """Return the recipe in an extra state; None where there is none that can be read."""
+def _payload(state: Dict[str, Any], site: Site) -> Payload:
+    """Return what the checkpoint holds for a module; None where there is nothing to read."""
     # The release took it, whatever it is: a damaged one is among the controls.
     with contextlib.suppress(Exception):
-        return digest.decode(payload)["state"]["recipe"]
+        found = digest.decode(state[site.path + "." + digest.EXTRA_STATE])["state"]
+        return found if isinstance(found, dict) else None
     return None
 
 
-def _first_step(built: Any, scenario: Dict[str, Any], found: Dict[str, Any]) -> None:
+def _first_step(
+    built: Any, scenario: Dict[str, Any], payloads: Dict[str, Payload], found: Dict[str, Any]
+) -> None:
     """Start FP8, read every site's metadata back, and see whether it lives on."""
-    stepping, attention = _stepping(built, scenario)
+    stepping = _stepping(built, scenario)
     with model.autocast(model.recipe(scenario["load_recipe"])):
         for site in stepping:
             with model.forward(site, scenario["hidden_size"]):
-                found["sites"].append(facts.of_site(site))
-        before = [_copies(site) for site in attention]
-        _write_amaxes(attention, "forward")
-    _write_amaxes(attention, "backward")
+                found["parts"].append(facts.of_site(site, payloads[site.path]))
+        before = [_copies(site) for site in stepping]
+        _write_amaxes(stepping, "forward")
+    _write_amaxes(stepping, "backward")
     why_not = model.finish_backward()
-    if attention and why_not is None:
-        found["after_load"] = [_moved(site, copies) for site, copies in zip(attention, before)]
+    if why_not is None:
+        found["after_load"] = [_moved(site, copies) for site, copies in zip(stepping, before)]
 
 
 def _copies(site: Site) -> Dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in site.tensors().items()}
 
 
-def _write_amaxes(attention: List[Site], direction: str) -> None:
+def _write_amaxes(stepping: List[Site], direction: str) -> None:
     """Write new amaxes where a kernel would: through the quantizers, where there are any."""
     key = model.DIRECTIONS[direction]
     with torch.no_grad():
-        for site in attention:
+        for site in stepping:
             for slot, amax in enumerate(_amax_slots(site, key)):
                 amax.fill_(7.0 + slot)
 
@@ -206,46 +218,3 @@ def _moved(site: Site, before: Dict[str, torch.Tensor]) -> Dict[str, Any]:
             moved[name] = not torch.equal(tensor, old)
         moved[name] = moved[name] and bool(torch.isfinite(tensor).all())
     return {"path": site.path, "name": site.name, "moved": moved}
-
-
-def is_ours(raised: BaseException) -> bool:
-    """Tell whether an exception came from the worker itself, or from want of memory.
-
-    Frames of the stand-in do not count: they lie between TE and PyTorch, and what the
-    stand-in itself raises is noted as a gap.
-    """
-    if isinstance(raised, MemoryError):
-        return True
-    files = [frame.filename for frame in traceback.extract_tb(raised.__traceback__)]
-    own = [file for file in files if not file.startswith(_STANDIN)]
-    return not own or own[-1].startswith(_HERE)
-
-
-def _facts(raised: Exception) -> Dict[str, Any]:
-    lines = traceback.format_exception(type(raised), raised, raised.__traceback__)
-    return {
-        "type": type(raised).__name__,
-        "message": _without_addresses(str(raised))[:4000],
-        "frames": _frames(raised),
-        "traceback": _without_addresses("".join(lines[-5:]))[-3000:],
-    }
-
-
-def _frames(raised: BaseException) -> List[str]:
-    """Return the innermost frames as ``file:function``, release-relative."""
-    frames = traceback.extract_tb(raised.__traceback__)[-5:]
-    return ["{}:{}".format(_relative(frame.filename), frame.name) for frame in frames]
-
-
-def _relative(path: str) -> str:
-    for root in ("transformer_engine/", "torch/", "worker/"):
-        if root in path:
-            return root + path.rpartition(root)[2]
-    return path.rpartition("/")[2]
-
-
-def _without_addresses(text: str) -> str:
-    """Replace what differs between two runs of the same thing: folders and addresses."""
-    roots = r"((?:transformer_engine|torch|worker)/)"
-    text = re.sub(r"(?<=['\"])/[^'\"\n]*?/" + roots, r"\1", text)
-    return re.sub(r"0x[0-9a-f]{6,}", "0x...", text)

@@ -155,6 +155,13 @@ def sites(model: Any) -> List[Site]:
     return found
 
 
+def weights(model: Any) -> Dict[str, torch.Tensor]:
+    """Return every parameter and buffer that ``model`` saves, by its key in the state dict."""
+    named = [*model.named_parameters(), *model.named_buffers()]
+    saved = set(model.state_dict())
+    return {name: tensor for name, tensor in named if name in saved}
+
+
 def autocast(chosen: Any) -> Any:
     """Return TE's autocast context with the recipe ``chosen``."""
     te = _te()

@@ -1,15 +1,20 @@
 """Save one checkpoint as a module that has been through a training step would."""
 
-from typing import Any, Dict, List
+import contextlib
+import os
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 
-from matrix.worker import canary, digest, facts, gaps, model, training
+from matrix.worker import canary, digest, facts, gaps, model, raising, training
 from matrix.worker.model import Site
 
 
 class Refused(RuntimeError):
     """A save that could not tell ``loaded`` from ``defaults`` afterwards."""
+
+
+SAVED, SPOILT, ERROR = "saved", "spoilt", "error"
 
 
 def save(request: Dict[str, Any]) -> Dict[str, Any]:
@@ -19,10 +24,12 @@ def save(request: Dict[str, Any]) -> Dict[str, Any]:
     gpu lane trains, and writes the module's output as it then is.
 
     :param request: ``scenario``, ``lane``, ``path`` and, in the gpu lane, ``output``.
-    :returns: ``state_digest``, ``keys``, ``sites``, ``gaps``, and ``backend``: the attention
-        backend that ran, None in the cpu lane.
-    :raises Refused: the release supports FP8 attention, but it did not run, or the
-        checkpoint does not hold what its attention held.
+    :returns: ``outcome``: ``saved``; ``spoilt``, where the state dict is not what the module
+        held, and ``flaws`` says in what; or ``error``, where the release raised ``error`` and
+        no file was written. ``state_digest``, ``keys``, ``parts``, ``gaps``, and ``backend``:
+        the attention backend that ran, None in the cpu lane.
+    :raises Refused: the release supports FP8 attention, but it did not run, or a slot of it
+        holds a default.
     """
     scenario = request["scenario"]
     built = model.build(scenario, scenario["save_recipe"])
@@ -33,19 +40,36 @@ def save(request: Dict[str, Any]) -> Dict[str, Any]:
         backend = _train(built, attention, scenario)
     else:
         _stamp(built, stateful, scenario)
-    state = built.state_dict()
-    _check(attention, state)
-    torch.save(state, request["path"])
-    sites = [facts.of_site(site) for site in stateful]
-    if request["lane"] == "gpu":
+    parts = [facts.of_site(site) for site in stateful]
+    state, error = _written(built, request["path"])
+    if request["lane"] == "gpu" and error is None:
         torch.save(training.output(built, scenario, scenario["save_recipe"]), request["output"])
+    flaws = [] if error else [*_unlike_metadata(stateful, state), *_unlike_weights(built, state)]
     return {
+        "outcome": ERROR if error else SPOILT if flaws else SAVED,
+        "error": error,
+        "flaws": flaws,
         "state_digest": digest.of_state(state),
         "keys": {key: digest.describe(key, value) for key, value in state.items()},
-        "sites": sites,
+        "parts": parts,
         "gaps": gaps.met(),
         "backend": backend,
     }
+
+
+def _written(built: Any, path: str) -> Tuple[Dict[str, Any], Optional[Dict[str, Any]]]:
+    """Write the model's state dict; return it, or an empty one and what the release raised."""
+    try:
+        state = built.state_dict()
+        torch.save(state, path)
+    except Exception as raised:
+        if raising.is_ours(raised):
+            raise
+        # What is half written would be taken for a checkpoint.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        return {}, raising.describe(raised)
+    return state, None
 
 
 def _train(built: Any, attention: List[Site], scenario: Dict[str, Any]) -> str:
@@ -83,25 +107,42 @@ def _train_one_step(stateful: List[Site], scenario: Dict[str, Any]) -> None:
     model.finish_backward()
 
 
-def _check(attention: List[Site], state: Dict[str, Any]) -> None:
-    """Hold the attention's payload in ``state`` against the live metadata."""
-    for site in attention:
+def _unlike_metadata(stateful: List[Site], state: Dict[str, Any]) -> List[str]:
+    """Say in what the extra states are not what the modules hold."""
+    found: List[str] = []
+    for site in stateful:
+        held = site.tensors()
+        if not held:
+            continue
         key = site.path + "." + digest.EXTRA_STATE
         if key not in state:
-            raise Refused("{} holds FP8 metadata, but {} is not saved".format(site.path, key))
-        payload = digest.decode(state[key])["state"] or {}
-        for name, tensor in site.tensors().items():
-            direction, _, what = name.partition(".")
-            saved = payload.get(what + {"forward": "_fwd", "backward": "_bwd"}[direction])
+            found.append("{} holds FP8 metadata, but {} is not saved".format(site.path, key))
+            continue
+        payload = digest.decode(state[key])["state"]
+        payload = payload if isinstance(payload, dict) else {}
+        for name, tensor in held.items():
+            saved = payload.get(digest.field(name))
             if saved is None or digest.of_tensor(saved) != digest.of_tensor(tensor):
-                raise Refused("{}: {} is not what {} was saved with".format(key, what, name))
-        _check_recipe(key, payload, site.module.fp8_meta.get("recipe"))
+                field = name.partition(".")[2]
+                found.append("{}: {} is not what {} was saved with".format(key, field, name))
+        found += _unlike_recipe(key, payload, site.module.fp8_meta.get("recipe"))
+    return found
 
 
-def _check_recipe(key: str, payload: Dict[str, Any], held: Any) -> None:
-    """See that a payload has the recipe, which from 2.0 on stands in for scale_inv."""
+def _unlike_recipe(key: str, payload: Dict[str, Any], held: Any) -> List[str]:
+    """Say in what a payload lacks the recipe, which from 2.0 on stands in for scale_inv."""
     if "recipe" not in payload:
         if not any(name.startswith("scale_inv") for name in payload):
-            raise Refused("{}: neither the recipe nor scale_inv is saved".format(key))
+            return ["{}: neither the recipe nor scale_inv is saved".format(key)]
     elif digest.of_recipe(payload["recipe"]) != digest.of_recipe(held):
-        raise Refused("{}: the recipe is not the one that the module holds".format(key))
+        return ["{}: the recipe is not the one that the module holds".format(key)]
+    return []
+
+
+def _unlike_weights(built: Any, state: Dict[str, Any]) -> List[str]:
+    """Say which parameters and buffers are not in the state dict as the module holds them."""
+    return [
+        "{} is not what the module holds".format(name)
+        for name, tensor in model.weights(built).items()
+        if name not in state or not digest.same_weight(state[name], tensor)
+    ]

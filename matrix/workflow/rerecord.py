@@ -29,6 +29,8 @@ def refresh(index: EvidenceIndex, store: Store, today: datetime.date) -> int:
             save = _live(index.save(scenario, release), f"the save of {release.name}, {scenario}")
             saves[index.save_key(scenario, release)] = save
             if release.wheel is None or release.name in recorded.RECORDED_FROM_INDEX:
+                if save.file_digest is None:
+                    continue
                 data = store.checkpoint(save.file_digest)
                 assert data is not None
                 checkpoints[save.file_digest] = data

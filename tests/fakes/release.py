@@ -62,7 +62,7 @@ def hello(start):
 def save(start, request):
     if told("save", start["version"]) is not save_no_file:
         Path(request["path"]).write_text(start["version"])
-    return {"state_digest": start["version"], "keys": {}, "sites": [SITE], "gaps": []}
+    return {"state_digest": start["version"], "keys": {}, "parts": [SITE], "gaps": []}
 
 
 def load(_start, request):
@@ -74,7 +74,7 @@ def load(_start, request):
         "unexpected_keys": [],
         "changed_keys": [],
         "lost_recipes": [],
-        "sites": [] if error else [SITE],
+        "parts": [] if error else [SITE],
         "after_load": None,
         "gaps": [],
     }
@@ -157,7 +157,7 @@ def answer_with_nothing(channel, reply):
 
 
 def answer_without_sites(channel, reply):
-    del reply["answer"]["sites"]
+    del reply["answer"]["parts"]
     channel.send(reply)
 
 

@@ -20,7 +20,7 @@ from matrix.store.records import (
     Moved,
     Provenance,
     Save,
-    Site,
+    Part,
     StateEntry,
     Tensor,
 )
@@ -81,16 +81,16 @@ def tensor(digest: str, *, default: bool = False) -> Tensor:
     return Tensor(dtype="float32", shape=(9,), digest=digest, first=(2.0,), default=default)
 
 
-def site(digest: str, *, default: bool = False, name: str = "core_attention") -> Site:
+def part(digest: str, *, default: bool = False, name: str = "core_attention") -> Part:
     tensors = {"forward.scale": tensor(digest, default=default)}
-    return Site(path=name, name=name, attention=True, tensors=tensors)
+    return Part(path=name, name=name, attention=True, tensors=tensors)
 
 
 def a_save(plan_: Plan, release: str, *, digest: str = "canary", path: str | None = None) -> Save:
     """A save as the worker would report it; without attention up to 1.5."""
     row, recipe = plan_.releases[release], plan_.scenarios["autocast"]
     supports = row.minor >= (1, 6)
-    saved = site(digest)
+    saved = part(digest)
     if path:
         saved = saved.model_copy(update={"path": path})
     elif row.minor < (1, 8):
@@ -104,7 +104,7 @@ def a_save(plan_: Plan, release: str, *, digest: str = "canary", path: str | Non
         lane=plan_.lane,
         state_digest=f"state-{release}",
         keys={"qkv.weight": StateEntry(kind="Tensor", dtype="bfloat16", shape=(2, 2))},
-        sites=(saved,) if supports else (),
+        parts=(saved,) if supports else (),
         file_digest="0" * 64,
         provenance=provenance(),
     )
@@ -139,7 +139,7 @@ def a_load(
             "lane": plan_.lane,
             "stage": "load_state_dict" if error else "first_step",
             "error": error,
-            "sites": (site(digest, default=default),) if supports else (),
+            "parts": (part(digest, default=default),) if supports else (),
             "after_load": (moved,) if supports else None,
             "provenance": provenance(),
             **more,

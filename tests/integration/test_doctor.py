@@ -165,5 +165,5 @@ def test_dropped_state_loads_strictly_in_the_target(bench, tmp_path) -> None:
         answer = process.load(recipe, done.out, 60, None, None)["answer"]
         process.close()
     assert answer["error"] is None
-    attention = next(site for site in answer["sites"] if site["attention"])
+    attention = next(part for part in answer["parts"] if part["attention"])
     assert all(tensor["default"] for tensor in attention["tensors"].values())

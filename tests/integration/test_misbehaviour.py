@@ -29,7 +29,7 @@ LOADS = {
     "2.4": ("flood", "is lost: it answered more than 16 MiB in one line"),
     "2.5": ("answer_another", "is lost: it answered request"),
     "2.6": ("answer_with_nothing", "is lost: it answered neither with an answer"),
-    "2.7": ("answer_without_sites", "answered what is no answer: sites: Field required"),
+    "2.7": ("answer_without_sites", "answered what is no answer: parts: Field required"),
     "2.8": ("answer_with_a_foreign_stage", "answered what is no answer: stage: Input should be"),
     "2.11": ("fail_without_words", "is lost: it answered neither with an answer"),
 }

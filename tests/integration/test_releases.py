@@ -80,7 +80,7 @@ def test_the_users_own_scenario_with_more_layers(bench, tmp_path) -> None:
     (verdict,) = bench.judge(made).verdicts
     assert (verdict.outcome, verdict.after_load) == ("loaded", "updates")
     assert len(verdict.load.attention()) == 2
-    shape = verdict.save.sites[0].tensors["forward.amax_history"].shape
+    shape = verdict.save.parts[0].tensors["forward.amax_history"].shape
     assert shape[0] == 16
 
 

@@ -68,7 +68,7 @@ def test_a_good_worker_is_believed() -> None:
     [
         (1, {"state_digest": None}, WHOLE, "state_digest"),
         (1, {"keys": ["a"]}, WHOLE, "keys: Input should be a valid dictionary"),
-        (3, {"sites": [{"path": "x"}]}, 1, "sites.0.name: Field required"),
+        (3, {"parts": [{"path": "x"}]}, 1, "parts.0.name: Field required"),
         (3, {"stage": "later"}, 1, "stage"),
         (3, {"error": {"type": "E"}}, 1, "message"),
         (3, {"missing_keys": None}, 1, "missing_keys: Input should be a valid tuple"),

@@ -317,7 +317,7 @@ LOADS = st.builds(
     error=...,
     missing_keys=...,
     unexpected_keys=...,
-    sites=...,
+    parts=...,
     after_load=...,
 )
 ATTEMPTS = st.builds(Attempt, key=DIGESTS, detail=...)
@@ -395,8 +395,8 @@ def holdings(draw: st.DrawFn) -> list[tuple[list[Any], list[bytes]]]:
     seen = st.sampled_from(["one", "other"])
     pool = draw(
         st.lists(
-            st.builds(Save, **place, **when, state_digest=seen, keys=st.just({}), sites=st.just(()))
-            | st.builds(Load, **place, **when, missing_keys=st.tuples(seen), sites=st.just(()))
+            st.builds(Save, **place, **when, state_digest=seen, keys=st.just({}), parts=st.just(()))
+            | st.builds(Load, **place, **when, missing_keys=st.tuples(seen), parts=st.just(()))
             | st.builds(Attempt, **place),
             max_size=8,
         )

@@ -237,7 +237,7 @@
   }
 
   function metadata(kind, save, load) {
-    const saved = sites(save), loaded = sites(load);
+    const saved = parts(save), loaded = parts(load);
     const attention = (name) => (loaded.get(name) || saved.get(name)).attention;
     const all = [...new Set([...saved.keys(), ...loaded.keys()])]
       .sort((one, other) => attention(other) - attention(one));
@@ -254,20 +254,20 @@
       ["Largest difference from the saving module", difference + " of " + largest]]));
   }
 
-  function sites(record) {
-    return new Map(((record && record.sites) || []).map((number) => {
-      const site = data.sites[number];
-      return [site.name, site];
+  function parts(record) {
+    return new Map(((record && record.parts) || []).map((number) => {
+      const part = data.parts[number];
+      return [part.name, part];
     }));
   }
 
   function tensors(name, saved, loaded, moved) {
-    const site = loaded || saved;
+    const part = loaded || saved;
     const order = [...new Set([...Object.keys((saved || {}).tensors || {}), ...Object.keys((loaded || {}).tensors || {})])];
     const head = ["tensor", "saved", "loaded", "default", "comparison", "after a further step"];
     return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Tensors of " + name },
       make("table", {},
-        make("caption", {}, name + (site.attention ? " (attention)" : "") + (saved && saved.path !== name ? ", saved at " + saved.path : "")),
+        make("caption", {}, name + (part.attention ? " (attention)" : "") + (saved && saved.path !== name ? ", saved at " + saved.path : "")),
         make("thead", {}, make("tr", {}, head.map((text) => make("th", { scope: "col" }, text)))),
         make("tbody", {}, order.map((tensor) => {
           const before = tensorOf(saved, tensor), after = tensorOf(loaded, tensor);
@@ -277,8 +277,8 @@
         }))));
   }
 
-  function tensorOf(site, name) {
-    return site && name in site.tensors ? data.tensors[site.tensors[name]] : null;
+  function tensorOf(part, name) {
+    return part && name in part.tensors ? data.tensors[part.tensors[name]] : null;
   }
 
   function values(tensor) {
@@ -304,7 +304,7 @@
     const words = (live) => (live ? "live" : "recorded");
     const side = (record) => {
       if (!record) return {};
-      const { place: number, sites: _sites, ...rest } = record;
+      const { place: number, parts: _parts, ...rest } = record;
       return { ...data.places[number], recorded_at: rest.recorded_at, seconds: rest.seconds };
     };
     const left = side(save), right = side(load);

@@ -47,9 +47,9 @@ def test_every_format_and_every_band(release: str, name: str, layers: int, tmp_p
     report = inspect(FORMATS[name](state, tmp_path))
     assert release in report.savers
     assert BAND[release] in report.bands
-    sites = 2 if release == "1.5" else 3
+    parts = 2 if release == "1.5" else 3
     copies = 2 if name == "mp_rank" else 1
-    assert len(report.modules) == layers * sites * copies
+    assert len(report.modules) == layers * parts * copies
     assert {module.holds for module in report.modules} == {"metadata"}
     assert report.warnings == ()
     check_against_the_matrix(report, release, "autocast")

@@ -78,12 +78,12 @@ def test_every_kind_of_difference_is_listed(cpu: list[Any]) -> None:
 
 def test_another_fate_and_another_form_are_listed(plan: Plan, cpu: list[Any]) -> None:
     save, load = on_gpu(cpu)
-    site = load.sites[0]
-    name, tensor = next(iter(site.tensors.items()))
+    part = load.parts[0]
+    name, tensor = next(iter(part.tensors.items()))
     other = tensor.model_copy(update={"shape": (7,)})
-    shaped = site.model_copy(update={"tensors": site.tensors | {name: other}})
-    found = differences(cpu, [save, load.model_copy(update={"sites": (shaped,)})])
-    assert ("autocast/plain/1.8->1.11", f"{name} of {site.path}") in found
+    shaped = part.model_copy(update={"tensors": part.tensors | {name: other}})
+    found = differences(cpu, [save, load.model_copy(update={"parts": (shaped,)})])
+    assert ("autocast/plain/1.8->1.11", f"{name} of {part.path}") in found
     failed = load.model_copy(
         update={"error": Failure(type="KeyError", message="m"), "stage": Stage.LOAD_STATE_DICT}
     )

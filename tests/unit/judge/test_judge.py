@@ -441,9 +441,9 @@ def test_where_a_save_keeps_its_metadata(
     made = bench([release], [release])
     save = a_save(made.plan, release)
     if path is not None:
-        kept = a_save(bench(["1.8"], ["1.8"]).plan, "1.8").sites[0]
-        sites = (kept.model_copy(update={"path": path}),) if path else ()
-        save = save.model_copy(update={"sites": sites})
+        kept = a_save(bench(["1.8"], ["1.8"]).plan, "1.8").parts[0]
+        parts = (kept.model_copy(update={"path": path}),) if path else ()
+        save = save.model_copy(update={"parts": parts})
     made.store.add(save)
     expected = SaveCheck("autocast", release, documented, observed, conforms)
     assert made.judge().saves == (expected,)
@@ -452,8 +452,8 @@ def test_where_a_save_keeps_its_metadata(
 def test_a_save_that_keeps_it_in_two_places_names_both(bench: Callable[..., Bench]) -> None:
     made = bench(["1.8"], ["1.8"])
     save = a_save(made.plan, "1.8")
-    old = save.sites[0].model_copy(update={"path": OLD.removesuffix("._extra_state"), "name": "x"})
-    made.store.add(save.model_copy(update={"sites": (*save.sites, old)}))
+    old = save.parts[0].model_copy(update={"path": OLD.removesuffix("._extra_state"), "name": "x"})
+    made.store.add(save.model_copy(update={"parts": (*save.parts, old)}))
     (check,) = made.judge().saves
     assert (check.observed, check.conforms) == (f"{NEW}, {OLD}", False)
 
@@ -482,12 +482,12 @@ def test_the_worst_code_wins(bench: Callable[..., Bench]) -> None:
 def test_the_outcome_looks_at_every_site(make_plan: MakePlan) -> None:
     plan = make_plan(["1.8"], ["1.11"])
     save = a_save(plan, "1.8")
-    first = save.sites[0]
+    first = save.parts[0]
     second = first.model_copy(update={"name": "1.core_attention"})
-    two = save.model_copy(update={"sites": (first, second)})
+    two = save.model_copy(update={"parts": (first, second)})
     load = a_load(plan, two, "1.11")
     assert outcomes.outcome(two, load) == "partial"
-    whole = load.model_copy(update={"sites": two.sites})
+    whole = load.model_copy(update={"parts": two.parts})
     assert outcomes.outcome(two, whole) == "loaded"
 
 

@@ -85,11 +85,11 @@ def test_a_record_under_another_name_is_refused(store: Store, plan: Plan, tmp_pa
 def test_numbers_that_json_does_not_have_come_back(store: Store, plan: Plan) -> None:
     numbers = (float("inf"), float("-inf"), float("nan"), 0.5)
     save = a_save(plan, "1.8")
-    tensor = save.sites[0].tensors["forward.scale"].model_copy(update={"first": numbers})
-    site = save.sites[0].model_copy(update={"tensors": {"forward.scale": tensor}})
-    store.add(save.model_copy(update={"sites": (site,)}))
+    tensor = save.parts[0].tensors["forward.scale"].model_copy(update={"first": numbers})
+    part = save.parts[0].model_copy(update={"tensors": {"forward.scale": tensor}})
+    store.add(save.model_copy(update={"parts": (part,)}))
     ((found,),) = store.saves().values()
-    assert repr(found.sites[0].tensors["forward.scale"].first) == repr(numbers)
+    assert repr(found.parts[0].tensors["forward.scale"].first) == repr(numbers)
 
 
 def test_a_newer_format_is_refused_with_a_hint(store: Store, plan: Plan) -> None:
@@ -166,12 +166,12 @@ def test_what_an_observation_is_made_of() -> None:
     assert OBSERVATION == 2
     assert set(Save.model_fields) == {
         "record", "key", "format", "release", "source_digest", "scenario", "scenario_digest",
-        "lane", "observation", "state_digest", "keys", "sites", "file_digest", "output_digest",
+        "lane", "observation", "state_digest", "keys", "parts", "file_digest", "output_digest",
         "provenance",
     }  # fmt: skip
     assert set(Load.model_fields) == {
         "record", "key", "format", "release", "source_digest", "saved_by", "state_digest",
         "scenario", "scenario_digest", "variant", "lane", "observation", "stage", "error",
-        "missing_keys", "unexpected_keys", "changed_keys", "lost_recipes", "sites", "after_load",
+        "missing_keys", "unexpected_keys", "changed_keys", "lost_recipes", "parts", "after_load",
         "output", "provenance",
     }  # fmt: skip

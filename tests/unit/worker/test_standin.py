@@ -170,8 +170,8 @@ def test_a_release_without_its_state_manager_is_named(
     assert model.finish_backward() == why
 
 
-class Site:
-    """An attention's site that holds one scale, and what was saved of it."""
+class Part:
+    """An attention's part that holds one scale, and what was saved of it."""
 
     path = "core_attention"
     attention = True
@@ -197,4 +197,4 @@ def test_a_save_that_left_something_out_is_refused(
     raw = torch.frombuffer(bytearray(pickle.dumps(state)), dtype=torch.uint8)
     saved = {"core_attention._extra_state": raw} if state else {}
     with pytest.raises(saving.Refused, match=complaint):
-        saving._check([Site()], saved)
+        saving._check([Part()], saved)

@@ -121,14 +121,14 @@ def test_a_bug_of_ours_is_told_from_an_error_of_the_release(worker: Any, tmp_pat
     assert (wrong["stage"], wrong["error"]["type"]) == ("load_state_dict", "RuntimeError")
     assert wrong["missing_keys"] == ["bias"]
     with pytest.raises(AttributeError):  # called without what the model needs
-        model.sites(None)
+        model.parts(None)
     assert loading.is_ours(MemoryError())
 
 
 def test_an_errors_text_names_no_folder_of_this_machine(worker: Any) -> None:
     text = (
         "Can't get 'X' on <module 't' from '/home/me/my cache/0ab/transformer_engine/x.py'>\n"
-        'File "/usr/lib/site-packages/torch/nn/module.py", line 3, object at 0x7f00deadbeef'
+        'File "/usr/lib/part-packages/torch/nn/module.py", line 3, object at 0x7f00deadbeef'
     )
     assert worker("loading")._without_addresses(text) == (
         "Can't get 'X' on <module 't' from 'transformer_engine/x.py'>\n"
@@ -228,10 +228,10 @@ def attention(worker: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         "backward.scale": torch.full((6,), 2.0),
         "backward.amax_history": torch.ones(4, 6),
     }
-    site = worker("model").Site("core_attention", "core_attention", None, True)
-    site.tensors = lambda: tensors
+    part = worker("model").Part("core_attention", "core_attention", None, True)
+    part.tensors = lambda: tensors
     watch = training.Watch()
-    return lambda: training.unused([site], watch), tensors, watch
+    return lambda: training.unused([part], watch), tensors, watch
 
 
 def test_slots_that_fp8_attention_wrote_are_all_told(attention: Any) -> None:
@@ -337,15 +337,15 @@ def test_training_without_fp8_attention_is_refused(
     monkeypatch.setattr(training, "train", train)
     monkeypatch.setattr(training, "watching", lambda built: contextlib.nullcontext(watch))
     with pytest.raises(saving.Refused, match="FP8 attention did not run"):
-        saving._train(torch.nn.Linear(1, 1), ["a site"], {"save_recipe": {}})
+        saving._train(torch.nn.Linear(1, 1), ["a part"], {"save_recipe": {}})
 
 
 def test_a_tensor_that_is_no_longer_finite_does_not_live_on(worker: Any) -> None:
     loading = worker("loading")
     now = {"forward.scale": torch.tensor([torch.nan]), "backward.scale": torch.tensor([2.0])}
-    site = types.SimpleNamespace(path="p", name="n", tensors=lambda: now)
+    part = types.SimpleNamespace(path="p", name="n", tensors=lambda: now)
     before = {name: torch.ones(1) for name in now}
-    moved = loading._moved(site, before)["moved"]
+    moved = loading._moved(part, before)["moved"]
     assert moved == {"forward.scale": False, "backward.scale": True}
 
 
@@ -387,7 +387,7 @@ class SizedScenario:
 
 
 def a_module(recipe: Any, quantized: torch.Tensor) -> Any:
-    """A module of 2.x as far as a site needs one: metadata and its quantizers."""
+    """A module of 2.x as far as a part needs one: metadata and its quantizers."""
     held = SimpleNamespace(scale=torch.tensor([3.0, 5.0]), amax_history=torch.ones(4, 2))
     slots = [SimpleNamespace(scale=s, amax=torch.ones(1)) for s in quantized]
     return SimpleNamespace(
@@ -396,21 +396,21 @@ def a_module(recipe: Any, quantized: torch.Tensor) -> Any:
 
 
 def test_metadata_is_read_as_kernels_are_handed_it(worker: Any) -> None:
-    site = worker("model").Site
-    whole = site("a", "a", a_module(None, torch.tensor([3.0, 5.0])), True)
+    part = worker("model").Part
+    whole = part("a", "a", a_module(None, torch.tensor([3.0, 5.0])), True)
     assert all(torch.equal(whole.in_use()[k], v) for k, v in whole.tensors().items())
-    stale = site("a", "a", a_module(None, torch.tensor([1.0, 5.0])), True)
+    stale = part("a", "a", a_module(None, torch.tensor([1.0, 5.0])), True)
     assert stale.in_use()["forward.scale"].tolist() == [1.0, 5.0]
     assert stale.tensors()["forward.scale"].tolist() == [3.0, 5.0]
-    mixed = site("a", "a", a_module(None, torch.ones(3)), True)
+    mixed = part("a", "a", a_module(None, torch.ones(3)), True)
     assert mixed.in_use()["forward.scale"].tolist() == [3.0, 5.0]
 
 
 def test_a_lost_recipe_is_noticed(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     loading, model = worker("loading"), worker("model")
     module = a_module(SizedScenario(1), torch.ones(2))
-    site = model.Site("a", "a", module, True)
-    monkeypatch.setattr(model, "sites", lambda _built: [site])
+    part = model.Part("a", "a", module, True)
+    monkeypatch.setattr(model, "parts", lambda _built: [part])
     for saved, lost in ((SizedScenario(1), []), (SizedScenario(2), ["a"])):
         raw = torch.frombuffer(bytearray(pickle.dumps({"recipe": saved})), dtype=torch.uint8)
         assert loading._lost_recipes(None, {"a._extra_state": raw}) == lost
