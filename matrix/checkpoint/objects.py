@@ -1,7 +1,7 @@
-"""What the inert values of a checkpoint's pickle stand for: tensors, buffers, mappings.
+"""Tensors, buffers and mappings recognised in the inert values of a checkpoint's pickle.
 
-Only what rebuilds tensors and buffers is understood. Every other class or function that a
-pickle names is reported by name (:func:`strangers`), and never touched.
+Only the functions that rebuild tensors and buffers are interpreted. Every other name in a
+pickle is reported (:func:`unknown_names`) and never imported.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _ALLOWED = {
 }
 _ALLOWED["__builtin__"] = _ALLOWED["builtins"]
 _ALLOWED["torch.cuda"] = _ALLOWED["torch"]
-# What a distributed checkpoint's own index is made of.
+# The classes in the index of a distributed checkpoint.
 _DCP = re.compile(r"torch\.distributed\.checkpoint\.metadata\.\w+")
 _DCP_MORE = {
     "pathlib.PosixPath",
@@ -78,13 +78,10 @@ _TE = re.compile(r"transformer_engine(_extensions|_torch)?(\.|$)")
 
 @dataclasses.dataclass(frozen=True)
 class TensorRef:
-    """A plain tensor as a pickle describes it; its values lie in a storage elsewhere.
-
-    ``storage`` is the storage's persistent id, or the bytes of a storage that is pickled
-    in place. ``offset`` and ``stride`` count elements.
-    """
+    """A plain tensor as a pickle describes it; ``offset`` and ``stride`` count elements."""
 
     storage: Persistent | bytes
+    """The storage's persistent id, or a file with the storage, from inside the pickle."""
     dtype: str
     itemsize: int
     offset: int
@@ -107,7 +104,7 @@ class TensorRef:
 
     @property
     def contiguous(self) -> bool:
-        """Whether the elements lie one behind the other."""
+        """Whether the elements are contiguous, in row-major order."""
         expected = 1
         for extent, step in zip(reversed(self.shape), reversed(self.stride), strict=True):
             if extent != 1 and step != expected:
@@ -117,7 +114,7 @@ class TensorRef:
 
 
 def bytes_of(node: Node) -> bytes | None:
-    """Return a bytes value, in either of the two ways that pickles write them, or None."""
+    """Return a bytes value, in any of the ways that pickle protocols write it, or None."""
     if isinstance(node, (bytes, bytearray)):
         return bytes(node)
     if isinstance(node, Call) and node.calls("_codecs.encode"):
@@ -133,7 +130,7 @@ def bytes_of(node: Node) -> bytes | None:
 
 
 def buffer_of(node: Node) -> bytes | None:
-    """Return what a pickled ``io.BytesIO`` holds, or None where it is none."""
+    """Return the content of a pickled ``io.BytesIO``, or None for any other value."""
     if not isinstance(node, Call) or not node.calls("_io.BytesIO"):
         return None
     if isinstance(node.arguments, tuple) and len(node.arguments) == 1:
@@ -147,14 +144,14 @@ def buffer_of(node: Node) -> bytes | None:
 
 
 def pairs_of(node: Node) -> list[tuple[Node, Node]] | None:
-    """Return the items of a dict or an ordered dict, or None where it is neither."""
+    """Return the items of a dict, OrderedDict or defaultdict, or None for any other value."""
     if isinstance(node, Map):
         return node.pairs
     return node.pairs if isinstance(node, Call) and node.calls(*_MAPPINGS) else None
 
 
 def fields(node: Node) -> dict[str, Node] | None:
-    """Return the items of a mapping whose keys are strings, the last of a name winning."""
+    """Return the items of a mapping with text keys, or None for any other value."""
     pairs = pairs_of(node)
     if pairs is None:
         return None
@@ -162,11 +159,12 @@ def fields(node: Node) -> dict[str, Node] | None:
 
 
 def mappings(root: Node) -> Iterator[tuple[str, list[tuple[Node, Node]]]]:
-    """Yield every mapping that is reached from the top through mappings and lists.
+    """Yield every mapping that can be reached through mappings and lists.
 
-    A Lightning or Megatron-LM file keeps the model's under ``state_dict`` or ``model``.
+    A Lightning or Megatron-LM file keeps the state dict under ``state_dict`` or ``model``.
 
-    :returns: where it is, e.g. ``optimizer_states.0``, and its items, open to change.
+    :returns: the path to the mapping, e.g. ``optimizer_states.0``, and its items, which the
+        caller may change.
     """
     seen: set[int] = set()
     left: list[tuple[str, Node]] = [("", root)]
@@ -189,7 +187,7 @@ def mappings(root: Node) -> Iterator[tuple[str, list[tuple[Node, Node]]]]:
 
 
 def attributes(node: Node) -> dict[str, Node]:
-    """Return the attributes that an object's pickle sets, slots and dict alike."""
+    """Return the attributes that a pickle sets on an object, from ``__dict__`` and slots."""
     found: dict[str, Node] = {}
     for state in node.state if isinstance(node, Call) else ():
         for part in state if isinstance(state, tuple) else (state,):
@@ -236,7 +234,7 @@ def _extents(node: Node) -> tuple[int, ...] | None:
 
 
 def element(storage: Persistent) -> tuple[str, int] | None:
-    """Return element type and its size in bytes of a storage that a persistent id names."""
+    """Return element type and size in bytes of a storage, or None if it has no known type."""
     match storage.id:
         case ("storage", Global(name=name), str(), _, int() as count, *_) if count >= 0:
             return _STORAGES.get(name)
@@ -244,7 +242,7 @@ def element(storage: Persistent) -> tuple[str, int] | None:
 
 
 def _loaded_from_bytes(node: Node) -> bytes | None:
-    """Return the file in which a storage is pickled in place, or None."""
+    """Return the file that holds a storage inside the pickle, or None."""
     if isinstance(node, Call) and node.calls("torch.storage._load_from_bytes"):
         match node.arguments:
             case (content,):
@@ -253,9 +251,9 @@ def _loaded_from_bytes(node: Node) -> bytes | None:
 
 
 def te_class(node: Node) -> Global | None:
-    """Return the Transformer Engine class or function that a call is of, or None.
+    """Return the Transformer Engine class or function that a value calls, or None.
 
-    A classmethod is pickled as ``getattr`` of its class; that counts as the class's.
+    A classmethod, which is pickled as ``getattr`` of its class, counts as the class.
     """
     if not isinstance(node, Call):
         return None
@@ -267,7 +265,7 @@ def te_class(node: Node) -> Global | None:
 
 
 def _te_method(node: Call) -> bool:
-    """Tell whether a call is ``getattr(a class of Transformer Engine, a name)``."""
+    """Return whether a call is ``getattr(<Transformer Engine class>, <name>)``."""
     if not node.calls(*_builtin("getattr")):
         return False
     match node.arguments:
@@ -282,10 +280,10 @@ def te_names(root: Node) -> set[str]:
     return set(filter(_TE.match, names))
 
 
-def strangers(root: Node) -> Iterator[str]:
-    """Yield what a pickle names that is neither allowed nor Transformer Engine's.
+def unknown_names(root: Node) -> Iterator[str]:
+    """Yield the names in a pickle that neither rebuild tensors nor are Transformer Engine's.
 
-    A name is followed by ``()`` where loading the pickle would call it.
+    A name ends in ``()`` where loading the pickle would call it.
     """
     named: dict[int, Global] = {}
     called: set[int] = set()
@@ -309,8 +307,8 @@ def _known(named: Global) -> bool:
     )
 
 
-def plain(node: Node) -> str:
-    """Return a short word for a value that is none of the above."""
+def describe(node: Node) -> str:
+    """Return the type of a value as text, for messages."""
     match node:
         case None:
             return "None"

@@ -110,7 +110,7 @@ def inspect(
         scenario=scenario_of(found),
         nothing_to_lose=nothing_to_lose(found),
         modules=tuple(_module(state) for state in found.states),
-        warnings=tuple(sorted(found.strangers)),
+        warnings=tuple(sorted(found.unknown_names)),
         notes=tuple(_notes(found)),
         targets=predictor.all(loaders),
     )

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from matrix.catalogue.forms import Form
 from matrix.checkpoint import nodes, objects, states, torch_writing, torchfile
 from matrix.checkpoint.contents import Contents
-from matrix.checkpoint.edits import Edit, moved
+from matrix.checkpoint.edits import Edit, key_in_form
 from matrix.checkpoint.errors import CheckpointError, Malformed, refusing_malformed
 from matrix.checkpoint.formats import distributed_index
 from matrix.checkpoint.formats.base import Destination, Format, Part
@@ -90,7 +90,7 @@ class Distributed(Format):
             with to.open(_beside(part.name, _FILE)) as out:
                 out.write(content.getvalue())
         with to.open(part.name) as out:
-            out.write(torch_writing.faithful(index.root, index.protocol))
+            out.write(torch_writing.verified_pickle(index.root, index.protocol))
 
 
 def _beside(index: str, name: str) -> str:
@@ -144,17 +144,17 @@ def _rename(root: Node, form: Form) -> None:
     for node in list(nodes.every(root)):
         if isinstance(node, (Map, Call)):
             kept = [(key, value) for key, value in node.pairs if not _gone(key, form)]
-            node.pairs[:] = [(_moved(key, form), _moved(value, form)) for key, value in kept]
+            node.pairs[:] = [(_renamed(key, form), _renamed(value, form)) for key, value in kept]
 
 
 def _gone(key: Node, form: Form) -> bool:
     named = key if isinstance(key, str) else objects.attributes(key).get("fqn")
-    return isinstance(named, str) and states.is_state(named) and moved(named, form) is None
+    return isinstance(named, str) and states.is_state(named) and key_in_form(named, form) is None
 
 
-def _moved(node: Node, form: Form) -> Node:
+def _renamed(node: Node, form: Form) -> Node:
     if isinstance(node, str) and states.is_state(node):
-        return moved(node, form) or node
+        return key_in_form(node, form) or node
     if isinstance(node, tuple) and any(states.is_state(part) for part in node):
-        return tuple(_moved(part, form) for part in node)
+        return tuple(_renamed(part, form) for part in node)
     return node
