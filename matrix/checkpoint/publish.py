@@ -15,6 +15,7 @@ from typing import BinaryIO, Literal
 from matrix.checkpoint import copying
 from matrix.checkpoint.copying import Copied
 from matrix.checkpoint.errors import CheckpointError, refusing_unwritable
+from matrix.system import cleanup
 
 Unchanged = Literal["copy", "link", "reflink"]
 """How unchanged files get into the new folder."""
@@ -104,10 +105,8 @@ def new_folder(out: Path) -> Iterator[Path]:
     """
     prefix = f".{out.name}.te-matrix-"
     with refusing_unwritable(out.parent):
-        for left in out.parent.glob(f"{prefix}*"):
-            if not _alive(left.name.removeprefix(prefix)):
-                shutil.rmtree(left)
-        folder = out.parent / f"{prefix}{os.getpid()}"
+        cleanup.sweep(out.parent, prefix)
+        folder = out.parent / f"{cleanup.mark(prefix)}new"
         folder.mkdir()
     try:
         with refusing_unwritable(out, _NOTHING_LEFT):
@@ -115,10 +114,6 @@ def new_folder(out: Path) -> Iterator[Path]:
             folder.rename(out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _alive(process: str) -> bool:
-    return process.isdecimal() and Path(f"/proc/{process}").exists()
 
 
 def place(source: Path, new: Path, how: Unchanged, copied: Copied) -> None:

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from matrix.checkpoint.errors import printable
 from matrix.checkpoint.words import Holds
-from matrix.cli.options import STORE
+from matrix.cli.options import with_json, with_store
 from matrix.doctor import Inspection, LoadStatus, ModuleState, Prediction, inspect
 from matrix.errors import ExitCode
 from matrix.store.store import Store
@@ -35,15 +35,15 @@ _SHOWN_WARNINGS = 20
 _DETAIL = 1000  # characters of an error that a table shows; --json has it whole
 
 
-@click.command("inspect")
+@click.command("inspect", short_help="Say who wrote a checkpoint and where it loads.")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--target", help="answer for one release; exit 1 if it would do harm")
 @click.option("--saved-by", help="the release that wrote it, where that is known better")
 @click.option("--modules", is_flag=True, help="list every module by itself")
-@click.option("--store", default=STORE, show_default=True, help="a folder, or any fsspec URL")
-@click.option("--json", "as_json", is_flag=True, help="print the report as JSON")
+@with_store
+@with_json("print the report as JSON")
 def inspect_command(
-    path: Path, target: str | None, saved_by: str | None, modules: bool, store: str, as_json: bool
+    path: Path, target: str | None, saved_by: str | None, modules: bool, store: Store, as_json: bool
 ) -> None:
     """Say which release wrote the checkpoint PATH, what FP8 state it holds, where it loads.
 
@@ -54,7 +54,7 @@ def inspect_command(
     silently or freeze it, and 3 if that is not known.
     """
     targets = [target] if target else None
-    report = inspect(path, targets, saved_by=saved_by, store=Store(store))
+    report = inspect(path, targets, saved_by=saved_by, store=store)
     if as_json:
         click.echo(json.dumps(as_object(report), indent=1))
     else:

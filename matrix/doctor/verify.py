@@ -12,7 +12,6 @@ import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from matrix.catalogue.forms import Form
 from matrix.catalogue.releases import Release
@@ -28,6 +27,7 @@ from matrix.checkpoint.words import Holds
 from matrix.errors import MatrixError
 from matrix.lane.local import LocalRunner
 from matrix.lane.process import ReleaseProcess
+from matrix.lane.protocol import NOT_EMULATED, AnyAnswer, LoadAnswer, WorkerFailure
 from matrix.lane.sources import FetchedSources, cache_folder, prepare_cache
 from matrix.system import cleanup
 
@@ -125,7 +125,7 @@ def _sized_scenario(layers: int, history: int) -> SizedScenario:
 
 def _load(
     process: ReleaseProcess, scenario: SizedScenario, states: Sequence[ExtraState], form: Form
-) -> dict[str, Any]:
+) -> LoadAnswer:
     with cleanup.scratch() as folder:
         own, made = Path(folder) / "own.pt", Path(folder) / "made.pt"
         _answer(process.save(scenario, own, _TIMEOUT))
@@ -135,13 +135,12 @@ def _load(
         return _answer(process.load(scenario, made, _TIMEOUT, None, opt_in))
 
 
-def _answer(reply: dict[str, Any]) -> dict[str, Any]:
-    if "answer" not in reply:
-        raise MatrixError(f"the cpu lane failed: {reply['failure']['message']}")
-    answer: dict[str, Any] = reply["answer"]
-    if answer["gaps"]:
-        raise MatrixError(f"the cpu lane does not emulate {'; '.join(answer['gaps'])}")
-    return answer
+def _answer(answer: AnyAnswer | WorkerFailure) -> AnyAnswer:
+    if not isinstance(answer, WorkerFailure):
+        return answer
+    if answer.kind == NOT_EMULATED:
+        raise MatrixError(f"the cpu lane does not emulate {answer.message}")
+    raise MatrixError(f"the cpu lane failed: {answer.message}")
 
 
 def _put(states: Sequence[ExtraState], own: Path, made: Path, form: Form) -> None:
@@ -165,27 +164,26 @@ def _layer(state: ExtraState) -> int:
     return int(first) if first.isdecimal() else 0
 
 
-def _compare(release: str, answer: dict[str, Any], states: Sequence[ExtraState]) -> None:
-    if error := answer["error"]:
-        raise _refusal(release, f"it raises {error['type']}: {error['message']}")
-    sites = [site for site in answer["sites"] if site["attention"]]
-    sites.sort(key=lambda site: int(site["name"].partition(".")[0]) if len(states) > 1 else 0)
+def _compare(release: str, answer: LoadAnswer, states: Sequence[ExtraState]) -> None:
+    if error := answer.error:
+        raise _refusal(release, f"it raises {error.type}: {error.message}")
+    sites = [site for site in answer.sites if site.attention]
+    sites.sort(key=lambda site: int(site.name.partition(".")[0]) if len(states) > 1 else 0)
     for site, state in zip(sites, states, strict=True):
         for way, short in _WAYS.items():
             for what in ("scale", "amax_history"):
-                found = site["tensors"][f"{way}.{what}"]["digest"]
+                found = site.tensors[f"{way}.{what}"].digest
                 if found != _digest(state, f"{what}_{short}"):
                     raise _refusal(release, f"{what} of {state.module} is not what it was")
-    for site in answer["after_load"] or ():
-        if not all(site["moved"].values()):
-            raise _refusal(release, f"the metadata of {site['name']} is not updated")
+    for moved in answer.after_load or ():
+        if not all(moved.moved.values()):
+            raise _refusal(release, f"the metadata of {moved.name} is not updated")
 
 
-def _compare_defaults(release: str, answer: dict[str, Any]) -> None:
-    if error := answer["error"]:
-        raise _refusal(release, f"it raises {error['type']}: {error['message']}")
-    tensors = [t for site in answer["sites"] for t in site["tensors"].items()]
-    if any(not facts["default"] for _name, facts in tensors):
+def _compare_defaults(release: str, answer: LoadAnswer) -> None:
+    if error := answer.error:
+        raise _refusal(release, f"it raises {error.type}: {error.message}")
+    if not all(tensor.default for site in answer.sites for tensor in site.tensors.values()):
         raise _refusal(release, "something of it is not at its default")
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -404,8 +405,9 @@ def test_what_came_into_being_meanwhile_is_not_overwritten(
 
 def test_a_killed_process_s_folder_is_cleared_away(tmp_path: Path, out: Path) -> None:
     path = FORMATS["torch_dist"](layered(recorded_state("1.7"), 2), tmp_path)
-    (out / ".new.te-matrix-999999999").mkdir()
-    (out / ".new.te-matrix-999999999" / "half").write_text("")
+    left = out / f".new.te-matrix-{platform.node()}-999999999-new"
+    left.mkdir()
+    (left / "half").write_text("")
     remap(path, out / "new", "1.11")
     assert [p.name for p in out.iterdir()] == ["new"]
 

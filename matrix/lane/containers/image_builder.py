@@ -13,15 +13,15 @@ import docker
 
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Release
-from matrix.lane.containers import blueprint, images, lock, packages, registry
-from matrix.lane.containers.blueprint import Blueprint
-from matrix.lane.containers.engine import patiently
-from matrix.lane.containers.lock import Base
+from matrix.lane.containers import image_spec, images, lock, packages, registry
+from matrix.lane.containers.engine import with_retry
+from matrix.lane.containers.image_spec import ImageSpec
+from matrix.lane.containers.lock import BaseImage
 from matrix.lane.sources import cache_folder
 from matrix.system.progress import Progress
 
 
-class Workshop:
+class ImageBuilder:
     """Builds the images of releases, each where it is not there yet.
 
     :param bases: the locked bases.
@@ -32,7 +32,7 @@ class Workshop:
     def __init__(
         self,
         client: docker.DockerClient,
-        bases: tuple[Base, ...],
+        bases: tuple[BaseImage, ...],
         documentation: Documentation,
         logs: Path,
         progress: Progress,
@@ -43,7 +43,7 @@ class Workshop:
         self._documentation = documentation
         self._logs = logs
         self._progress = progress
-        self._shelf = images.Shelf(client, most)
+        self._cache = images.ImageCache(client, most)
         self._first = threading.Lock()
 
     @contextlib.contextmanager
@@ -56,34 +56,34 @@ class Workshop:
         """
         base = lock.base_for(self._bases, lane, release)
         with self._first:
-            base_id = patiently(self._client, lambda: registry.fetch(self._client, base))
+            base_id = with_retry(self._client, lambda: registry.fetch(self._client, base))
             shared = self._packages(base, base_id) if base.kind == "cpu" else None
         band = self._documentation.band(release).name
-        plan = blueprint.of_release(base, base_id, release, band, source, shared)
-        with self._shelf.hold(plan, lambda: self._build(plan, release.name)) as image:
+        spec = image_spec.of_release(base, base_id, release, band, source, shared)
+        with self._cache.hold(spec, lambda: self._build(spec, release.name)) as image:
             yield image
 
-    def _packages(self, base: Base, base_id: str) -> str:
+    def _packages(self, base: BaseImage, base_id: str) -> str:
         """Return the id of the image with the cpu lane's packages, built where it is missing."""
         wanted = packages.requirements()
-        plan = blueprint.cpu_packages(base, base_id, wanted)
-        if found := images.find(self._client, plan):
+        spec = image_spec.cpu_packages(base, base_id, wanted)
+        if found := images.find(self._client, spec):
             return found
         self._progress.say(f"gathering the cpu lane's packages: {', '.join(wanted)}")
-        with packages.workplace(cache_folder()) as folder:
-            packages.gather(folder, wanted, packages.target(self._client, base_id))
-            filled = dataclasses.replace(plan, context={"wheels": folder})
+        with packages.wheel_folder(cache_folder()) as folder:
+            packages.gather(folder, wanted, packages.wheel_target(self._client, base_id))
+            filled = dataclasses.replace(spec, context={"wheels": folder})
             return self._build(filled, "cpu-packages")
 
-    def _build(self, plan: Blueprint, name: str) -> str:
+    def _build(self, spec: ImageSpec, name: str) -> str:
         """Build one image; show its steps, and keep all that is printed in the log."""
         began = time.monotonic()
         self._logs.mkdir(parents=True, exist_ok=True)
         with (self._logs / f"{name}.log").open("a") as log:
             tell = self._teller(name, log.write)
-            image = patiently(self._client, lambda: images.build(self._client, plan, tell))
+            image = with_retry(self._client, lambda: images.build(self._client, spec, tell))
         took = time.monotonic() - began
-        self._progress.say(f"{name}: built {plan.tag} in {took:.0f} s")
+        self._progress.say(f"{name}: built {spec.tag} in {took:.0f} s")
         return image
 
     def _teller(self, name: str, write: Callable[[str], object]) -> Callable[[str], None]:
@@ -95,13 +95,13 @@ class Workshop:
         return say
 
 
-class InImages:
+class ImageSources:
     """Where the code of releases is in the gpu lane: in the images that carry them.
 
     :param bases: the locked bases.
     """
 
-    def __init__(self, bases: tuple[Base, ...]) -> None:
+    def __init__(self, bases: tuple[BaseImage, ...]) -> None:
         self._bases = bases
 
     def get(self, release: Release) -> None:

@@ -1,19 +1,16 @@
-"""A run whose saves and loads are tasks of a Dask cluster."""
+"""The tasks of a run on a Dask cluster: submitted, tried again, and noted as they come."""
 
 from __future__ import annotations
 
 import dataclasses
 import queue
-import uuid
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
 from matrix.catalogue.releases import Release
 from matrix.errors import EngineError, StoreError
-from matrix.lane.cluster import station
-from matrix.lane.cluster.station import Orders, RunnerFactory, Station
+from matrix.lane.cluster import worker
 from matrix.lane.measure import Result, now
-from matrix.lane.process import worker_digest
 from matrix.lane.run import Run
 from matrix.plan.cells import Cell
 from matrix.plan.remaining import one_per_state
@@ -25,11 +22,11 @@ if TYPE_CHECKING:
 RETRIES = 2
 """How often a save or load that came to ``infra`` is tried again."""
 
-AHEAD = 4
+QUEUED_PER_THREAD = 4
 """Tasks handed to the scheduler for every thread of its workers. The rest waits here, so
 that a worker that is lost takes few tasks with it."""
 
-PATIENCE = 60.0
+REPORT_AFTER = 60.0
 """Seconds without any result after which the run says what it is waiting for."""
 
 
@@ -49,97 +46,88 @@ class Task:
         return name.replace("->", "→").replace("-", "_")
 
 
-class ClusterRun(Run):
-    """Brings a store up to date with a plan on a Dask cluster.
+class TaskGraph:
+    """The tasks of one run, from first to last.
 
     A scenario's loads follow when all its saves are settled, as only then it is known which
     savers wrote the very same state; each depends on the save that it loads.
+
+    :param name: of the run, by which workers know it.
+    :param begun: is kept up to date with what which worker is at.
     """
 
-    def on(self, client: Client, opening: RunnerFactory) -> ClusterRun:
-        """Take the cluster to run on.
-
-        :param opening: called on each worker; what it returns is used there.
-        """
+    def __init__(self, client: Client, run: Run, name: str, begun: dict[str, str]) -> None:
         self._client = client
-        self._opening = opening
-        self.begun: dict[str, str] = {}
-        return self
-
-    def _begin(self) -> None:
-        """Start nothing here: the cluster's workers do."""
-
-    def _execute(self, by_saver: dict[str, list[str]]) -> None:
-        self._run = f"te-matrix-{uuid.uuid4().hex[:12]}"
-        self._news: queue.Queue[Any] = queue.Queue()
-        self._flying: dict[str, tuple[Task, Future]] = {}
+        self._run = run
+        self._name = name
+        self._begun = begun
+        self._events: queue.Queue[Any] = queue.Queue()
+        self._submitted: dict[str, tuple[Task, Future]] = {}
         self._saving: dict[tuple[str, str], Future] = {}
-        saves = [
-            Task(self.plan.releases[name], scenario)
-            for name, scenarios in by_saver.items()
+        self._waiting: deque[Task] = deque(
+            Task(run.plan.releases[name], scenario)
+            for name, scenarios in run.saves().items()
             for scenario in scenarios
-        ]
-        self._waiting: deque[Task] = deque(saves)
-        self._unsettled = Counter(task.scenario for task in saves)
-        self._client.register_plugin(Station(self._orders()))
-        for topic in (self._run, "all"):
-            self._client.subscribe_topic(topic, self._heard)
-        try:
-            self._progress.start("saves", len(saves))
-            for scenario in self.plan.scenarios:
-                if not self._unsettled[scenario]:
-                    self._add_loads(scenario)
-            while self._waiting or self._flying:
-                self._submit()
-                self._take(self._next_news())
-        finally:
-            self._client.cancel([future for _task, future in self._flying.values()])
-            for topic in (self._run, "all"):
-                self._client.unsubscribe_topic(topic)
-            self._client.unregister_worker_plugin(self._run)
+        )
+        self._unsettled = Counter(task.scenario for task in self._waiting)
 
-    def _orders(self) -> Orders:
-        plan = dataclasses.replace(self.plan, cells=())
-        store, timeout = self.store.absolute, self._options.timeout
-        return Orders(self._run, plan, store, self._opening, timeout, worker_digest())
+    def execute(self) -> None:
+        """Submit every task, and note what comes of each."""
+        self._run.progress.start("saves", len(self._waiting))
+        for scenario in self._run.plan.scenarios:
+            if not self._unsettled[scenario]:
+                self._add_loads(scenario)
+        while self._waiting or self._submitted:
+            self._submit()
+            self._handle(self._next_event())
+
+    def cancel(self) -> None:
+        """Cancel what is not finished."""
+        self._client.cancel([future for _task, future in self._submitted.values()])
+
+    def on_event(self, event: tuple[float, Any]) -> None:
+        """Pass an event of the scheduler on to the thread that runs all this."""
+        self._events.put(event[1])
 
     # What there is to do.
 
     def _add_loads(self, scenario: str) -> None:
         """Queue a scenario's loads, release by release, one for every state."""
-        live = [cell for cells in self._live_loads().values() for cell in cells]
-        wanted = [cell for cell in live if cell.scenario == scenario]
-        chosen = wanted if self._options.every_cell else one_per_state(self.index, wanted)
-        found = [Task(self.plan.releases[cell.loaded_by], scenario, cell) for cell in chosen]
+        due = [cell for cells in self._run.loads().values() for cell in cells]
+        wanted = [cell for cell in due if cell.scenario == scenario]
+        every_cell = self._run.options.every_cell
+        chosen = wanted if every_cell else one_per_state(self._run.index, wanted)
+        releases = self._run.plan.releases
+        found = [Task(releases[cell.loaded_by], scenario, cell) for cell in chosen]
         self._waiting.extend(found)
-        self._progress.start(f"loads of {scenario}", len(found))
+        self._run.progress.start(f"loads of {scenario}", len(found))
 
     def _submit(self) -> None:
         """Hand the scheduler what it should know of by now."""
         threads = sum(self._client.nthreads().values()) if self._waiting else 0
-        while self._waiting and len(self._flying) < AHEAD * max(threads, 1):
+        while self._waiting and len(self._submitted) < QUEUED_PER_THREAD * max(threads, 1):
             task = self._waiting.popleft()
-            key = f"{task.label}-{task.tried}-{self._run}"
-            future = self._submitted(task, key)
-            self._flying[key] = task, future
-            future.add_done_callback(self._news.put)
+            key = f"{task.label}-{task.tried}-{self._name}"
+            future = self._future(task, key)
+            self._submitted[key] = task, future
+            future.add_done_callback(self._events.put)
 
-    def _submitted(self, task: Task, key: str) -> Future:
+    def _future(self, task: Task, key: str) -> Future:
         options: dict[str, Any] = {"key": key, "resources": self._resources(task), "pure": False}
-        name = task.release.name
+        what = self._name, key, task.release.name
         if task.cell is None:
-            future = self._client.submit(
-                station.save, self._run, key, name, task.scenario, **options
-            )
-            self._saving[task.scenario, name] = future
+            future = self._client.submit(worker.save, *what, task.scenario, **options)
+            self._saving[task.scenario, task.release.name] = future
             return future
-        saved = self._saving.get((task.scenario, task.cell.saved_by)) or self._saved(task.cell)
-        return self._client.submit(station.load, self._run, key, name, task.cell, saved, **options)
+        saving = self._saving.get((task.scenario, task.cell.saved_by))
+        saved = saving or self._run.saved(task.cell)
+        return self._client.submit(worker.load, *what, task.cell, saved, **options)
 
     def _resources(self, task: Task) -> dict[str, float]:
         """Return what a worker must have: a GPU in its lane, the image where workers name any."""
-        wanted = {"GPU": 1.0} if self.plan.lane == "gpu" else {}
-        if self.plan.runner == "docker" and any(
+        plan = self._run.plan
+        wanted = {"GPU": 1.0} if plan.lane == "gpu" else {}
+        if plan.runner == "docker" and any(
             name.startswith("image-") for offered in self._offered() for name in offered
         ):
             wanted[f"image-{task.release.name}"] = 1.0
@@ -149,55 +137,54 @@ class ClusterRun(Run):
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
         return [worker["resources"] for worker in workers]
 
-    # What is heard of it.
+    # What becomes of it.
 
-    def _heard(self, event: tuple[float, Any]) -> None:
-        """Pass an event of the scheduler on to the thread that runs all this."""
-        self._news.put(event[1])
-
-    def _next_news(self) -> Any:
+    def _next_event(self) -> Any:
         while True:
             try:
-                return self._news.get(timeout=PATIENCE)
+                return self._events.get(timeout=REPORT_AFTER)
             except queue.Empty:
-                self._progress.say(self._why_nothing_comes())
+                self._run.progress.say(self.waiting_reason())
 
-    def _why_nothing_comes(self) -> str:
+    def waiting_reason(self) -> str:
+        """Say why no result comes."""
         offered = self._offered()
         if not offered:
             return "waiting: the scheduler has no worker"
-        for task, _future in self._flying.values():
+        for task, _future in self._submitted.values():
             for name, count in self._resources(task).items():
                 if not any(have.get(name, 0) >= count for have in offered):
                     return f"waiting: no worker offers {name} (dask worker --resources {name}=1)"
-        return f"waiting for {len(self._flying)} tasks on {len(offered)} workers"
+        return f"waiting for {len(self._submitted)} tasks on {len(offered)} workers"
 
-    def _take(self, news: Any) -> None:
-        if not isinstance(news, dict):
-            self._finished(news)
-        elif "began" in news:
-            self.begun[news["began"]] = news["worker"]
-        elif news.get("action") == "remove-worker":
-            self._worker_lost(news["worker"])
+    def _handle(self, event: Any) -> None:
+        if not isinstance(event, dict):
+            self._finished(event)
+        elif "began" in event:
+            self._begun[event["began"]] = event["worker"]
+        elif event.get("action") == "remove-worker":
+            self._worker_lost(event["worker"])
 
     def _worker_lost(self, address: str) -> None:
         """Keep an attempt for everything that a lost worker was at; Dask tries it again."""
-        for key, (task, _future) in self._flying.items():
-            if self.begun.get(key) == address:
-                del self.begun[key]
-                self._failed(task, f"worker {address} was lost while it was at this")
+        for key, (task, _future) in self._submitted.items():
+            if self._begun.get(key) == address:
+                del self._begun[key]
+                message = f"worker {address} was lost while it was at this"
+                self._run.note_retry(self._failed(task, message))
 
     def _finished(self, future: Future) -> None:
-        task, _future = self._flying.pop(future.key, (None, None))
+        task, _future = self._submitted.pop(future.key, (None, None))
         if task is None:
             return
-        self.begun.pop(future.key, None)
+        self._begun.pop(future.key, None)
         result = self._result(task, future)
         if isinstance(result, Attempt) and result.kind == "infra" and task.tried < RETRIES:
             self._waiting.appendleft(dataclasses.replace(task, tried=task.tried + 1))
+            self._run.note_retry(result)
             return
-        self._note(result)
-        self._progress.step(task.release.name)
+        self._run.note(result)
+        self._run.progress.step(task.release.name)
         if task.cell is None:
             self._settled(task, result)
 
@@ -229,11 +216,12 @@ class ClusterRun(Run):
         return self._failed(task, f"{type(error).__name__}: {error}")
 
     def _failed(self, task: Task, message: str) -> Attempt:
+        index, releases = self._run.index, self._run.plan.releases
         if task.cell is None:
-            key = self.index.save_attempt_key(task.scenario, task.release)
+            key = index.save_attempt_key(task.scenario, task.release)
         else:
-            saver = self.plan.releases[task.cell.saved_by]
-            key = self.index.attempt_key(task.scenario, task.cell.variant, saver, task.release)
+            saver = releases[task.cell.saved_by]
+            key = index.attempt_key(task.scenario, task.cell.variant, saver, task.release)
         attempt = Attempt(key=key, kind="infra", message=message, at=now())
-        self.store.add_attempt(attempt)
+        self._run.store.add_attempt(attempt)
         return attempt

@@ -12,10 +12,10 @@ import pytest
 
 from matrix.errors import ExitCode, MatrixError
 from matrix.gate import policies
-from matrix.gate.plugin import Cells
 from matrix.gate.policies import Check
+from matrix.gate.pytest_items import CheckCollector
 
-_OFF = (
+_DISABLED_PLUGINS = (
     "terminal",
     "cacheprovider",
     "faulthandler",
@@ -23,7 +23,7 @@ _OFF = (
     "unraisableexception",
     "threadexception",
 )
-_FOREIGN = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")
+_PYTEST_VARIABLES = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")
 
 
 def run(checks: Sequence[Check], junit: Path | None = None) -> ExitCode:
@@ -34,14 +34,14 @@ def run(checks: Sequence[Check], junit: Path | None = None) -> ExitCode:
         the checks themselves.
     """
     code = policies.exit_code(checks)
-    with tempfile.TemporaryDirectory() as folder, _alone():
+    with tempfile.TemporaryDirectory() as folder, _isolated():
         configuration = Path(folder, "pytest.ini")
         configuration.write_text("[pytest]\njunit_suite_name = te-matrix\n")
-        words = ["-c", str(configuration), "--rootdir", folder, "--noconftest", "--strict-markers"]
-        words += ["--assert=plain"]
-        words += [word for name in _OFF for word in ("-p", f"no:{name}")]
-        words += ["--junitxml", str(junit)] if junit else []
-        ended = pytest.main(words, plugins=[Cells(checks)])
+        argv = ["-c", str(configuration), "--rootdir", folder, "--noconftest", "--strict-markers"]
+        argv += ["--assert=plain"]
+        argv += [word for name in _DISABLED_PLUGINS for word in ("-p", f"no:{name}")]
+        argv += ["--junitxml", str(junit)] if junit else []
+        ended = pytest.main(argv, plugins=[CheckCollector(checks)])
     expected = pytest.ExitCode.OK if code == ExitCode.OK else pytest.ExitCode.TESTS_FAILED
     if ended != expected:
         raise MatrixError(
@@ -53,9 +53,9 @@ def run(checks: Sequence[Check], junit: Path | None = None) -> ExitCode:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
+def _isolated() -> Iterator[None]:
     """Hide from pytest what the environment says to other runs of it."""
-    kept = {name: os.environ.pop(name) for name in _FOREIGN if name in os.environ}
+    kept = {name: os.environ.pop(name) for name in _PYTEST_VARIABLES if name in os.environ}
     autoload = os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     try:

@@ -19,8 +19,10 @@ import docker
 from docker.errors import APIError
 from docker.utils import socket as framing
 
-from matrix.lane.containers.engine import GONE, OWNER, owner, remove
+from matrix.lane.containers.engine import GONE, OWNER, remove
 from matrix.lane.containers.volumes import INPUT, OUTPUT
+from matrix.lane.environment import container_environment
+from matrix.system.cleanup import process_label
 
 USER = 65534
 """Number of the user "nobody"; it owns nothing in an image."""
@@ -33,20 +35,11 @@ WRITABLE = (*SCRATCH, "/dev/shm")
 """All that can be written to; the worker empties it before every cell."""
 
 _LOG_LIMIT = 16 << 20
-_PARTING = 5  # seconds for the last of a removed container's output
-_ENVIRONMENT = {
-    "HOME": TEMPORARY,
-    "OMP_NUM_THREADS": "1",
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "PYTHONWARNINGS": "ignore",
-    "PYTORCH_JIT": "0",
-    # Asking whether there is a GPU must not start CUDA in a process that forks.
-    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
-}
+_LAST_OUTPUT = 5  # seconds that a removed container's last output may take
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Limits:
+class ContainerLimits:
     """What one container may use.
 
     :param memory: of all its processes and scratch folders, as Docker writes it: "8g".
@@ -59,7 +52,7 @@ class Limits:
     scratch: str = "1g"
 
 
-class Cage:
+class ConfinedContainer:
     """A container with a worker in it, started and connected.
 
     :param image: id of its image.
@@ -74,7 +67,7 @@ class Cage:
         name: str,
         image: str,
         inputs: dict[str, dict[str, str]],
-        limits: Limits,
+        limits: ContainerLimits,
         gpu: str | None,
         log: Path,
     ) -> None:
@@ -83,7 +76,7 @@ class Cage:
         self.image = image
         self.container: Any = None
         self._stream: Any = None
-        self._listener: threading.Thread | None = None
+        self._reader: threading.Thread | None = None
         try:
             self.container = self._create(name, inputs, limits, gpu)
             self._stream = self.container.attach_socket(
@@ -93,19 +86,19 @@ class Cage:
         except BaseException:
             self.close()
             raise
-        self.connection = self._converse()
+        self.connection = self._connect()
 
     def _create(
-        self, name: str, mounts: dict[str, dict[str, str]], limits: Limits, gpu: str | None
+        self, name: str, mounts: dict[str, dict[str, str]], limits: ContainerLimits, gpu: str | None
     ) -> Any:
         return self._client.containers.create(
             self.image,
             name=name,
             entrypoint=["python3"],
             command=[f"{INPUT}/worker", "serve"],
-            environment=_ENVIRONMENT,
+            environment=container_environment(TEMPORARY),
             working_dir="/",
-            labels={OWNER: owner()},
+            labels={OWNER: process_label()},
             stdin_open=True,
             volumes=mounts,
             tmpfs=dict.fromkeys(SCRATCH, f"size={limits.scratch},mode=1777,nosuid,nodev"),
@@ -122,18 +115,18 @@ class Cage:
             device_requests=device_requests(gpu),
         )
 
-    def _converse(self) -> socket.socket:
+    def _connect(self) -> socket.socket:
         """Return our end of a socket on which the worker's standard streams can be spoken to."""
         ours, theirs = socket.socketpair()
         raw = _raw(self._stream)
-        speaker = threading.Thread(target=_speak, args=(theirs, raw), daemon=True)
-        listen = (raw, theirs, speaker)
-        self._listener = threading.Thread(target=self._listen, args=listen, daemon=True)
-        speaker.start()
-        self._listener.start()
+        writer = threading.Thread(target=_write_input, args=(theirs, raw), daemon=True)
+        listen = (raw, theirs, writer)
+        self._reader = threading.Thread(target=self._read_output, args=listen, daemon=True)
+        writer.start()
+        self._reader.start()
         return ours
 
-    def _listen(self, raw: Any, theirs: socket.socket, speaker: threading.Thread) -> None:
+    def _read_output(self, raw: Any, theirs: socket.socket, writer: threading.Thread) -> None:
         """Pass on what the worker says until it ends; what it prints goes into the log."""
         with theirs:
             with self._log.open("ab") as log, contextlib.suppress(OSError, *GONE):
@@ -144,9 +137,9 @@ class Cage:
                         _print(log, data)
             with contextlib.suppress(OSError):
                 theirs.shutdown(socket.SHUT_RDWR)
-            speaker.join()
+            writer.join()
 
-    def epitaph(self) -> str:
+    def exit_reason(self) -> str:
         """Say how the container ended; an empty string while it runs or nobody knows."""
         try:
             self.container.reload()
@@ -164,8 +157,8 @@ class Cage:
         if self.container is not None:
             with contextlib.suppress(*GONE):
                 remove(self.container)
-        if self._listener is not None:
-            self._listener.join(_PARTING)
+        if self._reader is not None:
+            self._reader.join(_LAST_OUTPUT)
         if self._stream is not None:
             raw = _raw(self._stream)
             self._stream.close()
@@ -183,7 +176,7 @@ def _frames(raw: Any) -> Iterator[tuple[int, bytes]]:
     return frames
 
 
-def _speak(theirs: socket.socket, raw: Any) -> None:
+def _write_input(theirs: socket.socket, raw: Any) -> None:
     """Pass on what is said to the worker."""
     with contextlib.suppress(OSError):
         while data := theirs.recv(1 << 16):

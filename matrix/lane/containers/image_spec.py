@@ -17,7 +17,7 @@ from matrix import __version__
 from matrix.catalogue.releases import PACKAGE, Release
 from matrix.errors import UsageError, without_credentials
 from matrix.lane.containers import lock
-from matrix.lane.containers.lock import Base
+from matrix.lane.containers.lock import BaseImage
 
 LABEL = "te-matrix"
 KIND = f"{LABEL}.kind"
@@ -31,7 +31,7 @@ _CERTIFICATES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Blueprint:
+class ImageSpec:
     """One image.
 
     :param kind: the Dockerfile's name.
@@ -66,9 +66,9 @@ class Blueprint:
         return f"{LABEL}/{self.kind}:{self.name}-{digest[:12]}"
 
 
-def cpu_packages(base: Base, base_id: str, requirements: tuple[str, ...]) -> Blueprint:
+def cpu_packages(base: BaseImage, base_id: str, requirements: tuple[str, ...]) -> ImageSpec:
     """Describe the image that holds the cpu lane's packages; its wheels are yet to be gathered."""
-    return Blueprint(
+    return ImageSpec(
         kind="cpu-packages",
         name="packages",
         base=base_id,
@@ -78,15 +78,20 @@ def cpu_packages(base: Base, base_id: str, requirements: tuple[str, ...]) -> Blu
 
 
 def of_release(
-    base: Base, base_id: str, release: Release, band: str, source: Path | None, packages: str | None
-) -> Blueprint:
+    base: BaseImage,
+    base_id: str,
+    release: Release,
+    band: str,
+    source: Path | None,
+    packages: str | None,
+) -> ImageSpec:
     """Describe the image of one release.
 
     :param band: name of the release's band.
     :param source: cpu only: the folder that holds the release's ``transformer_engine``.
     :param packages: cpu only: id of the image that holds the lane's packages.
     """
-    bare = Blueprint(
+    bare = ImageSpec(
         kind=base.kind,
         name=release.name.replace("@", "-").replace("+", "-"),
         base=base_id,
@@ -110,7 +115,7 @@ def of_release(
             return _installed(bare, base, release)
 
 
-def _installed(bare: Blueprint, base: Base, release: Release) -> Blueprint:
+def _installed(bare: ImageSpec, base: BaseImage, release: Release) -> ImageSpec:
     """Add what pip needs to install a release, or a candidate."""
     context: dict[str, Path | None] = {"certificates": None, "candidate": None}
     if bundle := _certificates():
@@ -148,7 +153,7 @@ def _certificates() -> Path | None:
     return next((Path(name) for name in named if name and Path(name).is_file()), None)
 
 
-def _labels(kind: str, base: Base, base_id: str) -> dict[str, str]:
+def _labels(kind: str, base: BaseImage, base_id: str) -> dict[str, str]:
     return {
         KIND: kind,
         f"{LABEL}.harness": __version__,

@@ -1,21 +1,19 @@
-"""What the docker runner adds to the command line: its options, and what they mean."""
+"""The docker runner: what a selection means in containers, and what runs it."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Callable
+import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import click
+from typing import TYPE_CHECKING
 
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Catalogue, Release
+from matrix.catalogue.words import Lane, RunnerName
 from matrix.errors import MatrixError, SourceUnavailable, UsageError
 from matrix.lane import sources
 from matrix.lane.containers import lock
-from matrix.lane.containers.lock import Base
+from matrix.lane.containers.lock import BaseImage
 from matrix.lane.sources import CodeSource, cache_folder
 from matrix.plan.cells import Plan
 from matrix.system.progress import Progress
@@ -23,58 +21,23 @@ from matrix.system.progress import Progress
 if TYPE_CHECKING:
     import docker
 
-    from matrix.lane.containers.host import DockerRunner
-
-
-def with_containers(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of the docker runner to a command that builds or runs."""
-    for option in reversed(
-        [
-            click.option(
-                "--allow-unpinned", is_flag=True, help="build on bases whose digest is not locked"
-            ),
-            click.option(
-                "--gpu",
-                help="the GPU to use: an index or a UUID  [default: 0; without containers the "
-                "first in CUDA_VISIBLE_DEVICES]",
-            ),
-            click.option(
-                "--memory",
-                default="8g",
-                show_default=True,
-                callback=_size,
-                help="what one container may use, e.g. 512m",
-            ),
-            click.option(
-                "--keep-images",
-                type=click.IntRange(1),
-                help="keep at most so many releases' images: build, use and drop in turn",
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
-
-
-def _size(_context: click.Context, _option: click.Parameter, given: str) -> str:
-    if not re.fullmatch(r"[1-9][0-9]*[kmg]", given):
-        raise click.BadParameter(f"{given} is no size; write it like 8g or 512m")
-    return given
+    from matrix.lane.containers.runner import DockerRunner
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Containers:
-    """The options of :func:`with_containers`."""
+class ContainerOptions:
+    """How containers are built and run.
+
+    :param allow_unpinned: build on base images whose digest is not locked, too.
+    :param gpu: index or UUID of the GPU; None for the first.
+    :param memory: what one container may use, e.g. ``512m``.
+    :param keep_images: the most releases whose images are kept; None for all.
+    """
 
     allow_unpinned: bool
     gpu: str | None
     memory: str
     keep_images: int | None
-
-    @classmethod
-    def of(cls, options: dict[str, Any]) -> Containers:
-        """Take the options out of a command's."""
-        return cls(**{field.name: options.pop(field.name) for field in dataclasses.fields(cls)})
 
 
 def require() -> None:
@@ -92,27 +55,27 @@ def require() -> None:
 
 
 def connect() -> docker.DockerClient:
-    """Return a client of the engine, for as long as the command runs.
+    """Return a client of the container engine.
 
-    :raises EngineError: none answers.
+    :raises UsageError: the Docker SDK is not installed.
+    :raises EngineError: no engine answers.
     """
     require()
     from matrix.lane.containers import engine
 
     client = engine.connect()
-    # On a worker of a cluster no command runs; there the client lives as long as the worker.
-    if context := click.get_current_context(silent=True):
-        context.call_on_close(client.close)
+    # Its connections end with the client: commands and cluster workers use it for unlike times.
+    weakref.finalize(client, client.api.close)
     return client
 
 
-def bases(images_lock: Path | None, base: str | None) -> tuple[Base, ...]:
+def bases(images_lock: Path | None, base: str | None) -> tuple[BaseImage, ...]:
     """Return the locked bases; those named by hand come first."""
     locked = lock.load(images_lock or lock.default())
     return (*(lock.given(base, locked) if base else ()), *locked)
 
 
-def candidate(text: str) -> tuple[Release, tuple[Base, ...]]:
+def candidate(text: str) -> tuple[Release, tuple[BaseImage, ...]]:
     """Describe a candidate: a path, else an image, with the base that it is."""
     if Path(text).exists():
         return sources.candidate(Path(text)), ()
@@ -123,7 +86,7 @@ def candidate(text: str) -> tuple[Release, tuple[Base, ...]]:
     return release, (base,)
 
 
-def identified(known: Catalogue, locked: tuple[Base, ...], lane: str) -> Catalogue:
+def identified(known: Catalogue, locked: tuple[BaseImage, ...], lane: Lane) -> Catalogue:
     """Return the catalogue with the digests that evidence is kept under in a lane."""
     return Catalogue(tuple(lock.identified(locked, lane, release) for release in known.releases))
 
@@ -131,8 +94,8 @@ def identified(known: Catalogue, locked: tuple[Base, ...], lane: str) -> Catalog
 def runner(
     plan: Plan,
     documentation: Documentation,
-    locked: tuple[Base, ...],
-    options: Containers,
+    locked: tuple[BaseImage, ...],
+    options: ContainerOptions,
     source: CodeSource,
     progress: Progress,
 ) -> tuple[CodeSource, DockerRunner]:
@@ -143,11 +106,11 @@ def runner(
     """
     client = connect()
     from matrix.lane.containers import gpu, registry
-    from matrix.lane.containers.cage import Limits
-    from matrix.lane.containers.host import DockerRunner
-    from matrix.lane.containers.workshop import InImages, Workshop
+    from matrix.lane.containers.confinement import ContainerLimits
+    from matrix.lane.containers.image_builder import ImageBuilder, ImageSources
+    from matrix.lane.containers.runner import DockerRunner
 
-    chosen = (options.gpu or "0") if plan.lane == "gpu" else None
+    chosen = (options.gpu or "0") if plan.lane == Lane.GPU else None
     if chosen is not None:
         gpu.require_device(client, chosen)
     needed = _needed(plan, locked)
@@ -156,26 +119,26 @@ def runner(
     if chosen is not None and needed:
         gpu.require_fp8_attention(client, chosen, registry.fetch(client, needed[0]))
     logs = cache_folder() / "logs"
-    workshop = Workshop(client, locked, documentation, logs, progress, options.keep_images)
-    host = DockerRunner(client, workshop, logs, Limits(memory=options.memory), chosen)
-    return InImages(locked) if chosen is not None else source, host
+    image_builder = ImageBuilder(client, locked, documentation, logs, progress, options.keep_images)
+    host = DockerRunner(client, image_builder, logs, ContainerLimits(memory=options.memory), chosen)
+    return ImageSources(locked) if chosen is not None else source, host
 
 
-def in_images(locked: tuple[Base, ...]) -> CodeSource:
+def in_images(locked: tuple[BaseImage, ...]) -> CodeSource:
     """Return where the gpu lane's code is: in the images of its releases."""
     require()
-    from matrix.lane.containers.workshop import InImages
+    from matrix.lane.containers.image_builder import ImageSources
 
-    return InImages(locked)
+    return ImageSources(locked)
 
 
-def to_build(plan: Plan, locked: tuple[Base, ...]) -> tuple[dict[str, str] | None, bool]:
+def to_build(plan: Plan, locked: tuple[BaseImage, ...]) -> tuple[dict[str, str] | None, bool]:
     """Return the releases of a plan that have no image yet, and what each is built on.
 
     :returns: kinds of base by release, None outside containers; and whether an engine
         answered: where none does, no image is known to be there.
     """
-    if plan.runner != "docker":
+    if plan.runner != RunnerName.DOCKER:
         return None, False
     wanted: dict[str, str] = {}
     for release in plan.releases.values():
@@ -188,15 +151,15 @@ def to_build(plan: Plan, locked: tuple[Base, ...]) -> tuple[dict[str, str] | Non
     except MatrixError:
         return wanted, False
     from matrix.lane.containers import images
-    from matrix.lane.containers.blueprint import KIND, RELEASE
+    from matrix.lane.containers.image_spec import KIND, RELEASE
 
     there = {(i.labels.get(RELEASE), i.labels.get(KIND)) for i in images.built(client)}
     return {name: kind for name, kind in wanted.items() if (name, kind) not in there}, True
 
 
-def _needed(plan: Plan, locked: tuple[Base, ...]) -> list[Base]:
+def _needed(plan: Plan, locked: tuple[BaseImage, ...]) -> list[BaseImage]:
     """Return the bases that a plan's releases are built on, each once."""
-    found: dict[Base, None] = {}
+    found: dict[BaseImage, None] = {}
     for release in plan.releases.values():
         try:
             found[lock.base_for(locked, plan.lane, release)] = None

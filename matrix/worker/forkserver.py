@@ -12,8 +12,8 @@ import signal
 import socket
 from typing import Any, Dict
 
-from worker import forking, release
-from worker.protocol import how_it_ended
+from matrix.worker import forking, release
+from matrix.worker.protocol import how_it_ended
 
 # Imported by one release or another; absent ones are left to the release.
 _SHARED = (
@@ -48,8 +48,8 @@ def _preload() -> None:
             importlib.import_module(name)
         except Exception:  # the release that needs it will say so itself
             continue
-    importlib.import_module("worker.cell")
-    importlib.import_module("worker.warming").warm_up()
+    importlib.import_module("matrix.worker.cell")
+    importlib.import_module("matrix.worker.warming").warm_up()
     forking.settle()
 
 
