@@ -1,4 +1,4 @@
-"""The forms that releases read a checkpoint's FP8 extra states in: the table ``forms.toml``."""
+"""The forms in which releases read FP8 extra states: the table ``forms.toml``."""
 
 from __future__ import annotations
 
@@ -25,11 +25,14 @@ class _Forms(tables.Row):
 
 
 def load() -> dict[str, Form]:
-    """Read the table of forms, by name."""
+    """Return the forms by name.
+
+    :raises TableError: the table has a mistake.
+    """
     rows = tables.load(tables.packaged("forms.toml"), _Forms).form
     return {form.name: form for form in rows}
 
 
 def read_by(version: str) -> Form | None:
-    """Return the form that a release reads, or None for a release that nobody looked at."""
+    """Return the form that a release reads, or None for a release that no form lists."""
     return next((form for form in load().values() if covers(form.read_by)(version)), None)
