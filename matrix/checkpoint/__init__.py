@@ -17,6 +17,7 @@ copying: copying bytes, and digests that show that they are unchanged
 torchfile: files of ``torch.save``: torch_zip and torch_legacy read and write the two kinds,
     torch_writing writes one with edits
 pickles: pickles parsed into inert values (nodes); emit writes them back
+names: the classes and functions that a pickle names
 objects: the tensors, buffers and mappings that inert values stand for
 zips: zip archives, with limits on what is read
 words: enumerations of file kinds, containers, contents and rewrite steps

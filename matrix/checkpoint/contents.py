@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from matrix.checkpoint import objects
+from matrix.checkpoint import names
 from matrix.checkpoint.nodes import Node
 from matrix.checkpoint.states import ExtraState
 
@@ -25,7 +25,7 @@ class Contents:
     weights: set[str] = dataclasses.field(default_factory=set)
     """Those of ``classes`` that rebuild values, such as quantized weights."""
     unknown_names: set[str] = dataclasses.field(default_factory=set)
-    """Other names in the pickles that do not rebuild tensors; see :func:`objects.unknown_names`."""
+    """Other names in the pickles that do not rebuild tensors; see :func:`names.unknown_names`."""
     notes: list[str] = dataclasses.field(default_factory=list)
     """Limitations of the format that users should know."""
     rebuilt_from: set[int] = dataclasses.field(default_factory=set)
@@ -33,8 +33,8 @@ class Contents:
 
     def add_names(self, root: Node) -> None:
         """Add the classes and functions that a pickle names."""
-        self.classes |= objects.te_names(root)
-        self.unknown_names.update(objects.unknown_names(root))
+        self.classes |= names.te_names(root)
+        self.unknown_names.update(names.unknown_names(root))
 
     def add_state(self, state: ExtraState) -> None:
         """Add one extra state."""

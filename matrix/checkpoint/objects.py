@@ -1,24 +1,24 @@
 """Tensors, buffers and mappings recognised in the inert values of a checkpoint's pickle.
 
-Only the functions that rebuild tensors and buffers are interpreted. Every other name in a
-pickle is reported (:func:`unknown_names`) and never imported.
+Only the functions that rebuild tensors and buffers are interpreted; every other call stays
+an inert value.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator
 
-from matrix.checkpoint.nodes import Call, Elements, Global, Map, Node, Persistent, every
+from matrix.checkpoint.nodes import Call, Global, Map, Node, Persistent
 
 
-def _builtin(name: str) -> tuple[str, str]:
+def builtin(name: str) -> tuple[str, str]:
+    """Return the full names of a builtin in Python 3 and 2."""
     return f"builtins.{name}", f"__builtin__.{name}"
 
 
 # Bytes per element of the element types that a storage may name.
-_STORAGES = {
+STORAGES = {
     "DoubleStorage": ("float64", 8),
     "FloatStorage": ("float32", 4),
     "HalfStorage": ("float16", 2),
@@ -35,45 +35,9 @@ _STORAGES = {
     "Float8_e4m3fnStorage": ("float8_e4m3fn", 1),
     "Float8_e5m2Storage": ("float8_e5m2", 1),
 }
-_DTYPES = {
-    *("float64", "float32", "float16", "bfloat16", "double", "float", "half"),
-    *("int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64"),
-    *("long", "int", "short", "bool", "complex64", "complex128"),
-    *("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"),
-    *("strided", "sparse_coo", "per_tensor_affine"),
-}
-_ALLOWED = {
-    "torch._utils": {
-        "_rebuild_tensor",
-        "_rebuild_tensor_v2",
-        "_rebuild_tensor_v3",
-        "_rebuild_parameter",
-        "_rebuild_parameter_with_state",
-    },
-    "torch.storage": {"_load_from_bytes", "TypedStorage", "UntypedStorage"},
-    "torch._tensor": {"_rebuild_from_type_v2"},
-    "torch.nn.parameter": {"Parameter", "Buffer"},
-    "torch.serialization": {"_get_layout"},
-    "torch": {"Size", "device", "Tensor", *_STORAGES, *_DTYPES},
-    "collections": {"OrderedDict", "defaultdict"},
-    "_io": {"BytesIO"},
-    "_codecs": {"encode"},
-    "builtins": {"set", "frozenset", "bytearray", "list", "dict", "tuple", "int", "float", "bool"},
-}
-_ALLOWED["__builtin__"] = _ALLOWED["builtins"]
-_ALLOWED["torch.cuda"] = _ALLOWED["torch"]
-# The classes in the index of a distributed checkpoint.
-_DCP = re.compile(r"torch\.distributed\.checkpoint\.metadata\.\w+")
-_DCP_MORE = {
-    "pathlib.PosixPath",
-    "torch.serialization._get_layout",
-    "torch.distributed.checkpoint.filesystem._StorageInfo",
-    "torch.distributed.checkpoint.filesystem._StoragePrefix",
-}
-_MAPPINGS = ("collections.OrderedDict", "collections.defaultdict", *_builtin("dict"))
+_MAPPINGS = ("collections.OrderedDict", "collections.defaultdict", *builtin("dict"))
 _PARAMETERS = tuple(f"torch._utils._rebuild_parameter{end}" for end in ("", "_with_state"))
 _PLACE = 200
-_TE = re.compile(r"transformer_engine(_extensions|_torch)?(\.|$)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +88,7 @@ def bytes_of(node: Node) -> bytes | None:
                     return encoded.encode("latin1")
                 except UnicodeEncodeError:
                     return None
-    if isinstance(node, Call) and node.arguments == () and node.calls(*_builtin("bytes")):
+    if isinstance(node, Call) and node.arguments == () and node.calls(*builtin("bytes")):
         return b""
     return None
 
@@ -237,7 +201,7 @@ def element(storage: Persistent) -> tuple[str, int] | None:
     """Return element type and size in bytes of a storage, or None if it has no known type."""
     match storage.id:
         case ("storage", Global(name=name), str(), _, int() as count, *_) if count >= 0:
-            return _STORAGES.get(name)
+            return STORAGES.get(name)
     return None
 
 
@@ -250,70 +214,8 @@ def _loaded_from_bytes(node: Node) -> bytes | None:
     return None
 
 
-def te_class(node: Node) -> Global | None:
-    """Return the Transformer Engine class or function that a value calls, or None.
-
-    A classmethod, which is pickled as ``getattr`` of its class, counts as the class.
-    """
-    if not isinstance(node, Call):
-        return None
-    called = node.function
-    if isinstance(called, Call) and _te_method(called):
-        owner = called.arguments[0]
-        return Global(owner.module, f"{owner.name}.{called.arguments[1]}")
-    return called if isinstance(called, Global) and _TE.match(called.module) else None
-
-
-def _te_method(node: Call) -> bool:
-    """Return whether a call is ``getattr(<Transformer Engine class>, <name>)``."""
-    if not node.calls(*_builtin("getattr")):
-        return False
-    match node.arguments:
-        case (Global(module=module), str()):
-            return bool(_TE.match(module))
-    return False
-
-
-def te_names(root: Node) -> set[str]:
-    """Return the Transformer Engine classes and functions that a pickle names."""
-    names = {str(node) for node in every(root) if isinstance(node, Global)}
-    return set(filter(_TE.match, names))
-
-
-def unknown_names(root: Node) -> Iterator[str]:
-    """Yield the names in a pickle that neither rebuild tensors nor are Transformer Engine's.
-
-    A name ends in ``()`` where loading the pickle would call it.
-    """
-    named: dict[int, Global] = {}
-    called: set[int] = set()
-    excused: set[int] = set()
-    for node in every(root):
-        if isinstance(node, Global) and not _known(node):
-            named[id(node)] = node
-        elif isinstance(node, Call):
-            (excused if _te_method(node) else called).add(id(node.function))
-    strange = {place: node for place, node in named.items() if place not in excused - called}
-    yield from sorted({f"{n}()" if place in called else str(n) for place, n in strange.items()})
-
-
-def _known(named: Global) -> bool:
-    path = str(named)
-    return (
-        named.name in _ALLOWED.get(named.module, ())
-        or bool(_TE.match(named.module))
-        or bool(_DCP.fullmatch(path))
-        or path in _DCP_MORE
-    )
-
-
 def describe(node: Node) -> str:
     """Return the type of a value as text, for messages."""
-    match node:
-        case None:
-            return "None"
-        case Call(function=function):
-            return str(function) if isinstance(function, Global) else "an object"
-        case Map() | Elements():
-            return type(node).__name__
-    return type(node).__name__
+    if isinstance(node, Call):
+        return str(node.function) if isinstance(node.function, Global) else "an object"
+    return "None" if node is None else type(node).__name__

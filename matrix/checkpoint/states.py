@@ -10,7 +10,8 @@ import dataclasses
 import re
 import struct
 
-from matrix.checkpoint import limits, nodes, objects, pickles, torchfile
+from matrix.catalogue.state_keys import CORE_ATTENTION
+from matrix.checkpoint import limits, names, nodes, objects, pickles, torchfile
 from matrix.checkpoint.errors import Malformed
 from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.nodes import Node
@@ -58,7 +59,7 @@ class ExtraState:
     problem: str = ""
     """Why it could not be decoded; empty if it could."""
     unknown_names: tuple[str, ...] = ()
-    """Names in its pickle; see :func:`objects.unknown_names`."""
+    """Names in its pickle; see :func:`names.unknown_names`."""
     classes: frozenset[str] = frozenset()
     """Transformer Engine's classes and functions that its pickle names."""
     inside: str = ""
@@ -112,7 +113,7 @@ def is_state(key: Node) -> bool:
 def is_attention(key: str) -> bool:
     """Return whether the key of an extra state is that of an attention core."""
     parts = KEY.sub("", key).split(".")
-    return "core_attention" in parts or parts[-1] == "fused_attention"
+    return CORE_ATTENTION in parts or parts[-1] == "fused_attention"
 
 
 def container_of(value: Node) -> StateContainer | str:
@@ -164,7 +165,7 @@ def of_payload(key: str, file: str, data: bytes, budget: Budget) -> ExtraState:
 
 def _decoded(state: ExtraState, root: Node, source: TorchFile | None, budget: Budget) -> ExtraState:
     """Return a state with the content of its pickle."""
-    unknown_names = tuple(objects.unknown_names(root))
+    unknown_names = tuple(names.unknown_names(root))
     if root is None:
         return dataclasses.replace(state, unknown_names=unknown_names)
     fields = objects.fields(root)
@@ -180,7 +181,7 @@ def _decoded(state: ExtraState, root: Node, source: TorchFile | None, budget: Bu
         fields=fields,
         tensors=tensors,
         unknown_names=unknown_names,
-        classes=frozenset(objects.te_names(root)),
+        classes=frozenset(names.te_names(root)),
     )
 
 

@@ -177,15 +177,14 @@ def _says_big(system: Node) -> bool:
 
 
 def _item_sizes(root: Node) -> dict[str, int]:
-    found = {}
-    for node in nodes.every(root):
-        if isinstance(node, Persistent) and (kind := element(node)):
-            found[node.id[2]] = kind[1]
-    return found
+    ids = (node for node in nodes.every(root) if isinstance(node, Persistent))
+    return {node.id[2]: kind[1] for node in ids if (kind := element(node))}
 
 
 def _places(stream: BinaryIO, keys: list[str], sizes: dict[str, int]) -> dict[str, tuple[int, int]]:
-    length = _length(stream)
+    here = stream.tell()
+    length = stream.seek(0, io.SEEK_END)
+    stream.seek(here)
     places = {}
     for key in keys:
         raw = stream.read(_COUNT.size)
@@ -199,10 +198,3 @@ def _places(stream: BinaryIO, keys: list[str], sizes: dict[str, int]) -> dict[st
         places[key] = (start, size)
         stream.seek(start + size)
     return places
-
-
-def _length(stream: BinaryIO) -> int:
-    here = stream.tell()
-    length = stream.seek(0, io.SEEK_END)
-    stream.seek(here)
-    return length

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from matrix.catalogue.forms import Form
-from matrix.checkpoint import copying, objects, states, torch_writing, torchfile
+from matrix.checkpoint import copying, names, objects, states, torch_writing, torchfile
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.copying import Copied
 from matrix.checkpoint.edits import Edit, by_place
@@ -82,7 +82,7 @@ def add(source: TorchFile, name: str, contents: Contents) -> None:
                 contents.add_state(dataclasses.replace(state, inside=inside))
             elif objects.tensor(value) is not None:
                 contents.keys += 1
-            elif rebuilt_by := objects.te_class(value):
+            elif rebuilt_by := names.te_class(value):
                 contents.keys += 1
                 contents.weights.add(str(rebuilt_by))
                 if isinstance(value.arguments, tuple):
