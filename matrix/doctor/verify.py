@@ -81,8 +81,8 @@ def _try(
     prepare_cache()
     source = sources.get(release)
     with (
-        LocalRunner(cache_folder() / "logs") as host,
-        contextlib.closing(host.open(release, source, "cpu")) as process,
+        LocalRunner(cache_folder() / "logs") as runner,
+        contextlib.closing(runner.open(release, source, "cpu")) as process,
     ):
         for batch in _batches(states):
             answer = _load(process, _sized_scenario(len(batch), _history(batch[0])), batch, form)
