@@ -24,13 +24,15 @@ from matrix.catalogue.scenarios import Scenarios, Variants
 from matrix.errors import StoreError
 from matrix.judge.ledger import Ledger
 from matrix.report.document import Report
-from matrix.store.archive import Footer, Header
+from matrix.store.archive import ArchiveFooter, ArchiveHeader
 from matrix.store.records import Attempt, Load, Save
 from matrix.system import shipped
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-Line = Annotated[Save | Load | Attempt, Field(discriminator="record")] | Header | Footer
+Line = (
+    Annotated[Save | Load | Attempt, Field(discriminator="record")] | ArchiveHeader | ArchiveFooter
+)
 """A record of a store, or any line of an exported file."""
 
 _KINDS: dict[str, tuple[str, Any]] = {
