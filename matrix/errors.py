@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 
 
@@ -97,6 +98,10 @@ class LostError(WorkerError):
     """A worker that had been started has ended unexpectedly."""
 
 
+class AnswerError(MatrixError):
+    """A worker's answer that does not have the form of an answer; the worker itself goes on."""
+
+
 class DeviceError(MatrixError):
     """There is no GPU, it lacks what is needed, or no release is installed for it."""
 
@@ -107,6 +112,19 @@ class EngineError(MatrixError):
 
 class GapError(WorkerError):
     """A release needs, to be started, something that the cpu lane does not emulate."""
+
+
+@contextlib.contextmanager
+def os_errors_as(error: type[MatrixError], what: str, do: str = "") -> Iterator[None]:
+    """Turn an operating system's error into one of the harness, e.g. "FILE cannot be written".
+
+    :param what: what happened, as the first sentence of the error.
+    :param do: what the user can do.
+    """
+    try:
+        yield
+    except OSError as found:
+        raise error(what, why=str(found), do=do) from found
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

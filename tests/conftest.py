@@ -15,7 +15,7 @@ import pytest
 from matrix.catalogue import faq, releases, scenarios
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Catalogue
-from matrix.lane import local, process
+from matrix.lane import environment, local
 from matrix.plan.cells import Plan, plan_cells
 
 # How long an example takes is the machine's affair, and no property.
@@ -31,7 +31,7 @@ def pytest_configure() -> None:
     """Where coverage is measured, have the worker measure, too, and leave it time to write."""
     if COVERAGE not in os.environ:
         return
-    process._INHERITED = (*process._INHERITED, COVERAGE)  # type: ignore[assignment]
+    environment._INHERITED = (*environment._INHERITED, COVERAGE)  # type: ignore[assignment]
     end = local.LocalRunner._end
 
     def end_in_peace(host: local.LocalRunner) -> None:

@@ -1,4 +1,9 @@
-"""The command line: ``te-matrix``. Reads options, calls the modules, sets the exit code."""
+"""The command line ``te-matrix``: reads options, prints, and sets the exit code.
+
+``options`` holds what several commands share: options, and the typed arguments that
+commands get for them. Every other module is the command of its name, except for
+``verdicts``, which holds ``judge`` and ``report``. Commands start from ``matrix.workflow``.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +32,8 @@ from matrix.cli.verdicts import judge_command, report_command
 from matrix.errors import MatrixError
 
 
-class Group(click.Group):
-    """Turns the harness's errors into one sentence and an exit code."""
+class MatrixGroup(click.Group):
+    """A group of commands whose expected errors become one line and an exit code."""
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command."""
@@ -42,7 +47,7 @@ class Group(click.Group):
             context.exit(130)
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=MatrixGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="te-matrix")
 def main() -> None:
     """Does an FP8 checkpoint of one Transformer Engine release load in another?

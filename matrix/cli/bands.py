@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
-from typing import Any
 
 import click
 
 from matrix import report
 from matrix.catalogue import releases
-from matrix.cli.options import date, judged, select, selecting, with_store
+from matrix.catalogue.selection import EVERYTHING
+from matrix.cli.options import with_json, with_selection, with_store, with_today
 from matrix.report import behaviour, corrected_faq
 from matrix.store.store import Store
+from matrix.workflow.selecting import Request, select
 
 
-@click.command("bands")
-@selecting
+@click.command("bands", short_help="Group releases that behave alike, beside the FAQ's bands.")
+@with_selection
 @with_store
+@with_today
 @click.option("--faq", "as_faq", is_flag=True, help="write a corrected FAQ section (RST)")
-@click.option("--json", "as_json", is_flag=True, help="print JSON")
-def bands_command(as_faq: bool, as_json: bool, store: str, today: Any, **options: Any) -> None:
+@with_json()
+def bands_command(
+    request: Request, store: Store, today: datetime.date, as_faq: bool, as_json: bool
+) -> None:
     """Group releases that save and load alike, and set them beside the FAQ's bands.
 
     By default on all releases, scenarios and variants.
     """
-    for kind in ("releases", "scenario", "variant"):
-        options[kind] = options[kind] or "all"
-    selected = select(options)
-    made = report.build(judged(selected, Store(store), date(today)), selected.documentation)
+    selected = select(request, store, defaults=EVERYTHING)
+    made = report.build(selected.judge(today), selected.documentation)
     order = releases.order(selected.plan.releases)
     if as_faq:
         plan = selected.plan

@@ -7,19 +7,20 @@ from typing import Any
 
 import click
 
-from matrix.cli.options import select, selecting
+from matrix.catalogue.selection import DEFAULTS
+from matrix.catalogue.words import Lane, RunnerName
 from matrix.errors import StoreError, UsageError
 from matrix.gate import pipelines
 from matrix.plan import shards
 from matrix.plan.costs import Costs
-from matrix.plan.evidence_index import EvidenceIndex
-from matrix.store import recorded
+from matrix.workflow import arguments
+from matrix.workflow.selecting import select
 
 _NAMES = {"scenario_file": "--scenarios", "ledger_file": "--ledger"}
 
 
-@click.command("ci")
-@selecting
+@click.command("ci", short_help="Write pipeline files that run the matrix in N jobs.")
+@arguments.with_selection
 @click.option("--shards", "count", type=click.IntRange(1), required=True, help="how many jobs run")
 @click.option(
     "--service",
@@ -40,22 +41,21 @@ def ci_command(count: int, service: tuple[str, ...], folder: Path, **options: An
 
     The selection options say what the jobs run; a candidate's path is seen from the job.
     """
-    words = _words(options)
-    selected = select(options)
-    if (selected.plan.lane, selected.plan.runner) != ("cpu", "local"):
+    selected = select(arguments.request(**options))
+    if (selected.plan.lane, selected.plan.runner) != (Lane.CPU, RunnerName.LOCAL):
         raise UsageError(
             "pipelines of one stage are for the cpu lane on the jobs' own machines",
             why="elsewhere a checkpoint cannot be made again by every shard that loads it",
             do="Shard `--phase save`, merge, then shard `--phase cross-load`",
         )
     # Says what is wrong with the number of shards here, and not in every job.
-    index = EvidenceIndex(selected.plan, None, recorded.evidence(selected.plan.lane))
-    shards.split(selected.plan, Costs(index), 1, count)
+    shards.split(selected.plan, Costs(selected.evidence), 1, count)
+    selection = _argv(options)
     for name in service:
         path = folder / pipelines.NAMES[name]
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(pipelines.render(name, count, words), encoding="utf-8")
+            path.write_text(pipelines.render(name, count, selection), encoding="utf-8")
         except OSError as error:
             raise StoreError(
                 f"{path} cannot be written", why=str(error), do="Name a folder with --output"
@@ -63,12 +63,12 @@ def ci_command(count: int, service: tuple[str, ...], folder: Path, **options: An
         click.echo(path)
 
 
-def _words(options: dict[str, Any]) -> list[str]:
+def _argv(options: dict[str, Any]) -> list[str]:
     """Return the selection options as they were typed."""
-    words = []
+    argv = []
     for name, value in options.items():
         option = _NAMES.get(name, f"--{name.replace('_', '-')}")
         for one in value if isinstance(value, tuple) else [value]:
             if one is not None:
-                words += [option, str(one)]
-    return words or ["--releases", "bands"]
+                argv += [option, str(one)]
+    return argv or ["--releases", DEFAULTS["releases"]]

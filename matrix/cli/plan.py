@@ -6,25 +6,24 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import click
 
-from matrix.cli import containers
-from matrix.cli.options import Selected, select, selecting, with_store
+from matrix.cli.options import DATE, with_json, with_selection, with_store
 from matrix.errors import StoreError
 from matrix.plan import estimate
 from matrix.plan.estimate import NGC_IMAGE, OTHER_IMAGE, Estimate
-from matrix.plan.evidence_index import EvidenceIndex
-from matrix.store import recorded
 from matrix.store.store import Store
+from matrix.workflow import containers
+from matrix.workflow.selecting import Request, Selected, select
 
 
-@click.command("plan")
-@selecting
+@click.command("plan", short_help="Show what a selection means and costs.")
+@with_selection
 @with_store
+@click.option("--today", type=DATE, hidden=True, expose_value=False)
 @click.option("--jobs", type=click.IntRange(1), default=os.cpu_count(), show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="print every cell as JSON")
+@with_json("print every cell as JSON")
 @click.option(
     "--graph",
     "graph_file",
@@ -32,14 +31,14 @@ from matrix.store.store import Store
     help="write what is to be done there as JSON: every save and load, and what it needs",
 )
 def plan_command(
-    as_json: bool, graph_file: Path | None, jobs: int, store: str, today: Any, **options: Any
+    request: Request, store: Store, jobs: int, as_json: bool, graph_file: Path | None
 ) -> None:
     """Show which cells a selection means, how many are known, and what the rest costs.
 
     Times are those of earlier saves and loads, in the store or recorded with the harness.
     """
-    selected = select(options)
-    index = EvidenceIndex(selected.plan, Store(store), recorded.evidence(selected.plan.lane))
+    selected = select(request, store)
+    index = selected.evidence
     if as_json:
         rows = [
             dict(dataclasses.asdict(cell), id=cell.id, known=estimate.state(index, cell))
@@ -69,8 +68,8 @@ def _print(selected: Selected, found: Estimate, jobs: int, engine: bool) -> None
     )
     saves = sum(node.does == "save" for node in found.nodes)
     click.echo(
-        f"lane {made.lane}, runner {made.runner}: {found.cells} cells to run in {saves} saves and "
-        f"{len(found.nodes) - saves} loads, controls included"
+        f"lane {made.lane.value}, runner {made.runner.value}: {found.cells} cells to run in "
+        f"{saves} saves and {len(found.nodes) - saves} loads, controls included"
         + (f"; {found.shared} more share a state" if found.shared else "")
     )
     if found.images is not None:

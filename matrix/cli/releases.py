@@ -8,11 +8,12 @@ from pathlib import Path
 import click
 
 from matrix.catalogue import faq, releases
+from matrix.cli.options import with_json
 from matrix.lane import sources
 
 
-@click.group("releases", invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@click.group("releases", invoke_without_command=True, short_help="Show the catalogue of releases.")
+@with_json()
 @click.pass_context
 def releases_command(context: click.Context, as_json: bool) -> None:
     """Show the catalogue of releases."""
@@ -37,7 +38,7 @@ def releases_command(context: click.Context, as_json: bool) -> None:
         )
 
 
-@releases_command.command("sync")
+@releases_command.command("sync", short_help="Propose rows for releases not yet listed.")
 @click.option("--output", type=click.Path(path_type=Path), help="write the rows there")
 def sync(output: Path | None) -> None:
     """Propose rows for releases that the package index has and the catalogue lacks."""

@@ -12,19 +12,22 @@ import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+from matrix.catalogue.forms import Form
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import Scenario, Size, SizedScenario, Transport
-from matrix.checkpoint import forms, writing
-from matrix.checkpoint.forms import Edit, Form
-from matrix.checkpoint.limits import CheckpointError
-from matrix.checkpoint.scan import scan
+from matrix.checkpoint import edits as planning
+from matrix.checkpoint import layout
+from matrix.checkpoint.edits import Edit
+from matrix.checkpoint.encoding import encode
+from matrix.checkpoint.errors import CheckpointError
+from matrix.checkpoint.rewriting import write_file
 from matrix.checkpoint.states import ExtraState
-from matrix.checkpoint.torchfile import read
+from matrix.checkpoint.words import Holds
 from matrix.errors import MatrixError
 from matrix.lane.local import LocalRunner
 from matrix.lane.process import ReleaseProcess
+from matrix.lane.protocol import NOT_EMULATED, AnyAnswer, LoadAnswer, WorkerFailure
 from matrix.lane.sources import FetchedSources, cache_folder, prepare_cache
 from matrix.system import cleanup
 
@@ -47,7 +50,7 @@ def verify(
     :returns: what was found, in words; or why it could not be tried.
     :raises CheckpointError: the target does not load what the checkpoint holds.
     """
-    wanted = [state for state in states if state.attention and state.holds == "metadata"]
+    wanted = [state for state in states if state.attention and state.holds is Holds.METADATA]
     fitting = [state for state in wanted if _fits(state)]
     if wanted and not fitting:
         return "not tried: its attention modules have other numbers of scales than TE's"
@@ -81,10 +84,10 @@ def _try(
         contextlib.closing(host.open(release, source, "cpu")) as process,
     ):
         for batch in _batches(states):
-            answer = _load(process, _recipe(len(batch), _history(batch[0])), batch, form)
+            answer = _load(process, _sized_scenario(len(batch), _history(batch[0])), batch, form)
             _compare(release.name, answer, batch)
         if not states:
-            answer = _load(process, _recipe(1, _DEFAULT_HISTORY), (), form)
+            answer = _load(process, _sized_scenario(1, _DEFAULT_HISTORY), (), form)
             _compare_defaults(release.name, answer)
 
 
@@ -105,7 +108,7 @@ def _history(state: ExtraState) -> int:
     return state.tensors["amax_history_fwd"].shape[0]
 
 
-def _recipe(layers: int, history: int) -> SizedScenario:
+def _sized_scenario(layers: int, history: int) -> SizedScenario:
     scenario = Scenario(
         name="verify",
         summary="",
@@ -121,24 +124,23 @@ def _recipe(layers: int, history: int) -> SizedScenario:
 
 
 def _load(
-    process: ReleaseProcess, recipe: SizedScenario, states: Sequence[ExtraState], form: Form
-) -> dict[str, Any]:
+    process: ReleaseProcess, scenario: SizedScenario, states: Sequence[ExtraState], form: Form
+) -> LoadAnswer:
     with cleanup.scratch() as folder:
         own, made = Path(folder) / "own.pt", Path(folder) / "made.pt"
-        _answer(process.save(recipe, own, _TIMEOUT))
+        _answer(process.save(scenario, own, _TIMEOUT))
         _put(states, own, made, form)
-        process.enter(recipe, _TIMEOUT)
+        process.enter(scenario, _TIMEOUT)
         opt_in = process.release.opt_in if states else None
-        return _answer(process.load(recipe, made, _TIMEOUT, None, opt_in))
+        return _answer(process.load(scenario, made, _TIMEOUT, None, opt_in))
 
 
-def _answer(reply: dict[str, Any]) -> dict[str, Any]:
-    if "answer" not in reply:
-        raise MatrixError(f"the cpu lane failed: {reply['failure']['message']}")
-    answer: dict[str, Any] = reply["answer"]
-    if answer["gaps"]:
-        raise MatrixError(f"the cpu lane does not emulate {'; '.join(answer['gaps'])}")
-    return answer
+def _answer(answer: AnyAnswer | WorkerFailure) -> AnyAnswer:
+    if not isinstance(answer, WorkerFailure):
+        return answer
+    if answer.kind == NOT_EMULATED:
+        raise MatrixError(f"the cpu lane does not emulate {answer.message}")
+    raise MatrixError(f"the cpu lane failed: {answer.message}")
 
 
 def _put(states: Sequence[ExtraState], own: Path, made: Path, form: Form) -> None:
@@ -146,16 +148,15 @@ def _put(states: Sequence[ExtraState], own: Path, made: Path, form: Form) -> Non
 
     Without any, all states of it are given up.
     """
-    saved = scan(own).states
+    saved = layout.find(own).read().states
     places = sorted((state for state in saved if state.attention), key=_layer)
     edits = [
-        Edit(place, place.key, forms.encode(state, form), ("verify",))
+        Edit(place, place.key, encode(state, form), ())
         for place, state in zip(places, states, strict=bool(states))
     ]
     if not states:
-        edits = forms.plan(saved, form, drop=True)
-    with own.open("rb") as stream, made.open("wb") as out:
-        writing.write(read(stream), writing.by_place(edits, own.name), out, lambda _size: None)
+        edits = planning.plan(saved, form, drop=True)
+    write_file(own, made, edits)
 
 
 def _layer(state: ExtraState) -> int:
@@ -163,27 +164,26 @@ def _layer(state: ExtraState) -> int:
     return int(first) if first.isdecimal() else 0
 
 
-def _compare(release: str, answer: dict[str, Any], states: Sequence[ExtraState]) -> None:
-    if error := answer["error"]:
-        raise _refusal(release, f"it raises {error['type']}: {error['message']}")
-    sites = [site for site in answer["sites"] if site["attention"]]
-    sites.sort(key=lambda site: int(site["name"].partition(".")[0]) if len(states) > 1 else 0)
+def _compare(release: str, answer: LoadAnswer, states: Sequence[ExtraState]) -> None:
+    if error := answer.error:
+        raise _refusal(release, f"it raises {error.type}: {error.message}")
+    sites = [site for site in answer.sites if site.attention]
+    sites.sort(key=lambda site: int(site.name.partition(".")[0]) if len(states) > 1 else 0)
     for site, state in zip(sites, states, strict=True):
         for way, short in _WAYS.items():
             for what in ("scale", "amax_history"):
-                found = site["tensors"][f"{way}.{what}"]["digest"]
+                found = site.tensors[f"{way}.{what}"].digest
                 if found != _digest(state, f"{what}_{short}"):
                     raise _refusal(release, f"{what} of {state.module} is not what it was")
-    for site in answer["after_load"] or ():
-        if not all(site["moved"].values()):
-            raise _refusal(release, f"the metadata of {site['name']} is not updated")
+    for moved in answer.after_load or ():
+        if not all(moved.moved.values()):
+            raise _refusal(release, f"the metadata of {moved.name} is not updated")
 
 
-def _compare_defaults(release: str, answer: dict[str, Any]) -> None:
-    if error := answer["error"]:
-        raise _refusal(release, f"it raises {error['type']}: {error['message']}")
-    tensors = [t for site in answer["sites"] for t in site["tensors"].items()]
-    if any(not facts["default"] for _name, facts in tensors):
+def _compare_defaults(release: str, answer: LoadAnswer) -> None:
+    if error := answer.error:
+        raise _refusal(release, f"it raises {error.type}: {error.message}")
+    if not all(tensor.default for site in answer.sites for tensor in site.tensors.values()):
         raise _refusal(release, "something of it is not at its default")
 
 

@@ -1,5 +1,13 @@
-"""The gate: a run becomes checks under a policy, pytest runs them, an exit code says the rest.
+"""The gate: a run becomes checks under a policy, which pytest runs, and an exit code.
 
-``policies`` decides, ``plugin`` is how pytest sees it, ``engine`` runs pytest by itself,
-``outputs`` writes what pipelines show, ``accept`` proposes ledger entries.
+==================  ===========================================================
+``policies``        the policies, and the checks of a report under one of them
+``baseline``        a policy as it was asked for, and reading its baseline
+``plugin``          the pytest plugin: its options
+``pytest_items``    checks as items of a pytest session
+``pytest_session``  a pytest session of nothing but checks
+``outputs``         what pipelines show: annotations, a summary, code quality
+``accept``          deviations become ledger entries for review
+``pipelines``       pipeline files that run the matrix in several jobs
+==================  ===========================================================
 """

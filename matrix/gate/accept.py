@@ -85,7 +85,7 @@ def _excusable(report: Report, cells: Sequence[ReportCell]) -> None:
             )
 
 
-def entries(cells: Sequence[ReportCell], said: Review, order: Sequence[str]) -> list[LedgerEntry]:
+def entries(cells: Sequence[ReportCell], review: Review, order: Sequence[str]) -> list[LedgerEntry]:
     """Return entries that together know exactly these cells' deviations.
 
     :param order: every release there is, oldest first.
@@ -96,7 +96,7 @@ def entries(cells: Sequence[ReportCell], said: Review, order: Sequence[str]) -> 
             number = f"-{len(found) + 1}" if found else ""
             found.append(
                 LedgerEntry(
-                    id=said.id + number,
+                    id=review.id + number,
                     saved_by=ranges.text(savers, order),
                     loaded_by=ranges.text(loaders, order),
                     scenarios=scenarios,
@@ -105,11 +105,11 @@ def entries(cells: Sequence[ReportCell], said: Review, order: Sequence[str]) -> 
                     stage=stage,
                     error=error,
                     fragment=fragment,
-                    cause=said.cause,
-                    reference=said.reference,
-                    advice=said.advice,
-                    accepted_by=said.owner,
-                    expires=said.expires,
+                    cause=review.cause,
+                    reference=review.reference,
+                    advice=review.advice,
+                    accepted_by=review.owner,
+                    expires=review.expires,
                 )
             )
     return found

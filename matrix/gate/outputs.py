@@ -9,26 +9,26 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from matrix.catalogue import ranges
 from matrix.errors import ExitCode, StoreError
 from matrix.gate.policies import Check
 from matrix.report import rendering
 from matrix.report.document import Report
+from matrix.report.places import places
 
-ANNOTATIONS = 10
+MAX_ANNOTATIONS = 10
 """GitHub shows no more errors of one step."""
 
-GROUPS = 50
+MAX_GROUPS = 50
 """Groups that a summary lists; GitHub refuses one of more than a mebibyte."""
 
-LONGEST = 1500
+MAX_TEXT = 1500
 """Characters that one text of an annotation or a summary may have."""
 
 _SEVERITY = {ExitCode.DEVIATES: "critical", ExitCode.INFRA: "major", ExitCode.INCOMPLETE: "minor"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Problem:
+class FailureGroup:
     """Failing checks with one code and one reason."""
 
     code: ExitCode
@@ -40,45 +40,41 @@ class Problem:
 
         :param order: every release there is, oldest first.
         """
-        pairs: dict[str, list[tuple[str, str]]] = {}
-        for cell in (check.cell for check in self.checks if check.cell):
-            place = f"{cell.scenario}/{cell.variant}"
-            pairs.setdefault(place, []).append((cell.saved_by, cell.loaded_by))
-        lines = [f"{place}: {ranges.described(found, order)}" for place, found in pairs.items()]
-        return "; ".join(lines or [check.id for check in self.checks])
+        cells = [check.cell for check in self.checks if check.cell]
+        return "; ".join(places(cells, order) or [check.id for check in self.checks])
 
 
-def problems(checks: Iterable[Check]) -> list[Problem]:
+def group_failures(checks: Iterable[Check]) -> list[FailureGroup]:
     """Group the failing checks by reason, deviations first, then the most frequent."""
     found: dict[tuple[ExitCode, str], list[Check]] = {}
     for check in checks:
         if check.code != ExitCode.OK:
             found.setdefault((check.code, check.reason), []).append(check)
-    groups = [Problem(*key, tuple(members)) for key, members in found.items()]
+    groups = [FailureGroup(*key, tuple(members)) for key, members in found.items()]
     return sorted(groups, key=lambda p: (list(_SEVERITY).index(p.code), -len(p.checks)))
 
 
 def totals(checks: Sequence[Check]) -> str:
     """Return how many checks there are in which state, on one line."""
-    counted = Counter(check.state for check in checks).most_common()
+    counted = Counter(check.state.value for check in checks).most_common()
     return f"{len(checks)} checks: {', '.join(f'{count} {state}' for state, count in counted)}"
 
 
-def lines(found: Sequence[Problem], order: Sequence[str]) -> Iterator[str]:
+def lines(found: Sequence[FailureGroup], order: Sequence[str]) -> Iterator[str]:
     """Yield the problems as lines to read, the first fifty."""
-    for problem in found[:GROUPS]:
+    for problem in found[:MAX_GROUPS]:
         reason = " ".join(problem.reason.split())[:300]
         yield f"{len(problem.checks)} checks: {reason}"
         yield f"    {problem.where(order)}"
-    if len(found) > GROUPS:
-        yield f"... and {len(found) - GROUPS} more reasons; the report has them all"
+    if len(found) > MAX_GROUPS:
+        yield f"... and {len(found) - MAX_GROUPS} more reasons; the report has them all"
 
 
-def workflow_commands(found: Sequence[Problem], order: Sequence[str]) -> Iterator[str]:
+def workflow_commands(found: Sequence[FailureGroup], order: Sequence[str]) -> Iterator[str]:
     """Yield GitHub workflow commands, one error for each problem, as many as GitHub shows."""
-    for problem in found[:ANNOTATIONS]:
+    for problem in found[:MAX_ANNOTATIONS]:
         title = f"te-matrix: {len(problem.checks)} checks fail"
-        text = f"{problem.reason[:LONGEST]}\n{problem.where(order)[:LONGEST]}"
+        text = f"{problem.reason[:MAX_TEXT]}\n{problem.where(order)[:MAX_TEXT]}"
         yield f"::error title={_property(title)}::{_data(text)}"
 
 
@@ -91,7 +87,9 @@ def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def summary(report: Report, found: Sequence[Problem], code: ExitCode, order: Sequence[str]) -> str:
+def summary(
+    report: Report, found: Sequence[FailureGroup], code: ExitCode, order: Sequence[str]
+) -> str:
     """Return the gate's answer as Markdown, for a step summary or a comment."""
     return rendering.render(
         "summary.md.j2",
@@ -99,10 +97,10 @@ def summary(report: Report, found: Sequence[Problem], code: ExitCode, order: Seq
         code=int(code),
         answer=rendering.verdict_words(code),
         problems=[
-            {"count": len(p.checks), "reason": p.reason, "where": p.where(order)[:LONGEST]}
-            for p in found[:GROUPS]
+            {"count": len(p.checks), "reason": p.reason, "where": p.where(order)[:MAX_TEXT]}
+            for p in found[:MAX_GROUPS]
         ],
-        more=max(0, len(found) - GROUPS),
+        more=max(0, len(found) - MAX_GROUPS),
     )
 
 

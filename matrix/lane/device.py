@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 from matrix.errors import DeviceError
-from matrix.lane.process import START_TIMEOUT, WORKER, worker_environment
+from matrix.lane.environment import WORKER, worker_environment
+from matrix.lane.protocol import START_TIMEOUT
 from matrix.store.records import Device
 
 FP8_ATTENTION = (9, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import subprocess
@@ -14,7 +13,9 @@ from typing import Self
 
 from matrix.catalogue.releases import Release
 from matrix.errors import RunnerError
-from matrix.lane.process import START_TIMEOUT, WORKER, ReleaseProcess, opening, worker_environment
+from matrix.lane import protocol
+from matrix.lane.environment import WORKER, worker_environment
+from matrix.lane.process import ReleaseProcess, start_message
 
 
 class LocalRunner:
@@ -39,7 +40,7 @@ class LocalRunner:
         ours, theirs = socket.socketpair()
         with theirs, (self._logs / "host.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, str(WORKER), "host", str(theirs.fileno())],
+                [sys.executable, str(WORKER), "forkserver", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 env=worker_environment(self._gpu),
                 stdin=subprocess.DEVNULL,
@@ -48,7 +49,7 @@ class LocalRunner:
                 start_new_session=True,
             )
         self._control = ours
-        ours.settimeout(START_TIMEOUT)
+        ours.settimeout(protocol.START_TIMEOUT)
         return self
 
     def _await_ready(self) -> None:
@@ -57,7 +58,7 @@ class LocalRunner:
         :raises RunnerError: it does not start.
         """
         with self._waiting:
-            if not self._ready and self._said() != b"ready\n":
+            if not self._ready and self._received() != b"ready\n":
                 self._end()
                 raise RunnerError(
                     "the worker could not be started",
@@ -67,7 +68,7 @@ class LocalRunner:
                 )
             self._ready = True
 
-    def _said(self) -> bytes:
+    def _received(self) -> bytes:
         try:
             return self._control.recv(16)
         except OSError:  # it timed out, or has been given up before
@@ -77,12 +78,11 @@ class LocalRunner:
         """Fork a process for one release and have it import its Transformer Engine."""
         self._await_ready()
         ours, theirs = socket.socketpair()
-        opened = opening(
-            release, str(source) if source else None, lane, self._logs / f"{release.name}.log"
-        )
+        log = self._logs / f"{release.name}.log"
+        start = start_message(release, str(source) if source else None, lane, log)
         with theirs:
-            socket.send_fds(self._control, [json.dumps(opened).encode()], [theirs.fileno()])
-        return ReleaseProcess(release, ours, opened)
+            socket.send_fds(self._control, [start.model_dump_json().encode()], [theirs.fileno()])
+        return ReleaseProcess(release, ours, start)
 
     def __exit__(self, *error: object) -> None:
         self._end()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -13,43 +11,28 @@ from typing import Any, Self, TypeVar
 from matrix import __version__
 from matrix.catalogue import scenarios
 from matrix.catalogue.releases import Release
-from matrix.checkpoint import forms
-from matrix.checkpoint.limits import CheckpointError
-from matrix.checkpoint.writing import rewrite
-from matrix.errors import (
-    GapError,
-    LostError,
-    SourceError,
-    SourceUnavailable,
-    StoreError,
-    WorkerError,
-)
-from matrix.lane.process import ReleaseProcess, Runner, describe, refusal, worker_digest
+from matrix.checkpoint.errors import CheckpointError
+from matrix.errors import AnswerError, GapError, StoreError, WorkerError
+from matrix.lane.checkpoint_files import CheckpointFiles
+from matrix.lane.environment import worker_digest
+from matrix.lane.process import ReleaseProcess
+from matrix.lane.process_pool import ProcessPool
+from matrix.lane.protocol import Answer, LoadAnswer, SaveAnswer, WorkerFailure
+from matrix.lane.runner import Runner
 from matrix.lane.sources import CodeSource
 from matrix.plan.cells import CONTROLS, Cell, Plan
 from matrix.plan.evidence_index import EvidenceIndex
-from matrix.store import recorded
-from matrix.store.records import (
-    Attempt,
-    Device,
-    Failure,
-    Load,
-    Moved,
-    Output,
-    Provenance,
-    Save,
-    Site,
-    StateEntry,
-)
+from matrix.store.records import Attempt, Load, Provenance, Save
 from matrix.store.store import Store
 from matrix.system import cleanup
 
 CELL_TIMEOUT = 120.0
-
-Kept = TypeVar("Kept", Save, Load)
+"""Seconds that one save or load may take, unless the user says otherwise."""
 
 Result = Save | Load | Attempt
 """What a save or a load comes to: a record, or why there is none."""
+
+Kept = TypeVar("Kept", Save, Load)
 
 
 class Measurer:
@@ -58,7 +41,7 @@ class Measurer:
     Any number of threads may ask at the same time; each release is asked one thing at a time.
 
     :param sources: where the code of releases is.
-    :param host: the runner; it is entered and left together with this.
+    :param runner: it is entered and left together with this.
     :param timeout: seconds that one save or load may take.
     :param most: release processes kept at the same time; None for any number.
     """
@@ -68,47 +51,48 @@ class Measurer:
         plan: Plan,
         store: Store,
         sources: CodeSource,
-        host: Runner,
+        runner: Runner,
         timeout: float = CELL_TIMEOUT,
         most: int | None = None,
     ) -> None:
         self._plan = plan
         self._store = store
-        self._sources = sources
-        self._host = host
         self._timeout = timeout
-        self._most = most
+        self._pool = ProcessPool(plan, sources, runner, timeout, most)
         # Evidence is the caller's affair; of the index only the names of keys are used.
         self._keys = EvidenceIndex(plan, None, None)
         # A loader's own save is a control in a variant that the plan may not have.
         self._variants = scenarios.variants() | plan.variants
-        self._lock = threading.Lock()
-        self._busy = {name: threading.Lock() for name in plan.releases}
-        self._processes: OrderedDict[str, ReleaseProcess] = OrderedDict()
-        self._hopeless: dict[tuple[str, str], WorkerError] = {}
-        self._lost: set[tuple[str, str]] = set()
-        self._files = threading.Lock()
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as held:
             self._scratch = Path(held.enter_context(cleanup.scratch()))
-            held.enter_context(self._host)
-            held.callback(self._forget_all)
+            self._files = CheckpointFiles(self._store, self._scratch)
+            held.enter_context(self._pool)
             self._held = held.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._held.close()
 
-    # What can be asked.
-
     def save(self, release: Release, scenario: str) -> Save | Attempt:
         """Have a release save a scenario's checkpoint; keep it, and the record of it.
 
         :raises StoreError: the result cannot be kept.
         """
-        with self._busy[release.name]:
-            return self._save(release, scenario)
+        sized, timeout = self._plan.scenarios[scenario], self._timeout
+        path = self._scratch / f"{release.name}.{scenario}.pt"
+        output = path.with_suffix(".output.pt") if self._plan.lane == "gpu" else None
+
+        def ask(process: ReleaseProcess) -> Save | WorkerFailure:
+            answer = process.save(sized, path, timeout, output)
+            if isinstance(answer, WorkerFailure):
+                return answer
+            return self._save_record(process, scenario, answer, path, output)
+
+        key = self._keys.save_attempt_key(scenario, release)
+        with self._pool.reserved(release):
+            return self._measured(release, scenario, key, ask, enter=False)
 
     def load(self, release: Release, cell: Cell, save: Save) -> Load | Attempt:
         """Have a release load the checkpoint of a known save, and keep the record of it.
@@ -116,78 +100,152 @@ class Measurer:
         :param cell: a cell of the plan, or a control.
         :raises StoreError: the result cannot be kept.
         """
-        with self._busy[release.name]:
-            return self._load(release, cell, save)
+        sized, timeout = self._plan.scenarios[cell.scenario], self._timeout
+        saver = self._plan.releases[cell.saved_by]
+        key = self._keys.attempt_key(cell.scenario, cell.variant, saver, release)
+        try:
+            checkpoint = self._checkpoint(save, cell)
+            output = self._files.get(save, save.output_digest) if save.output_digest else None
+        except (StoreError, CheckpointError) as error:
+            return self._failed(key, "infra", str(error))
+        rewrite, opt_in, loads = self._how(cell, release)
 
-    def forget(self, release: Release) -> None:
+        def ask(process: ReleaseProcess) -> Load | WorkerFailure:
+            answer = process.load(sized, checkpoint, timeout, rewrite, opt_in, loads, output)
+            if isinstance(answer, WorkerFailure):
+                return answer
+            return self._load_record(process, cell, answer, save)
+
+        with self._pool.reserved(release):
+            return self._measured(release, cell.scenario, key, ask, enter=True)
+
+    def end(self, release: Release) -> None:
         """End a release's process, where one is running."""
-        with self._lock:
-            process = self._processes.pop(release.name, None)
-        if process is not None:
-            process.close()
+        self._pool.end(release)
 
-    # Saving.
+    def _measured(
+        self,
+        release: Release,
+        scenario: str,
+        key: str,
+        ask: Callable[[ReleaseProcess], Kept | WorkerFailure],
+        *,
+        enter: bool,
+    ) -> Kept | Attempt:
+        """Keep the record that a release's process comes to, or the attempt in its place.
 
-    def _save(self, release: Release, scenario: str) -> Save | Attempt:
-        sized, timeout = self._plan.scenarios[scenario], self._timeout
-        path = self._scratch / f"{release.name}.{scenario}.pt"
-        key = self._keys.save_attempt_key(scenario, release)
-        output = path.with_suffix(".output.pt") if self._plan.lane == "gpu" else None
-        reply = self._ask(
-            release, scenario, key, lambda process: process.save(sized, path, timeout, output)
-        )
-        if isinstance(reply, Attempt):
-            return reply
-        return self._kept(
-            release, key, lambda: self._save_record(release, scenario, path, output, reply)
-        )
+        :param key: of attempts.
+        :param enter: whether the scenario's model has to be built before.
+        """
+        if start_error := self._pool.start_error(release, scenario):
+            return self._failed(key, _kind(start_error), str(start_error))
+        try:
+            found = ask(self._pool.start(release, self._plan.scenarios[scenario], enter=enter))
+        except WorkerError as error:
+            self._pool.end(release)
+            return self._failed(key, _kind(error), str(error))
+        except AnswerError as error:
+            return self._failed(key, "infra", str(error))
+        if isinstance(found, WorkerFailure):
+            return self._failed(key, "gap" if found.gaps else "infra", str(found), found.traceback)
+        self._store.add(found)
+        return found
+
+    def _failed(self, key: str, kind: Any, message: str, detail: str = "") -> Attempt:
+        attempt = Attempt(key=key, kind=kind, message=message, detail=detail, at=now())
+        self._store.add_attempt(attempt)
+        return attempt
 
     def _save_record(
-        self, release: Release, scenario: str, path: Path, output: Path | None, reply: Any
+        self,
+        process: ReleaseProcess,
+        scenario: str,
+        answer: SaveAnswer,
+        path: Path,
+        output: Path | None,
     ) -> Save:
-        sized, answer = self._plan.scenarios[scenario], reply["answer"]
-        record = Save(
+        release = process.release
+        return Save(
             key=self._keys.save_key(scenario, release),
             release=release.name,
             source_digest=release.digest,
             scenario=scenario,
-            scenario_digest=sized.digest,
+            scenario_digest=self._plan.scenarios[scenario].digest,
             lane=self._plan.lane,
-            state_digest=answer["state_digest"],
-            keys={name: StateEntry(**entry) for name, entry in answer["keys"].items()},
-            sites=tuple(Site(**site) for site in answer["sites"]),
-            file_digest=self._store.add_checkpoint(path),
-            output_digest=self._store.add_checkpoint(output) if output else None,
-            provenance=self._provenance(release, reply),
+            state_digest=answer.state_digest,
+            keys=answer.keys,
+            sites=answer.sites,
+            file_digest=self._move_to_store(path, release),
+            output_digest=self._move_to_store(output, release) if output else None,
+            provenance=self._provenance(process, answer),
         )
-        for written in filter(None, (path, output)):
-            written.unlink()
-        return record
 
-    # Loading.
+    def _move_to_store(self, path: Path, release: Release) -> str:
+        """Keep a file that a release wrote, and return the digest of its bytes.
 
-    def _load(self, release: Release, cell: Cell, save: Save) -> Load | Attempt:
-        saver = self._plan.releases[cell.saved_by]
-        key = self._keys.attempt_key(cell.scenario, cell.variant, saver, release)
+        :raises AnswerError: it was not written.
+        """
         try:
-            checkpoint = self._rewritten(self._checkpoint(save, save.file_digest), cell)
-            output = self._checkpoint(save, save.output_digest) if save.output_digest else None
-        except (StoreError, CheckpointError) as error:
-            return self.failed(key, "infra", str(error))
-        rewriting, opt_in, loads = self._how(cell, release)
-        sized, timeout = self._plan.scenarios[cell.scenario], self._timeout
-        reply = self._ask(
-            release,
-            cell.scenario,
-            key,
-            lambda process: process.load(
-                sized, checkpoint, timeout, rewriting, opt_in, loads, output
-            ),
-            entering=True,
+            digest = self._store.add_checkpoint(path)
+        except FileNotFoundError as error:
+            raise AnswerError(
+                f"the worker of {release.name} answered what is no answer: {error!r}"
+            ) from error
+        path.unlink()
+        return digest
+
+    def _load_record(
+        self, process: ReleaseProcess, cell: Cell, answer: LoadAnswer, save: Save
+    ) -> Load:
+        release = process.release
+        return Load(
+            key=self._keys.load_key(cell.scenario, cell.variant, save, release),
+            release=release.name,
+            source_digest=release.digest,
+            saved_by=cell.saved_by,
+            state_digest=save.state_digest,
+            scenario=cell.scenario,
+            scenario_digest=self._plan.scenarios[cell.scenario].digest,
+            variant=cell.variant,
+            lane=self._plan.lane,
+            stage=answer.stage,
+            error=answer.error,
+            missing_keys=answer.missing_keys,
+            unexpected_keys=answer.unexpected_keys,
+            changed_keys=answer.changed_keys,
+            lost_recipes=answer.lost_recipes,
+            sites=answer.sites,
+            after_load=answer.after_load,
+            output=answer.output,
+            provenance=self._provenance(process, answer),
         )
-        if isinstance(reply, Attempt):
-            return reply
-        return self._kept(release, key, lambda: self._load_record(release, cell, save, reply))
+
+    def _provenance(self, process: ReleaseProcess, answer: Answer) -> Provenance:
+        hello, context, release = process.hello, process.context, process.release
+        return Provenance(
+            release=release.version,
+            source=context.source or release.identity,
+            worker=worker_digest(),
+            torch=hello.torch,
+            python=hello.python,
+            machine=hello.machine,
+            harness=__version__,
+            te=hello.te_version,
+            runner=self._plan.runner,
+            image=context.image,
+            device=hello.device,
+            backend=answer.backend,
+            recorded_at=now(),
+            seconds=answer.seconds,
+        )
+
+    def _checkpoint(self, save: Save, cell: Cell) -> Path:
+        """Return the file that a cell loads: rewritten, where its variant says so."""
+        path = self._files.get(save, save.file_digest)
+        variant = self._variants.get(cell.variant)
+        if variant is None or variant.form is None:
+            return path
+        return self._files.rewritten(path, variant.form)
 
     def _how(self, cell: Cell, loader: Release) -> tuple[str | None, str | None, int]:
         """Return the rewrite to apply, the opt-in to set, and how often to load."""
@@ -197,182 +255,9 @@ class Measurer:
         variant = self._variants[cell.variant]
         return variant.rewrite, None if variant.opt_in == "never" else loader.opt_in, 1
 
-    def _load_record(self, release: Release, cell: Cell, save: Save, reply: Any) -> Load:
-        answer = reply["answer"]
-        sized = self._plan.scenarios[cell.scenario]
-        error, moved = answer["error"], answer["after_load"]
-        return Load(
-            key=self._keys.load_key(cell.scenario, cell.variant, save, release),
-            release=release.name,
-            source_digest=release.digest,
-            saved_by=cell.saved_by,
-            state_digest=save.state_digest,
-            scenario=cell.scenario,
-            scenario_digest=sized.digest,
-            variant=cell.variant,
-            lane=self._plan.lane,
-            stage=answer["stage"],
-            error=Failure(**error) if error else None,
-            missing_keys=tuple(answer["missing_keys"]),
-            unexpected_keys=tuple(answer["unexpected_keys"]),
-            changed_keys=tuple(answer["changed_keys"]),
-            lost_recipes=tuple(answer["lost_recipes"]),
-            sites=tuple(Site(**site) for site in answer["sites"]),
-            after_load=None if moved is None else tuple(Moved(**site) for site in moved),
-            output=Output(**answer["output"]) if answer.get("output") else None,
-            provenance=self._provenance(release, reply),
-        )
 
-    def _checkpoint(self, save: Save, digest: str) -> Path:
-        """Return a save's checkpoint or output as a file, its bytes checked."""
-        path = self._scratch / f"{digest}.pt"
-        with self._files:
-            if path.exists():
-                return path
-            data = self._store.checkpoint(digest)
-            if data is None:
-                data = recorded.checkpoint(save.lane, digest)
-            if data is None:
-                raise StoreError(
-                    f"checkpoint {digest[:12]} of {save.release} is nowhere",
-                    why="its record is here, its file is not",
-                    do="Delete the record and run again",
-                )
-            path.write_bytes(data)
-        return path
-
-    def _rewritten(self, checkpoint: Path, cell: Cell) -> Path:
-        """Return the file that a cell's variant has loaded: rewritten, where it says so."""
-        variant = self._variants.get(cell.variant)
-        if variant is None or variant.form is None:
-            return checkpoint
-        path = checkpoint.with_suffix(f".{variant.form}.pt")
-        with self._files:
-            if not path.exists():
-                rewrite(checkpoint, path, forms.load()[variant.form])
-        return path
-
-    # The worker, and what becomes of its answers.
-
-    def _ask(
-        self,
-        release: Release,
-        scenario: str,
-        key: str,
-        request: Callable[[ReleaseProcess], dict[str, Any]],
-        *,
-        entering: bool = False,
-    ) -> dict[str, Any] | Attempt:
-        """Return the reply with an answer, or the attempt that was kept in its place.
-
-        :param entering: the scenario's model has to be built before.
-        """
-        if hopeless := self._hopeless.get((release.name, scenario)):
-            return self.failed(key, _kind(type(hopeless)), str(hopeless))
-        try:
-            reply = request(self._start(release, scenario, entering))
-        except WorkerError as error:
-            self.forget(release)
-            return self.failed(key, _kind(type(error)), str(error))
-        if failure := reply.get("failure"):
-            trace = failure.get("traceback", "")
-            return self.failed(key, _kind(refusal(failure)), describe(failure), trace)
-        if gaps := reply["answer"].get("gaps"):
-            return self.failed(key, "gap", f"not emulated: {'; '.join(gaps)}")
-        return reply
-
-    def _kept(self, release: Release, key: str, make: Callable[[], Kept]) -> Kept | Attempt:
-        """Keep the record that an answer makes; one that makes none is a failed attempt."""
-        try:
-            record = make()
-        except (KeyError, TypeError, AttributeError, ValueError, FileNotFoundError) as error:
-            message = f"the worker of {release.name} answered what is no answer: {error!r}"
-            return self.failed(key, "infra", " ".join(message.split()))
-        self._store.add(record)
-        return record
-
-    def _start(self, release: Release, scenario: str, entering: bool) -> ReleaseProcess:
-        """Return the release's process, ready to be asked.
-
-        What cannot be started is not tried again in this run; what was lost while it
-        started is, once.
-        """
-        place = release.name, scenario
-        try:
-            process = self._process(release)
-            if entering:
-                process.enter(self._plan.scenarios[scenario], self._timeout)
-        except WorkerError as error:
-            if not isinstance(error, LostError) or place in self._lost:
-                self._hopeless[place] = error
-            self._lost.add(place)
-            raise
-        return process
-
-    def _process(self, release: Release) -> ReleaseProcess:
-        """Return the release's process, started if it is not running."""
-        with self._lock:
-            running = self._processes.get(release.name)
-            if running is not None:
-                self._processes.move_to_end(release.name)
-                return running
-        self._make_room()
-        try:
-            source = self._sources.get(release)
-        except (SourceError, SourceUnavailable) as error:
-            raise WorkerError(str(error)) from error
-        running = self._host.open(release, source, self._plan.lane)
-        with self._lock:
-            self._processes[release.name] = running
-        return running
-
-    def _make_room(self) -> None:
-        """End the processes that were not asked for the longest time, until one more may be."""
-        with self._lock:
-            over = len(self._processes) + 1 - (self._most or len(self._processes) + 1)
-            idle = [name for name in self._processes if self._busy[name].acquire(blocking=False)]
-        for name in idle:
-            if over > 0:
-                self.forget(self._plan.releases[name])
-                over -= 1
-            self._busy[name].release()
-
-    def _forget_all(self) -> None:
-        for release in self._plan.releases.values():
-            self.forget(release)
-
-    def failed(self, key: str, kind: Any, message: str, detail: str = "") -> Attempt:
-        """Keep an attempt that gave no evidence, and return it.
-
-        :raises StoreError: it cannot be kept.
-        """
-        attempt = Attempt(key=key, kind=kind, message=message, detail=detail, at=now())
-        self._store.add_attempt(attempt)
-        return attempt
-
-    def _provenance(self, release: Release, reply: Any) -> Provenance:
-        process = self._processes[release.name]
-        hello = process.hello
-        return Provenance(
-            release=release.version,
-            source=process.place.source or release.identity,
-            worker=worker_digest(),
-            torch=hello["torch"],
-            python=hello["python"],
-            machine=hello["machine"],
-            harness=__version__,
-            te=hello["te_version"],
-            runner=self._plan.runner,
-            image=process.place.image,
-            device=Device(**hello["device"]) if hello.get("device") else None,
-            backend=reply["answer"].get("backend"),
-            recorded_at=now(),
-            seconds=reply["seconds"],
-        )
-
-
-def _kind(error: type[WorkerError]) -> str:
-    return "gap" if issubclass(error, GapError) else "infra"
+def _kind(error: WorkerError) -> str:
+    return "gap" if isinstance(error, GapError) else "infra"
 
 
 def now() -> str:

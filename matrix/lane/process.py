@@ -1,74 +1,47 @@
-"""The process of one release, wherever it runs: what it is asked, and what it may answer."""
+"""The process of one release, wherever it runs: what it is asked, and what it answers."""
 
 from __future__ import annotations
 
-import functools
-import os
 import socket
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any
 
 from packaging.version import InvalidVersion, Version
+from pydantic import ValidationError
 
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import SizedScenario
-from matrix.errors import GapError, LostError, WorkerError
+from matrix.errors import AnswerError, LostError, WorkerError
 from matrix.lane import protocol
+from matrix.lane.context import ProcessContext
+from matrix.lane.protocol import (
+    AnyAnswer,
+    Hello,
+    LoadAnswer,
+    Reply,
+    SaveAnswer,
+    StartMessage,
+    WorkerFailure,
+)
 from matrix.lane.wire import Wire, WireError
-from matrix.system import shipped
-from matrix.system.digests import of_files
 from matrix.worker import PROTOCOL
 
-WORKER = shipped.PACKAGE / "worker"
-START_TIMEOUT = 180
 GRACE = 30
 """Seconds beyond a cell's own limit before its release process is given up."""
 
-# Large pages keep the page tables small that every fork copies: measured, a fork of
-# the loaded server takes 5 ms with them and 21 ms without. TorchScript compiles
-# functions that run once here.
-_ENVIRONMENT = {
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-    "PYTHONMALLOC": "malloc",
-    "PYTORCH_JIT": "0",
-    "OMP_NUM_THREADS": "1",
-    "PYTHONWARNINGS": "ignore",
-    # Asking whether there is a GPU must not start CUDA in a process that forks.
-    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
-}
-# Of the caller's environment only this reaches the worker: the last line for the gpu lane,
-# whose Transformer Engine looks for its libraries there.
-_VISIBLE = "CUDA_VISIBLE_DEVICES"
-_INHERITED = (
-    *("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV"),
-    *(_VISIBLE, "CUDA_HOME", "CUDA_PATH", "CUDNN_PATH", "CUDNN_HOME", "NVRTC_HOME"),
-)
 
+def start_message(
+    release: Release, source: str | None, lane: str, log: Path, scratch: tuple[str, ...] = ()
+) -> StartMessage:
+    """Return the first message to the process of a release.
 
-def worker_environment(gpu: str | None = None) -> dict[str, str]:
-    """Return the environment of every worker process; no NVTE_* variable gets through.
-
-    :param gpu: the only GPU to be seen, by index or UUID; None for what the caller sees.
+    :param source: where the process sees the folder that holds ``transformer_engine``;
+        None for the one that is installed there.
+    :param log: where the harness keeps what the process prints.
+    :param scratch: folders of a container that are emptied before every save and load.
     """
-    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    chosen = {} if gpu is None else {_VISIBLE: gpu}
-    return {**inherited, **chosen, **_ENVIRONMENT}
-
-
-@functools.cache
-def worker_digest() -> str:
-    """Return the digest of the worker's files."""
-    return of_files(WORKER)
-
-
-def describe(failure: dict[str, Any]) -> str:
-    """Return a worker's failure in words: an exception's class, or crash or timeout."""
-    return f"{failure.get('type') or failure['kind']}: {failure['message']}"
-
-
-def refusal(failure: dict[str, Any]) -> type[WorkerError]:
-    """Return the kind of error that a worker's failure is: of the lane, or anything else."""
-    return GapError if failure.get("gaps") else WorkerError
+    version = Version(release.version).base_version
+    return StartMessage(lane=lane, source=source, version=version, log=str(log), scratch=scratch)
 
 
 def _same_base(one: str, other: str) -> bool:
@@ -79,164 +52,96 @@ def _same_base(one: str, other: str) -> bool:
         return False
 
 
-class Place:
-    """Where a release process runs, and how files get to it and back. This one: right here."""
-
-    image: str | None = None
-    """Id of the container image, where there is one."""
-
-    source: str | None = None
-    """What that image says its Transformer Engine is, where there is one."""
-
-    def reading(self, path: Path) -> str:
-        """Return how the process sees a file that it shall read."""
-        return str(path)
-
-    def writing(self, path: Path) -> str:
-        """Return where the process shall write what :meth:`collect` brings to ``path``."""
-        return str(path)
-
-    def collect(self, path: Path) -> None:
-        """Bring what the process wrote to ``path``.
-
-        :raises WorkerError: it cannot be had.
-        """
-
-    def epitaph(self) -> str:
-        """Say how the process ended, where the place knows; else an empty string."""
-        return ""
-
-    def close(self) -> None:
-        """Give the place up, and whatever still runs there."""
-
-
-class Runner(Protocol):
-    """A runner: opens release processes. A context manager that ends them when left."""
-
-    resident: bool
-    """Whether processes are kept between saving and loading."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *error: object) -> None: ...
-
-    def open(self, release: Release, source: Path | None, lane: str) -> ReleaseProcess:
-        """Start a process for one release and have it import its Transformer Engine.
-
-        :param source: folder that holds the release's ``transformer_engine``; None where
-            the lane runs the one that is installed.
-        :raises WorkerError: it cannot be imported, or is not what was asked for.
-        """
-
-
-def opening(
-    release: Release, source: str | None, lane: str, log: Path, **more: Any
-) -> dict[str, Any]:
-    """Return the first message to a release process: what it is to be.
-
-    :param source: where the process sees the folder that holds ``transformer_engine``;
-        None for the one that is installed there.
-    :param log: where the harness keeps what the process prints.
-    """
-    return {
-        "lane": lane,
-        "source": source,
-        "version": Version(release.version).base_version,
-        "timeout": START_TIMEOUT,
-        "log": str(log),
-        **more,
-    }
-
-
 class ReleaseProcess:
     """The process of one release: knows what it is, answers one request at a time.
 
     :param connection: the harness's end of the conversation, JSON Lines both ways.
-    :param opened: the message that it has been started with.
+    :param start: the message that it has been started with.
+    :param context: where it runs; None for this machine.
+    :raises WorkerError: it does not start, or is not what it was asked to be.
     """
 
     def __init__(
         self,
         release: Release,
         connection: socket.socket,
-        opened: dict[str, Any],
-        place: Place | None = None,
+        start: StartMessage,
+        context: ProcessContext | None = None,
     ) -> None:
         self.release = release
-        self.place = place or Place()
+        self.context = context or ProcessContext()
         self._wire = Wire(connection)
-        self._next = 0
+        self._number = 0
         self._scenario: str | None = None
-        self._broken: str | None = None
-        self._lane = opened["lane"]
+        self._lost: str | None = None
+        self._lane = start.lane
         try:
-            self.hello = self._receive(START_TIMEOUT)
-            self._check_hello(opened)
+            self.hello = self._read_hello(self._receive(protocol.START_TIMEOUT), start)
+            self._check_hello(start)
         except WorkerError:
             self.close()
             raise
 
-    def _check_hello(self, opened: dict[str, Any]) -> None:
+    def _read_hello(self, message: dict[str, Any], start: StartMessage) -> Hello:
+        name = self.release.name
+        if message.get("protocol") != PROTOCOL:
+            raise WorkerError(
+                f"the worker of {name} speaks protocol {message.get('protocol')}, not {PROTOCOL}"
+            )
         try:
-            self._compare_hello(opened)
-        except (KeyError, TypeError, AttributeError) as error:
+            if "failure" not in message:
+                return Hello.model_validate(message)
+            failure = WorkerFailure.model_validate(message["failure"])
+        except ValidationError as error:
             raise WorkerError(
-                f"the worker of {self.release.name} does not say what it is: {error!r}"
+                f"the worker of {name} does not say what it is: {protocol.wrong(error)}"
             ) from error
+        raise failure.error(f"release {name} cannot be imported: {failure}", do=f"See {start.log}")
 
-    def _compare_hello(self, opened: dict[str, Any]) -> None:
-        if self.hello.get("protocol") != PROTOCOL:
+    def _check_hello(self, start: StartMessage) -> None:
+        if self.hello.release != start.version:
             raise WorkerError(
-                f"the worker of {self.release.name} speaks protocol {self.hello.get('protocol')}, "
-                f"not {PROTOCOL}"
+                f"the worker asked to be {start.version} says it is {self.hello.release}"
             )
-        if failure := self.hello.get("failure"):
-            raise refusal(failure)(
-                f"release {self.release.name} cannot be imported: {describe(failure)}",
-                do=f"See {opened['log']}",
-            )
-        if self.hello["release"] != opened["version"]:
+        self._check_origin(start.source)
+        if self.hello.opt_in != self.release.opt_in:
             raise WorkerError(
-                f"the worker asked to be {opened['version']} says it is {self.hello['release']}"
-            )
-        self._check_origin(opened["source"])
-        if self.hello["opt_in"] != self.release.opt_in:
-            raise WorkerError(
-                f"release {self.release.name} has the opt-in {self.hello['opt_in']}, "
+                f"release {self.release.name} has the opt-in {self.hello.opt_in}, "
                 f"the catalogue says {self.release.opt_in}"
             )
 
     def _check_origin(self, source: str | None) -> None:
         """See that what was imported is the source given, or of the release's version."""
         if source is not None:
-            if not self.hello["te_file"].startswith(source):
+            if not self.hello.te_file.startswith(source):
                 raise WorkerError(
-                    f"the worker of {self.release.name} imported {self.hello['te_file']}",
+                    f"the worker of {self.release.name} imported {self.hello.te_file}",
                     why="another Transformer Engine is installed there and came first",
                 )
-        elif not _same_base(self.hello["te_version"], self.release.version):
+        elif not _same_base(self.hello.te_version, self.release.version):
             raise WorkerError(
                 f"what should be release {self.release.name} says it is "
-                f"{self.hello['te_version'] or 'of no version'}",
+                f"{self.hello.te_version or 'of no version'}",
                 why="the image carries another release than the catalogue says",
                 do="Correct its row in releases.toml, or give the image as a --candidate",
             )
 
     def save(
         self, sized: SizedScenario, path: Path, timeout: float, output: Path | None = None
-    ) -> dict[str, Any]:
-        """Have the release save a checkpoint to ``path`` and return its reply.
+    ) -> SaveAnswer | WorkerFailure:
+        """Have the release save a checkpoint to ``path``.
 
         :param output: in the gpu lane, where the module's output shall be written.
         :raises WorkerError: the release process, or what it wrote, is lost.
+        :raises AnswerError: what it answered is no answer.
         """
         files = {"path": path, "output": output} if output else {"path": path}
-        places = {name: self.place.writing(file) for name, file in files.items()}
+        places = {name: self.context.path_to_write(file) for name, file in files.items()}
         reply = self.ask("save", timeout, scenario=sized.request, lane=self._lane, **places)
-        if "answer" in reply:
+        if reply.failure is None:
             for file in files.values():
-                self.place.collect(file)
-        return reply
+                self.context.collect(file)
+        return self._answer(SaveAnswer, reply)
 
     def load(
         self,
@@ -247,7 +152,7 @@ class ReleaseProcess:
         opt_in: str | None,
         loads: int = 1,
         output: Path | None = None,
-    ) -> dict[str, Any]:
+    ) -> LoadAnswer | WorkerFailure:
         """Have the release load the checkpoint at ``path``, after :meth:`enter`.
 
         :param rewrite: name of what is done to the state dict first.
@@ -255,39 +160,53 @@ class ReleaseProcess:
         :param loads: how often it is loaded; the last is answered for.
         :param output: in the gpu lane, the saving module's output.
         :raises WorkerError: the release process is lost.
+        :raises AnswerError: what it answered is no answer.
         """
-        return self.ask(
+        reply = self.ask(
             "load",
             timeout,
             scenario=sized.request,
             lane=self._lane,
-            path=self.place.reading(path),
+            path=self.context.path_to_read(path),
             rewrite=rewrite,
             opt_in=opt_in,
             loads=loads,
-            expected=self.place.reading(output) if output else None,
+            expected=self.context.path_to_read(output) if output else None,
         )
+        return self._answer(LoadAnswer, reply)
 
-    def ask(self, operation: str, timeout: float, **fields: Any) -> dict[str, Any]:
-        """Send one request and return its reply: ``answer`` or ``failure``, and ``seconds``.
+    def _answer(self, kind: type[AnyAnswer], reply: Reply) -> AnyAnswer | WorkerFailure:
+        try:
+            return protocol.read_answer(kind, reply)
+        except ValidationError as error:
+            raise AnswerError(
+                f"the worker of {self.release.name} answered what is no answer: "
+                f"{protocol.wrong(error)}"
+            ) from error
+
+    def ask(self, operation: str, timeout: float, **fields: Any) -> Reply:
+        """Send one request and return its reply.
 
         :param timeout: seconds that the request may take.
-        :raises WorkerError: the release process itself is gone.
+        :raises LostError: the release process itself is gone.
         """
-        if self._broken:
-            raise LostError(self._broken)
-        self._next += 1
-        request = dict(fields, op=operation, id=self._next, timeout=timeout)
+        if self._lost:
+            raise LostError(self._lost)
+        self._number += 1
+        request = dict(fields, op=operation, id=self._number, timeout=timeout)
         try:
             self._wire.send(request, timeout + GRACE)
         except WireError as error:
-            raise self._gone(str(error)) from error
-        reply = self._receive(timeout + GRACE)
-        if reply.get("id") != self._next:
-            raise self._gone(f"it answered request {reply.get('id')} instead of {self._next}")
-        if not protocol.well_formed(reply):
-            raise self._gone("it answered neither with an answer nor with a failure")
-        return reply
+            raise self._lose(str(error)) from error
+        message = self._receive(timeout + GRACE)
+        if message.get("id") != self._number:
+            raise self._lose(f"it answered request {message.get('id')} instead of {self._number}")
+        try:
+            return Reply.model_validate(message)
+        except ValidationError as error:
+            raise self._lose(
+                f"it answered neither with an answer nor with a failure: {protocol.wrong(error)}"
+            ) from error
 
     def enter(self, sized: SizedScenario, timeout: float) -> None:
         """Have the release build a scenario's model with no checkpoint at all.
@@ -302,12 +221,13 @@ class ReleaseProcess:
             self._scenario = None
             self.ask("leave", timeout)
         reply = self.ask("enter", timeout, scenario=sized.request)
-        gaps = reply.get("answer", {}).get("gaps")
-        failure = {"type": "EmulationGap", "message": gaps, "gaps": gaps} if gaps else None
-        if failure := reply.get("failure", failure):
-            raise refusal(failure)(
+        failure = reply.failure
+        if gaps := reply.gaps:
+            failure = WorkerFailure(type="EmulationGap", message=str(gaps), gaps=tuple(gaps))
+        if failure is not None:
+            raise failure.error(
                 f"release {self.release.name} cannot build scenario {sized.name} "
-                f"without any checkpoint: {describe(failure)}"
+                f"without any checkpoint: {failure}"
             )
         self._scenario = sized.name
 
@@ -316,19 +236,19 @@ class ReleaseProcess:
         try:
             message = self._wire.receive(timeout)
         except WireError as error:
-            raise self._gone(str(error)) from error
+            raise self._lose(str(error)) from error
         if "ended" in message:
-            raise self._gone(f"it ended: {message['ended']}")
+            raise self._lose(f"it ended: {message['ended']}")
         return message
 
-    def _gone(self, why: str) -> LostError:
-        how = self.place.epitaph()
-        self._broken = f"the process of release {self.release.name} is lost: {why}" + (
+    def _lose(self, why: str) -> LostError:
+        how = self.context.exit_reason()
+        self._lost = f"the process of release {self.release.name} is lost: {why}" + (
             f" ({how})" if how else ""
         )
-        return LostError(self._broken)
+        return LostError(self._lost)
 
     def close(self) -> None:
         """End the process."""
         self._wire.close()
-        self.place.close()
+        self.context.close()

@@ -25,7 +25,7 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from matrix.catalogue.releases import PACKAGE, Release
-from matrix.errors import SourceError, SourceUnavailable, UsageError
+from matrix.errors import SourceError, SourceUnavailable, UsageError, os_errors_as
 from matrix.system import cleanup
 from matrix.system.digests import of_files
 
@@ -45,15 +45,10 @@ def prepare_cache() -> None:
 
     :raises SourceError: it cannot be written.
     """
-    try:
+    do = "Name a writable folder in TE_MATRIX_CACHE"
+    with os_errors_as(SourceError, f"the cache {cache_folder()} cannot be written", do):
         (cache_folder() / "sources").mkdir(parents=True, exist_ok=True)
         cleanup.sweep(cache_folder() / "sources", cleanup.PART)
-    except OSError as error:
-        raise SourceError(
-            f"the cache {cache_folder()} cannot be written",
-            why=str(error),
-            do="Name a writable folder in TE_MATRIX_CACHE",
-        ) from error
 
 
 def chosen_git_url(given: str | None) -> str:
@@ -105,13 +100,9 @@ class FetchedSources:
             raise SourceUnavailable(
                 f"the source of {release.name} is not cached, and --offline is set"
             )
-        try:
+        what = f"the source of {release.name} could not be put into the cache {place.parent}"
+        with os_errors_as(SourceError, what):
             return _into_place(place, self._fetcher(release), release)
-        except OSError as error:
-            raise SourceError(
-                f"the source of {release.name} could not be put into the cache {place.parent}",
-                why=str(error),
-            ) from error
 
     def _fetcher(self, release: Release) -> Callable[[Release, Path], None]:
         if release.path is not None:

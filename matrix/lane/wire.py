@@ -8,8 +8,6 @@ import socket
 import time
 from typing import Any
 
-from matrix.lane.protocol import parsed
-
 LONGEST = 16 << 20
 """Bytes that one line of a worker may have; the longest answers known have some 100 kB."""
 
@@ -50,7 +48,7 @@ class Wire:
         """
         line = self._line(time.monotonic() + timeout)
         try:
-            message = parsed(line)
+            message = _parsed(line)
         except (ValueError, RecursionError) as error:
             raise WireError(f"it did not answer in JSON but {line[:80]!r}") from error
         if not isinstance(message, dict):
@@ -89,3 +87,16 @@ class Wire:
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
         self._connection.close()
+
+
+def _parsed(line: bytes) -> Any:
+    """Return what a line of JSON holds, its texts such that UTF-8 can write them.
+
+    :raises ValueError: it is no JSON.
+    :raises RecursionError: it is nested too deeply.
+    """
+    found = json.loads(line)
+    if b"\\ud" in line.lower():  # perhaps half of a surrogate pair; no record could hold it
+        text = json.dumps(found, ensure_ascii=False).encode("utf-8", "replace")
+        found = json.loads(text)
+    return found

@@ -59,12 +59,15 @@ class EvidenceIndex:
         if self._archive:
             yield from self._archive.records()
 
-    def add(self, record: Save | Load) -> None:
-        """Add a record that has just been written to the store."""
-        if isinstance(record, Save):
-            self._saves.setdefault(record.key, []).append(record)
-        else:
-            self._loads.setdefault(record.key, []).append(record)
+    def add(self, record: Save | Load | Attempt) -> None:
+        """Add a record or an attempt that has just been written to the store."""
+        match record:
+            case Save():
+                self._saves.setdefault(record.key, []).append(record)
+            case Load():
+                self._loads.setdefault(record.key, []).append(record)
+            case Attempt():
+                self._attempts.setdefault(record.key, []).append(record)
 
     def save_key(self, scenario: str, release: Release) -> str:
         """Return the key of a release's save."""

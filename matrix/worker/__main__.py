@@ -1,18 +1,26 @@
-"""Entry point: makes the directory importable as ``worker``, wherever it lies."""
+"""Entry point: makes this directory importable as ``matrix.worker``, wherever it lies.
+
+The ``matrix`` made here is an empty package: of the harness, nothing else can be imported.
+"""
 
 import importlib.util
 import os
 import sys
+import types
 
 
 def _become_package() -> None:
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != here]
+    parent = types.ModuleType("matrix")
+    parent.__path__ = []
+    sys.modules["matrix"] = parent
     spec = importlib.util.spec_from_file_location(
-        "worker", os.path.join(here, "__init__.py"), submodule_search_locations=[here]
+        "matrix.worker", os.path.join(here, "__init__.py"), submodule_search_locations=[here]
     )
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["worker"] = module
+    sys.modules["matrix.worker"] = module
     spec.loader.exec_module(module)
 
 
@@ -20,22 +28,22 @@ def main() -> None:
     """Run the sub-command named on the command line."""
     _become_package()
     command = sys.argv[1:2]
-    if command == ["host"]:
-        from worker import host
+    if command == ["forkserver"]:
+        from matrix.worker import forkserver
 
-        host.run(int(sys.argv[2]))
+        forkserver.run(int(sys.argv[2]))
     elif command == ["serve"]:
-        from worker import release
+        from matrix.worker import release
 
         release.serve_stdio()
     elif command == ["device"]:
         import json
 
-        from worker import device
+        from matrix.worker import device
 
         print(json.dumps(device.probe()))
     else:
-        sys.exit("usage: worker host FD | worker serve | worker device")
+        sys.exit("usage: worker forkserver FD | worker serve | worker device")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any, List
 
 import torch
 
-from worker.model import Site, fill
+from matrix.worker.model import Site, fill
 
 _PERIOD = 97  # prime, so that no roll of the history by a few rows goes unnoticed
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Callable, Dict
 
-from worker import gaps, loading, model, saving
+from matrix.worker import gaps, loading, model, saving
 
 _built: Dict[str, Any] = {}
 

@@ -8,7 +8,7 @@ import enum
 import hashlib
 import io
 import pickle
-from typing import Any, Callable, Dict, List, Mapping
+from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 import torch
 
@@ -138,8 +138,7 @@ def _place(named: Any) -> str:
     return "{}.{}".format(named.__module__, named.__qualname__)
 
 
-_Renderer = Callable[[Any], str]
-_RENDERERS: List[Any] = [
+_RENDERERS: List[Tuple[Any, Callable[[Any], str]]] = [
     (enum.Enum, lambda value: "{}.{}".format(_place(type(value)), value.name)),
     (str, _walk_text),
     (float, lambda value: value.hex()),

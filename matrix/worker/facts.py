@@ -4,8 +4,8 @@ from typing import Any, Dict
 
 import torch
 
-from worker import canary, digest
-from worker.model import Site
+from matrix.worker import canary, digest
+from matrix.worker.model import Site
 
 
 def of_site(site: Site) -> Dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 
-from worker import digest, facts, gaps, model, rewriting, training
-from worker.model import Site
+from matrix.worker import digest, facts, gaps, model, rewriting, training
+from matrix.worker.model import Site
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _STANDIN = _HERE + "standin" + os.sep

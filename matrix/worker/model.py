@@ -32,6 +32,7 @@ class Site:
 
     @property
     def gemms(self) -> int:
+        """How many matrix multiplications the module announces to ``prepare_forward``."""
         # DotProductAttention.forward (1.6, 1.7: FusedAttention.forward) asks for 3.
         return 3 if self.attention else 1
 

@@ -21,8 +21,8 @@ import traceback
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional
 
-from worker import PROTOCOL, alone, forking
-from worker.protocol import Channel, Message, how_it_ended
+from matrix.worker import PROTOCOL, alone, forking
+from matrix.worker.protocol import Channel, Message, how_it_ended
 
 _INTRODUCE = "introduce"
 _OPT_IN = ("transformer_engine.pytorch._extra_state", "UNSAFE_PICKLE_EXTRA_STATE_ENV")
@@ -34,7 +34,7 @@ def serve_stdio() -> None:
     os.dup2(2, 1)
     start = channel.receive()
     if start is not None:
-        if "scratch" in start:
+        if start.get("scratch"):
             alone.begin(start["scratch"])
         _serve(channel, start)
 
@@ -64,7 +64,8 @@ def _introduce(channel: Channel, start: Message) -> Message:
     importlib.import_module("torch")
     request = {"op": _INTRODUCE, "timeout": start["timeout"]}
     reply = _in_child(channel, request, start)
-    return reply.get("answer", {"protocol": PROTOCOL, "failure": reply.get("failure")})
+    answer: Message = reply.get("answer", {"protocol": PROTOCOL, "failure": reply.get("failure")})
+    return answer
 
 
 def _answer_requests(channel: Channel, start: Message) -> None:
@@ -104,7 +105,7 @@ def _enter(channel: Channel, request: Message, start: Message) -> None:
 
 def _build(request: Message) -> Message:
     """Build the scenario's model with no checkpoint at all, for every cell to start from."""
-    cell = importlib.import_module("worker.cell")
+    cell = importlib.import_module("matrix.worker.cell")
     try:
         reply: Message = {"answer": cell.enter(request)}
     except BaseException as error:
@@ -121,7 +122,7 @@ def _import(start: Message) -> Message:
     """
     os.environ["NVTE_TORCH_COMPILE"] = "0"
     if start["lane"] == "cpu":
-        from worker import standin
+        from matrix.worker import standin
 
         standin.install(Path(start["source"]), start["version"])
         sys.path.insert(0, start["source"])
@@ -130,7 +131,7 @@ def _import(start: Message) -> Message:
     began = time.monotonic()
     te = importlib.import_module("transformer_engine")
     importlib.import_module("transformer_engine.pytorch")
-    importlib.import_module("worker.cell")
+    importlib.import_module("matrix.worker.cell")
     import torch
 
     forking.settle()
@@ -151,13 +152,14 @@ def _opt_in() -> Optional[str]:
     """Return the variable by which the release lets pickled extra state in, if it has one."""
     module, name = _OPT_IN
     try:
-        return getattr(importlib.import_module(module), name)
+        found: str = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError):
         return None
+    return found
 
 
 def _crash(error: BaseException) -> Dict[str, Any]:
-    from worker import gaps
+    from matrix.worker import gaps
 
     tail = traceback.format_exception(type(error), error, error.__traceback__)[-6:]
     return {
@@ -194,10 +196,11 @@ def _in_child(channel: Channel, request: Message, start: Message) -> Message:
 
 def _decode(data: bytes, status: int) -> Message:
     try:
-        return json.loads(data)
+        answer: Message = json.loads(data)
     except ValueError:
         how = how_it_ended(status)
         return {"failure": {"kind": "crash", "message": "the cell's process ended: " + how}}
+    return answer
 
 
 def _read_line(fd: int, deadline: float, channel: Channel) -> Optional[bytes]:
@@ -211,7 +214,7 @@ def _read_line(fd: int, deadline: float, channel: Channel) -> Optional[bytes]:
     parts = []
     while True:
         left = deadline - time.monotonic()
-        ready = select.select([fd, channel], [], [], left)[0] if left > 0 else []
+        ready = select.select([fd, channel.fileno()], [], [], left)[0] if left > 0 else []
         if fd not in ready:
             return None
         part = os.read(fd, 1 << 16)
@@ -236,8 +239,8 @@ def _perform(request: Message, start: Message) -> Message:
     if start["lane"] == "gpu":
         hello = _import(start)
         if request["op"] == _INTRODUCE:
-            device = importlib.import_module("worker.device")
+            device = importlib.import_module("matrix.worker.device")
             return dict(hello, device=device.observe())
-    operations = importlib.import_module("worker.cell").OPERATIONS
+    operations = importlib.import_module("matrix.worker.cell").OPERATIONS
     operation: Callable[[Message], Message] = operations[request["op"]]
     return operation(request)

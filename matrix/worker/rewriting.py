@@ -9,8 +9,8 @@ from typing import Any, Callable, Dict
 
 import torch
 
-from worker.digest import EXTRA_STATE
-from worker.model import ATTENTION
+from matrix.worker.digest import EXTRA_STATE
+from matrix.worker.model import ATTENTION
 
 _OLD = ATTENTION + ".fused_attention." + EXTRA_STATE
 _NEW = ATTENTION + "." + EXTRA_STATE

@@ -4,8 +4,8 @@ from typing import Any, Dict, List
 
 import torch
 
-from worker import canary, digest, facts, gaps, model, training
-from worker.model import Site
+from matrix.worker import canary, digest, facts, gaps, model, training
+from matrix.worker.model import Site
 
 
 class Refused(RuntimeError):

@@ -7,8 +7,8 @@ from typing import Any, Dict, Iterator, List, Set
 
 import torch
 
-from worker import model
-from worker.model import Site
+from matrix.worker import model
+from matrix.worker.model import Site
 
 STEPS = 3
 FURTHER_STEPS = 2

@@ -12,7 +12,7 @@ from typing import Any, Dict
 
 import torch
 
-from worker import digest, facts
+from matrix.worker import digest, facts
 
 
 class _Recipe:

@@ -11,7 +11,8 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from matrix.catalogue.selection import Selection
+from matrix.catalogue.selection import DEFAULTS, Selection
+from matrix.catalogue.words import RunnerName
 from matrix.errors import UsageError
 from matrix.plan import shards
 from matrix.plan.remaining import grouped
@@ -22,12 +23,12 @@ from matrix.store.store import Store
 Kept = TypeVar("Kept", Save, Load)
 
 _JOINED = {
-    "saved_by": "bands",
-    "loaded_by": "bands",
-    "scenario": "autocast",
-    "variant": "plain,remapped",
+    "saved_by": DEFAULTS["releases"],
+    "loaded_by": DEFAULTS["releases"],
+    "scenario": DEFAULTS["scenario"],
+    "variant": DEFAULTS["variant"],
 }
-"""What a merged selection joins by commas, and what each means where nothing was typed."""
+"""The options whose terms a merged selection joins by commas, with their defaults."""
 
 
 @dataclasses.dataclass
@@ -134,7 +135,7 @@ def _records(
     return added
 
 
-def _identity(record: Save | Load) -> tuple[str, str]:
+def _identity(record: Save | Load) -> tuple[str, RunnerName]:
     return record.observed(), record.provenance.runner
 
 

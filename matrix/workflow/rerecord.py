@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any
 
 from matrix.errors import SourceUnavailable
-from matrix.plan.cells import Plan
-from matrix.plan.evidence_index import EvidenceIndex, Known, pairs
+from matrix.plan.evidence_index import EvidenceIndex, Kept, Known, pairs
 from matrix.store import recorded
 from matrix.store.records import Load, Save
 from matrix.store.store import Store
 
 
-def refresh(plan: Plan, store: Store, today: datetime.date) -> int:
-    """Replace ``fixtures/`` by the store's live evidence on a plan.
+def refresh(index: EvidenceIndex, store: Store, today: datetime.date) -> int:
+    """Replace ``fixtures/`` by the live evidence on a plan.
 
+    :param index: evidence of a live run, and nothing recorded.
+    :param store: where the checkpoints are.
+    :param today: the date to record.
     :returns: how many records there are now.
     :raises SourceUnavailable: something in the plan was not run live.
     """
-    index = EvidenceIndex(plan, store, None)
+    plan = index.plan
     saves: dict[str, Save] = {}
     loads: dict[str, Load] = {}
     checkpoints: dict[str, bytes] = {}
@@ -40,7 +41,7 @@ def refresh(plan: Plan, store: Store, today: datetime.date) -> int:
     return recorded.refresh(plan.lane, records, checkpoints, today.isoformat())
 
 
-def _live(known: Known | None, what: str) -> Any:
+def _live(known: Known[Kept] | None, what: str) -> Kept:
     if known is None or known.conflict:
         raise SourceUnavailable(
             f"{what} was not run live",

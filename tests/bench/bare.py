@@ -17,9 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "matrix"))
-
-
 TURNS = 21
 
 
@@ -53,14 +50,14 @@ def main() -> None:
     os.environ["NVTE_TORCH_COMPILE"] = "0"
     if opt_in:
         os.environ[opt_in] = "1"
-    from worker import standin
+    from matrix.worker import standin
 
     standin.install(Path(source), version)
     sys.path.insert(0, source)
     import torch
     import transformer_engine.pytorch  # noqa: F401
 
-    from worker import forking, model, saving
+    from matrix.worker import forking, model, saving
 
     torch.set_num_threads(1)
     scenario = json.loads(recipe)

@@ -28,10 +28,12 @@ from matrix.catalogue import faq, releases, scenarios
 from matrix.catalogue.releases import Release
 from matrix.errors import MatrixError
 from matrix.lane import sources
+from matrix.lane.environment import WORKER, worker_environment
+from matrix.lane.execution import execute
 from matrix.lane.local import LocalRunner
-from matrix.lane.process import WORKER, worker_environment
-from matrix.lane.run import Options, Run
+from matrix.lane.run import Run, RunOptions
 from matrix.lane.sources import FetchedSources
+from matrix.lane.threads import ThreadExecutor
 from matrix.plan.cells import Plan, plan_cells
 from matrix.store.store import Store
 
@@ -54,7 +56,7 @@ os._exit(0)  # letting go of all that again is not part of importing it
 def third_party() -> float:
     """Import in a bare interpreter what the fork server imports."""
     began = time.perf_counter()
-    command = [sys.executable, "-c", IMPORTS, str(WORKER / "host.py")]
+    command = [sys.executable, "-c", IMPORTS, str(WORKER / "forkserver.py")]
     subprocess.run(command, check=True, env=worker_environment(), capture_output=True)
     return time.perf_counter() - began
 
@@ -65,7 +67,7 @@ def own_modules(releases: list[Release]) -> float:
     with tempfile.TemporaryDirectory() as logs, LocalRunner(Path(logs)) as host:
         for release in releases:
             process = host.open(release, FetchedSources(offline=True).get(release), "cpu")
-            total += process.hello["import_seconds"]
+            total += process.hello.import_seconds
             process.close()
     return total
 
@@ -91,9 +93,10 @@ def a_plan(releases: list[Release]) -> Plan:
 def measuring(made: Plan, store: Store, *, every: bool = False) -> tuple[float, int]:
     """Run a plan; return seconds and how many loads were done."""
     began = time.perf_counter()
-    run = Run(made, store, FetchedSources(offline=True), Options(CORES, every_cell=every), None)
+    options = RunOptions(CORES, every_cell=every)
+    run = Run(made, store, FetchedSources(offline=True), options, None)
     before = len(store.saves())
-    run.execute()
+    execute(run, ThreadExecutor(LocalRunner(sources.cache_folder() / "logs")))
     return time.perf_counter() - began, run.measured - (len(store.saves()) - before)
 
 

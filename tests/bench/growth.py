@@ -27,8 +27,11 @@ from matrix.catalogue import faq
 from matrix.catalogue.releases import Release
 from matrix.catalogue.words import Lane
 from matrix.judge import judge, ledger, outcomes
-from matrix.lane.process import Place
-from matrix.lane.run import Options, Run
+from matrix.lane.context import ProcessContext
+from matrix.lane.execution import execute
+from matrix.lane.protocol import Hello, LoadAnswer, Reply, SaveAnswer, WorkerFailure, read_answer
+from matrix.lane.run import Run, RunOptions
+from matrix.lane.threads import ThreadExecutor
 from matrix.plan import estimate
 from matrix.plan.cells import Plan
 from matrix.plan.evidence_index import EvidenceIndex
@@ -46,20 +49,29 @@ class Echo:
 
     def __init__(self, release: Release, save: Save, load: Load) -> None:
         self.release = release
-        self.place = Place()
-        self.hello = {"torch": "2", "python": "3", "machine": "m", "te_version": release.version}
+        self.context = ProcessContext()
+        self.hello = Hello(
+            release=release.version,
+            te_file="",
+            te_version=release.version,
+            torch="2",
+            python="3",
+            machine="m",
+            opt_in=None,
+        )
         fields = {"keys", "sites"}
-        self._saved = {**save.model_dump(mode="json", include=fields), "gaps": []}
+        answer = {**save.model_dump(mode="json", include=fields), "gaps": []}
+        self._saved = {**answer, "state_digest": release.digest}
         keys = {"missing_keys", "unexpected_keys", "changed_keys", "lost_recipes"}
         loaded = {"stage", "error", "sites", "after_load", *keys}
         self._loaded = {**load.model_dump(mode="json", include=loaded), "gaps": []}
 
-    def save(self, _recipe: Any, path: Path, *_arguments: Any) -> dict[str, Any]:
+    def save(self, _recipe: Any, path: Path, *_arguments: Any) -> SaveAnswer | WorkerFailure:
         path.write_bytes(self.release.name.encode())
-        return {"answer": {**self._saved, "state_digest": self.release.digest}, "seconds": 0.0}
+        return read_answer(SaveAnswer, Reply(answer=self._saved, seconds=0.0))
 
-    def load(self, *_arguments: Any) -> dict[str, Any]:
-        return {"answer": self._loaded, "seconds": 0.0}
+    def load(self, *_arguments: Any) -> LoadAnswer | WorkerFailure:
+        return read_answer(LoadAnswer, Reply(answer=self._loaded, seconds=0.0))
 
     def enter(self, *_arguments: Any) -> None:
         pass
@@ -106,8 +118,8 @@ def seconds(do: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def run(made: Plan, store: Store) -> int:
-    running = Run(made, store, Nowhere(), Options(jobs=2), None, host=Echoes())
-    running.execute()
+    running = Run(made, store, Nowhere(), RunOptions(jobs=2), None)
+    execute(running, ThreadExecutor(Echoes()))
     return running.measured
 
 

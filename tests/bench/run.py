@@ -23,8 +23,8 @@ from rich.table import Table
 
 from matrix.catalogue import releases, scenarios
 from matrix.errors import MatrixError
+from matrix.lane.environment import WORKER, worker_environment
 from matrix.lane.local import LocalRunner
-from matrix.lane.process import WORKER, worker_environment
 from matrix.lane.sources import FetchedSources
 
 

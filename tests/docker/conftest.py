@@ -15,10 +15,10 @@ from helpers.running import TEST_BASE, Bench
 from matrix.catalogue import faq
 from matrix.errors import EngineError
 from matrix.lane.containers import engine, lock
-from matrix.lane.containers.cage import Limits
-from matrix.lane.containers.host import DockerRunner
-from matrix.lane.containers.lock import Base
-from matrix.lane.containers.workshop import Workshop
+from matrix.lane.containers.confinement import ContainerLimits
+from matrix.lane.containers.image_builder import ImageBuilder
+from matrix.lane.containers.lock import BaseImage
+from matrix.lane.containers.runner import DockerRunner
 from matrix.system.progress import Progress
 
 
@@ -45,7 +45,7 @@ def client() -> Iterator[Any]:
 
 
 @pytest.fixture
-def bases() -> tuple[Base, ...]:
+def bases() -> tuple[BaseImage, ...]:
     return lock.given(TEST_BASE, lock.load(lock.default()))
 
 
@@ -60,13 +60,13 @@ class Counted(DockerRunner):
 
 
 @pytest.fixture
-def make_host(client: Any, bases: tuple[Base, ...], tmp_path: Path) -> Callable[..., Counted]:
+def make_host(client: Any, bases: tuple[BaseImage, ...], tmp_path: Path) -> Callable[..., Counted]:
     """Return a maker of docker runners; keywords are limits of a container, or ``most``."""
 
     def make(most: int | None = None, **limits: Any) -> Counted:
         logs = tmp_path / "logs"
-        workshop = Workshop(client, bases, faq.load(), logs, Progress(), most)
-        return Counted(client, workshop, logs, Limits(**limits))
+        image_builder = ImageBuilder(client, bases, faq.load(), logs, Progress(), most)
+        return Counted(client, image_builder, logs, ContainerLimits(**limits))
 
     return make
 
@@ -81,4 +81,4 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """After each test nothing of this process is left on the engine."""
     yield
     if "client" in request.fixturenames:
-        assert engine.clear(request.getfixturevalue("client"), lambda _owner: True) == []
+        assert engine.remove_owned(request.getfixturevalue("client"), lambda _owner: True) == []

@@ -9,7 +9,7 @@ _KERNELS = Path(__file__).with_name("kernels.py")
 _PRELUDE = """\
 import importlib.util as _util, sys as _sys
 from pathlib import Path as _Path
-from worker import standin as _standin
+from matrix.worker import standin as _standin
 _standin.install(_Path(__file__).resolve().parents[1], {version!r})
 """
 _POSTLUDE = """

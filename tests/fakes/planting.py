@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from matrix.lane.process import WORKER
+from matrix.lane.environment import WORKER
 
 FAKE = Path(__file__).with_name("release.py")
 
@@ -20,7 +20,7 @@ def a_worker(place: Path, told: dict[str, Any]) -> Path:
     shutil.copytree(WORKER, place, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(FAKE, place / "release.py")
     (place / "misbehaviour.json").write_text(json.dumps(told))
-    with (place / "host.py").open("a") as stream:
+    with (place / "forkserver.py").open("a") as stream:
         stream.write("\n\ndef _preload():\n    pass  # the fake needs neither torch nor others\n")
     return place
 

@@ -13,8 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from worker import PROTOCOL
-from worker.protocol import Channel
+from matrix.worker import PROTOCOL
+from matrix.worker.protocol import Channel
 
 PLAN = json.loads((Path(__file__).parent / "misbehaviour.json").read_text())
 TENSOR = {"dtype": "float32", "shape": [1], "digest": "canary", "first": [2.5], "default": False}

@@ -18,8 +18,11 @@ from helpers.builders import a_load, a_plan, a_save
 from matrix.catalogue import faq
 from matrix.catalogue.releases import Release
 from matrix.judge import judge
-from matrix.lane.process import Place, ReleaseProcess, opening
-from matrix.lane.run import Options, Run
+from matrix.lane.context import ProcessContext
+from matrix.lane.execution import execute
+from matrix.lane.process import ReleaseProcess, start_message
+from matrix.lane.run import Run, RunOptions
+from matrix.lane.threads import ThreadExecutor
 from matrix.plan.evidence_index import EvidenceIndex, pairs
 from matrix.store.store import Store
 from matrix.worker import PROTOCOL
@@ -51,12 +54,12 @@ class _Fuzzed:
         self._ends.append(theirs)  # it takes requests, and has said all that it will say
         theirs.sendall(self._said[:65536])
         theirs.shutdown(socket.SHUT_WR)
-        opened = opening(release, str(source), lane, _FOLDER / "log")
-        return ReleaseProcess(release, ours, opened, _Written())
+        start = start_message(release, str(source), lane, _FOLDER / "log")
+        return ReleaseProcess(release, ours, start, _Written())
 
 
-class _Written(Place):
-    """A place where every save is written."""
+class _Written(ProcessContext):
+    """A context in which every save is written."""
 
     def collect(self, path: Path) -> None:
         path.write_bytes(b"checkpoint")
@@ -74,7 +77,8 @@ def talked(said: bytes) -> Store:
     """
     fsspec.filesystem("memory").store.clear()
     made, store = a_plan(["1.8"], ["1.8"]), Store("memory://fuzzed")
-    Run(made, store, _Here(), Options(jobs=1), None, host=_Fuzzed(said)).execute()
+    run = Run(made, store, _Here(), RunOptions(jobs=1), None)
+    execute(run, ThreadExecutor(_Fuzzed(said)))
     found = judge.judge(EvidenceIndex(made, store, None), _FAQ, (), _TODAY)
     assert sum(found.totals.values()) == len(made.cells)
     return store

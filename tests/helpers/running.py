@@ -17,9 +17,12 @@ from matrix.catalogue.releases import Catalogue
 from matrix.judge import judge, ledger
 from matrix.judge.judgement import Judgement
 from matrix.lane import sources
-from matrix.lane.process import Runner
-from matrix.lane.run import Options, Run
-from matrix.lane.sources import CodeSource, FetchedSources
+from matrix.lane.execution import execute
+from matrix.lane.local import LocalRunner
+from matrix.lane.run import Run, RunOptions
+from matrix.lane.runner import Runner
+from matrix.lane.sources import CodeSource, FetchedSources, cache_folder
+from matrix.lane.threads import ThreadExecutor
 from matrix.plan.cells import Plan, plan_cells
 from matrix.plan.evidence_index import EvidenceIndex
 from matrix.plan.remaining import Scope
@@ -73,10 +76,10 @@ class Bench:
         scope: Scope | None = None,
         sources: CodeSource | None = None,
     ) -> Run:
-        options = Options(jobs=2, timeout=timeout, scope=scope or Scope())
+        options = RunOptions(jobs=2, timeout=timeout, scope=scope or Scope())
         archive = recorded.evidence(made.lane)
-        running = Run(made, self.store, sources or FetchedSources(), options, archive, host=host)
-        running.execute()
+        running = Run(made, self.store, sources or FetchedSources(), options, archive)
+        execute(running, ThreadExecutor(host or LocalRunner(cache_folder() / "logs")))
         return running
 
     def report(self, made: Plan) -> list[dict[str, Any]]:

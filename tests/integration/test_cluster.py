@@ -16,10 +16,11 @@ from distributed import Client, LocalCluster
 
 from helpers.running import Bench
 from matrix.catalogue.words import Lane
-from matrix.lane.cluster.graph import ClusterRun
+from matrix.lane.cluster.executor import DaskExecutor
+from matrix.lane.environment import WORKER
+from matrix.lane.execution import execute
 from matrix.lane.local import LocalRunner
-from matrix.lane.process import WORKER
-from matrix.lane.run import Options
+from matrix.lane.run import Run, RunOptions
 from matrix.lane.sources import FetchedSources
 from matrix.store import recorded
 from matrix.store.store import Store
@@ -39,7 +40,7 @@ class Watching(Progress):
 
     def __init__(self, client: Client, victim: str, logs: Path) -> None:
         self.client, self.victim, self.logs = client, victim, logs
-        self.run: ClusterRun | None = None
+        self.executor: DaskExecutor | None = None
         self.killed: str | None = None
         self.shown: list[str] = []
         self.serving: list[psutil.Process] = []
@@ -48,7 +49,7 @@ class Watching(Progress):
 
     def _watch(self) -> None:
         while self.killed is None:
-            for key, address in list(self.run.begun.items()) if self.run else []:
+            for key, address in list(self.executor.begun.items()) if self.executor else []:
                 if "plain" in key and key.partition("→")[2].startswith(self.victim):
                     time.sleep(0.2)
                     self.shown = list(self.client.processing()[address])
@@ -64,7 +65,7 @@ def fork_servers(logs: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if words[1:3] == [str(WORKER), "host"]:
+        if words[1:3] == [str(WORKER), "forkserver"]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 if str(logs / "host.log") in [file.path for file in process.open_files()]:
                     found.append(process)
@@ -86,16 +87,11 @@ def test_three_workers_one_killed_and_a_store_on_s3(
         Client(cluster) as client,
     ):
         watching = Watching(client, name.replace("-", "_"), logs)
-        run = ClusterRun(
-            made,
-            bench.store,
-            FetchedSources(),
-            Options(jobs=2, timeout=60),
-            recorded.evidence(Lane.CPU),
-            watching,
-        )
-        watching.run = run.on(client, functools.partial(opening, str(logs)))
-        run.execute()
+        archive = recorded.evidence(Lane.CPU)
+        options = RunOptions(jobs=2, timeout=60)
+        run = Run(made, bench.store, FetchedSources(), options, archive, watching)
+        watching.executor = DaskExecutor(client, functools.partial(opening, str(logs)))
+        execute(run, watching.executor)
         # The dashboard shows cells by name: what it calls a task is this part of its key.
         shown = {key_split(key) for key in watching.shown}
         assert any(f"→{name.replace('-', '_')}" in label for label in shown)

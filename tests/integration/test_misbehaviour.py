@@ -29,8 +29,8 @@ LOADS = {
     "2.4": ("flood", "is lost: it answered more than 16 MiB in one line"),
     "2.5": ("answer_another", "is lost: it answered request"),
     "2.6": ("answer_with_nothing", "is lost: it answered neither with an answer"),
-    "2.7": ("answer_without_sites", "answered what is no answer: KeyError('sites')"),
-    "2.8": ("answer_with_a_foreign_stage", "answered what is no answer: 1 validation error"),
+    "2.7": ("answer_without_sites", "answered what is no answer: sites: Field required"),
+    "2.8": ("answer_with_a_foreign_stage", "answered what is no answer: stage: Input should be"),
     "2.11": ("fail_without_words", "is lost: it answered neither with an answer"),
 }
 SAVES = {
@@ -42,7 +42,7 @@ HELLOS = {
     "2.15": ("speak_another_protocol", "speaks protocol 2, not 1"),
     "2.16": ("lie_about_its_release", "asked to be 2.16 says it is 9.9"),
     "2.17": ("import_another", "imported /usr/lib/transformer_engine"),
-    "1.4": ("not_say_what_it_is", "does not say what it is: KeyError('release')"),
+    "1.4": ("not_say_what_it_is", "does not say what it is: release: Field required"),
 }
 
 

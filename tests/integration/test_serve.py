@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from matrix.catalogue import releases, scenarios
-from matrix.lane.process import WORKER, opening, worker_environment
+from matrix.lane.environment import WORKER, worker_environment
+from matrix.lane.process import start_message
 from matrix.lane.sources import FetchedSources
 
 
@@ -39,7 +40,8 @@ def talk(*messages: dict[str, Any], words: tuple[str, ...] = ("serve",)) -> Any:
 @pytest.fixture
 def opened(tmp_path: Path) -> dict[str, Any]:
     release = releases.load()["2.17.1"]
-    return opening(release, str(FetchedSources().get(release)), "cpu", tmp_path / "log")
+    source = str(FetchedSources().get(release))
+    return start_message(release, source, "cpu", tmp_path / "log").model_dump(mode="json")
 
 
 def test_it_saves_and_loads(opened: dict[str, Any], tmp_path: Path) -> None:
@@ -77,7 +79,7 @@ def test_scratch_folders_are_cleared_in_a_container_only(opened: dict[str, Any])
 def test_another_command_is_refused(words: tuple[str, ...]) -> None:
     status, said, errors = talk(words=words)
     assert (status, said) == (1, [])
-    assert errors.startswith(b"usage: worker host FD | worker serve")
+    assert errors.startswith(b"usage: worker forkserver FD | worker serve")
 
 
 def test_nobody_spoke() -> None:

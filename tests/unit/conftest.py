@@ -6,14 +6,11 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import matrix
-
-WORKER = Path(matrix.__file__).parent / "worker"
+import matrix.worker
 
 
 @pytest.fixture(autouse=True)
@@ -27,14 +24,12 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def worker() -> Iterator[Any]:
-    """Import the worker's modules under the name they run by."""
-    sys.path.insert(0, str(WORKER.parent))
-    try:
-        yield lambda name: importlib.import_module(f"worker.{name}")
-    finally:
-        sys.path.remove(str(WORKER.parent))
-        for name in [name for name in sys.modules if name.split(".")[0] == "worker"]:
-            del sys.modules[name]
+    """Import the worker's modules anew."""
+    yield lambda name: importlib.import_module(f"matrix.worker.{name}")
+    for name in [name for name in sys.modules if name.startswith("matrix.worker.")]:
+        del sys.modules[name]
+        # Else `from matrix.worker import ...` would find the module of the test before.
+        vars(matrix.worker).pop(name.removeprefix("matrix.worker."), None)
 
 
 @pytest.fixture

@@ -210,7 +210,7 @@ ANSWERS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-class Shelf:
+class ImageCache:
     """What a store holds, in an order of one's own."""
 
     def __init__(self, records: Iterable[Any]) -> None:
@@ -294,7 +294,7 @@ def test_judging_is_pure_and_free_of_order(world: Any, chance: random.Random) ->
 
     def judged(*parts: list[Any]) -> Any:
         saved_by, loaded_by, kept, excused = parts
-        index = EvidenceIndex(a_plan(saved_by, loaded_by), Shelf(kept), None)  # type: ignore[arg-type]
+        index = EvidenceIndex(a_plan(saved_by, loaded_by), ImageCache(kept), None)  # type: ignore[arg-type]
         return facts(judge.judge(index, DOCUMENTATION, excused, TODAY))
 
     first = judged(savers, loaders, records, known)

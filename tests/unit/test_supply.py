@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 from matrix.catalogue import releases
 from matrix.errors import StoreError, UsageError, without_credentials
 from matrix.lane.containers import packages
-from matrix.lane.containers.blueprint import public
+from matrix.lane.containers.image_spec import public
 from matrix.store.records import Provenance
 from tools import audit
 

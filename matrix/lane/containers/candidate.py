@@ -14,9 +14,10 @@ from docker.errors import APIError, ContainerError, ImageNotFound
 
 from matrix.catalogue.releases import PACKAGE, Release
 from matrix.errors import EngineError, UsageError
-from matrix.lane.containers.engine import OWNER, ask, owner, remove, words
-from matrix.lane.containers.lock import Base
+from matrix.lane.containers.engine import OWNER, explanation, remove, run_program
+from matrix.lane.containers.lock import BaseImage
 from matrix.lane.sources import keep_candidate
+from matrix.system.cleanup import process_label
 
 _ASK = (
     "import importlib.metadata as m, importlib.util as u, json; "
@@ -25,7 +26,7 @@ _ASK = (
 )
 
 
-def from_image(client: docker.DockerClient, name: str) -> tuple[Release, Base]:
+def from_image(client: docker.DockerClient, name: str) -> tuple[Release, BaseImage]:
     """Describe an image as a candidate, and as the base that it is.
 
     Its Python files are taken out of it and cached, so that the cpu lane can run them.
@@ -45,29 +46,30 @@ def from_image(client: docker.DockerClient, name: str) -> tuple[Release, Base]:
     with tempfile.TemporaryDirectory() as folder:
         _take(client, image, place, Path(folder))
         release = keep_candidate(Path(folder), version.partition("+")[0], name)
-    base = Base(kind="ngc", image=name, digest=image)
+    base = BaseImage(kind="ngc", image=name, digest=image)
     return release.model_copy(update={"image": name}), base
 
 
 def _look(client: docker.DockerClient, name: str) -> tuple[str, str]:
     """Return where an image has its Transformer Engine, and its version."""
     try:
-        said = ask(client, name, "python3", ["-c", _ASK])
-        place, version = json.loads(said.splitlines()[-1])
+        stdout = run_program(client, name, "python3", ["-c", _ASK])
+        place, version = json.loads(stdout.splitlines()[-1])
     except (APIError, ContainerError, ValueError, IndexError) as error:
         raise EngineError(
-            f"image {name} holds no Transformer Engine that its python3 finds", why=words(error)
+            f"image {name} holds no Transformer Engine that its python3 finds",
+            why=explanation(error),
         ) from error
     return str(place), str(version)
 
 
 def _take(client: docker.DockerClient, image: str, place: str, folder: Path) -> None:
     """Copy a package out of an image that is not run."""
-    still: Any = client.containers.create(image, ["true"], labels={OWNER: owner()})
+    container: Any = client.containers.create(image, ["true"], labels={OWNER: process_label()})
     try:
-        chunks, _stat = still.get_archive(place)
+        chunks, _stat = container.get_archive(place)
         with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
             python = [entry for entry in archive if entry.isdir() or entry.name.endswith(".py")]
             archive.extractall(folder, members=python, filter="data")
     finally:
-        remove(still)
+        remove(container)

@@ -5,20 +5,20 @@ Any engine that speaks the Docker API serves; ``DOCKER_HOST`` names it.
 
 from __future__ import annotations
 
-import platform
 import socket
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import docker
-import psutil
 import requests
 import urllib3
 from docker.errors import APIError, ContainerError, DockerException, NotFound
 from docker.transport import unixconn
 
 from matrix.errors import EngineError
+from matrix.system import cleanup
+from matrix.system.cleanup import process_label
 
 PATIENCE = 60.0
 """Seconds that a run waits for an engine which is being restarted."""
@@ -105,12 +105,12 @@ def _innermost(error: BaseException) -> str:
     return str(error)
 
 
-def words(error: BaseException) -> str:
+def explanation(error: BaseException) -> str:
     """Return what the engine itself said of an error."""
     return str(getattr(error, "explanation", None) or error)
 
 
-def patiently(client: docker.DockerClient, call: Callable[[], Answer]) -> Answer:
+def with_retry(client: docker.DockerClient, call: Callable[[], Answer]) -> Answer:
     """Return what ``call`` returns; where the engine is gone, wait for it and call again.
 
     :raises EngineGone: it does not come back.
@@ -138,21 +138,15 @@ def _back(client: docker.DockerClient, deadline: float) -> bool:
     return False
 
 
-def owner() -> str:
-    """Return the label that names this process: machine, process id, and when it began."""
-    process = psutil.Process()
-    return f"{platform.node()}/{process.pid}/{process.create_time():.0f}"
-
-
 def sweep(client: docker.DockerClient) -> list[str]:
     """Remove containers and volumes of processes that are no more; return their names."""
-    return clear(client, lambda label: not _alive(label))
+    return remove_owned(client, lambda label: not cleanup.may_be_running(label))
 
 
-def clear(client: docker.DockerClient, whose: Callable[[str], bool]) -> list[str]:
+def remove_owned(client: docker.DockerClient, whose: Callable[[str], bool]) -> list[str]:
     """Remove the containers and volumes whose owner satisfies ``whose``; return their names.
 
-    :param whose: is given the label of :func:`owner`.
+    :param whose: is given the label of the process that made it.
     """
     containers: list[Any] = client.containers.list(
         all=True, filters={"label": OWNER}, ignore_removed=True
@@ -163,17 +157,6 @@ def clear(client: docker.DockerClient, whose: Callable[[str], bool]) -> list[str
     for it in left:
         remove(it)
     return [it.name for it in left]
-
-
-def _alive(label: str) -> bool:
-    """Tell whether the process that a label names still runs; on another machine, believe so."""
-    node, pid, began = label.rsplit("/", 2)
-    if node != platform.node():
-        return True
-    try:
-        return f"{psutil.Process(int(pid)).create_time():.0f}" == began
-    except psutil.NoSuchProcess:
-        return False
 
 
 def remove(it: Any) -> None:
@@ -188,8 +171,8 @@ def remove(it: Any) -> None:
             raise
 
 
-def ask(
-    client: docker.DockerClient, image: str, program: str, words: list[str], **options: Any
+def run_program(
+    client: docker.DockerClient, image: str, program: str, arguments: list[str], **options: Any
 ) -> bytes:
     """Run one program of an image in a container without a network; return what it prints.
 
@@ -199,19 +182,19 @@ def ask(
     """
     container: Any = client.containers.create(
         image,
-        words,
+        arguments,
         entrypoint=[program],
         network_mode="none",
-        labels={OWNER: owner()},
+        labels={OWNER: process_label()},
         **options,
     )
     try:
         container.start()
         status = container.wait()["StatusCode"]
-        said: bytes = container.logs(stdout=True, stderr=False)
+        stdout: bytes = container.logs(stdout=True, stderr=False)
         if status:
-            cry = container.logs(stdout=False, stderr=True)
-            raise ContainerError(container, status, [program, *words], image, cry)
-        return said
+            stderr = container.logs(stdout=False, stderr=True)
+            raise ContainerError(container, status, [program, *arguments], image, stderr)
+        return stdout
     finally:
         remove(container)

@@ -10,10 +10,11 @@ import docker
 from docker.errors import APIError, ContainerError
 
 from matrix.errors import EngineError
-from matrix.lane.containers.blueprint import KIND
-from matrix.lane.containers.cage import device_requests
-from matrix.lane.containers.engine import OWNER, ask, owner, remove, words
+from matrix.lane.containers.confinement import device_requests
+from matrix.lane.containers.engine import OWNER, explanation, remove, run_program
+from matrix.lane.containers.image_spec import KIND
 from matrix.lane.device import ONLY_CPU, is_enough
+from matrix.system.cleanup import process_label
 
 _QUERY = ["--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader"]
 
@@ -26,17 +27,17 @@ def require_device(client: docker.DockerClient, gpu: str) -> None:
     """
     image = _empty_image(client)
     probe = client.containers.create(
-        image, ["nothing"], labels={OWNER: owner()}, device_requests=device_requests(gpu)
+        image, ["nothing"], labels={OWNER: process_label()}, device_requests=device_requests(gpu)
     )
     try:
         probe.start()
     except APIError as error:
-        said = words(error)
+        why = explanation(error)
         # The image holds no program at all: that this is all that is wrong shows the GPU is there.
-        if "nothing" not in said or "device driver" in said:
+        if "nothing" not in why or "device driver" in why:
             raise EngineError(
                 f"the container engine gives no GPU {gpu}",
-                why=said,
+                why=why,
                 do=f"Install the NVIDIA container toolkit where the engine runs. {ONLY_CPU}",
             ) from error
     finally:
@@ -76,13 +77,15 @@ def require_fp8_attention(client: docker.DockerClient, gpu: str, image: str) -> 
 def _ask(client: docker.DockerClient, gpu: str, image: str) -> list[str]:
     """Return name, compute capability and driver version."""
     try:
-        said = ask(client, image, "nvidia-smi", _QUERY, device_requests=device_requests(gpu))
+        said = run_program(
+            client, image, "nvidia-smi", _QUERY, device_requests=device_requests(gpu)
+        )
         (row,) = csv.reader(io.StringIO(said.decode()), skipinitialspace=True)
         name, capability, driver = row
     except (APIError, ContainerError, ValueError) as error:
         raise EngineError(
             f"nvidia-smi in {image} does not say what GPU {gpu} is",
-            why=words(error),
+            why=explanation(error),
             do=f"See that the engine's NVIDIA container toolkit works. {ONLY_CPU}",
         ) from error
     return [name, capability, driver]

@@ -15,8 +15,8 @@ import docker
 from docker.errors import APIError, ImageNotFound
 
 from matrix.errors import EngineError
-from matrix.lane.containers.blueprint import KIND, RELEASE, Blueprint
-from matrix.lane.containers.engine import patiently, words
+from matrix.lane.containers.engine import explanation, with_retry
+from matrix.lane.containers.image_spec import KIND, RELEASE, ImageSpec
 
 Say = Callable[[str], None]
 _LEFT_OUT = {".git", "__pycache__"}
@@ -26,61 +26,61 @@ class BuildError(EngineError):
     """An image could not be built."""
 
 
-def find(client: docker.DockerClient, blueprint: Blueprint) -> str | None:
-    """Return the id of the image that a blueprint describes, or None where it is not built."""
+def find(client: docker.DockerClient, spec: ImageSpec) -> str | None:
+    """Return the id of the image that is described, or None where it is not built."""
     try:
-        return str(client.images.get(blueprint.tag).id)
+        return str(client.images.get(spec.tag).id)
     except ImageNotFound:
         return None
 
 
-def build(client: docker.DockerClient, blueprint: Blueprint, say: Say) -> str:
+def build(client: docker.DockerClient, spec: ImageSpec, say: Say) -> str:
     """Build an image and return its id.
 
     :param say: is given the build's output line by line, as it comes.
     :raises BuildError: a step failed.
     """
     with tempfile.TemporaryFile() as context:
-        _write_context(blueprint, context)
+        _write_context(spec, context)
         context.seek(0)
         try:
             for event in client.api.build(
                 fileobj=context,
                 custom_context=True,
-                tag=blueprint.tag,
-                buildargs={"BASE": blueprint.base, **blueprint.arguments},
-                labels=dict(blueprint.labels),
-                network_mode=None if blueprint.network else "none",
-                use_config_proxy=blueprint.network,
+                tag=spec.tag,
+                buildargs={"BASE": spec.base, **spec.arguments},
+                labels=dict(spec.labels),
+                network_mode=None if spec.network else "none",
+                use_config_proxy=spec.network,
                 rm=True,
                 forcerm=True,
                 decode=True,
             ):
-                _note(event, blueprint, say)
+                _note(event, spec, say)
         except APIError as error:
-            raise BuildError(f"{blueprint.tag} could not be built", why=words(error)) from error
-    image = find(client, blueprint)
+            raise BuildError(f"{spec.tag} could not be built", why=explanation(error)) from error
+    image = find(client, spec)
     if image is None:
-        raise BuildError(f"the engine built {blueprint.tag} and does not have it")
+        raise BuildError(f"the engine built {spec.tag} and does not have it")
     return image
 
 
-def _note(event: dict[str, Any], blueprint: Blueprint, say: Say) -> None:
+def _note(event: dict[str, Any], spec: ImageSpec, say: Say) -> None:
     if "error" in event:
-        raise BuildError(f"{blueprint.tag} could not be built", why=str(event["error"]).strip())
+        raise BuildError(f"{spec.tag} could not be built", why=str(event["error"]).strip())
     for line in str(event.get("stream", "")).splitlines():
         if line.strip():
             say(line.rstrip())
 
 
-def _write_context(blueprint: Blueprint, stream: BinaryIO) -> None:
+def _write_context(spec: ImageSpec, stream: BinaryIO) -> None:
     """Write the build context, the same bytes for the same files."""
     with tarfile.open(fileobj=stream, mode="w") as archive, tempfile.TemporaryDirectory() as empty:
         dockerfile = Path(empty) / "Dockerfile"
-        dockerfile.write_text(blueprint.dockerfile)
+        dockerfile.write_text(spec.dockerfile)
         archive.add(dockerfile, "Dockerfile", filter=_plain)
         dockerfile.unlink()
-        for place, path in blueprint.context.items():
+        for place, path in spec.context.items():
             archive.add(path or empty, place, filter=_plain)
 
 
@@ -133,12 +133,12 @@ def drop(client: docker.DockerClient, names: list[str]) -> None:
         except APIError as error:
             raise EngineError(
                 f"image {name} could not be removed",
-                why=words(error),
+                why=explanation(error),
                 do="End the run that uses it, or remove the container named there",
             ) from error
 
 
-class Shelf:
+class ImageCache:
     """The releases' images that are kept on the engine: at most so many at once.
 
     :param most: how many; None for no limit.
@@ -153,19 +153,19 @@ class Shelf:
         self._changing_images = threading.Lock()
 
     @contextlib.contextmanager
-    def hold(self, blueprint: Blueprint, make: Callable[[], str]) -> Iterator[str]:
+    def hold(self, spec: ImageSpec, make: Callable[[], str]) -> Iterator[str]:
         """Have an image there for as long as the context is entered; yield its id.
 
         :param make: builds it where it is not there.
         """
-        self._take(blueprint.tag)
+        self._take(spec.tag)
         try:
             with self._changing_images:
-                self._make_room(blueprint.tag)
-                image = patiently(self._client, lambda: find(self._client, blueprint)) or make()
+                self._make_room(spec.tag)
+                image = with_retry(self._client, lambda: find(self._client, spec)) or make()
             yield image
         finally:
-            self._give_back(blueprint.tag)
+            self._give_back(spec.tag)
 
     def _take(self, tag: str) -> None:
         """Wait until one more image may be in use."""
@@ -188,7 +188,7 @@ class Shelf:
             return
         with self._changed:
             used = {tag, *self._used}
-        there = patiently(self._client, lambda: built(self._client))
+        there = with_retry(self._client, lambda: built(self._client))
         idle = [image for image in there if RELEASE in image.labels and not used & {*image.tags}]
         for image in idle[: max(0, len(idle) + len(used) - self._most)]:
             drop(self._client, image.tags or [image.id])

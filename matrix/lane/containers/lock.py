@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, field_validator
 from matrix.catalogue import tables
 from matrix.catalogue.ranges import covers
 from matrix.catalogue.releases import Release
-from matrix.errors import EngineError, SourceUnavailable, UsageError
+from matrix.errors import EngineError, SourceUnavailable, UsageError, os_errors_as
 from matrix.system import shipped
 from matrix.system.digests import of_tree
 
@@ -39,7 +39,7 @@ _HEAD = """\
 """
 
 
-class Base(tables.Row):
+class BaseImage(tables.Row):
     """One row of the lock; the file explains its fields."""
 
     kind: Kind
@@ -81,7 +81,7 @@ class Base(tables.Row):
 
 
 class _Table(tables.Row):
-    base: tuple[Base, ...]
+    base: tuple[BaseImage, ...]
 
 
 def folder() -> Path:
@@ -94,7 +94,7 @@ def default() -> Path:
     return Path(os.environ.get("TE_MATRIX_IMAGES_LOCK") or folder() / "images.lock")
 
 
-def load(path: Path) -> tuple[Base, ...]:
+def load(path: Path) -> tuple[BaseImage, ...]:
     """Read a lock.
 
     :raises TableError: a row is malformed.
@@ -102,7 +102,7 @@ def load(path: Path) -> tuple[Base, ...]:
     return tables.load(path, _Table).base
 
 
-def given(text: str, bases: Iterable[Base]) -> tuple[Base, ...]:
+def given(text: str, bases: Iterable[BaseImage]) -> tuple[BaseImage, ...]:
     """Return the rows that stand for a base named by hand, in place of every cpu and pip row.
 
     :param text: an image, by tag or by ``NAME@sha256:...``.
@@ -112,7 +112,9 @@ def given(text: str, bases: Iterable[Base]) -> tuple[Base, ...]:
     changes = {"image": image, "digest": digest or UNLOCKED}
     try:
         return tuple(
-            Base(**base.model_dump() | changes) for base in bases if base.kind in ("cpu", "pip")
+            BaseImage(**base.model_dump() | changes)
+            for base in bases
+            if base.kind in ("cpu", "pip")
         )
     except ValidationError as error:
         raise UsageError(
@@ -120,7 +122,7 @@ def given(text: str, bases: Iterable[Base]) -> tuple[Base, ...]:
         ) from error
 
 
-def base_for(bases: Iterable[Base], lane: str, release: Release) -> Base:
+def base_for(bases: Iterable[BaseImage], lane: str, release: Release) -> BaseImage:
     """Return the base that the image of a release is built on in a lane.
 
     :raises SourceUnavailable: there is none.
@@ -138,7 +140,7 @@ def base_for(bases: Iterable[Base], lane: str, release: Release) -> Base:
     )
 
 
-def identified(bases: Iterable[Base], lane: str, release: Release) -> Release:
+def identified(bases: Iterable[BaseImage], lane: str, release: Release) -> Release:
     """Return the release with the digest that its evidence is kept under in a lane.
 
     The cpu lane runs the catalogued Python files. An image that carries Transformer Engine
@@ -158,7 +160,7 @@ def identified(bases: Iterable[Base], lane: str, release: Release) -> Release:
     return release.model_copy(update={"digest": digest})
 
 
-def require_pinned(bases: Iterable[Base]) -> None:
+def require_pinned(bases: Iterable[BaseImage]) -> None:
     """Refuse bases that are not pinned.
 
     :raises EngineError: one is not.
@@ -173,19 +175,17 @@ def require_pinned(bases: Iterable[Base]) -> None:
         )
 
 
-def write(path: Path, bases: Iterable[Base]) -> None:
+def write(path: Path, bases: Iterable[BaseImage]) -> None:
     """Replace a lock, whole or not at all.
 
     :raises EngineError: it cannot be written.
     """
     part = path.with_name(path.name + ".part")
-    try:
+    with os_errors_as(EngineError, f"the lock {path} cannot be written"):
         part.write_text("\n".join([_HEAD, *(_row(base) for base in bases)]))
         part.replace(path)
-    except OSError as error:
-        raise EngineError(f"the lock {path} cannot be written", why=str(error)) from error
 
 
-def _row(base: Base) -> str:
+def _row(base: BaseImage) -> str:
     fields = base.model_dump(exclude_none=True)
     return "\n".join(["[[base]]", *(f'{key} = "{value}"' for key, value in fields.items()), ""])

@@ -12,7 +12,6 @@ import dataclasses
 import importlib.metadata
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,15 +19,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import docker
-import psutil
 from docker.errors import APIError, ContainerError
 from packaging.requirements import Requirement
 
 from matrix.errors import EngineError
-from matrix.lane.containers.blueprint import public
-from matrix.lane.containers.engine import ask, words
+from matrix.lane.containers.engine import explanation, run_program
+from matrix.lane.containers.image_spec import public
+from matrix.system import cleanup
 
 DISTRIBUTION = "te-checkpoint-matrix"
+_WHEELS = "wheels-"
 _OLDEST_GLIBC = 17  # manylinux2014; older wheels than that are of no interest here
 _ASK = (
     "import json, os, platform, sys; print(json.dumps({"
@@ -38,7 +38,7 @@ _ASK = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Target:
+class WheelTarget:
     """What wheels must fit: Python ("3.11"), machine ("x86_64"), minor version of glibc 2."""
 
     python: str
@@ -55,17 +55,17 @@ class Target:
         yield f"--platform=linux_{self.machine}"
 
 
-def target(client: docker.DockerClient, image: str) -> Target:
+def wheel_target(client: docker.DockerClient, image: str) -> WheelTarget:
     """Ask a base image which Python it has.
 
     :raises EngineError: it does not say.
     """
     try:
-        return Target(**json.loads(ask(client, image, "python3", ["-c", _ASK])))
+        return WheelTarget(**json.loads(run_program(client, image, "python3", ["-c", _ASK])))
     except (APIError, ContainerError, ValueError, TypeError) as error:
         raise EngineError(
             f"python3 of the base image {image} could not be asked what it is",
-            why=words(error),
+            why=explanation(error),
             do="See that the engine runs containers of it at all; the cpu lane builds on a base "
             "with python3, pip and venv on glibc, such as python:3.11-slim-bookworm",
         ) from error
@@ -89,22 +89,20 @@ def _extra(name: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def workplace(cache: Path) -> Iterator[Path]:
+def wheel_folder(cache: Path) -> Iterator[Path]:
     """Yield an empty folder for wheels, half a gigabyte of them, and remove it afterwards.
 
-    What a process that is no more has left there is removed first.
+    What an ended process has left there is removed first.
 
     :param cache: folder to make it in.
     """
-    for left in cache.glob("wheels-*-*"):
-        if not psutil.pid_exists(int(left.name.split("-")[1])):
-            shutil.rmtree(left, ignore_errors=True)
+    cleanup.sweep(cache, _WHEELS)
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix=f"wheels-{os.getpid()}-") as folder:
+    with tempfile.TemporaryDirectory(dir=cache, prefix=cleanup.mark(_WHEELS)) as folder:
         yield Path(folder)
 
 
-def gather(folder: Path, wanted: tuple[str, ...], target: Target) -> None:
+def gather(folder: Path, wanted: tuple[str, ...], target: WheelTarget) -> None:
     """Download wheels, and write ``requirements.txt`` beside them.
 
     :param wanted: PyTorch first; it comes from ``TE_MATRIX_TORCH_INDEX`` where that is set.
@@ -117,7 +115,7 @@ def gather(folder: Path, wanted: tuple[str, ...], target: Target) -> None:
     (folder / "requirements.txt").write_text("\n".join(wanted) + "\n")
 
 
-def _download(folder: Path, wanted: list[str], target: Target, options: list[str]) -> None:
+def _download(folder: Path, wanted: list[str], target: WheelTarget, options: list[str]) -> None:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder)]
     command += [*options, "--find-links", str(folder), *target.options(), *wanted]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -6,11 +6,11 @@ import docker
 from docker.errors import APIError, DockerException, ImageNotFound
 
 from matrix.errors import EngineError
-from matrix.lane.containers.engine import GONE, words
-from matrix.lane.containers.lock import Base
+from matrix.lane.containers.engine import GONE, explanation
+from matrix.lane.containers.lock import BaseImage
 
 
-def fetch(client: docker.DockerClient, base: Base) -> str:
+def fetch(client: docker.DockerClient, base: BaseImage) -> str:
     """Return a base's image id, pulling it where the engine does not have it.
 
     :raises EngineError: it is not there and cannot be pulled.
@@ -25,13 +25,13 @@ def fetch(client: docker.DockerClient, base: Base) -> str:
     except (APIError, DockerException) as error:
         raise EngineError(
             f"the base image {base.reference} is not here and cannot be pulled",
-            why=words(error),
+            why=explanation(error),
             do="Make its registry reachable, load the image into the engine, "
             "or name another base (--base, or a lock of your own with --images-lock)",
         ) from error
 
 
-def read(client: docker.DockerClient, base: Base) -> Base:
+def read(client: docker.DockerClient, base: BaseImage) -> BaseImage:
     """Ask the registry for a base's digest and return the row with it.
 
     :raises EngineError: the registry did not say.
@@ -39,5 +39,5 @@ def read(client: docker.DockerClient, base: Base) -> Base:
     try:
         digest = client.images.get_registry_data(base.image).id
     except (APIError, DockerException, *GONE) as error:
-        raise EngineError(f"{base.image} could not be read", why=words(error)) from error
+        raise EngineError(f"{base.image} could not be read", why=explanation(error)) from error
     return base.model_copy(update={"digest": digest})

@@ -16,14 +16,15 @@ import docker
 from docker.errors import APIError
 
 from matrix.errors import WorkerError
-from matrix.lane.containers.engine import OWNER, owner, patiently, remove, words
+from matrix.lane.containers.engine import OWNER, explanation, remove, with_retry
+from matrix.system.cleanup import process_label
 
 INPUT = "/te-matrix"
 OUTPUT = "/te-matrix-output"
 CHECKPOINTS = f"{INPUT}/checkpoints"
 
 
-class Input:
+class InputVolume:
     """A volume that containers read: the worker, and the checkpoints as they are asked for.
 
     :param worker: folder of the worker.
@@ -43,8 +44,8 @@ class Input:
         """
         with self._lock:
             if self._volume is None:
-                labels = {OWNER: owner()}
-                self._volume = patiently(
+                labels = {OWNER: process_label()}
+                self._volume = with_retry(
                     self._client, lambda: self._client.volumes.create(labels=labels)
                 )
                 self._put(image, _tar("worker", self._worker))
@@ -61,7 +62,7 @@ class Input:
     def _put(self, image: str, tar: IO[bytes]) -> None:
         """Unpack a tar in the volume, through a container that is never started."""
         with tar:
-            patiently(self._client, lambda: self._put_once(image, tar))
+            with_retry(self._client, lambda: self._put_once(image, tar))
 
     def _put_once(self, image: str, tar: IO[bytes]) -> None:
         tar.seek(0)
@@ -70,7 +71,7 @@ class Input:
             entrypoint=["true"],
             network_mode="none",
             volumes={self._volume.name: {"bind": INPUT, "mode": "rw"}},
-            labels={OWNER: owner()},
+            labels={OWNER: process_label()},
         )
         try:
             hand.put_archive(INPUT, tar)
@@ -107,7 +108,7 @@ def collect(container: Any, name: str, path: Path) -> None:
         status, said = container.exec_run(["cat", f"{OUTPUT}/{name}"], demux=True)
     except APIError as error:
         raise WorkerError(
-            f"{name} could not be brought out of its container", why=words(error)
+            f"{name} could not be brought out of its container", why=explanation(error)
         ) from error
     data, cry = said
     if status:

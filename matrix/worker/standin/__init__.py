@@ -22,7 +22,7 @@ def install(source: Path, version: str) -> None:
     :param source: folder that holds ``transformer_engine``.
     :param version: its version, e.g. "1.11" or "2.17.1".
     """
-    from worker.standin import common, cuda, packages
+    from matrix.worker.standin import common, cuda, packages
 
     # What torch.compile decorates runs as written: to decorate it imports PyTorch's compiler.
     os.environ["TORCHDYNAMO_DISABLE"] = "1"

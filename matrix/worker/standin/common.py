@@ -15,7 +15,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Dict
 
 _HERE = Path(__file__).resolve().parent
 NAME = "transformer_engine.common"
@@ -88,7 +88,7 @@ def _is_package_installed(name: str) -> bool:
     return True
 
 
-def _replacements(version: str) -> "dict[str, Callable]":
+def _replacements(version: str) -> Dict[str, Callable[..., Any]]:
     """Return the functions of ``common`` that would reach for a compiled library."""
 
     def load_framework_extension(framework: str) -> None:

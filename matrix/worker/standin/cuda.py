@@ -7,7 +7,7 @@ properties of an sm90 device. Nothing is computed differently.
 
 import contextlib
 from types import SimpleNamespace
-from typing import Any, Callable
+from typing import Any, Callable, ContextManager
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -17,7 +17,7 @@ _TAKES_DEVICE_POSITIONALLY = (torch.Tensor.to,)
 
 def _is_cuda(device: Any) -> bool:
     if isinstance(device, torch.device):
-        return device.type == "cuda"
+        return bool(device.type == "cuda")
     if isinstance(device, str):
         return device.startswith("cuda")
     return isinstance(device, int) and not isinstance(device, bool)
@@ -28,7 +28,7 @@ def on_cpu(device: Any) -> Any:
     return torch.device("cpu") if _is_cuda(device) else device
 
 
-class _ServeCuda(TorchFunctionMode):
+class _ServeCuda(TorchFunctionMode):  # type: ignore[misc]  # torch is Any to mypy
     """Rewrites the device of every PyTorch call made by the release under test."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -97,12 +97,12 @@ _ANSWERS = {
 }
 
 
-def _do_nothing() -> Callable:
+def _do_nothing() -> Callable[..., None]:
     # A new function each time: PyTorch's tracing rules want one object per name.
     return lambda *a, **k: None
 
 
-def _yield_nothing() -> Callable:
+def _yield_nothing() -> Callable[..., ContextManager[None]]:
     return lambda *a, **k: contextlib.nullcontext()
 
 

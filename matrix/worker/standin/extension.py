@@ -5,17 +5,17 @@ This file is run as the module ``transformer_engine_extensions`` (up to 1.7) or
 the right name; ``RELEASE`` is set before. Emulated: ``DType``, the FP8 metadata
 holder, casts to and from FP8, the transpose of FP8 bytes, and the update of
 amax history and scale. Everything else is a name only: looking at it works,
-calling it raises :class:`worker.standin.gap.EmulationGap`.
+calling it raises :class:`matrix.worker.standin.gap.EmulationGap`.
 """
 
 import functools
 import inspect
-from typing import Any, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import torch
 
-from worker.standin import dtypes, fp8
-from worker.standin.gap import EmulationGap, Missing
+from matrix.worker.standin import dtypes, fp8
+from matrix.worker.standin.gap import EmulationGap, Missing
 
 RELEASE: str = globals()["RELEASE"]
 VERSION: Tuple[int, int] = tuple(int(part) for part in RELEASE.split(".")[:2])  # type: ignore
@@ -24,7 +24,7 @@ VERSION: Tuple[int, int] = tuple(int(part) for part in RELEASE.split(".")[:2])  
 class DType:
     """Data types, behaving as pybind11's ``enum_`` does: pickled by number."""
 
-    __members__: dict = {}
+    __members__: Dict[str, "DType"] = {}
 
     def __init__(self, value: int = 0) -> None:
         self._value = int(value)
@@ -397,9 +397,9 @@ def _guard_everything() -> None:
 
 
 _guard_everything()
-torch.ops.tex_ts = _Operators()  # type: ignore[attr-defined]
+torch.ops.tex_ts = _Operators()
 
-_missing: dict = {}
+_missing: Dict[str, Missing] = {}
 
 # Hooks of out-of-tree backends: real builds do not export them, and 2.19 and
 # later look for them with getattr(tex, NAME, default).

@@ -59,6 +59,10 @@ class Missing:
     __index__ = __int__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse.
+
+        :raises EmulationGap: always.
+        """
         raise EmulationGap(self._name)
 
     def __repr__(self) -> str:

@@ -12,7 +12,7 @@ import sys
 import types
 from typing import Any, Dict, Iterable
 
-from worker.standin.gap import Missing
+from matrix.worker.standin.gap import Missing
 
 # The oldest that 1.5 to 1.11 accept.
 _FLASH_ATTENTION = "2.0.6"
@@ -46,11 +46,11 @@ def _exists(name: str) -> bool:
 def _answer_versions(answers: Dict[str, str]) -> None:
     real = importlib.metadata.version
 
-    def version(name: str) -> str:
+    def version(distribution_name: str) -> str:
         try:
-            return real(name)
+            return real(distribution_name)
         except importlib.metadata.PackageNotFoundError:
-            answer = answers.get(name.replace("_", "-"))
+            answer = answers.get(distribution_name.replace("_", "-"))
             if answer is None:
                 raise
             return answer

@@ -16,7 +16,7 @@ from matrix.catalogue import releases, tables
 from matrix.cli import main
 from matrix.errors import ExitCode
 from matrix.gate import accept, outputs, policies
-from matrix.gate.policies import Check, Policy
+from matrix.gate.policies import Check, CheckState, Policy
 from matrix.judge import ledger
 from matrix.store import recorded
 
@@ -176,10 +176,11 @@ def test_a_hostile_message_is_text_everywhere(
 
 def test_annotations_are_as_many_as_github_shows() -> None:
     checks = [
-        Check(str(number), "fail", ExitCode.DEVIATES, f"reason {number}") for number in range(30)
+        Check(str(number), CheckState.FAIL, ExitCode.DEVIATES, f"reason {number}")
+        for number in range(30)
     ]
-    found = outputs.problems(checks)
-    assert len(list(outputs.workflow_commands(found, ORDER))) == outputs.ANNOTATIONS
+    found = outputs.group_failures(checks)
+    assert len(list(outputs.workflow_commands(found, ORDER))) == outputs.MAX_ANNOTATIONS
 
 
 # The ledger grows by `ledger accept`, and by nothing else.

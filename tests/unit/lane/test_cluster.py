@@ -12,9 +12,12 @@ from dask.utils import key_split
 
 from helpers.builders import a_load, a_save
 from matrix.errors import EngineError, ExitCode, StoreError
-from matrix.lane.cluster import graph, station
-from matrix.lane.cluster.graph import RETRIES, ClusterRun
-from matrix.lane.run import Options
+from matrix.lane.cluster import tasks
+from matrix.lane.cluster.executor import DaskExecutor
+from matrix.lane.cluster.tasks import RETRIES, TaskGraph
+from matrix.lane.cluster.worker import ClusterWorker
+from matrix.lane.execution import execute
+from matrix.lane.run import Run, RunOptions
 from matrix.plan.cells import CONTROLS, Plan
 from matrix.store import keys
 from matrix.store.records import Attempt
@@ -56,7 +59,7 @@ class Cluster:
         self.handlers: dict[str, Callable[[Any], None]] = {}
         self.plugins: list[str] = []
 
-    def register_plugin(self, plugin: station.Station) -> None:
+    def register_plugin(self, plugin: ClusterWorker) -> None:
         self.plugins.append(plugin.name)
 
     def unregister_worker_plugin(self, name: str) -> None:
@@ -101,14 +104,16 @@ class Nowhere:
         return None
 
 
-def run(
-    made: Plan, store: Store, answer: Callable[..., Any], **more: Any
-) -> tuple[ClusterRun, Cluster]:
+def a_run(made: Plan, store: Store) -> Run:
+    return Run(made, store, Nowhere(), RunOptions(jobs=1), None)
+
+
+def run(made: Plan, store: Store, answer: Callable[..., Any], **more: Any) -> tuple[Run, Cluster]:
     cluster = Cluster(answer)
     for name, value in more.items():
         setattr(cluster, name, value)
-    running = ClusterRun(made, store, Nowhere(), Options(jobs=1), None)
-    running.on(cluster, lambda: pytest.fail("nothing is opened here")).execute()
+    running = a_run(made, store)
+    execute(running, DaskExecutor(cluster, lambda: pytest.fail("nothing is opened here")))
     assert cluster.plugins == []
     assert cluster.handlers == {}
     return running, cluster
@@ -221,11 +226,10 @@ def test_workers_are_chosen_by_what_they_offer(make_plan: MakePlan, store: Store
     _running, cluster = run(gpu, store, answers(gpu), offered={"GPU": 1, "image-2.3": 1})
     for _key, options, what in cluster.asked:
         assert options["resources"] == {"GPU": 1.0, f"image-{what[0]}": 1.0}
-    running = ClusterRun(gpu, store, Nowhere(), Options(jobs=1), None)
-    running.on(cluster, lambda: pytest.fail("unused"))
-    task = graph.Task(gpu.releases["1.11"], "autocast")
-    running._flying = {"k": (task, None)}
-    assert "no worker offers image-1.11" in running._why_nothing_comes()
+    graph = TaskGraph(cluster, a_run(gpu, store), "run", {})
+    task = tasks.Task(gpu.releases["1.11"], "autocast")
+    graph._submitted = {"k": (task, None)}
+    assert "no worker offers image-1.11" in graph.waiting_reason()
 
 
 def test_the_dashboard_shows_cells_by_name(made: Plan, store: Store) -> None:
@@ -234,5 +238,5 @@ def test_the_dashboard_shows_cells_by_name(made: Plan, store: Store) -> None:
     assert "autocast/plain/1.11→2.3" in shown
     assert "autocast/save/1.11" in shown
     cell = made.cells[0]
-    named = graph.Task(made.releases["1.11"], "fp8-weights", cell)
+    named = tasks.Task(made.releases["1.11"], "fp8-weights", cell)
     assert key_split(f"{named.label}-0-te-matrix-1") == named.label

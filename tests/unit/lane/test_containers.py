@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 
 import pytest
 
 from matrix.catalogue.releases import Catalogue
 from matrix.errors import EngineError, SourceUnavailable, TableError, UsageError
-from matrix.lane.containers import blueprint, lock, packages
-from matrix.lane.containers.lock import Base
+from matrix.lane.containers import image_spec, lock, packages
+from matrix.lane.containers.lock import BaseImage
 
 DIGEST = "sha256:" + "a" * 64
-UNPINNED = Base(kind="ngc", image="nvcr.io/nvidia/pytorch:24.10-py3", digest="unlocked")
+UNPINNED = BaseImage(kind="ngc", image="nvcr.io/nvidia/pytorch:24.10-py3", digest="unlocked")
 PINNED = UNPINNED.model_copy(update={"digest": DIGEST})
 
 
 @pytest.fixture
-def bases() -> tuple[Base, ...]:
+def bases() -> tuple[BaseImage, ...]:
     return lock.load(lock.folder() / "images.lock")
 
 
-def test_the_lock_and_the_catalogue_agree(known: Catalogue, bases: tuple[Base, ...]) -> None:
+def test_the_lock_and_the_catalogue_agree(known: Catalogue, bases: tuple[BaseImage, ...]) -> None:
     carried = {release.image for release in known.releases if release.image}
     assert {base.image for base in bases if base.kind == "ngc"} == carried
     assert len({(base.kind, base.image) for base in bases}) == len(bases)
 
 
 def test_every_release_has_a_base_where_there_can_be_one(
-    known: Catalogue, bases: tuple[Base, ...]
+    known: Catalogue, bases: tuple[BaseImage, ...]
 ) -> None:
     without = []
     for release in known.releases:
@@ -53,8 +54,8 @@ def test_every_release_has_a_base_where_there_can_be_one(
     ],
 )
 def test_a_pinned_base_is_built_on_by_digest(image: str, reference: str) -> None:
-    assert Base(kind="cpu", image=image, digest=DIGEST).reference == reference
-    assert Base(kind="cpu", image=image, digest="unlocked").reference == image
+    assert BaseImage(kind="cpu", image=image, digest=DIGEST).reference == reference
+    assert BaseImage(kind="cpu", image=image, digest="unlocked").reference == image
 
 
 def test_unpinned_bases_are_refused_by_name() -> None:
@@ -63,7 +64,7 @@ def test_unpinned_bases_are_refused_by_name() -> None:
         lock.require_pinned([PINNED, UNPINNED])
 
 
-def test_a_lock_is_written_as_it_is_read(tmp_path: Path, bases: tuple[Base, ...]) -> None:
+def test_a_lock_is_written_as_it_is_read(tmp_path: Path, bases: tuple[BaseImage, ...]) -> None:
     lock.write(tmp_path / "images.lock", bases)
     assert lock.load(tmp_path / "images.lock") == bases
     packaged = lock.folder() / "images.lock"
@@ -87,7 +88,7 @@ def test_a_malformed_lock_names_the_place(tmp_path: Path, row: str, complaint: s
 
 
 def test_a_base_named_by_hand_stands_for_every_kind_that_builds_on_one(
-    bases: tuple[Base, ...],
+    bases: tuple[BaseImage, ...],
 ) -> None:
     named = lock.given(f"mine@{DIGEST}", bases)
     assert {(base.kind, base.image, base.digest) for base in named} == {
@@ -102,14 +103,14 @@ def test_evidence_of_an_image_is_kept_under_the_images_digest(known: Catalogue) 
     release = known["1.11"]
     by_tag, by_digest = (lock.identified([base], "gpu", release) for base in (UNPINNED, PINNED))
     assert len({release.digest, by_tag.digest, by_digest.digest}) == 3
-    cpu = Base(kind="cpu", image="python:3.11", digest=DIGEST)
+    cpu = BaseImage(kind="cpu", image="python:3.11", digest=DIGEST)
     assert lock.identified([cpu], "cpu", release) == release
     assert lock.identified([], "gpu", release) == release
 
 
 def a_tag(release: str, known: Catalogue, base_id: str = "sha256:1", **changes: str) -> str:
     base = PINNED.model_copy(update=changes)
-    return blueprint.of_release(base, base_id, known[release], "1.8-1.11", None, None).tag
+    return image_spec.of_release(base, base_id, known[release], "1.8-1.11", None, None).tag
 
 
 def test_a_tag_changes_with_what_the_image_is_made_of(known: Catalogue) -> None:
@@ -121,11 +122,11 @@ def test_a_tag_changes_with_what_the_image_is_made_of(known: Catalogue) -> None:
 
 
 def test_a_package_is_installed_with_the_extras_of_its_row(
-    known: Catalogue, bases: tuple[Base, ...], monkeypatch: pytest.MonkeyPatch
+    known: Catalogue, bases: tuple[BaseImage, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "file:///index")
     base = lock.base_for(bases, "gpu", known["2.17.1"])
-    plan = blueprint.of_release(base, "sha256:1", known["2.17.1"], ">=1.12", None, None)
+    plan = image_spec.of_release(base, "sha256:1", known["2.17.1"], ">=1.12", None, None)
     assert plan.arguments["REQUIREMENT"] == "transformer_engine[pytorch,core_cu13]==2.17.1"
     assert plan.arguments["PIP_INDEX_URL"] == "file:///index"
     assert (plan.network, plan.context["candidate"]) == (True, None)
@@ -140,17 +141,19 @@ def test_the_cpu_lanes_packages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_wheels_are_asked_for_as_the_base_needs_them() -> None:
-    options = list(packages.Target(python="3.12", machine="aarch64", glibc="28").options())
+    options = list(packages.WheelTarget(python="3.12", machine="aarch64", glibc="28").options())
     assert "--python-version=3.12" in options
     assert "--platform=manylinux_2_28_aarch64" in options
     assert "--platform=manylinux_2_29_aarch64" not in options
 
 
 def test_wheels_of_a_process_that_is_no_more_are_removed(tmp_path: Path) -> None:
-    dead, alive = tmp_path / f"wheels-{2**31 - 1}-x", tmp_path / f"wheels-{os.getpid()}-x"
+    dead, alive = (
+        tmp_path / f"wheels-{platform.node()}-{pid}-x" for pid in (4_194_305, os.getpid())
+    )
     dead.mkdir()
     alive.mkdir()
-    with packages.workplace(tmp_path) as folder:
+    with packages.wheel_folder(tmp_path) as folder:
         assert folder.parent == tmp_path
         assert list(folder.iterdir()) == []
     assert list(tmp_path.iterdir()) == [alive]

@@ -13,21 +13,27 @@ import pytest
 
 from matrix.catalogue.releases import Catalogue
 from matrix.errors import WorkerError
-from matrix.lane import process, wire
-from matrix.lane.process import ReleaseProcess, worker_environment
+from matrix.lane import process, protocol, wire
+from matrix.lane.environment import worker_environment
+from matrix.lane.process import ReleaseProcess
+from matrix.lane.protocol import StartMessage
 
-OPENED = {"lane": "cpu", "version": "1.8", "source": "/sources/x", "log": "/logs/1.8.log"}
+START = StartMessage(lane="cpu", version="1.8", source="/sources/x", log="/logs/1.8.log")
 HELLO = {
     "protocol": 1,
     "release": "1.8",
     "te_file": "/sources/x/transformer_engine/__init__.py",
+    "te_version": "1.8.0",
+    "torch": "2.13.0",
+    "python": "3.11",
+    "machine": "x86_64",
     "opt_in": None,
 }
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "START_TIMEOUT", 0.5)
+    monkeypatch.setattr(protocol, "START_TIMEOUT", 0.5)
     monkeypatch.setattr(process, "GRACE", 0.2)
     monkeypatch.setattr(wire, "LONGEST", 2 << 20)
 
@@ -57,7 +63,7 @@ def opened(known: Catalogue) -> Iterator[Any]:
     processes: list[ReleaseProcess] = []
 
     def make(*script: bytes | dict[str, Any] | None) -> ReleaseProcess:
-        made = ReleaseProcess(known["1.8"], Fake(*script).ours, OPENED)
+        made = ReleaseProcess(known["1.8"], Fake(*script).ours, START)
         processes.append(made)
         return made
 
@@ -68,7 +74,7 @@ def opened(known: Catalogue) -> Iterator[Any]:
 
 def test_a_well_behaved_worker(opened: Any) -> None:
     process = opened(HELLO, {"id": 1, "answer": {"keys": []}})
-    assert process.ask("save", 1)["answer"] == {"keys": []}
+    assert process.ask("save", 1).answer == {"keys": []}
     process.close()
 
 
@@ -86,7 +92,7 @@ def test_a_well_behaved_worker(opened: Any) -> None:
         (b'{"protocol": 1, "rel', "did not answer|half a line"),
         (b"hello\n", "did not answer"),
         (b"[]\n", "it answered list where an object is due"),
-        ({"protocol": 1}, "does not say what it is: KeyError"),
+        ({"protocol": 1}, "does not say what it is: release: Field required"),
         ({"ended": "killed by signal 9"}, "is lost: it ended: killed by signal 9"),
         ({"protocol": 1, "failure": "no"}, "does not say what it is"),
         ({**HELLO, "te_file": None}, "does not say what it is"),
@@ -143,7 +149,7 @@ def test_bytes_that_trickle_are_no_answer() -> None:
 
 def test_a_text_that_no_file_could_hold_is_made_one(opened: Any) -> None:
     process = opened(HELLO, b'{"id": 1, "answer": {"a": "x\\ud800y", "b": "\\uD83D\\uDE00"}}\n')
-    assert process.ask("save", 1)["answer"] == {"a": "x?y", "b": "\N{GRINNING FACE}"}
+    assert process.ask("save", 1).answer == {"a": "x?y", "b": "\N{GRINNING FACE}"}
 
 
 def test_no_variable_of_te_reaches_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,59 @@
+"""Checkpoints as files that a release process can load: each is fetched or rewritten once."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from matrix.catalogue import forms
+from matrix.checkpoint.rewriting import rewrite_file
+from matrix.errors import StoreError
+from matrix.store import recorded
+from matrix.store.records import Save
+from matrix.store.store import Store
+
+
+class CheckpointFiles:
+    """Checkpoints of known saves, in a folder of this machine. Threads may share it.
+
+    :param folder: where the files are written.
+    """
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self._store = store
+        self._folder = folder
+        self._lock = threading.Lock()
+
+    def get(self, save: Save, digest: str) -> Path:
+        """Return one of a save's files, its bytes checked.
+
+        :param digest: SHA-256 of the checkpoint or of the output.
+        :raises StoreError: it is neither in the store nor among the recorded ones.
+        """
+        path = self._folder / f"{digest}.pt"
+        with self._lock:
+            if path.exists():
+                return path
+            data = self._store.checkpoint(digest)
+            if data is None:
+                data = recorded.checkpoint(save.lane, digest)
+            if data is None:
+                raise StoreError(
+                    f"checkpoint {digest[:12]} of {save.release} is nowhere",
+                    why="its record is here, its file is not",
+                    do="Delete the record and run again",
+                )
+            path.write_bytes(data)
+        return path
+
+    def rewritten(self, checkpoint: Path, form: str) -> Path:
+        """Return a checkpoint rewritten to another form.
+
+        :param form: a form's name in ``forms.toml``.
+        :raises CheckpointError: it cannot be rewritten.
+        """
+        path = checkpoint.with_suffix(f".{form}.pt")
+        with self._lock:
+            if not path.exists():
+                rewrite_file(checkpoint, path, forms.load()[form])
+        return path

@@ -1,0 +1,125 @@
+"""The release processes of a run: one per release, started when it is first needed."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Self
+
+from matrix.catalogue.releases import Release
+from matrix.catalogue.scenarios import SizedScenario
+from matrix.errors import LostError, SourceError, SourceUnavailable, WorkerError
+from matrix.lane.process import ReleaseProcess
+from matrix.lane.runner import Runner
+from matrix.lane.sources import CodeSource
+from matrix.plan.cells import Plan
+
+
+class ProcessPool:
+    """Opens processes, remembers what could not be started, and ends them all when left.
+
+    Any number of threads may use it, each with the releases that it has reserved.
+
+    :param sources: where the code of releases is.
+    :param runner: opens the processes; it is entered and left together with the pool.
+    :param timeout: seconds that building a scenario's model may take.
+    :param most: processes kept at the same time; None for any number.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        sources: CodeSource,
+        runner: Runner,
+        timeout: float,
+        most: int | None = None,
+    ) -> None:
+        self._plan = plan
+        self._sources = sources
+        self._runner = runner
+        self._timeout = timeout
+        self._most = most
+        self._lock = threading.Lock()
+        self._reserved = {name: threading.Lock() for name in plan.releases}
+        self._processes: OrderedDict[str, ReleaseProcess] = OrderedDict()
+        self._start_errors: dict[tuple[str, str], WorkerError] = {}
+        self._lost_once: set[tuple[str, str]] = set()
+
+    def __enter__(self) -> Self:
+        self._runner.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for release in self._plan.releases.values():
+            self.end(release)
+        self._runner.__exit__(*error)
+
+    @contextlib.contextmanager
+    def reserved(self, release: Release) -> Iterator[None]:
+        """Keep a release's process from being asked, or ended, by another thread meanwhile."""
+        with self._reserved[release.name]:
+            yield
+
+    def start_error(self, release: Release, scenario: str) -> WorkerError | None:
+        """Return why a release cannot be started for a scenario, if that is known by now."""
+        return self._start_errors.get((release.name, scenario))
+
+    def start(self, release: Release, scenario: SizedScenario, *, enter: bool) -> ReleaseProcess:
+        """Return the process of a reserved release, started if it is not running.
+
+        What cannot be started is not tried again in this run; what was lost while it
+        started is, once.
+
+        :param enter: whether the scenario's model has to be built.
+        :raises WorkerError: it cannot be started.
+        """
+        place = release.name, scenario.name
+        try:
+            process = self._running(release) or self._open(release)
+            if enter:
+                process.enter(scenario, self._timeout)
+        except WorkerError as error:
+            if not isinstance(error, LostError) or place in self._lost_once:
+                self._start_errors[place] = error
+            self._lost_once.add(place)
+            raise
+        return process
+
+    def end(self, release: Release) -> None:
+        """End a release's process, where one is running."""
+        with self._lock:
+            process = self._processes.pop(release.name, None)
+        if process is not None:
+            process.close()
+
+    def _running(self, release: Release) -> ReleaseProcess | None:
+        with self._lock:
+            if release.name in self._processes:
+                self._processes.move_to_end(release.name)
+            return self._processes.get(release.name)
+
+    def _open(self, release: Release) -> ReleaseProcess:
+        self._make_room()
+        try:
+            source = self._sources.get(release)
+        except (SourceError, SourceUnavailable) as error:
+            raise WorkerError(str(error)) from error
+        process = self._runner.open(release, source, self._plan.lane)
+        with self._lock:
+            self._processes[release.name] = process
+        return process
+
+    def _make_room(self) -> None:
+        """End the processes that were not asked for the longest time, until one more may be."""
+        if self._most is None:
+            return
+        with self._lock:
+            over = len(self._processes) + 1 - self._most
+            names = list(self._processes)
+        for name in names:
+            if over > 0 and self._reserved[name].acquire(blocking=False):
+                self.end(self._plan.releases[name])
+                self._reserved[name].release()
+                over -= 1

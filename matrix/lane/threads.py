@@ -1,0 +1,94 @@
+"""The executor of this machine: a thread for every release that is worked on."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Self, TypeVar
+
+from matrix.catalogue.releases import Release
+from matrix.lane.measure import Measurer
+from matrix.lane.run import Run
+from matrix.lane.runner import Runner
+from matrix.plan.cells import Cell
+
+Item = TypeVar("Item")
+
+
+class ThreadExecutor:
+    """Has every saver save, then every loader load: releases in parallel, each in order.
+
+    :param runner: what the releases' processes are opened by; it is entered when needed.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._measurer: Measurer | None = None
+
+    def __enter__(self) -> Self:
+        self._held = contextlib.ExitStack()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._held.close()
+
+    def prepare(self, run: Run) -> None:
+        """Start the runner, once."""
+        self._started(run)
+
+    def _started(self, run: Run) -> Measurer:
+        with self._lock:
+            if self._measurer is None:
+                made = Measurer(run.plan, run.store, run.sources, self._runner, run.options.timeout)
+                self._measurer = self._held.enter_context(made)
+            return self._measurer
+
+    def execute(self, run: Run) -> None:
+        """Save, then load.
+
+        :raises StoreError: a result cannot be kept.
+        """
+        measurer = self._started(run)
+
+        def save(release: Release, scenario: str) -> None:
+            run.note(measurer.save(release, scenario))
+
+        def load(release: Release, cell: Cell) -> None:
+            if run.is_due(cell):
+                run.note(measurer.load(release, cell, run.saved(cell)))
+
+        self._each("saves", run, run.saves(), save)
+        self._each("loads", run, run.loads(), load)
+
+    def _each(
+        self,
+        what: str,
+        run: Run,
+        work: dict[str, list[Item]],
+        do: Callable[[Release, Item], None],
+    ) -> None:
+        """Do every release's items, releases in parallel, items in order."""
+        run.progress.start(what, sum(len(items) for items in work.values()))
+
+        def one(name: str) -> None:
+            for item in work[name]:
+                if self._stopping.is_set():
+                    return
+                do(run.plan.releases[name], item)
+                run.progress.step(name)
+            if not self._runner.resident:
+                self._started(run).end(run.plan.releases[name])
+
+        with ThreadPoolExecutor(run.options.jobs) as pool:
+            try:
+                for done in as_completed([pool.submit(one, name) for name in work]):
+                    done.result()
+            except BaseException:
+                # An interrupt, or a result that cannot be kept: every thread ends
+                # after the cell that it is at.
+                self._stopping.set()
+                raise
