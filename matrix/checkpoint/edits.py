@@ -23,6 +23,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 
 from matrix.catalogue.forms import Form
+from matrix.catalogue.state_keys import CORE_ATTENTION
 from matrix.checkpoint import emit
 from matrix.checkpoint.encoding import PROTOCOL, encode
 from matrix.checkpoint.errors import CheckpointError
@@ -30,7 +31,6 @@ from matrix.checkpoint.states import KEY, REGISTRATION, ExtraState, is_attention
 from matrix.checkpoint.words import Holds, StateContainer, Step
 
 _FUSED = ".fused_attention"
-_CORE = "core_attention"
 _MOVES = {"core": Step.MAP_KEY, "fused": Step.UNMAP_KEY}
 _SHORT_NOTHING = (StateContainer.EMPTY_TENSOR, StateContainer.NONE)
 _PICKLED_NONE = emit.emit(None, PROTOCOL)
@@ -117,7 +117,7 @@ def moved(key: str, form: Form) -> str | None:
         return None
     if form.attention_key == "core" and f".{module}".endswith(_FUSED):
         return module.removesuffix(_FUSED[1:]).removesuffix(".") + rest
-    if form.attention_key == "fused" and module.rpartition(".")[2] == _CORE:
+    if form.attention_key == "fused" and module.rpartition(".")[2] == CORE_ATTENTION:
         return module + _FUSED + rest
     return key
 

@@ -10,6 +10,7 @@ import dataclasses
 import re
 import struct
 
+from matrix.catalogue.state_keys import CORE_ATTENTION
 from matrix.checkpoint import limits, nodes, objects, pickles, torchfile
 from matrix.checkpoint.errors import Malformed
 from matrix.checkpoint.limits import Budget
@@ -113,7 +114,7 @@ def is_state(key: Node) -> bool:
 def is_attention(key: str) -> bool:
     """Tell whether an extra state's key is that of an attention core."""
     parts = KEY.sub("", key).split(".")
-    return "core_attention" in parts or parts[-1] == "fused_attention"
+    return CORE_ATTENTION in parts or parts[-1] == "fused_attention"
 
 
 def container_of(value: Node) -> StateContainer | str:

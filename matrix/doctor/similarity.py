@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from matrix.catalogue.state_keys import CORE_ATTENTION
+
 _QUOTED = 4  # words from which on a part of a message is taken for it
 _CLASS = re.compile(r"\b(?:[A-Za-z_]\w*\.)*([A-Z]\w*(?:Error|Exception))\b")
 _KEY = re.compile(r"[\w.]*_extra_state\b")
@@ -22,7 +24,7 @@ def normalized(message: str) -> str:
 def _end_of(key: str) -> str:
     """Return the part of an extra state's key that Transformer Engine decides on."""
     parts = key.split(".")
-    start = parts.index("core_attention") if "core_attention" in parts else -2
+    start = parts.index(CORE_ATTENTION) if CORE_ATTENTION in parts else -2
     return ".".join(parts[start:])
 
 

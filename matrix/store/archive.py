@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from matrix import __version__
-from matrix.errors import StoreError
+from matrix.errors import StoreError, os_errors_as
 from matrix.store.records import FORMAT, Load, Record, Save
 from matrix.store.store import parse
 
@@ -56,13 +56,9 @@ def write(path: Path, records: Iterable[Save | Load], recorded_at: str) -> int:
     footer = ArchiveFooter(records=len(lines)).model_dump_json()
     text = "\n".join([header, *lines, footer]) + "\n"
     data = text.encode()
-    try:
+    with os_errors_as(StoreError, f"{path} cannot be written", do="Name another file"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
-    except OSError as error:
-        raise StoreError(
-            f"{path} cannot be written", why=str(error), do="Name another file"
-        ) from error
     return len(lines)
 
 
