@@ -155,6 +155,8 @@ def _measure(
     how = RunOptions(options.jobs, options.timeout, options.every_cell, scope)
     progress = console.progress(screen)
     with measuring.opened(factory, options.scheduler, progress) as (sources, executor):
+        # Before its evidence is read: a store that cannot be written is refused as such.
+        store.prepare()
         run = Run(plan, store, sources, how, None, progress, selected.evidence)
         measuring.remember(selected, store, shard)
         try:
