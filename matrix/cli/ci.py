@@ -9,7 +9,7 @@ import click
 
 from matrix.catalogue.selection import DEFAULTS
 from matrix.catalogue.words import Lane, RunnerName
-from matrix.errors import StoreError, UsageError
+from matrix.errors import StoreError, UsageError, os_errors_as
 from matrix.gate import pipelines
 from matrix.plan import shards
 from matrix.plan.costs import Costs
@@ -53,13 +53,9 @@ def ci_command(count: int, service: tuple[str, ...], folder: Path, **options: An
     selection = _argv(options)
     for name in service:
         path = folder / pipelines.NAMES[name]
-        try:
+        with os_errors_as(StoreError, f"{path} cannot be written", "Name a folder with --output"):
             folder.mkdir(parents=True, exist_ok=True)
             path.write_text(pipelines.render(name, count, selection), encoding="utf-8")
-        except OSError as error:
-            raise StoreError(
-                f"{path} cannot be written", why=str(error), do="Name a folder with --output"
-            ) from error
         click.echo(path)
 
 

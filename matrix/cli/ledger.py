@@ -10,8 +10,9 @@ import click
 
 from matrix import report
 from matrix.catalogue import releases
-from matrix.cli.options import DATE, with_json, with_selection, with_store, with_today
+from matrix.cli.options import DATE, gathered, with_json, with_selection, with_store, with_today
 from matrix.gate import accept
+from matrix.gate.accept import Justification
 from matrix.judge import ledger
 from matrix.store.store import Store
 from matrix.workflow.selecting import Request, select
@@ -39,7 +40,7 @@ def ledger_command(context: click.Context, as_json: bool) -> None:
 
 @ledger_command.command("accept", short_help="Turn deviations into entries for review.")
 @click.argument("cells", nargs=-1, required=True)
-@click.option("--id", "name", required=True, help="name of the entry; more get -2, -3, ...")
+@click.option("--id", required=True, help="name of the entry; more get -2, -3, ...")
 @click.option("--cause", required=True, help="what causes it: TE file and symbol")
 @click.option("--owner", required=True, help="who accepts it")
 @click.option("--reference", required=True, help="upstream issue or change")
@@ -53,17 +54,13 @@ def ledger_command(context: click.Context, as_json: bool) -> None:
 @with_selection
 @with_store
 @with_today
+@gathered("justification", accept.FIELDS, accept.justify)
 def accept_command(
     request: Request,
     store: Store,
     today: datetime.date,
     cells: tuple[str, ...],
-    name: str,
-    cause: str,
-    owner: str,
-    reference: str,
-    advice: str,
-    expires: datetime.datetime,
+    justification: Justification,
     into: Path | None,
 ) -> None:
     """Turn deviations that nobody knows into ledger entries, for review.
@@ -72,18 +69,10 @@ def accept_command(
     last run selected. The entries know exactly those cells. Nothing but this writes a
     ledger, and only the file that --into names.
     """
-    review = accept.review(
-        id=name,
-        cause=cause,
-        owner=owner,
-        reference=reference,
-        advice=advice,
-        expires=expires.date(),
-    )
     selected = select(request, store, resume=True)
     made = report.build(selected.judge(today), selected.documentation)
     order = releases.order(selected.plan.releases)
-    found = accept.entries(accept.chosen(made, cells), review, order)
+    found = accept.entries(accept.select_cells(made, cells), justification, order)
     if into is None:
         click.echo(accept.text(found), nl=False)
         return

@@ -24,27 +24,30 @@ DATE = click.DateTime(["%Y-%m-%d"])
 Command = Callable[..., Any]
 
 
-def gathered(command: Command, name: str, fields: Sequence[str], make: Callable[..., Any]) -> Any:
-    """Return a command that takes several options as one argument.
+def gathered(
+    name: str, fields: Sequence[str], make: Callable[..., Any]
+) -> Callable[[Command], Command]:
+    """Have a command take several options as one argument.
 
-    :param name: of the argument.
+    :param name: the name of the argument.
     :param fields: the names of the options.
     :param make: called with the options, by name; returns the argument.
     """
 
-    @functools.wraps(command)
-    def gathering(**values: Any) -> Any:
-        given = {field: values[field] for field in fields}
-        rest = {key: value for key, value in values.items() if key not in given}
-        return command(**{name: make(**given)}, **rest)
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def gathering(**values: Any) -> Any:
+            made = make(**{field: values.pop(field) for field in fields})
+            return command(**values, **{name: made})
 
-    return gathering
+        return gathering
+
+    return decorate
 
 
 def gathered_in(record: type[Any], name: str) -> Callable[[Command], Command]:
     """Have a command take the options named like a dataclass's fields as one of those."""
-    fields = [field.name for field in dataclasses.fields(record)]
-    return lambda command: gathered(command, name, fields, record)
+    return gathered(name, [field.name for field in dataclasses.fields(record)], record)
 
 
 def _with(command: Command, *options: Callable[[Command], Command]) -> Command:
@@ -55,8 +58,8 @@ def _with(command: Command, *options: Callable[[Command], Command]) -> Command:
 
 def with_selection(command: Command) -> Command:
     """Add the selection options to a command, which takes them as ``request``."""
-    command = gathered(command, "request", arguments.FIELDS, arguments.request)
-    return arguments.with_selection(command)
+    gathering = gathered("request", arguments.FIELDS, arguments.request)
+    return arguments.with_selection(gathering(command))
 
 
 def with_store(command: Command) -> Command:

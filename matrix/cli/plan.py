@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from matrix.cli.options import DATE, with_json, with_selection, with_store
-from matrix.errors import StoreError
+from matrix.errors import StoreError, os_errors_as
 from matrix.plan import estimate
 from matrix.plan.estimate import NGC_IMAGE, OTHER_IMAGE, Estimate
 from matrix.store.store import Store
@@ -52,7 +52,10 @@ def plan_command(
     found = estimate.estimate(index, images, size)
     _print(selected, found, jobs, engine)
     if graph_file:
-        _write(graph_file, json.dumps(estimate.graph(found, index), indent=1))
+        text = json.dumps(estimate.graph(found, index), indent=1)
+        do = "Name another file with --graph"
+        with os_errors_as(StoreError, f"{graph_file} cannot be written", do):
+            graph_file.write_text(text, encoding="utf-8")
         click.echo(f"graph: {graph_file}")
 
 
@@ -96,12 +99,3 @@ def _bytes(count: int) -> str:
             return f"{size:.0f} {unit}"
         size /= 1000
     return f"{size:.1f} GB"
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StoreError(
-            f"{path} cannot be written", why=str(error), do="Name another file with --graph"
-        ) from error

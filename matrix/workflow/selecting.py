@@ -108,42 +108,10 @@ def select(
     :param defaults: what is selected where an option is left out.
     :raises MatrixError: the request cannot be planned here.
     """
-    chosen = request.selection
-    if resume and store and chosen == Selection():
-        chosen = store.remembered() or chosen
-    lane, runner = lane_and_runner(chosen)
-    on_local_gpu = (lane, runner) == local_gpu.LOCAL_GPU
-    if on_local_gpu and not (chosen.saved_by and chosen.loaded_by):
-        everything = defaults["releases"] == EVERYTHING["releases"]
-        chosen = local_gpu.spelled_out(chosen, store, everything=everything)
+    chosen = _spelled_out(request.selection, store, resume, defaults)
     documentation = faq.load()
-    known, bases = _catalogue(chosen, lane, runner)
-    savers, loaders = (
-        selection.releases(
-            known,
-            documentation,
-            text or chosen.releases or defaults["releases"],
-            with_candidates=not on_local_gpu,
-        )
-        for text in (chosen.saved_by, chosen.loaded_by)
-    )
-    sized = scenarios.load(chosen.scenario_file, chosen.size or SIZES.get(lane))
-    variants = scenarios.variants()
-    scenario_names = selection.names("scenario", sized, chosen.scenario or defaults["scenario"])
-    variant_names = selection.names("variant", variants, chosen.variant or defaults["variant"])
-    plan = plan_cells(
-        documentation,
-        {name: sized[name] for name in scenario_names},
-        {name: variants[name] for name in variant_names},
-        savers,
-        loaders,
-        candidate_as=request.candidate_as or "both",
-        lane=lane,
-        runner=runner,
-        whole=list(known.releases) == savers == loaders
-        and scenario_names == list(sized)
-        and variant_names == list(variants),
-    )
+    known, bases = _catalogue(chosen)
+    plan = _plan(chosen, request.candidate_as, known, documentation, defaults)
     return Selected(
         selection=chosen,
         documentation=documentation,
@@ -154,6 +122,54 @@ def select(
     )
 
 
+def _spelled_out(
+    given: Selection, store: Store | None, resume: bool, defaults: Mapping[str, str]
+) -> Selection:
+    """Return the selection to plan: as given, or as the store and this environment complete it."""
+    if resume and store and given == Selection():
+        given = store.remembered() or given
+    if lane_and_runner(given) != local_gpu.LOCAL_GPU or (given.saved_by and given.loaded_by):
+        return given
+    everything = defaults["releases"] == EVERYTHING["releases"]
+    return local_gpu.spelled_out(given, store, everything=everything)
+
+
+def _plan(
+    chosen: Selection,
+    candidate_as: str | None,
+    known: Catalogue,
+    documentation: Documentation,
+    defaults: Mapping[str, str],
+) -> Plan:
+    lane, runner = lane_and_runner(chosen)
+    savers, loaders = (
+        selection.releases(
+            known,
+            documentation,
+            text or chosen.releases or defaults["releases"],
+            with_candidates=(lane, runner) != local_gpu.LOCAL_GPU,
+        )
+        for text in (chosen.saved_by, chosen.loaded_by)
+    )
+    sized = scenarios.load(chosen.scenario_file, chosen.size or SIZES.get(lane))
+    variants = scenarios.variants()
+    scenario_names = selection.names("scenario", sized, chosen.scenario or defaults["scenario"])
+    variant_names = selection.names("variant", variants, chosen.variant or defaults["variant"])
+    return plan_cells(
+        documentation,
+        {name: sized[name] for name in scenario_names},
+        {name: variants[name] for name in variant_names},
+        savers,
+        loaders,
+        candidate_as=candidate_as or "both",
+        lane=lane,
+        runner=runner,
+        whole=list(known.releases) == savers == loaders
+        and scenario_names == list(sized)
+        and variant_names == list(variants),
+    )
+
+
 def lane_and_runner(chosen: Selection) -> tuple[Lane, RunnerName]:
     """Return the lane and the runner that a selection means."""
     runner = chosen.runner or RunnerName.LOCAL
@@ -161,10 +177,9 @@ def lane_and_runner(chosen: Selection) -> tuple[Lane, RunnerName]:
     return chosen.lane or (Lane.GPU if in_docker else Lane.CPU), runner
 
 
-def _catalogue(
-    chosen: Selection, lane: Lane, runner: RunnerName
-) -> tuple[Catalogue, tuple[BaseImage, ...]]:
+def _catalogue(chosen: Selection) -> tuple[Catalogue, tuple[BaseImage, ...]]:
     """Return the catalogue with its candidates, and the bases that containers are built on."""
+    lane, runner = lane_and_runner(chosen)
     if (lane, runner) == local_gpu.LOCAL_GPU:
         return local_gpu.catalogue(chosen.candidate), ()
     known = releases.load()
