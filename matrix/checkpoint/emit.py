@@ -6,7 +6,7 @@ import io
 import struct
 
 from matrix.checkpoint import limits
-from matrix.checkpoint.limits import Malformed
+from matrix.checkpoint.errors import Malformed
 from matrix.checkpoint.nodes import Call, Elements, Global, Map, Node, Persistent
 
 _BATCH = 1000
@@ -81,14 +81,14 @@ class _Emitter:
         self._out.write(opcodes)
         number = self._memo[id(node)] = len(self._memo)
         self._kept.append(node)
-        self._out.write(
-            b"q" + bytes([number]) if number < 256 else b"r" + struct.pack("<I", number)
-        )
+        self._memo_opcode(b"q", b"r", number)
 
     def _get(self, number: int) -> None:
-        self._out.write(
-            b"h" + bytes([number]) if number < 256 else b"j" + struct.pack("<I", number)
-        )
+        self._memo_opcode(b"h", b"j", number)
+
+    def _memo_opcode(self, short: bytes, long: bytes, number: int) -> None:
+        small = number < 256
+        self._out.write(short + bytes([number]) if small else long + struct.pack("<I", number))
 
     def _number(self, number: float | None) -> None:
         if number is None or isinstance(number, bool):

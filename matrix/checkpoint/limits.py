@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 
-from matrix.errors import ExitCode, MatrixError
-
 PICKLE_BYTES = 128 << 20
 PICKLE_OPCODES = 3_000_000
 PICKLE_OBJECTS = 600_000
@@ -23,26 +21,8 @@ HEADER_BYTES = 100_000_000
 FILES = 20_000
 
 
-class CheckpointError(MatrixError):
-    """A file or folder that is no checkpoint, is not whole, or is built to do harm."""
-
-    exit_code = ExitCode.USAGE
-
-    def __init__(self, what: str, why: str = "", do: str = "") -> None:
-        super().__init__(*(printable(part) for part in (what, why, do)))
-
-
-def printable(text: str) -> str:
-    """Return text from a file with what a terminal would obey written out."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 @dataclasses.dataclass
 class Budget:
     """Opcodes that may still be read, of a file or folder with all pickles inside its pickles."""
 
     opcodes: int = FILE_OPCODES
-
-
-class Malformed(ValueError):
-    """Bytes that are not what they should be; the message says what, the caller where."""

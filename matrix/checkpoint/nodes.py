@@ -64,10 +64,9 @@ class Call:
     items: list[Node] = dataclasses.field(default_factory=list)
     pairs: list[tuple[Node, Node]] = dataclasses.field(default_factory=list)
 
-    def names(self, module: str, name: str) -> bool:
-        """Tell whether it calls the function or class of that name."""
-        called = self.function
-        return isinstance(called, Global) and (called.module, called.name) == (module, name)
+    def calls(self, *names: str) -> bool:
+        """Return whether it calls a function or class of one of these full names."""
+        return isinstance(self.function, Global) and str(self.function) in names
 
 
 def children(node: Node) -> Iterator[Node]:

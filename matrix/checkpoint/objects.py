@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from matrix.checkpoint.nodes import Call, Elements, Global, Map, Node, Persistent, every
+
+
+def _builtin(name: str) -> tuple[str, str]:
+    return f"builtins.{name}", f"__builtin__.{name}"
+
 
 # Bytes per element of the element types that a storage may name.
 _STORAGES = {
@@ -65,7 +70,10 @@ _DCP_MORE = {
     "torch.distributed.checkpoint.filesystem._StorageInfo",
     "torch.distributed.checkpoint.filesystem._StoragePrefix",
 }
-TE = re.compile(r"transformer_engine(_extensions|_torch)?(\.|$)")
+_MAPPINGS = ("collections.OrderedDict", "collections.defaultdict", *_builtin("dict"))
+_PARAMETERS = tuple(f"torch._utils._rebuild_parameter{end}" for end in ("", "_with_state"))
+_PLACE = 200
+_TE = re.compile(r"transformer_engine(_extensions|_torch)?(\.|$)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,34 +116,25 @@ class TensorRef:
         return True
 
 
-def text(node: Node) -> str | None:
-    """Return a string value, or None."""
-    return node if isinstance(node, str) else None
-
-
 def bytes_of(node: Node) -> bytes | None:
     """Return a bytes value, in either of the two ways that pickles write them, or None."""
     if isinstance(node, (bytes, bytearray)):
         return bytes(node)
-    if isinstance(node, Call) and node.names("_codecs", "encode"):
+    if isinstance(node, Call) and node.calls("_codecs.encode"):
         match node.arguments:
             case (str() as encoded, "latin1"):
                 try:
                     return encoded.encode("latin1")
                 except UnicodeEncodeError:
                     return None
-    if isinstance(node, Call) and node.arguments == () and _is_builtin(node, "bytes"):
+    if isinstance(node, Call) and node.arguments == () and node.calls(*_builtin("bytes")):
         return b""
     return None
 
 
-def _is_builtin(node: Call, name: str) -> bool:
-    return node.names("builtins", name) or node.names("__builtin__", name)
-
-
 def buffer_of(node: Node) -> bytes | None:
     """Return what a pickled ``io.BytesIO`` holds, or None where it is none."""
-    if not isinstance(node, Call) or not node.names("_io", "BytesIO"):
+    if not isinstance(node, Call) or not node.calls("_io.BytesIO"):
         return None
     if isinstance(node.arguments, tuple) and len(node.arguments) == 1:
         return bytes_of(node.arguments[0])
@@ -151,13 +150,7 @@ def pairs_of(node: Node) -> list[tuple[Node, Node]] | None:
     """Return the items of a dict or an ordered dict, or None where it is neither."""
     if isinstance(node, Map):
         return node.pairs
-    if isinstance(node, Call) and (
-        node.names("collections", "OrderedDict")
-        or node.names("collections", "defaultdict")
-        or _is_builtin(node, "dict")
-    ):
-        return node.pairs
-    return None
+    return node.pairs if isinstance(node, Call) and node.calls(*_MAPPINGS) else None
 
 
 def fields(node: Node) -> dict[str, Node] | None:
@@ -166,6 +159,33 @@ def fields(node: Node) -> dict[str, Node] | None:
     if pairs is None:
         return None
     return {key: value for key, value in pairs if isinstance(key, str)}
+
+
+def mappings(root: Node) -> Iterator[tuple[str, list[tuple[Node, Node]]]]:
+    """Yield every mapping that is reached from the top through mappings and lists.
+
+    A Lightning or Megatron-LM file keeps the model's under ``state_dict`` or ``model``.
+
+    :returns: where it is, e.g. ``optimizer_states.0``, and its items, open to change.
+    """
+    seen: set[int] = set()
+    left: list[tuple[str, Node]] = [("", root)]
+    while left:
+        inside, node = left.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        pairs = pairs_of(node)
+        if pairs is not None:
+            yield inside, pairs
+            below = pairs
+        else:
+            below = list(enumerate(node)) if isinstance(node, list) else []
+        left.extend(
+            (f"{inside}.{key}".lstrip(".")[:_PLACE], value)
+            for key, value in reversed(below)
+            if isinstance(key, (str, int)) and isinstance(value, (Map, Call, list))
+        )
 
 
 def attributes(node: Node) -> dict[str, Node]:
@@ -181,14 +201,9 @@ def tensor(node: Node) -> TensorRef | None:
     """Return the plain tensor (or parameter) that a call rebuilds, or None."""
     if not isinstance(node, Call) or not isinstance(node.arguments, tuple):
         return None
-    if node.names("torch._utils", "_rebuild_parameter") or node.names(
-        "torch._utils", "_rebuild_parameter_with_state"
-    ):
+    if node.calls(*_PARAMETERS):
         return tensor(node.arguments[0]) if node.arguments else None
-    if isinstance(node.function, Global) and str(node.function) in (
-        "torch._utils._rebuild_tensor_v2",
-        "torch._utils._rebuild_tensor",
-    ):
+    if node.calls("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor"):
         match node.arguments:
             case (storage, int() as offset, shape, stride, *_):
                 return _tensor(storage, offset, shape, stride)
@@ -211,7 +226,7 @@ def _tensor(storage: Node, offset: int, shape: Node, stride: Node) -> TensorRef 
 
 
 def _extents(node: Node) -> tuple[int, ...] | None:
-    if isinstance(node, Call) and node.names("torch", "Size") and isinstance(node.arguments, tuple):
+    if isinstance(node, Call) and node.calls("torch.Size") and isinstance(node.arguments, tuple):
         node = node.arguments[0] if node.arguments else ()
     if not isinstance(node, tuple) or any(
         not isinstance(extent, int) or not 0 <= extent < 1 << 48 for extent in node
@@ -230,7 +245,7 @@ def element(storage: Persistent) -> tuple[str, int] | None:
 
 def _loaded_from_bytes(node: Node) -> bytes | None:
     """Return the file in which a storage is pickled in place, or None."""
-    if isinstance(node, Call) and node.names("torch.storage", "_load_from_bytes"):
+    if isinstance(node, Call) and node.calls("torch.storage._load_from_bytes"):
         match node.arguments:
             case (content,):
                 return bytes_of(content)
@@ -248,27 +263,23 @@ def te_class(node: Node) -> Global | None:
     if isinstance(called, Call) and _te_method(called):
         owner = called.arguments[0]
         return Global(owner.module, f"{owner.name}.{called.arguments[1]}")
-    return called if isinstance(called, Global) and TE.match(called.module) else None
+    return called if isinstance(called, Global) and _TE.match(called.module) else None
 
 
 def _te_method(node: Call) -> bool:
     """Tell whether a call is ``getattr(a class of Transformer Engine, a name)``."""
-    if not _is_builtin(node, "getattr"):
+    if not node.calls(*_builtin("getattr")):
         return False
     match node.arguments:
         case (Global(module=module), str()):
-            return bool(TE.match(module))
+            return bool(_TE.match(module))
     return False
 
 
-def names(roots: Iterable[Node]) -> set[str]:
-    """Return every class and function that pickles name."""
-    return {str(node) for root in roots for node in every(root) if isinstance(node, Global)}
-
-
-def te_names(roots: Iterable[Node]) -> set[str]:
-    """Return the Transformer Engine classes and functions that pickles name."""
-    return {name for name in names(roots) if TE.match(name)}
+def te_names(root: Node) -> set[str]:
+    """Return the Transformer Engine classes and functions that a pickle names."""
+    names = {str(node) for node in every(root) if isinstance(node, Global)}
+    return set(filter(_TE.match, names))
 
 
 def strangers(root: Node) -> Iterator[str]:
@@ -292,7 +303,7 @@ def _known(named: Global) -> bool:
     path = str(named)
     return (
         named.name in _ALLOWED.get(named.module, ())
-        or bool(TE.match(named.module))
+        or bool(_TE.match(named.module))
         or bool(_DCP.fullmatch(path))
         or path in _DCP_MORE
     )

@@ -8,11 +8,13 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from matrix.checkpoint.limits import CheckpointError
+from matrix.checkpoint import copying
+from matrix.checkpoint.copying import Copied
+from matrix.checkpoint.errors import CheckpointError, refusing_unwritable
 from matrix.system import cleanup
 
 Unchanged = Literal["copy", "link", "reflink"]
@@ -20,7 +22,7 @@ Unchanged = Literal["copy", "link", "reflink"]
 
 _FICLONE = 0x40049409  # linux/fs.h
 _MARGIN = 16 << 20
-_CHUNK = 1 << 20
+_NOTHING_LEFT = "See to space and rights; nothing is left of it"
 
 
 def check(path: Path, out: Path, size: int) -> None:
@@ -56,21 +58,15 @@ def new_file(out: Path) -> Iterator[tuple[BinaryIO, Path]]:
 
     :raises CheckpointError: ``out`` came into being meanwhile, or cannot be written.
     """
-    try:
+    with refusing_unwritable(out.parent):
         stream, temporary = _open(out)
-    except OSError as error:
-        raise CheckpointError(f"{out.parent} cannot be written: {error}") from error
     readable = temporary or Path(f"/proc/self/fd/{stream.fileno()}")
     try:
-        with stream:
+        with refusing_unwritable(out, _NOTHING_LEFT), stream:
             yield stream, readable
             stream.flush()
             os.fsync(stream.fileno())
             _name(readable, out)
-    except OSError as error:
-        raise CheckpointError(
-            f"{out} cannot be written: {error}", do="See to space and rights; nothing is left of it"
-        ) from error
     finally:
         if temporary:
             temporary.unlink(missing_ok=True)
@@ -107,25 +103,20 @@ def new_folder(out: Path) -> Iterator[Path]:
 
     :raises CheckpointError: it cannot be made.
     """
-    kind = f".{out.name}.te-matrix-"
-    try:
-        cleanup.sweep(out.parent, kind)
-        folder = out.parent / f"{cleanup.mark(kind)}new"
+    prefix = f".{out.name}.te-matrix-"
+    with refusing_unwritable(out.parent):
+        cleanup.sweep(out.parent, prefix)
+        folder = out.parent / f"{cleanup.mark(prefix)}new"
         folder.mkdir()
-    except OSError as error:
-        raise CheckpointError(f"{out.parent} cannot be written: {error}") from error
     try:
-        yield folder
-        folder.rename(out)
-    except OSError as error:
-        raise CheckpointError(
-            f"{out} cannot be written: {error}", do="See to space and rights; nothing is left of it"
-        ) from error
+        with refusing_unwritable(out, _NOTHING_LEFT):
+            yield folder
+            folder.rename(out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def place(source: Path, new: Path, how: Unchanged, copied: Callable[[int], None]) -> None:
+def place(source: Path, new: Path, how: Unchanged, copied: Copied) -> None:
     """Put a file that is not rewritten into the new folder.
 
     :param copied: is told how many bytes have been copied or compared.
@@ -148,20 +139,16 @@ def place(source: Path, new: Path, how: Unchanged, copied: Callable[[int], None]
         ) from error
 
 
-def _copy(source: Path, new: Path, copied: Callable[[int], None]) -> None:
+def _copy(source: Path, new: Path, copied: Copied) -> None:
     with source.open("rb") as one, new.open("w+b") as other:
         before = hashlib.sha256()
-        while chunk := one.read(_CHUNK):
+        while chunk := one.read(copying.CHUNK):
             before.update(chunk)
             other.write(chunk)
             copied(len(chunk))
         other.flush()
         os.fsync(other.fileno())
-        other.seek(0)
-        after = hashlib.sha256()
-        while chunk := other.read(_CHUNK):
-            after.update(chunk)
-            copied(len(chunk))
+        after = copying.digest(copying.chunks(other, 0, other.tell()), copied)
     shutil.copystat(source, new)
-    if before.digest() != after.digest():
+    if before.hexdigest() != after:
         raise CheckpointError(f"the copy of {source} is not what it was", do="See to the disk")

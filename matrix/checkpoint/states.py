@@ -11,10 +11,12 @@ import re
 import struct
 
 from matrix.checkpoint import limits, nodes, objects, pickles, torchfile
-from matrix.checkpoint.limits import Budget, Malformed
+from matrix.checkpoint.errors import Malformed
+from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.nodes import Node
 from matrix.checkpoint.objects import TensorRef
 from matrix.checkpoint.torchfile import TorchFile
+from matrix.checkpoint.words import Holds, StateContainer
 
 KEY = re.compile(r"(?:^|\.)_extra_state(?P<shard>/shard_[\d._]+)?$")
 TENSORS = ("scale", "scale_inv", "amax_history")
@@ -24,7 +26,7 @@ _FLOATS = {"float32": "f", "float64": "d", "float16": "e"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Values:
+class MetadataTensor:
     """One metadata tensor: its shape, its elements as they lie in the file, and as numbers."""
 
     dtype: str
@@ -43,8 +45,7 @@ class ExtraState:
 
     :param key: its key in the checkpoint; ``file`` is the file that it lies in, relative
         to the checkpoint.
-    :param kind: ``BytesIO``, ``byte tensor``, ``empty tensor``, ``None``, or what it is
-        instead.
+    :param container: what Transformer Engine saves it in, or what it is instead.
     :param fields: top-level fields of the state, inert; None where the module had no FP8
         state, which is saved too.
     :param tensors: the metadata by field, e.g. ``scale_fwd``.
@@ -52,17 +53,24 @@ class ExtraState:
     :param strangers: classes and functions that its pickle names and that neither rebuild
         tensors nor are Transformer Engine's; ``classes`` are the latter.
     :param inside: where in the file the state dict is that it belongs to, e.g. ``model``.
+    :param index: the file that says where in ``file`` it lies, in a distributed checkpoint.
     """
 
     key: str
     file: str
-    kind: str
+    container: StateContainer | str
     fields: dict[str, Node] | None = None
-    tensors: dict[str, Values] = dataclasses.field(default_factory=dict)
+    tensors: dict[str, MetadataTensor] = dataclasses.field(default_factory=dict)
     problem: str = ""
     strangers: tuple[str, ...] = ()
     classes: frozenset[str] = frozenset()
     inside: str = ""
+    index: str = ""
+
+    @property
+    def part(self) -> str:
+        """The file that is read to find it: the index, or else the file that it lies in."""
+        return self.index or self.file
 
     @property
     def module(self) -> str:
@@ -80,16 +88,16 @@ class ExtraState:
         return objects.fields((self.fields or {}).get("extra_fp8_variables")) or {}
 
     @property
-    def holds(self) -> str:
-        """What there is to lose: ``nothing``, ``defaults``, ``metadata`` or ``unreadable``."""
+    def holds(self) -> Holds:
+        """What there is to lose."""
         if self.problem:
-            return "unreadable"
+            return Holds.UNREADABLE
         if self.fields is None or not self.tensors:
-            return "nothing"
-        return "defaults" if self.default else "metadata"
+            return Holds.NOTHING
+        return Holds.DEFAULTS if self._default else Holds.METADATA
 
     @property
-    def default(self) -> bool:
+    def _default(self) -> bool:
         """Whether every scale is 1 and every amax 0: then a reset loses nothing."""
         return all(
             values.all(0.0 if name.startswith("amax") else 1.0)
@@ -108,13 +116,13 @@ def is_attention(key: str) -> bool:
     return "core_attention" in parts or parts[-1] == "fused_attention"
 
 
-def kind_of(value: Node) -> str:
+def container_of(value: Node) -> StateContainer | str:
     """Name the container that an extra state came in."""
     if objects.buffer_of(value) is not None:
-        return "BytesIO"
+        return StateContainer.BYTES_IO
     tensor = objects.tensor(value)
     if tensor is not None and tensor.itemsize == 1:
-        return "byte tensor" if tensor.count else "empty tensor"
+        return StateContainer.BYTE_TENSOR if tensor.count else StateContainer.EMPTY_TENSOR
     return objects.plain(value)
 
 
@@ -124,28 +132,26 @@ def decode(key: str, file: str, value: Node, source: TorchFile) -> ExtraState:
     :param value: the state's value in the checkpoint.
     :param source: the file it lies in, which has the storages.
     """
-    kind = kind_of(value)
+    state = ExtraState(key, file, container_of(value))
     try:
-        match kind:
-            case "BytesIO":
-                return _decode_buffer(key, file, objects.buffer_of(value) or b"", source.budget)
-            case "byte tensor":
+        match state.container:
+            case StateContainer.BYTES_IO:
+                data = objects.buffer_of(value)
+                if not data:
+                    raise Malformed("an empty BytesIO")
+                inner = torchfile.of_bytes(data, source.budget)
+                return _decoded(state, inner.root, inner, source.budget)
+            case StateContainer.BYTE_TENSOR:
                 tensor = objects.tensor(value)
                 assert tensor is not None
                 data = source.storage(tensor, limits.STATE_BYTES)
                 return of_payload(key, file, data, source.budget)
-            case "empty tensor" | "None":
-                return ExtraState(key, file, kind)
+            case StateContainer.EMPTY_TENSOR | StateContainer.NONE:
+                return state
+            case other:
+                raise Malformed(f"a {other} is no extra state that TE writes")
     except Malformed as error:
-        return ExtraState(key, file, kind, problem=str(error))
-    return ExtraState(key, file, kind, problem=f"a {kind} is no extra state that TE writes")
-
-
-def _decode_buffer(key: str, file: str, data: bytes, budget: Budget) -> ExtraState:
-    if not data:
-        raise Malformed("an empty BytesIO")
-    inner = torchfile.of_bytes(data, budget)
-    return _decoded(key, file, "BytesIO", inner.root, inner, budget)
+        return dataclasses.replace(state, problem=str(error))
 
 
 def of_payload(key: str, file: str, data: bytes, budget: Budget) -> ExtraState:
@@ -153,17 +159,15 @@ def of_payload(key: str, file: str, data: bytes, budget: Budget) -> ExtraState:
 
     :raises Malformed: it cannot be read.
     """
-    root = pickles.read(data, budget).root
-    return _decoded(key, file, "byte tensor", root, None, budget)
+    state = ExtraState(key, file, StateContainer.BYTE_TENSOR)
+    return _decoded(state, pickles.read(data, budget).root, None, budget)
 
 
-def _decoded(
-    key: str, file: str, kind: str, root: Node, source: TorchFile | None, budget: Budget
-) -> ExtraState:
+def _decoded(state: ExtraState, root: Node, source: TorchFile | None, budget: Budget) -> ExtraState:
+    """Return a state with what its pickle holds."""
     strangers = tuple(objects.strangers(root))
-    classes = frozenset(objects.te_names([root]))
     if root is None:
-        return ExtraState(key, file, kind, strangers=strangers)
+        return dataclasses.replace(state, strangers=strangers)
     fields = objects.fields(root)
     if fields is None:
         raise Malformed(f"its pickle holds {objects.plain(root)}, not a dict")
@@ -172,10 +176,16 @@ def _decoded(
         for name in (f"{what}_{way}" for what in TENSORS for way in DIRECTIONS)
         if name in fields
     }
-    return ExtraState(key, file, kind, fields, tensors, "", strangers, classes)
+    return dataclasses.replace(
+        state,
+        fields=fields,
+        tensors=tensors,
+        strangers=strangers,
+        classes=frozenset(objects.te_names(root)),
+    )
 
 
-def values(node: Node, source: TorchFile | None, budget: Budget) -> Values:
+def values(node: Node, source: TorchFile | None, budget: Budget) -> MetadataTensor:
     """Return a small tensor with its numbers.
 
     :param source: the file whose storages it may name.
@@ -191,7 +201,9 @@ def values(node: Node, source: TorchFile | None, budget: Budget) -> Values:
     data = source.storage(tensor, limits.STATE_BYTES)
     form = f"{'<' if source.little else '>'}{tensor.count}{_FLOATS[tensor.dtype]}"
     numbers = struct.unpack(form, data)
-    return Values(tensor.dtype, tensor.shape, struct.pack("<" + form[1:], *numbers), numbers)
+    return MetadataTensor(
+        tensor.dtype, tensor.shape, struct.pack("<" + form[1:], *numbers), numbers
+    )
 
 
 def _in_place(tensor: TensorRef, content: bytes, budget: Budget) -> tuple[TensorRef, TorchFile]:

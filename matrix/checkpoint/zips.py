@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from matrix.checkpoint import limits
-from matrix.checkpoint.limits import Malformed
+from matrix.checkpoint.errors import Malformed
 
 _END = struct.Struct("<4s4H2LH")  # end of central directory
 _LOCATOR = struct.Struct("<4sLQL")  # where the zip64 form of it is
@@ -18,16 +18,7 @@ _COMMENT = 1 << 16
 _LOCAL = struct.Struct("<4s22x2H")  # an entry's own header: its name's and extra's length
 _ENCRYPTED = 1
 STORED = zipfile.ZIP_STORED
-_CANNOT = (
-    zipfile.BadZipFile,
-    NotImplementedError,
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
+_TORN = (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, struct.error, zlib.error)
 
 
 class Zip:
@@ -41,7 +32,7 @@ class Zip:
         _check_directory(stream)
         try:
             self.archive = zipfile.ZipFile(stream)
-        except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
+        except _TORN as error:
             raise Malformed(f"not a whole zip archive: {error}") from error
         self.entries = {info.filename: info for info in self.archive.infolist()}
         if len(self.entries) != len(self.archive.filelist):
@@ -90,7 +81,7 @@ class Zip:
                 with self.archive.open(info) as entry:
                     entry.seek(start)
                     data = entry.read(size)
-        except _CANNOT as error:
+        except (*_TORN, OSError) as error:
             raise Malformed(f"{name} cannot be read: {error}") from error
         if len(data) != size:
             raise Malformed(f"{name} is torn")

@@ -14,7 +14,7 @@ from matrix import report
 from matrix.catalogue import releases
 from matrix.catalogue.selection import EVERYTHING, Selection
 from matrix.cli.options import with_json, with_store, with_today
-from matrix.doctor import symptoms
+from matrix.doctor import symptom_page, symptoms
 from matrix.errors import ExitCode, UsageError
 from matrix.report import explain
 from matrix.store.store import Store
@@ -94,7 +94,7 @@ def _error(text: str, store: Store, today: datetime.date, as_json: bool) -> Iter
     if as_json:
         yield json.dumps([dataclasses.asdict(each) for each in matches], indent=1)
     elif matches:
-        yield from symptoms.page(matches, selected.plan.loaders)
+        yield from symptom_page.page(matches, selected.plan.loaders)
     if not matches:
         if not as_json:
             yield "Nothing that the matrix has seen fail, or that users report, looks like this."

@@ -13,9 +13,9 @@ from typing import Literal
 import click
 from rich.console import Console
 
-from matrix.checkpoint.limits import printable
+from matrix.checkpoint.errors import printable
 from matrix.cli.options import with_git_url, with_json, with_store
-from matrix.doctor import Change, Remapped, remap
+from matrix.doctor import Remapped, StateChange, remap
 from matrix.lane.sources import FetchedSources
 from matrix.report import console
 from matrix.store.store import Store
@@ -103,12 +103,12 @@ def _lines(done: Remapped, *, dry_run: bool) -> Iterator[str]:
         yield f"set {done.opt_in}=1 for the load, if you trust the file"
 
 
-def _changes(changes: tuple[Change, ...]) -> Iterator[str]:
+def _changes(changes: tuple[StateChange, ...]) -> Iterator[str]:
     """Yield a line for each module that loses something, and for others that change alike."""
     counted: Counter[str] = Counter()
     for change in changes:
         moved = "" if change.new_key == change.key else f" -> {change.new_key or '(left out)'}"
-        line = f"  {change.key}{moved}: {', '.join(change.steps)}"
+        line = f"  {change.key}{moved}: {', '.join(step.value for step in change.steps)}"
         if change.lost:
             yield f"{line}; given up: {change.lost}"
         else:

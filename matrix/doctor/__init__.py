@@ -5,19 +5,20 @@
 'fails'
 """
 
-from matrix.checkpoint.limits import CheckpointError
-from matrix.doctor.diagnosis import Module, Report, inspect
-from matrix.doctor.remapping import Change, NoRewriteError, Remapped, remap
-from matrix.doctor.targets import Target
+from matrix.checkpoint.errors import CheckpointError
+from matrix.doctor.inspection import Inspection, ModuleState, inspect
+from matrix.doctor.predictions import LoadStatus, Prediction
+from matrix.doctor.remapping import NoRewriteError, Remapped, StateChange, remap
 
 __all__ = [
-    "Change",
     "CheckpointError",
-    "Module",
+    "Inspection",
+    "LoadStatus",
+    "ModuleState",
     "NoRewriteError",
+    "Prediction",
     "Remapped",
-    "Report",
-    "Target",
+    "StateChange",
     "inspect",
     "remap",
 ]

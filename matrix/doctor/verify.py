@@ -13,14 +13,17 @@ import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from matrix.catalogue.forms import Form
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import Scenario, Size, SizedScenario, Transport
-from matrix.checkpoint import forms, writing
-from matrix.checkpoint.forms import Edit, Form
-from matrix.checkpoint.limits import CheckpointError
-from matrix.checkpoint.scan import scan
+from matrix.checkpoint import edits as planning
+from matrix.checkpoint import layout
+from matrix.checkpoint.edits import Edit
+from matrix.checkpoint.encoding import encode
+from matrix.checkpoint.errors import CheckpointError
+from matrix.checkpoint.rewriting import write_file
 from matrix.checkpoint.states import ExtraState
-from matrix.checkpoint.torchfile import read
+from matrix.checkpoint.words import Holds
 from matrix.errors import MatrixError
 from matrix.lane.local import LocalRunner
 from matrix.lane.process import ReleaseProcess
@@ -47,7 +50,7 @@ def verify(
     :returns: what was found, in words; or why it could not be tried.
     :raises CheckpointError: the target does not load what the checkpoint holds.
     """
-    wanted = [state for state in states if state.attention and state.holds == "metadata"]
+    wanted = [state for state in states if state.attention and state.holds is Holds.METADATA]
     fitting = [state for state in wanted if _fits(state)]
     if wanted and not fitting:
         return "not tried: its attention modules have other numbers of scales than TE's"
@@ -81,10 +84,10 @@ def _try(
         contextlib.closing(host.open(release, source, "cpu")) as process,
     ):
         for batch in _batches(states):
-            answer = _load(process, _recipe(len(batch), _history(batch[0])), batch, form)
+            answer = _load(process, _sized_scenario(len(batch), _history(batch[0])), batch, form)
             _compare(release.name, answer, batch)
         if not states:
-            answer = _load(process, _recipe(1, _DEFAULT_HISTORY), (), form)
+            answer = _load(process, _sized_scenario(1, _DEFAULT_HISTORY), (), form)
             _compare_defaults(release.name, answer)
 
 
@@ -105,7 +108,7 @@ def _history(state: ExtraState) -> int:
     return state.tensors["amax_history_fwd"].shape[0]
 
 
-def _recipe(layers: int, history: int) -> SizedScenario:
+def _sized_scenario(layers: int, history: int) -> SizedScenario:
     scenario = Scenario(
         name="verify",
         summary="",
@@ -121,15 +124,15 @@ def _recipe(layers: int, history: int) -> SizedScenario:
 
 
 def _load(
-    process: ReleaseProcess, recipe: SizedScenario, states: Sequence[ExtraState], form: Form
+    process: ReleaseProcess, scenario: SizedScenario, states: Sequence[ExtraState], form: Form
 ) -> LoadAnswer:
     with cleanup.scratch() as folder:
         own, made = Path(folder) / "own.pt", Path(folder) / "made.pt"
-        _answer(process.save(recipe, own, _TIMEOUT))
+        _answer(process.save(scenario, own, _TIMEOUT))
         _put(states, own, made, form)
-        process.enter(recipe, _TIMEOUT)
+        process.enter(scenario, _TIMEOUT)
         opt_in = process.release.opt_in if states else None
-        return _answer(process.load(recipe, made, _TIMEOUT, None, opt_in))
+        return _answer(process.load(scenario, made, _TIMEOUT, None, opt_in))
 
 
 def _answer(answer: AnyAnswer | WorkerFailure) -> AnyAnswer:
@@ -145,16 +148,15 @@ def _put(states: Sequence[ExtraState], own: Path, made: Path, form: Form) -> Non
 
     Without any, all states of it are given up.
     """
-    saved = scan(own).states
+    saved = layout.find(own).read().states
     places = sorted((state for state in saved if state.attention), key=_layer)
     edits = [
-        Edit(place, place.key, forms.encode(state, form), ("verify",))
+        Edit(place, place.key, encode(state, form), ())
         for place, state in zip(places, states, strict=bool(states))
     ]
     if not states:
-        edits = forms.plan(saved, form, drop=True)
-    with own.open("rb") as stream, made.open("wb") as out:
-        writing.write(read(stream), writing.by_place(edits, own.name), out, lambda _size: None)
+        edits = planning.plan(saved, form, drop=True)
+    write_file(own, made, edits)
 
 
 def _layer(state: ExtraState) -> int:

@@ -9,7 +9,7 @@ from matrix.catalogue import tables
 from matrix.catalogue.ranges import covers
 from matrix.catalogue.releases import Catalogue, Release
 from matrix.checkpoint import objects
-from matrix.checkpoint.scan import Scan
+from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.states import ExtraState
 
 _RECIPE_FIELDS = ("interval", "backward_override", "_cached_repr")
@@ -38,10 +38,16 @@ class Writers:
     reasons: tuple[str, ...]
 
 
-def find(scan: Scan, catalogue: Catalogue) -> Writers:
-    """Tell which releases of a catalogue can have written a checkpoint."""
+def find(contents: Contents, catalogue: Catalogue, saved_by: str | None) -> Writers:
+    """Return the releases of a catalogue that can have written a checkpoint.
+
+    :param saved_by: the release that wrote it, where that is known better.
+    :raises UsageError: that release is unknown.
+    """
+    if saved_by:
+        return Writers((catalogue[saved_by],), ("so it was said",))
     known = {row.trait: row for row in tables.load(tables.packaged("writers.toml"), _Traits).trait}
-    found = [known[name] for name in sorted(set(traits(scan)) & known.keys())]
+    found = [known[name] for name in sorted(set(traits(contents)) & known.keys())]
     releases = tuple(
         release
         for release in catalogue.releases
@@ -50,14 +56,14 @@ def find(scan: Scan, catalogue: Catalogue) -> Writers:
     return Writers(releases, tuple(row.sentence for row in found))
 
 
-def traits(scan: Scan) -> Iterator[str]:
+def traits(contents: Contents) -> Iterator[str]:
     """Yield the names of a checkpoint's traits, some more than once."""
-    for state in scan.states:
+    for state in contents.states:
         if not state.problem:
             yield from _of_state(state)
-    for name in scan.classes:
+    for name in contents.classes:
         yield f"class {name}"
-    for count in scan.rebuilt_from:
+    for count in contents.rebuilt_from:
         yield f"rebuilt from {count} arguments"
 
 
@@ -65,9 +71,9 @@ def _of_state(state: ExtraState) -> Iterator[str]:
     if state.attention:
         fused = state.module.endswith("fused_attention")
         yield "key core_attention.fused_attention" if fused else "key core_attention"
-    yield f"container {state.kind}"
+    yield f"container {state.container}"
     if state.fields is None:
-        yield f"nothing in {state.kind}"
+        yield f"nothing in {state.container}"
         return
     yield from (f"field {name}" for name in state.fields)
     if "global_fp8_buffer" not in state.fields:

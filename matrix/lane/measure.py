@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 from matrix import __version__
 from matrix.catalogue import scenarios
 from matrix.catalogue.releases import Release
-from matrix.checkpoint.limits import CheckpointError
+from matrix.checkpoint.errors import CheckpointError
 from matrix.errors import AnswerError, GapError, StoreError, WorkerError
 from matrix.lane.checkpoint_files import CheckpointFiles
 from matrix.lane.environment import worker_digest

@@ -1,4 +1,18 @@
-"""The report: ``report.json``, ``report.md``, ``index.html`` and a badge, from one judgement."""
+"""The report of a judgement: ``report.json``, ``report.md``, ``index.html`` and a badge.
+
+document: types of ``report.json``, and its reader
+builder: the report of a judgement
+rendering: the Jinja2 templates
+page: ``index.html``, with all evidence embedded
+console: what commands print, and the progress of runs
+causes: cells grouped by verdict, outcome and reason
+places: groups of cells as lines of text
+behaviour: releases grouped by how they save and load
+corrected_faq: the FAQ's section with the observed outcomes
+diff: comparison of two reports
+explain: what is documented and observed for one pair of releases
+schema, schemas/: JSON Schemas of everything that other programs may read or write
+"""
 
 from __future__ import annotations
 
@@ -23,7 +37,8 @@ def write(
 ) -> Path:
     """Write the report's files and return the path of ``index.html``.
 
-    :param selection: the selection as it was typed, for the command that repeats a cell.
+    :param folder: where to write; it is created.
+    :param selection: the run's selection, for the commands that repeat a cell.
     :raises StoreError: the folder cannot be written.
     """
     with gc_paused():

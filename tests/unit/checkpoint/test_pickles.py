@@ -24,7 +24,9 @@ from hypothesis import strategies as st
 
 from helpers.formats import recorded_bytes
 from matrix.checkpoint import emit, limits, nodes, objects, pickles, torchfile
-from matrix.checkpoint.limits import Malformed
+from matrix.checkpoint.contents import Contents
+from matrix.checkpoint.errors import Malformed
+from matrix.checkpoint.formats import torch_save
 from matrix.checkpoint.nodes import Call, Elements, Global, Map
 from matrix.cli import main
 from matrix.doctor import CheckpointError, inspect
@@ -383,13 +385,11 @@ def test_fuzzed_opcodes_are_read_or_refused(parts: list[bytes]) -> None:
 
 
 def read_all(data: bytes) -> None:
-    from matrix.checkpoint.scan import Scan
-
     try:
         source = torchfile.of_bytes(data)
     except Malformed:
         return
-    Scan(Path("x"), source.kind).take("x", source)
+    torch_save.add(source, "x", Contents())
     try:
         written = emit.emit(source.root, source.protocol)
     except Malformed:

@@ -8,16 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matrix.catalogue import faq, releases
-from matrix.catalogue.releases import Release
-from matrix.checkpoint.scan import Scan, scan
+from matrix.checkpoint import layout
+from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.states import REGISTRATION, ExtraState
+from matrix.checkpoint.words import Holds, StateContainer
 from matrix.doctor import writers
-from matrix.doctor.targets import Answers, Target, nothing_to_lose, scenario_of
+from matrix.doctor.predictions import Prediction, Predictor
+from matrix.doctor.resemblance import nothing_to_lose, scenario_of
 from matrix.store.store import Store
 
 
 @dataclasses.dataclass(frozen=True)
-class Module:
+class ModuleState:
     """One module's extra state.
 
     :param container: ``BytesIO``, ``byte tensor``, ``empty tensor``, or what else it is.
@@ -32,8 +34,8 @@ class Module:
     key: str
     file: str
     attention: bool
-    container: str
-    holds: str
+    container: StateContainer | str
+    holds: Holds
     slots: tuple[int, int] | None = None
     history: int | None = None
     marked: bool = False
@@ -41,7 +43,7 @@ class Module:
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class Inspection:
     """What a checkpoint is, and what each release does with it.
 
     :param savers: the releases that can have written it, oldest first; ``bands`` are the
@@ -61,12 +63,12 @@ class Report:
     reasons: tuple[str, ...]
     scenario: str | None
     nothing_to_lose: bool
-    modules: tuple[Module, ...]
+    modules: tuple[ModuleState, ...]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
-    targets: tuple[Target, ...]
+    targets: tuple[Prediction, ...]
 
-    def target(self, release: str) -> Target:
+    def target(self, release: str) -> Prediction:
         """Return what one release does with it.
 
         :raises KeyError: the report does not cover that release.
@@ -80,7 +82,7 @@ def inspect(
     *,
     saved_by: str | None = None,
     store: Store | None = None,
-) -> Report:
+) -> Inspection:
     """Say what a checkpoint holds and what each release does with it.
 
     Nothing of the checkpoint is executed, and its weights are not read.
@@ -94,38 +96,36 @@ def inspect(
     """
     known, documentation = releases.load(), faq.load()
     loaders = [known[name] for name in targets] if targets is not None else known.releases
-    stated = known[saved_by] if saved_by else None
-    found = scan(Path(path))
-    wrote = writers.find(found, known)
-    savers: Sequence[Release] = [stated] if stated else wrote.releases
-    answers = Answers(found, savers, documentation, store)
-    return Report(
+    found = layout.find(Path(path)).read()
+    wrote = writers.find(found, known, saved_by)
+    predictor = Predictor(found, wrote.releases, documentation, store)
+    return Inspection(
         path=Path(path),
         format=found.format,
         files=found.files,
         keys=found.keys,
-        savers=tuple(release.name for release in savers),
-        bands=tuple(dict.fromkeys(documentation.band(release).name for release in savers)),
-        reasons=("so it was said",) if stated else wrote.reasons,
+        savers=tuple(release.name for release in wrote.releases),
+        bands=tuple(dict.fromkeys(documentation.band(release).name for release in wrote.releases)),
+        reasons=wrote.reasons,
         scenario=scenario_of(found),
         nothing_to_lose=nothing_to_lose(found),
         modules=tuple(_module(state) for state in found.states),
         warnings=tuple(sorted(found.strangers)),
         notes=tuple(_notes(found)),
-        targets=answers.all(loaders),
+        targets=predictor.all(loaders),
     )
 
 
-def _module(state: ExtraState) -> Module:
+def _module(state: ExtraState) -> ModuleState:
     ways = [state.tensors.get(f"scale_{way}") for way in ("fwd", "bwd")]
     history = state.tensors.get("amax_history_fwd")
     forward, backward = (len(way.numbers) if way else 0 for way in ways)
-    return Module(
+    return ModuleState(
         name=state.module,
         key=state.key,
         file=state.file,
         attention=state.attention,
-        container=state.kind,
+        container=state.container,
         holds=state.holds,
         slots=(forward, backward) if state.tensors else None,
         history=history.shape[0] if history and history.shape else None,
@@ -134,7 +134,7 @@ def _module(state: ExtraState) -> Module:
     )
 
 
-def _notes(found: Scan) -> list[str]:
+def _notes(found: Contents) -> list[str]:
     notes = list(found.notes)
     if not found.states:
         notes.append("it holds no key that ends in _extra_state, so no FP8 state of TE")

@@ -1,0 +1,149 @@
+"""Rewriting extra states from the form that one release wrote into one that another reads.
+
+A rewrite is made of named steps, applied to each module that needs them:
+
+``map-key``            the attention's state moves from ``core_attention.fused_attention`` to
+                       ``core_attention``: the FAQ's key mapping
+``unmap-key``          the reverse
+``drop-registration``  ``buffer_index_and_autocast_key``, which 1.6 and 1.7 save, goes: it is
+                       a mark of the saving process, and a loader that finds it never
+                       registers the module, whose scales then never move again
+``add-scale-inv``      ``scale_inv`` = 1 / ``scale``, which 1.x asks for and 2.x does not save;
+                       the recipe, which 1.x does not know, goes
+``add-recipe``         a ``DelayedScaling`` with the state's own history length, which 2.0 to
+                       2.3 ask for and 1.x does not save; ``scale_inv`` goes
+``spell-out-nothing``  a module without FP8 state is saved as a pickled ``None``
+``empty-nothing``      a module without FP8 state is saved as an empty tensor
+``drop-state``         the FP8 state is given up; only when asked for
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from matrix.catalogue.forms import Form
+from matrix.checkpoint import emit
+from matrix.checkpoint.encoding import PROTOCOL, encode
+from matrix.checkpoint.errors import CheckpointError
+from matrix.checkpoint.states import KEY, REGISTRATION, ExtraState, is_attention
+from matrix.checkpoint.words import Holds, StateContainer, Step
+
+_FUSED = ".fused_attention"
+_CORE = "core_attention"
+_MOVES = {"core": Step.MAP_KEY, "fused": Step.UNMAP_KEY}
+_SHORT_NOTHING = (StateContainer.EMPTY_TENSOR, StateContainer.NONE)
+_PICKLED_NONE = emit.emit(None, PROTOCOL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Edit:
+    """What becomes of one extra state.
+
+    :param new_key: the key it gets; None: it is left out.
+    :param payload: the bytes of the byte tensor that it becomes, empty for an empty
+        tensor; None: it stays as it is.
+    :param steps: the steps applied, by name.
+    """
+
+    state: ExtraState
+    new_key: str | None
+    payload: bytes | None
+    steps: tuple[Step, ...]
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything changes."""
+        return bool(self.steps)
+
+
+Edits = Mapping[tuple[str, str], Edit]
+"""The edits of one file by the place of the state dict in it, and the key."""
+
+
+def by_place(edits: Iterable[Edit]) -> Edits:
+    """Return the edits of one file by place and key."""
+    return {(edit.state.inside, edit.state.key): edit for edit in edits}
+
+
+def plan(states: Iterable[ExtraState], form: Form, *, drop: bool = False) -> list[Edit]:
+    """Return what rewriting into ``form`` does to each extra state.
+
+    :param drop: give the FP8 state up instead of rewriting it.
+    :raises CheckpointError: a state cannot be decoded, or two would get one key.
+    """
+    edits = [_edit(state, form, drop) for state in states]
+    taken: dict[tuple[str, str, str], ExtraState] = {}
+    for edit in edits:
+        if edit.new_key is None:
+            continue
+        place = edit.state.file, edit.state.inside, edit.new_key
+        if place in taken:
+            raise CheckpointError(
+                f"{edit.state.key} and {taken[place].key} would both become {edit.new_key}",
+                why="the checkpoint holds the attention's state under the old and the new key",
+                do="Remove the one that is out of date",
+            )
+        taken[place] = edit.state
+    return edits
+
+
+def _edit(state: ExtraState, form: Form, drop: bool) -> Edit:
+    new_key = moved(state.key, form)
+    if state.problem and not drop:
+        raise CheckpointError(
+            f"the extra state {state.key} cannot be decoded: {state.problem}",
+            why="it is not one that Transformer Engine writes, or the file is damaged",
+            do="--drop-fp8-state gives all FP8 states up, if that is acceptable",
+        )
+    if new_key is None:
+        return Edit(state, None, None, (Step.DROP_STATE,))
+    steps = () if new_key == state.key else (_MOVES[form.attention_key],)
+    if drop and state.holds is not Holds.NOTHING:
+        return Edit(state, new_key, _nothing(form), (*steps, Step.DROP_STATE))
+    if state.fields is None:
+        payload, more = _without_state(state, form)
+    else:
+        payload, more = _with_state(state, form)
+    return Edit(state, new_key, payload, (*steps, *more))
+
+
+def moved(key: str, form: Form) -> str | None:
+    """Return where a form keeps the extra state of ``key``; None: it has no such key."""
+    match = KEY.search(key)
+    assert match is not None
+    module, rest = key[: match.start()], key[match.start() :]
+    if form.attention_key == "none" and is_attention(key):
+        return None
+    if form.attention_key == "core" and f".{module}".endswith(_FUSED):
+        return module.removesuffix(_FUSED[1:]).removesuffix(".") + rest
+    if form.attention_key == "fused" and module.rpartition(".")[2] == _CORE:
+        return module + _FUSED + rest
+    return key
+
+
+def _nothing(form: Form) -> bytes:
+    return _PICKLED_NONE if form.nothing == "pickled None" else b""
+
+
+def _without_state(state: ExtraState, form: Form) -> tuple[bytes | None, tuple[Step, ...]]:
+    if form.nothing == "empty tensor" and state.container != StateContainer.EMPTY_TENSOR:
+        return b"", (Step.EMPTY_NOTHING,)
+    if form.nothing == "pickled None" and state.container in (
+        StateContainer.EMPTY_TENSOR,
+        StateContainer.NONE,
+    ):
+        return _PICKLED_NONE, (Step.SPELL_OUT_NOTHING,)
+    return None, ()
+
+
+def _with_state(state: ExtraState, form: Form) -> tuple[bytes | None, tuple[Step, ...]]:
+    fields = state.fields or {}
+    steps = []
+    if REGISTRATION in state.extra:
+        steps.append(Step.DROP_REGISTRATION)
+    if form.scale_inv and "scale_fwd" in state.tensors and "scale_inv_fwd" not in state.tensors:
+        steps.append(Step.ADD_SCALE_INV)
+    if form.recipe and "recipe" not in fields:
+        steps.append(Step.ADD_RECIPE)
+    return (encode(state, form) if steps else None), tuple(steps)
