@@ -15,6 +15,7 @@ from pathlib import Path
 from matrix.catalogue.forms import Form
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import Scenario, Size, SizedScenario, Transport
+from matrix.catalogue.words import Lane
 from matrix.checkpoint import edits as planning
 from matrix.checkpoint import layout
 from matrix.checkpoint.edits import Edit
@@ -82,7 +83,7 @@ def _try(
     source = sources.get(release)
     with (
         LocalRunner(cache_folder() / "logs") as runner,
-        contextlib.closing(runner.open(release, source, "cpu")) as process,
+        contextlib.closing(runner.open(release, source, Lane.CPU)) as process,
     ):
         for batch in _batches(states):
             answer = _load(process, _sized_scenario(len(batch), _history(batch[0])), batch, form)

@@ -6,12 +6,13 @@ as they are.
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from matrix.catalogue.words import Lane, Stage
 from matrix.errors import GapError, WorkerError
-from matrix.store.records import Device, Entry, Failure, Moved, Output, Site
+from matrix.store.records import Device, Failure, Moved, Output, Site, StateEntry
 
 START_TIMEOUT = 180.0
 """Seconds that a release may take to be imported."""
@@ -31,7 +32,7 @@ class Message(BaseModel):
 class StartMessage(Message):
     """The first message to a release process: what it is to be."""
 
-    lane: str
+    lane: Lane
     source: str | None
     """Where the process sees the folder that holds ``transformer_engine``; None for the one
     that is installed there."""
@@ -101,14 +102,14 @@ class SaveAnswer(Answer):
     """The answer to ``save``."""
 
     state_digest: str
-    keys: dict[str, Entry]
+    keys: dict[str, StateEntry]
     sites: tuple[Site, ...]
 
 
 class LoadAnswer(Answer):
     """The answer to ``load``."""
 
-    stage: Literal["deserialize", "load_state_dict", "first_step"]
+    stage: Stage
     error: Failure | None
     missing_keys: tuple[str, ...]
     unexpected_keys: tuple[str, ...]
