@@ -1,4 +1,4 @@
-"""Every error of the harness, and every exit code."""
+"""The errors that te-matrix raises, and its exit codes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _PRECEDENCE = (ExitCode.USAGE, ExitCode.DEVIATES, ExitCode.INFRA, ExitCode.INCOM
 
 
 def worst(codes: Iterable[ExitCode]) -> ExitCode:
-    """Return the exit code that outranks the others; OK when there is none."""
+    """Return the exit code with the highest precedence; OK when there is none.
+
+    From the highest: usage, deviates, infra, incomplete.
+    """
     seen = set(codes)
     return next((code for code in _PRECEDENCE if code in seen), ExitCode.OK)
 
@@ -33,16 +36,21 @@ _QUERY = re.compile(r"([?&][^=&\s]*(?:token|key|secret|password|sig)[^=&\s]*=)[^
 
 
 def without_credentials(text: str) -> str:
-    """Return a text with ``***`` for what stands before the host of a URL in it.
+    """Return a text in which the credentials of URLs are replaced by ``***``.
 
-    The same for the values of a query's fields that are called token, key, secret,
-    password or signature.
+    Credentials are user name and password before the host, and the values of query
+    parameters whose names contain token, key, secret, password or sig.
     """
     return _QUERY.sub(r"\1***", _USERINFO.sub("***@", text))
 
 
 class MatrixError(Exception):
-    """What happened, why that is likely, and what to do. It repeats no URL's credentials."""
+    """Base of all errors. The message contains no credentials of URLs.
+
+    :param what: what happened.
+    :param why: the likely cause.
+    :param do: what the user can do.
+    """
 
     exit_code = ExitCode.INFRA
 
@@ -53,65 +61,67 @@ class MatrixError(Exception):
 
 
 class UsageError(MatrixError):
-    """A command line that cannot mean anything."""
+    """The command line is wrong, or selects nothing."""
 
     exit_code = ExitCode.USAGE
 
 
 class TableError(MatrixError):
-    """A TOML file that does not hold what it should."""
+    """A TOML file is malformed."""
 
     exit_code = ExitCode.USAGE
 
 
 class StoreError(MatrixError):
-    """A store that cannot be read or written, or a record in it that is not one."""
+    """A store, report or exported file cannot be read or written, or is malformed."""
 
 
 class SourceError(MatrixError):
-    """A release whose source was found, but is not what the catalogue says."""
+    """The source of a release differs from the catalogue's digest."""
 
 
 class SourceUnavailable(MatrixError):
-    """A release whose source cannot be had here."""
+    """The source of a release cannot be obtained here."""
 
     exit_code = ExitCode.INCOMPLETE
 
 
 class RunnerError(MatrixError):
-    """A runner that cannot start any worker at all."""
+    """A runner cannot start workers at all."""
 
 
 class WorkerError(MatrixError):
-    """A worker that could not be started, or that stopped answering."""
+    """A worker could not be started, or stopped answering."""
 
 
 class LostError(WorkerError):
-    """A worker that had started, and is gone."""
+    """A worker that had been started has ended unexpectedly."""
 
 
 class AnswerError(MatrixError):
-    """A worker's answer that does not have the form of an answer; the worker itself goes on."""
+    """An answer of a worker is malformed; the worker itself continues."""
 
 
 class DeviceError(MatrixError):
-    """No GPU, or one that cannot do what is asked, or nothing to run on it."""
+    """There is no GPU, it lacks what is needed, or no release is installed for it."""
 
 
 class EngineError(MatrixError):
-    """No container engine, or one that cannot do what is asked."""
+    """There is no container engine, or it lacks what is needed."""
 
 
 class GapError(WorkerError):
-    """A release that cannot be started without something the cpu lane does not emulate."""
+    """A release needs, to be started, something that the cpu lane does not emulate."""
 
 
 @contextlib.contextmanager
 def os_errors_as(error: type[MatrixError], what: str, do: str = "") -> Iterator[None]:
-    """Turn an operating system's error into one of the harness, e.g. "FILE cannot be written".
+    """Convert errors of the operating system, e.g. into "FILE cannot be written".
 
-    :param what: what happened, as the first sentence of the error.
+    :param error: the class of the error to raise.
+    :param what: what happened, see :class:`MatrixError`.
     :param do: what the user can do.
+    :raises MatrixError: the body raised an ``OSError``.
     """
     try:
         yield
@@ -120,7 +130,7 @@ def os_errors_as(error: type[MatrixError], what: str, do: str = "") -> Iterator[
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a sentence with the known names closest to ``name``."""
+    """Return a sentence that suggests the known names closest to a name, or lists all."""
     names = list(known)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
     return f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(names)}"

@@ -49,6 +49,12 @@ class Selection(BaseModel):
     """A base image of the user's own to build on, for the docker runner."""
 
 
+DEFAULTS = {"releases": "bands", "scenario": "autocast", "variant": "plain,remapped"}
+"""What is selected where an option of a selection is left out."""
+
+EVERYTHING = dict.fromkeys(DEFAULTS, "all")
+"""The options that select the whole catalogue."""
+
 GRAMMAR = "bands | all | latest:N | a band | a release | FROM-TO, joined by commas"
 """The form of a selection of releases, as help texts and errors show it."""
 

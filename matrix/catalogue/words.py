@@ -110,7 +110,7 @@ def outcome_text(outcome: Outcome | Absence, after_load: AfterLoad) -> str:
 class Verdict(Word):
     """Result of comparing a cell's outcome with the FAQ and the ledger.
 
-    The last four are the verdicts on cells without an outcome; see :class:`Absence`.
+    The last four are the verdicts on cells without an outcome.
     """
 
     CONFORMS = "conforms"

@@ -1,6 +1,6 @@
-"""Pickles, read without running them: opcodes in, a tree of inert values out.
+"""Pickles parsed into a tree of inert values (:mod:`nodes`) without executing them.
 
-Nothing is imported and nothing is called. Where a pickle asks for a class or a function,
+Nothing is imported and nothing is called. Where a pickle refers to a class or a function,
 the tree holds its name; where it calls one, the tree holds the call.
 """
 
@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any, Protocol, cast
 
 from matrix.checkpoint import limits
-from matrix.checkpoint.limits import Budget, Malformed
+from matrix.checkpoint.errors import Malformed
+from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.nodes import Call, Elements, Global, Map, Node, Persistent
 
 
 class Stream(Protocol):
-    """What a pickle is read from."""
+    """A stream that a pickle can be read from."""
 
     def read(self, size: int, /) -> bytes:
         """Return the next bytes; fewer at the end."""
@@ -27,28 +28,24 @@ class Stream(Protocol):
     def readline(self) -> bytes:
         """Return the bytes up to and including the next newline."""
 
-    def tell(self) -> int:
-        """Return the place of the next byte."""
-
 
 @dataclasses.dataclass(slots=True)
 class Pickle:
-    """One pickle, read to its STOP: its value, its protocol, and where it ended."""
+    """One pickle, parsed up to its ``STOP``."""
 
     root: Node
     protocol: int
-    end: int
 
 
 class _Mark:
-    """A place on the stack."""
+    """The mark that opcodes put on the stack."""
 
 
 def read(data: bytes, budget: Budget | None = None) -> Pickle:
     """Read a pickle from bytes.
 
-    :param budget: the opcodes that it may have; they are taken from it.
-    :raises Malformed: it is not a pickle, is torn, or goes beyond the limits.
+    :param budget: the number of opcodes that may be read; those read are deducted.
+    :raises Malformed: it is no pickle, is cut short, or exceeds the limits.
     """
     if len(data) > limits.PICKLE_BYTES:
         raise Malformed(f"a pickle of {len(data)} bytes is more than is ever read")
@@ -56,10 +53,10 @@ def read(data: bytes, budget: Budget | None = None) -> Pickle:
 
 
 def read_stream(stream: Stream, budget: Budget | None = None) -> Pickle:
-    """Read one pickle from where a stream stands.
+    """Read one pickle from the current position of a stream.
 
-    :param budget: the opcodes that it may have; they are taken from it.
-    :raises Malformed: it is not a pickle, is torn, or goes beyond the limits.
+    :param budget: the number of opcodes that may be read; those read are deducted.
+    :raises Malformed: it is no pickle, is cut short, or exceeds the limits.
     """
     machine = _Machine()
     budget = budget or Budget()
@@ -67,7 +64,7 @@ def read_stream(stream: Stream, budget: Budget | None = None) -> Pickle:
     count = 0
     try:
         with warnings.catch_warnings():
-            # Of a text with an escape that Python is about to give up.
+            # Python warns of invalid escapes in texts of protocol 0.
             warnings.simplefilter("ignore")
             for count, (opcode, argument, _at) in enumerate(_opcodes(stream)):
                 if count > most:
@@ -81,7 +78,7 @@ def read_stream(stream: Stream, budget: Budget | None = None) -> Pickle:
         raise Malformed(f"not a whole pickle: {_short(error)}") from error
     finally:
         budget.opcodes -= count
-    return Pickle(machine.result(), machine.protocol, stream.tell())
+    return Pickle(machine.result(), machine.protocol)
 
 
 def _opcodes(stream: Stream) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]:
@@ -93,7 +90,7 @@ def _short(error: Exception) -> str:
 
 
 class _Machine:
-    """The pickle machine's stack and memo, over inert values."""
+    """The stack machine that pickles are written for, on inert values."""
 
     def __init__(self) -> None:
         self.protocol = 0
@@ -102,7 +99,7 @@ class _Machine:
         self._memo: dict[int, Node] = {}
 
     def run(self, name: str, argument: Any) -> None:
-        """Carry out one opcode."""
+        """Execute one opcode."""
         if name in _OBJECTS:
             self._objects += 1
             if self._objects > limits.PICKLE_OBJECTS:
@@ -119,7 +116,7 @@ class _Machine:
             _OPERATIONS[name](self, argument)
 
     def result(self) -> Node:
-        """Return what STOP would return."""
+        """Return the value that ``STOP`` would return."""
         if len(self._stack) != 1 or isinstance(self._stack[0], _Mark):
             raise Malformed("a pickle that ends with something else than one value")
         return self._stack[0]
@@ -145,54 +142,63 @@ class _Machine:
         del self._stack[place:]
         return above
 
-    # Opcodes that do more than push one value.
+    # Opcodes that do more than push one value, by their names.
 
-    def proto(self, argument: int) -> None:
+    def op_proto(self, argument: int) -> None:
         self.protocol = argument
         if not 0 <= argument <= 5:
             raise Malformed(f"pickle protocol {argument} is not known")
 
-    def nothing(self, _argument: Any) -> None:
-        """FRAME."""
+    def op_frame(self, _argument: Any) -> None:
+        """Ignore the length of a frame."""
 
-    def memoize(self, _argument: Any) -> None:
+    def op_memoize(self, _argument: Any) -> None:
         self._memo[len(self._memo)] = self._top()
 
-    def mark(self, _argument: Any) -> None:
+    def op_mark(self, _argument: Any) -> None:
         self._stack.append(_Mark())
 
-    def pop(self, _argument: Any) -> None:
+    def op_pop(self, _argument: Any) -> None:
         if not self._stack:
             raise Malformed("POP finds nothing on the stack")
         self._stack.pop()
 
-    def pop_mark(self, _argument: Any) -> None:
+    def op_pop_mark(self, _argument: Any) -> None:
         self._above_mark()
 
-    def dup(self, _argument: Any) -> None:
+    def op_dup(self, _argument: Any) -> None:
         self._stack.append(self._top())
 
-    def take_tuple(self, _argument: Any) -> None:
+    def op_tuple(self, _argument: Any) -> None:
         self._stack.append(tuple(self._above_mark()))
 
-    def take_list(self, _argument: Any) -> None:
+    def op_list(self, _argument: Any) -> None:
         self._stack.append(self._above_mark())
 
-    def take_dict(self, _argument: Any) -> None:
+    def op_dict(self, _argument: Any) -> None:
         self._stack.append(Map(_pairs(self._above_mark())))
 
-    def take_frozenset(self, _argument: Any) -> None:
+    def op_frozenset(self, _argument: Any) -> None:
         self._stack.append(Elements("frozenset", self._above_mark()))
 
-    def short_tuple(self, size: int) -> None:
-        items = [self._pop() for _ in range(size)]
-        self._stack.append(tuple(reversed(items)))
+    def op_tuple1(self, _argument: Any) -> None:
+        self._stack.append((self._pop(),))
 
-    def append(self, _argument: Any) -> None:
+    def op_tuple2(self, _argument: Any) -> None:
+        second, first = self._pop(), self._pop()
+        self._stack.append((first, second))
+
+    def op_tuple3(self, _argument: Any) -> None:
+        third, second, first = self._pop(), self._pop(), self._pop()
+        self._stack.append((first, second, third))
+
+    def op_append(self, _argument: Any) -> None:
         self._extend([self._pop()])
 
-    def appends(self, _argument: Any) -> None:
+    def op_appends(self, _argument: Any) -> None:
         self._extend(self._above_mark())
+
+    op_additems = op_appends
 
     def _extend(self, items: list[Node]) -> None:
         onto = self._top()
@@ -203,11 +209,11 @@ class _Machine:
         else:
             raise Malformed(f"something is appended to a {type(onto).__name__}")
 
-    def set_item(self, _argument: Any) -> None:
+    def op_setitem(self, _argument: Any) -> None:
         value, key = self._pop(), self._pop()
         self._set([key, value])
 
-    def set_items(self, _argument: Any) -> None:
+    def op_setitems(self, _argument: Any) -> None:
         self._set(self._above_mark())
 
     def _set(self, flat: list[Node]) -> None:
@@ -216,53 +222,57 @@ class _Machine:
             raise Malformed(f"an item is set in a {type(onto).__name__}")
         onto.pairs.extend(_pairs(flat))
 
-    def named(self, argument: str) -> None:
+    def op_global(self, argument: str) -> None:
         module, _, name = argument.partition(" ")
         self._stack.append(Global(module, name))
 
-    def stack_global(self, _argument: Any) -> None:
+    def op_stack_global(self, _argument: Any) -> None:
         name, module = self._pop(), self._pop()
         if not isinstance(name, str) or not isinstance(module, str):
             raise Malformed("STACK_GLOBAL finds no names")
         self._stack.append(Global(module, name))
 
-    def extension(self, argument: int) -> None:
+    def op_ext1(self, argument: int) -> None:
         self._stack.append(Global("copyreg", f"extension {argument}"))
 
-    def reduce(self, _argument: Any) -> None:
+    op_ext2 = op_ext4 = op_ext1
+
+    def op_reduce(self, _argument: Any) -> None:
         arguments, function = self._pop(), self._pop()
         self._stack.append(Call("REDUCE", function, arguments))
 
-    def new_object(self, _argument: Any) -> None:
+    def op_newobj(self, _argument: Any) -> None:
         arguments, function = self._pop(), self._pop()
         self._stack.append(Call("NEWOBJ", function, arguments))
 
-    def new_object_ex(self, _argument: Any) -> None:
+    def op_newobj_ex(self, _argument: Any) -> None:
         keywords, arguments, function = self._pop(), self._pop(), self._pop()
         self._stack.append(Call("NEWOBJ", function, arguments, keywords))
 
-    def instance(self, argument: str) -> None:
+    def op_inst(self, argument: str) -> None:
         module, _, name = argument.partition(" ")
         self._stack.append(Call("REDUCE", Global(module, name), tuple(self._above_mark())))
 
-    def object(self, _argument: Any) -> None:
+    def op_obj(self, _argument: Any) -> None:
         function, *arguments = self._above_mark()
         self._stack.append(Call("REDUCE", function, tuple(arguments)))
 
-    def build(self, _argument: Any) -> None:
+    def op_build(self, _argument: Any) -> None:
         state, onto = self._pop(), self._top()
         if not isinstance(onto, Call):
             raise Malformed(f"BUILD sets the state of a {type(onto).__name__}")
         onto.state.append(state)
 
-    def persistent(self, argument: str) -> None:
+    def op_persid(self, argument: str) -> None:
         self._stack.append(Persistent(argument))
 
-    def persistent_binary(self, _argument: Any) -> None:
+    def op_binpersid(self, _argument: Any) -> None:
         self._stack.append(Persistent(self._pop()))
 
-    def refuse_buffer(self, _argument: Any) -> None:
+    def op_next_buffer(self, _argument: Any) -> None:
         raise Malformed("a pickle with out-of-band buffers, which no checkpoint file has")
+
+    op_readonly_buffer = op_next_buffer
 
 
 def _pairs(flat: list[Node]) -> list[tuple[Node, Node]]:
@@ -291,39 +301,9 @@ _OBJECTS = {
 }
 _MEMO_READ = frozenset(("GET", "BINGET", "LONG_BINGET"))
 _MEMO_WRITE = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
+# Every opcode that is in none of the sets above has a method with its name.
 _OPERATIONS: dict[str, Callable[[_Machine, Any], None]] = {
-    "PROTO": _Machine.proto,
-    "FRAME": _Machine.nothing,
-    "MEMOIZE": _Machine.memoize,
-    "MARK": _Machine.mark,
-    "POP": _Machine.pop,
-    "POP_MARK": _Machine.pop_mark,
-    "DUP": _Machine.dup,
-    "TUPLE": _Machine.take_tuple,
-    "TUPLE1": lambda machine, _argument: machine.short_tuple(1),
-    "TUPLE2": lambda machine, _argument: machine.short_tuple(2),
-    "TUPLE3": lambda machine, _argument: machine.short_tuple(3),
-    "LIST": _Machine.take_list,
-    "DICT": _Machine.take_dict,
-    "FROZENSET": _Machine.take_frozenset,
-    "APPEND": _Machine.append,
-    "APPENDS": _Machine.appends,
-    "ADDITEMS": _Machine.appends,
-    "SETITEM": _Machine.set_item,
-    "SETITEMS": _Machine.set_items,
-    "GLOBAL": _Machine.named,
-    "STACK_GLOBAL": _Machine.stack_global,
-    "EXT1": _Machine.extension,
-    "EXT2": _Machine.extension,
-    "EXT4": _Machine.extension,
-    "REDUCE": _Machine.reduce,
-    "NEWOBJ": _Machine.new_object,
-    "NEWOBJ_EX": _Machine.new_object_ex,
-    "INST": _Machine.instance,
-    "OBJ": _Machine.object,
-    "BUILD": _Machine.build,
-    "PERSID": _Machine.persistent,
-    "BINPERSID": _Machine.persistent_binary,
-    "NEXT_BUFFER": _Machine.refuse_buffer,
-    "READONLY_BUFFER": _Machine.refuse_buffer,
+    opcode.name: getattr(_Machine, f"op_{opcode.name.lower()}")
+    for opcode in pickletools.opcodes
+    if opcode.name not in _VALUES | _CONSTANTS.keys() | _MEMO_READ | _MEMO_WRITE | {"STOP"}
 }

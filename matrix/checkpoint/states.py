@@ -1,6 +1,6 @@
-"""FP8 extra states: what one holds, decoded from its own pickle without running it.
+"""FP8 extra states, decoded from their pickles without executing them.
 
-A Transformer Engine module saves one under ``<module>._extra_state``: up to 1.13 an
+A Transformer Engine module saves an extra state under ``<module>._extra_state``: up to 1.13 an
 ``io.BytesIO`` with a ``torch.save`` file in it, from 1.14 on a byte tensor with a pickle.
 """
 
@@ -10,11 +10,14 @@ import dataclasses
 import re
 import struct
 
-from matrix.checkpoint import limits, nodes, objects, pickles, torchfile
-from matrix.checkpoint.limits import Budget, Malformed
+from matrix.catalogue.state_keys import CORE_ATTENTION
+from matrix.checkpoint import limits, names, nodes, objects, pickles, torchfile
+from matrix.checkpoint.errors import Malformed
+from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.nodes import Node
 from matrix.checkpoint.objects import TensorRef
 from matrix.checkpoint.torchfile import TorchFile
+from matrix.checkpoint.words import Holds, StateContainer
 
 KEY = re.compile(r"(?:^|\.)_extra_state(?P<shard>/shard_[\d._]+)?$")
 TENSORS = ("scale", "scale_inv", "amax_history")
@@ -24,73 +27,78 @@ _FLOATS = {"float32": "f", "float64": "d", "float16": "e"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Values:
-    """One metadata tensor: its shape, its elements as they lie in the file, and as numbers."""
+class MetadataTensor:
+    """One tensor of FP8 metadata, such as the forward scales."""
 
     dtype: str
     shape: tuple[int, ...]
     data: bytes
+    """The elements as bytes, little-endian."""
     numbers: tuple[float, ...]
+    """The elements as numbers."""
 
     def all(self, number: float) -> bool:
-        """Tell whether every element is ``number``."""
+        """Return whether every element equals ``number``."""
         return all(value == number for value in self.numbers)
 
 
 @dataclasses.dataclass(frozen=True)
 class ExtraState:
-    """One module's extra state.
-
-    :param key: its key in the checkpoint; ``file`` is the file that it lies in, relative
-        to the checkpoint.
-    :param kind: ``BytesIO``, ``byte tensor``, ``empty tensor``, ``None``, or what it is
-        instead.
-    :param fields: top-level fields of the state, inert; None where the module had no FP8
-        state, which is saved too.
-    :param tensors: the metadata by field, e.g. ``scale_fwd``.
-    :param problem: why it could not be decoded, if it could not.
-    :param strangers: classes and functions that its pickle names and that neither rebuild
-        tensors nor are Transformer Engine's; ``classes`` are the latter.
-    :param inside: where in the file the state dict is that it belongs to, e.g. ``model``.
-    """
+    """One module's extra state."""
 
     key: str
+    """Its key in the checkpoint."""
     file: str
-    kind: str
+    """The file that contains it, relative to the checkpoint."""
+    container: StateContainer | str
+    """What Transformer Engine saved it in; the type as text if it is none of those."""
     fields: dict[str, Node] | None = None
-    tensors: dict[str, Values] = dataclasses.field(default_factory=dict)
+    """Its top-level fields, inert; None where the module was saved without FP8 state."""
+    tensors: dict[str, MetadataTensor] = dataclasses.field(default_factory=dict)
+    """The metadata by field, e.g. ``scale_fwd``."""
     problem: str = ""
-    strangers: tuple[str, ...] = ()
+    """Why it could not be decoded; empty if it could."""
+    unknown_names: tuple[str, ...] = ()
+    """Names in its pickle; see :func:`names.unknown_names`."""
     classes: frozenset[str] = frozenset()
+    """Transformer Engine's classes and functions that its pickle names."""
     inside: str = ""
+    """Path to the state dict that contains it within the file, e.g. ``model``."""
+    index: str = ""
+    """The index file of the distributed checkpoint that contains it; empty in other formats."""
+
+    @property
+    def part(self) -> str:
+        """The part of the layout that it was read from: the index, or else ``file``."""
+        return self.index or self.file
 
     @property
     def module(self) -> str:
-        """The module's path in the checkpoint."""
+        """The module's path in the model."""
         return KEY.sub("", self.key) or "(top)"
 
     @property
     def attention(self) -> bool:
-        """Whether the module is, or is inside, an attention core."""
+        """Whether the module is an attention core, or inside one."""
         return is_attention(self.key)
 
     @property
     def extra(self) -> dict[str, Node]:
-        """What the state holds beside tensors and recipe, by name."""
+        """The variables in the state other than tensors and recipe, by name."""
         return objects.fields((self.fields or {}).get("extra_fp8_variables")) or {}
 
     @property
-    def holds(self) -> str:
-        """What there is to lose: ``nothing``, ``defaults``, ``metadata`` or ``unreadable``."""
+    def holds(self) -> Holds:
+        """What a loader that resets the state would lose."""
         if self.problem:
-            return "unreadable"
+            return Holds.UNREADABLE
         if self.fields is None or not self.tensors:
-            return "nothing"
-        return "defaults" if self.default else "metadata"
+            return Holds.NOTHING
+        return Holds.DEFAULTS if self._default else Holds.METADATA
 
     @property
-    def default(self) -> bool:
-        """Whether every scale is 1 and every amax 0: then a reset loses nothing."""
+    def _default(self) -> bool:
+        """Whether every scale is 1 and every amax 0, so that a reset loses nothing."""
         return all(
             values.all(0.0 if name.startswith("amax") else 1.0)
             for name, values in self.tensors.items()
@@ -98,88 +106,90 @@ class ExtraState:
 
 
 def is_state(key: Node) -> bool:
-    """Tell whether a key of a checkpoint is that of an extra state."""
+    """Return whether a key of a checkpoint is that of an extra state."""
     return isinstance(key, str) and KEY.search(key) is not None
 
 
 def is_attention(key: str) -> bool:
-    """Tell whether an extra state's key is that of an attention core."""
+    """Return whether the key of an extra state is that of an attention core."""
     parts = KEY.sub("", key).split(".")
-    return "core_attention" in parts or parts[-1] == "fused_attention"
+    return CORE_ATTENTION in parts or parts[-1] == "fused_attention"
 
 
-def kind_of(value: Node) -> str:
-    """Name the container that an extra state came in."""
+def container_of(value: Node) -> StateContainer | str:
+    """Return the container of an extra state, or its type as text."""
     if objects.buffer_of(value) is not None:
-        return "BytesIO"
+        return StateContainer.BYTES_IO
     tensor = objects.tensor(value)
     if tensor is not None and tensor.itemsize == 1:
-        return "byte tensor" if tensor.count else "empty tensor"
-    return objects.plain(value)
+        return StateContainer.BYTE_TENSOR if tensor.count else StateContainer.EMPTY_TENSOR
+    return objects.describe(value)
 
 
 def decode(key: str, file: str, value: Node, source: TorchFile) -> ExtraState:
-    """Decode one extra state; what cannot be decoded says so in ``problem``.
+    """Decode one extra state; ``problem`` says why, if it cannot be decoded.
 
     :param value: the state's value in the checkpoint.
-    :param source: the file it lies in, which has the storages.
+    :param source: the file that contains it and its storages.
     """
-    kind = kind_of(value)
+    state = ExtraState(key, file, container_of(value))
     try:
-        match kind:
-            case "BytesIO":
-                return _decode_buffer(key, file, objects.buffer_of(value) or b"", source.budget)
-            case "byte tensor":
+        match state.container:
+            case StateContainer.BYTES_IO:
+                data = objects.buffer_of(value)
+                if not data:
+                    raise Malformed("an empty BytesIO")
+                inner = torchfile.of_bytes(data, source.budget)
+                return _decoded(state, inner.root, inner, source.budget)
+            case StateContainer.BYTE_TENSOR:
                 tensor = objects.tensor(value)
                 assert tensor is not None
                 data = source.storage(tensor, limits.STATE_BYTES)
                 return of_payload(key, file, data, source.budget)
-            case "empty tensor" | "None":
-                return ExtraState(key, file, kind)
+            case StateContainer.EMPTY_TENSOR | StateContainer.NONE:
+                return state
+            case other:
+                raise Malformed(f"a {other} is no extra state that TE writes")
     except Malformed as error:
-        return ExtraState(key, file, kind, problem=str(error))
-    return ExtraState(key, file, kind, problem=f"a {kind} is no extra state that TE writes")
-
-
-def _decode_buffer(key: str, file: str, data: bytes, budget: Budget) -> ExtraState:
-    if not data:
-        raise Malformed("an empty BytesIO")
-    inner = torchfile.of_bytes(data, budget)
-    return _decoded(key, file, "BytesIO", inner.root, inner, budget)
+        return dataclasses.replace(state, problem=str(error))
 
 
 def of_payload(key: str, file: str, data: bytes, budget: Budget) -> ExtraState:
-    """Decode the bytes of a byte tensor: a pickle.
+    """Decode the content of a byte tensor, which is a pickle.
 
     :raises Malformed: it cannot be read.
     """
-    root = pickles.read(data, budget).root
-    return _decoded(key, file, "byte tensor", root, None, budget)
+    state = ExtraState(key, file, StateContainer.BYTE_TENSOR)
+    return _decoded(state, pickles.read(data, budget).root, None, budget)
 
 
-def _decoded(
-    key: str, file: str, kind: str, root: Node, source: TorchFile | None, budget: Budget
-) -> ExtraState:
-    strangers = tuple(objects.strangers(root))
-    classes = frozenset(objects.te_names([root]))
+def _decoded(state: ExtraState, root: Node, source: TorchFile | None, budget: Budget) -> ExtraState:
+    """Return a state with the content of its pickle."""
+    unknown_names = tuple(names.unknown_names(root))
     if root is None:
-        return ExtraState(key, file, kind, strangers=strangers)
+        return dataclasses.replace(state, unknown_names=unknown_names)
     fields = objects.fields(root)
     if fields is None:
-        raise Malformed(f"its pickle holds {objects.plain(root)}, not a dict")
+        raise Malformed(f"its pickle holds {objects.describe(root)}, not a dict")
     tensors = {
         name: values(fields[name], source, budget)
         for name in (f"{what}_{way}" for what in TENSORS for way in DIRECTIONS)
         if name in fields
     }
-    return ExtraState(key, file, kind, fields, tensors, "", strangers, classes)
+    return dataclasses.replace(
+        state,
+        fields=fields,
+        tensors=tensors,
+        unknown_names=unknown_names,
+        classes=frozenset(names.te_names(root)),
+    )
 
 
-def values(node: Node, source: TorchFile | None, budget: Budget) -> Values:
-    """Return a small tensor with its numbers.
+def values(node: Node, source: TorchFile | None, budget: Budget) -> MetadataTensor:
+    """Return a metadata tensor with its elements.
 
-    :param source: the file whose storages it may name.
-    :raises Malformed: it is no tensor of floating-point numbers, or cannot be had.
+    :param source: the file with its storage, unless that is inside the pickle.
+    :raises Malformed: it is no tensor of floating-point numbers, or its storage is missing.
     """
     tensor = objects.tensor(node)
     if tensor is None:
@@ -191,15 +201,17 @@ def values(node: Node, source: TorchFile | None, budget: Budget) -> Values:
     data = source.storage(tensor, limits.STATE_BYTES)
     form = f"{'<' if source.little else '>'}{tensor.count}{_FLOATS[tensor.dtype]}"
     numbers = struct.unpack(form, data)
-    return Values(tensor.dtype, tensor.shape, struct.pack("<" + form[1:], *numbers), numbers)
+    return MetadataTensor(
+        tensor.dtype, tensor.shape, struct.pack("<" + form[1:], *numbers), numbers
+    )
 
 
 def _in_place(tensor: TensorRef, content: bytes, budget: Budget) -> tuple[TensorRef, TorchFile]:
-    """Return a tensor on the storage that is pickled in place as a file of its own."""
+    """Return a tensor whose storage is inside the pickle, and the file that this storage is."""
     inner = torchfile.of_bytes(content, budget)
     storage = inner.root
     if isinstance(storage, nodes.Call) and storage.arguments:
-        # From PyTorch 2 on a TypedStorage wraps it: called with, or set to, the untyped one.
+        # From PyTorch 2 on, a TypedStorage wraps the untyped one as argument or attribute.
         storage = next((n for n in nodes.every(storage) if isinstance(n, nodes.Persistent)), None)
     kind = objects.element(storage) if isinstance(storage, nodes.Persistent) else None
     if kind is None:

@@ -1,4 +1,21 @@
-"""The command line: ``te-matrix``. Reads options, calls the modules, sets the exit code."""
+"""The command line ``te-matrix``: reads options, prints, and sets the exit code.
+
+Every command has a module of its name; ``judge`` and ``report`` are in ``verdicts``. The
+module ``options`` has the options that several commands share.
+
+===============================  ==============================================
+``releases``, ``plan``           the catalogue, and what a selection means
+``run``, ``merge``, ``export``   measuring, and bringing evidence together
+``verdicts``, ``bands``,         what the evidence says
+``diff``, ``explain``,
+``fidelity``
+``gate``, ``ledger``, ``ci``     the gate, known deviations, pipeline files
+``images``                       images for the docker runner
+``inspect``, ``remap``           checkpoint files
+``schema``                       JSON Schemas of reports and tables
+``options``                      options that several commands share
+===============================  ==============================================
+"""
 
 from __future__ import annotations
 
@@ -27,8 +44,8 @@ from matrix.cli.verdicts import judge_command, report_command
 from matrix.errors import MatrixError
 
 
-class Group(click.Group):
-    """Turns the harness's errors into one sentence and an exit code."""
+class MatrixGroup(click.Group):
+    """A group of commands whose expected errors become one line and an exit code."""
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command."""
@@ -42,7 +59,7 @@ class Group(click.Group):
             context.exit(130)
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=MatrixGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="te-matrix")
 def main() -> None:
     """Does an FP8 checkpoint of one Transformer Engine release load in another?

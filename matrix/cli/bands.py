@@ -1,34 +1,37 @@
-"""``te-matrix bands``: where behaviour really changes, beside the FAQ's bands."""
+"""``te-matrix bands``: groups of releases that behave alike, compared with the FAQ's bands."""
 
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
-from typing import Any
 
 import click
 
 from matrix import report
 from matrix.catalogue import releases
-from matrix.cli.options import date, judged, select, selecting, with_store
+from matrix.catalogue.selection import EVERYTHING
+from matrix.cli.options import with_json, with_selection, with_store, with_today
 from matrix.report import behaviour, corrected_faq
 from matrix.store.store import Store
+from matrix.workflow.selecting import Request, select
 
 
-@click.command("bands")
-@selecting
+@click.command("bands", short_help="Group releases that behave alike; compare the FAQ's bands.")
+@with_selection
 @with_store
-@click.option("--faq", "as_faq", is_flag=True, help="write a corrected FAQ section (RST)")
-@click.option("--json", "as_json", is_flag=True, help="print JSON")
-def bands_command(as_faq: bool, as_json: bool, store: str, today: Any, **options: Any) -> None:
-    """Group releases that save and load alike, and set them beside the FAQ's bands.
+@with_today
+@click.option("--faq", "as_faq", is_flag=True, help="print a corrected section for the FAQ (RST)")
+@with_json()
+def bands_command(
+    request: Request, store: Store, today: datetime.date, as_faq: bool, as_json: bool
+) -> None:
+    """Group releases that save and load alike, and compare the groups with the FAQ's bands.
 
-    By default on all releases, scenarios and variants.
+    The default is all releases, scenarios and variants.
     """
-    for kind in ("releases", "scenario", "variant"):
-        options[kind] = options[kind] or "all"
-    selected = select(options)
-    made = report.build(judged(selected, Store(store), date(today)), selected.documentation)
+    selected = select(request, store, defaults=EVERYTHING)
+    made = report.build(selected.judge(today), selected.documentation)
     order = releases.order(selected.plan.releases)
     if as_faq:
         plan = selected.plan

@@ -1,4 +1,4 @@
-"""``te-matrix ci``: pipeline files that fan the matrix out over plain CI jobs and merge."""
+"""``te-matrix ci``: pipeline files that split the matrix into CI jobs."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from typing import Any
 
 import click
 
-from matrix.cli.options import select, selecting
-from matrix.errors import StoreError, UsageError
+from matrix.catalogue.selection import DEFAULTS
+from matrix.catalogue.words import Lane, RunnerName
+from matrix.errors import StoreError, UsageError, os_errors_as
 from matrix.gate import pipelines
 from matrix.plan import shards
 from matrix.plan.costs import Costs
-from matrix.plan.evidence_index import EvidenceIndex
-from matrix.store import recorded
+from matrix.workflow import arguments
+from matrix.workflow.selecting import select
 
 _NAMES = {"scenario_file": "--scenarios", "ledger_file": "--ledger"}
 
 
-@click.command("ci")
-@selecting
-@click.option("--shards", "count", type=click.IntRange(1), required=True, help="how many jobs run")
+@click.command("ci", short_help="Write pipeline files that run the matrix in N jobs.")
+@arguments.with_selection
+@click.option("--shards", "count", type=click.IntRange(1), required=True, help="number of jobs")
 @click.option(
     "--service",
     type=click.Choice([*pipelines.NAMES]),
     multiple=True,
     default=[*pipelines.NAMES],
-    help="whose files  [default: all]",
+    help="service to write a file for  [default: all]",
 )
 @click.option(
     "--output",
@@ -36,39 +37,35 @@ _NAMES = {"scenario_file": "--scenarios", "ledger_file": "--ledger"}
     show_default=True,
 )
 def ci_command(count: int, service: tuple[str, ...], folder: Path, **options: Any) -> None:
-    """Write files for GitHub Actions and GitLab that run the matrix in N jobs, then merge.
+    """Write files for GitHub Actions and GitLab that run the matrix in N jobs.
 
-    The selection options say what the jobs run; a candidate's path is seen from the job.
+    A last job merges the results. The selection options are those of the jobs, in which the
+    path of a candidate is looked up.
     """
-    words = _words(options)
-    selected = select(options)
-    if (selected.plan.lane, selected.plan.runner) != ("cpu", "local"):
+    selected = select(arguments.request(**options))
+    if (selected.plan.lane, selected.plan.runner) != (Lane.CPU, RunnerName.LOCAL):
         raise UsageError(
             "pipelines of one stage are for the cpu lane on the jobs' own machines",
             why="elsewhere a checkpoint cannot be made again by every shard that loads it",
             do="Shard `--phase save`, merge, then shard `--phase cross-load`",
         )
-    # Says what is wrong with the number of shards here, and not in every job.
-    index = EvidenceIndex(selected.plan, None, recorded.evidence(selected.plan.lane))
-    shards.split(selected.plan, Costs(index), 1, count)
+    # An impossible number of shards is an error here, instead of in every job.
+    shards.split(selected.plan, Costs(selected.evidence), 1, count)
+    selection = _argv(options)
     for name in service:
         path = folder / pipelines.NAMES[name]
-        try:
+        with os_errors_as(StoreError, f"{path} cannot be written", "Name a folder with --output"):
             folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(pipelines.render(name, count, words), encoding="utf-8")
-        except OSError as error:
-            raise StoreError(
-                f"{path} cannot be written", why=str(error), do="Name a folder with --output"
-            ) from error
+            path.write_text(pipelines.render(name, count, selection), encoding="utf-8")
         click.echo(path)
 
 
-def _words(options: dict[str, Any]) -> list[str]:
-    """Return the selection options as they were typed."""
-    words = []
+def _argv(options: dict[str, Any]) -> list[str]:
+    """Return the selection options as command line arguments."""
+    argv = []
     for name, value in options.items():
         option = _NAMES.get(name, f"--{name.replace('_', '-')}")
         for one in value if isinstance(value, tuple) else [value]:
             if one is not None:
-                words += [option, str(one)]
-    return words or ["--releases", "bands"]
+                argv += [option, str(one)]
+    return argv or ["--releases", DEFAULTS["releases"]]

@@ -1,49 +1,46 @@
-"""``te-matrix diff``: one run against another."""
+"""``te-matrix diff``: compares two runs."""
 
 from __future__ import annotations
 
+import datetime
 import json
 import sys
-from typing import Any
 
 import click
 
 from matrix.catalogue import releases
-from matrix.cli.options import date, selecting
-from matrix.cli.runs import a_run
+from matrix.cli.options import with_json, with_selection, with_today
 from matrix.report import diff
+from matrix.workflow.reading import read_report
+from matrix.workflow.selecting import Request
 
 
-@click.command("diff")
+@click.command("diff", short_help="List what differs between two runs.")
 @click.argument("a")
 @click.argument("b")
-@selecting
-@click.option(
-    "--today",
-    type=click.DateTime(["%Y-%m-%d"]),
-    help="the date to judge stores by [default: today]",
-)
-@click.option("--release", help="compare only this release's row and column in B")
-@click.option("--against", help="with this release's in A  [default: the newest not newer]")
+@with_selection
+@with_today
+@click.option("--release", help="compare this release's row and column in B alone")
+@click.option("--against", help="with this release in A  [default: the newest that is not newer]")
 @click.option("--markdown", "as_markdown", is_flag=True, help="print Markdown")
-@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@with_json()
 def diff_command(
     a: str,
     b: str,
-    today: Any,
+    request: Request,
+    today: datetime.date,
     release: str | None,
     against: str | None,
     as_markdown: bool,
     as_json: bool,
-    **options: Any,
 ) -> None:
     """List the cells whose outcome, reason or verdict differs between runs A and B.
 
-    Each is a store or a report.json. To qualify a release, name it with --release: its row
-    and column in B are held against those of the last qualified one in A. Exit code 1 on
-    a regression; 4 or 3 where B lacks an outcome that A has.
+    A and B are stores or report.json files. To qualify a release, name it with --release: its
+    row and column in B are compared with those of an earlier release in A. The exit code is 1
+    for a regression, and 4 or 3 if B lacks an outcome that A has.
     """
-    before, after = (a_run(place, options, date(today)) for place in (a, b))
+    before, after = (read_report(place, request, today) for place in (a, b))
     names = [row.name for run in (before, after) for row in run.releases]
     order = releases.order(names)
     found = diff.compare(before, after, order, release, against)

@@ -1,4 +1,4 @@
-"""``te-matrix fidelity``: what the cpu lane saw beside what a device saw."""
+"""``te-matrix fidelity``: compares the observations of the cpu lane with those of a device."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ import sys
 
 import click
 
-from matrix.cli.runs import records
+from matrix.catalogue.words import Lane
+from matrix.cli.options import with_json
 from matrix.errors import ExitCode, UsageError
 from matrix.judge import fidelity
 from matrix.judge.fidelity import Fidelity, ScenarioFacts
 from matrix.store import recorded
-from matrix.store.archive import Archive
+from matrix.workflow.reading import read_records
 
 RECORDED = "recorded"
 
 
-@click.command("fidelity")
+@click.command("fidelity", short_help="Compare the cpu lane with a device.")
 @click.argument("cpu")
 @click.argument("device")
-@click.option("--json", "as_json", is_flag=True, help="print the whole comparison as JSON")
+@with_json("print the whole comparison as JSON")
 def fidelity_command(cpu: str, device: str, as_json: bool) -> None:
-    """Compare what the CPU lane and a DEVICE saw; exit 1 where they saw different things.
+    """Compare observations of the CPU lane with those of a DEVICE; exit code 1 if they differ.
 
-    Both are a store, an exported file, or the word `recorded`.
+    CPU and DEVICE are a store, an exported file, or the word `recorded`.
     """
-    found = fidelity.compare(_seen("cpu", cpu), _seen("gpu", device))
+    found = fidelity.compare(_seen(Lane.CPU, cpu), _seen(Lane.GPU, device))
     if not found.compared:
         raise UsageError(
             f"{cpu} and {device} have no save and no cell in common",
@@ -40,13 +41,14 @@ def fidelity_command(cpu: str, device: str, as_json: bool) -> None:
     sys.exit(int(ExitCode.DEVIATES if found.differences else ExitCode.OK))
 
 
-def _seen(lane: str, place: str) -> list[ScenarioFacts]:
+def _seen(lane: Lane, place: str) -> list[ScenarioFacts]:
     if place != RECORDED:
-        return fidelity.by_scenario(lane, records(place))
-    archive: Archive | None = recorded.evidence(lane)
+        return fidelity.by_scenario(lane, read_records(place))
+    archive = recorded.evidence(lane)
     if archive is None:
         raise UsageError(
-            f"no evidence of the {lane} lane is recorded", do="Name a store or an exported file"
+            f"no evidence of the {lane.value} lane is recorded",
+            do="Name a store or an exported file",
         )
     return fidelity.by_scenario(lane, archive.records())
 

@@ -1,75 +1,97 @@
-"""``te-matrix gate``: what a store says under a policy, as an exit code."""
+"""``te-matrix gate``: judges a store under a policy and sets the exit code."""
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 
 from matrix import report
-from matrix.catalogue import releases
-from matrix.cli.options import date, judged, select, selecting, with_store
-from matrix.cli.runs import a_policy
+from matrix.catalogue.words import Lane
+from matrix.cli.options import gathered_in, with_selection, with_store, with_today
 from matrix.errors import ExitCode
 from matrix.gate import outputs, policies
-from matrix.gate.policies import POLICIES, Check
+from matrix.gate.baseline import PolicyRequest
+from matrix.gate.policies import Check, PolicyName
 from matrix.report import console, rendering
 from matrix.store.store import Store
+from matrix.workflow.selecting import Request, select
 
-DEMANDS = ("require_lane", "require_live", "allow_missing")
-A_FILE = click.Path(path_type=Path, dir_okay=False)
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command("gate")
-@selecting
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OutputFiles:
+    """The files to write for a CI service; None for those that are not wanted."""
+
+    junit: Path | None
+    code_quality: Path | None
+    summary: Path | None
+    badge: Path | None
+
+
+@click.command("gate", short_help="Judge a store under a policy and set the exit code.")
+@with_selection
 @with_store
-@click.option("--policy", type=click.Choice(POLICIES), default="ledger", show_default=True)
-@click.option("--baseline", help="the run to hold against: a store or a report.json")
+@with_today
 @click.option(
-    "--require-lane", type=click.Choice(["cpu", "gpu"]), help="refuse what another lane measured"
+    "--policy",
+    type=click.Choice([name.value for name in PolicyName]),
+    default=PolicyName.LEDGER.value,
+    show_default=True,
 )
-@click.option("--require-live", is_flag=True, help="refuse what rests on recorded evidence")
-@click.option("--allow-missing", is_flag=True, help="skip cells without outcome, but for infra")
-@click.option("--junit", type=A_FILE, help="write JUnit XML there")
-@click.option("--code-quality", type=A_FILE, help="write GitLab's code quality report there")
-@click.option("--summary", type=A_FILE, help="write a Markdown summary there")
-@click.option("--badge", type=A_FILE, help="write an SVG badge there")
-def gate_command(store: str, today: Any, policy: str, baseline: str | None, **options: Any) -> None:
-    """Judge what a store holds under a policy and say it with the exit code.
+@click.option("--baseline", help="the run to compare with: a store or a report.json")
+@click.option(
+    "--require-lane",
+    type=click.Choice([lane.value for lane in Lane]),
+    help="fail cells that were measured in another lane",
+)
+@click.option("--require-live", is_flag=True, help="fail cells with recorded evidence")
+@click.option("--allow-missing", is_flag=True, help="skip cells without outcome, except infra")
+@click.option("--junit", type=_FILE, help="write JUnit XML to this file")
+@click.option("--code-quality", type=_FILE, help="write a GitLab code quality report to this file")
+@click.option("--summary", type=_FILE, help="write a Markdown summary to this file")
+@click.option("--badge", type=_FILE, help="write an SVG badge to this file")
+@gathered_in(PolicyRequest, "asked")
+@gathered_in(OutputFiles, "files")
+def gate_command(
+    request: Request,
+    store: Store,
+    today: datetime.date,
+    asked: PolicyRequest,
+    files: OutputFiles,
+) -> None:
+    """Judge the evidence in a store under a policy, and set the exit code.
 
-    By default what the last run selected. Policies: `documented` (every deviation fails),
-    `ledger` (known ones pass; stale and expired entries fail), `no-regression` (whatever is
-    no worse than in --baseline passes). A candidate is gated as a loader unless
-    --candidate-as says otherwise. Under GitHub Actions, annotations and the step summary
-    are written too.
+    The default selection is that of the last run. Policies: `documented` (every deviation
+    fails), `ledger` (known deviations pass; stale and expired entries fail), `no-regression`
+    (what is not worse than in --baseline passes). Candidates are judged as loaders by default.
+    Under GitHub Actions, annotations and the step summary are written, too.
     """
-    options["candidate_as"] = options["candidate_as"] or "loader"
-    places = {name: options.pop(name) for name in ("junit", "code_quality", "summary", "badge")}
-    demands = {name: options.pop(name) for name in DEMANDS}
-    asked = a_policy(policy, baseline, options, date(today), **demands)
-    kept = Store(store)
-    selected = select(options, kept.remembered())
-    judgement = judged(selected, kept, date(today))
+    request = request.with_candidate_as("loader")
+    policy = asked.resolve(request, today)
+    selected = select(request, store, resume=True)
+    judgement = selected.judge(today)
     made = report.build(judgement, selected.documentation)
-    runs = [made, asked.baseline] if asked.baseline else [made]
-    order = releases.order(row.name for run in runs for row in run.releases)
-    checks = policies.checks(made, asked, order)
-    show = Console()
-    console.print_judgement(show, judgement, selected.documentation)
-    code = _run(checks, places["junit"])
-    found = outputs.problems(checks)
+    order = policies.order(made, policy)
+    checks = policies.checks(made, policy, order)
+    screen = Console()
+    console.print_judgement(screen, judgement, selected.documentation)
+    code = _run(checks, files.junit)
+    found = outputs.group_failures(checks)
     for line in (outputs.totals(checks), *outputs.lines(found, order)):
-        show.print(line, highlight=False, markup=False, soft_wrap=True)
-    show.print(f"gate: policy {policy}, exit code {int(code)}", highlight=False)
+        screen.print(line, highlight=False, markup=False, soft_wrap=True)
+    screen.print(f"gate: policy {policy.name.value}, exit code {int(code)}", highlight=False)
     summary = outputs.summary(made, found, code, order)
     texts = {
-        places["code_quality"]: outputs.code_quality(checks),
-        places["summary"]: summary,
-        places["badge"]: rendering.badge(made.lane, int(code)),
+        files.code_quality: outputs.code_quality(checks),
+        files.summary: summary,
+        files.badge: rendering.badge(made.lane.value, int(code)),
     }
     outputs.write({path: text for path, text in texts.items() if path})
     _github(list(outputs.workflow_commands(found, order)), summary)
@@ -77,14 +99,14 @@ def gate_command(store: str, today: Any, policy: str, baseline: str | None, **op
 
 
 def _run(checks: list[Check], junit: Path | None) -> ExitCode:
-    # pytest is imported here, not by every command.
-    from matrix.gate import engine
+    # Imported here, because pytest takes long to import.
+    from matrix.gate import pytest_session
 
-    return engine.run(checks, junit)
+    return pytest_session.run(checks, junit)
 
 
 def _github(commands: list[str], summary: str) -> None:
-    """Tell GitHub Actions, where this runs there."""
+    """Print annotations and write the step summary, if this runs under GitHub Actions."""
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
     for line in commands:

@@ -1,32 +1,36 @@
-"""``te-matrix images``: the base images that are locked, and the images that are built."""
+"""``te-matrix images``: the lock of base images, and the images built on them."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 
-from matrix.cli import containers
-from matrix.cli.containers import Containers, with_containers
-from matrix.cli.options import of_band, select, selecting, with_band
+from matrix.catalogue.words import RunnerName
+from matrix.cli.options import with_band, with_containers, with_git_url, with_json, with_selection
 from matrix.errors import MatrixError, SourceUnavailable
 from matrix.lane.containers import lock
 from matrix.lane.containers.image_spec import BASE, KIND, RELEASE
 from matrix.lane.sources import FetchedSources, cache_folder
 from matrix.report import console
+from matrix.workflow import containers as docker
+from matrix.workflow.containers import ContainerOptions
+from matrix.workflow.parts import band_filter
+from matrix.workflow.selecting import Request, select
 
 
-@click.group("images", invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@click.group(
+    "images", invoke_without_command=True, short_help="Show, lock, build or remove images."
+)
+@with_json()
 @click.pass_context
 def images_command(context: click.Context, as_json: bool) -> None:
     """Show the images that are built, by release."""
     if context.invoked_subcommand:
         return
-    client = containers.connect()
+    client = docker.connect()
     from matrix.lane.containers import images
 
     rows = [
@@ -42,20 +46,20 @@ def images_command(context: click.Context, as_json: bool) -> None:
     click.echo(f"{len(rows)} images")
 
 
-@images_command.command("lock")
+@images_command.command("lock", short_help="Refresh the digests of the base images.")
 @click.option(
     "--images-lock",
     type=click.Path(path_type=Path),
-    help="the lock to refresh  [TE_MATRIX_IMAGES_LOCK, else the harness's own]",
+    help="the lock file to refresh  [TE_MATRIX_IMAGES_LOCK, else the packaged one]",
 )
-@click.option("--only", help="refresh only the images whose name holds this text")
-@click.option("--dry-run", is_flag=True, help="show the change and write nothing")
+@click.option("--only", help="refresh only images with this text in their name")
+@click.option("--dry-run", is_flag=True, help="show the changes and write nothing")
 def lock_command(images_lock: Path | None, only: str | None, dry_run: bool) -> None:
-    """Ask the registries for the digest of every base image, and show what changed.
+    """Ask the registries for the digests of the base images, and show what has changed.
 
-    A base that no registry tells stays as it is, and makes the exit code 4.
+    A digest that cannot be read stays as it is, and makes the exit code 4.
     """
-    client = containers.connect()
+    client = docker.connect()
     from matrix.lane.containers import registry
 
     path = images_lock or lock.default()
@@ -78,46 +82,48 @@ def lock_command(images_lock: Path | None, only: str | None, dry_run: bool) -> N
     raise SystemExit(4 if failed else 0)
 
 
-@images_command.command("build")
-@selecting
+@images_command.command("build", short_help="Build the images of the selected releases.")
+@with_selection
 @with_containers
 @with_band
-@click.option("--git-url", help="git repository or mirror  [TE_MATRIX_GIT_URL]")
-@click.option("--offline", is_flag=True, help="fetch no source; use what is cached")
-def build_command(**options: Any) -> None:
-    """Build the images of the selected releases, where they are not there yet."""
-    options["runner"] = "docker"
-    show = Console()
-    chosen = Containers.of(options)
-    git_url, offline, band = (options.pop(name) for name in ("git_url", "offline", "band"))
-    selected = select(options)
-    wanted = of_band(band, selected.documentation)
-    watching = console.progress(show)
-    source, host = containers.runner(
+@with_git_url
+@click.option("--offline", is_flag=True, help="fetch no sources; use cached ones")
+def build_command(
+    request: Request,
+    containers: ContainerOptions,
+    band: str | None,
+    git_url: str | None,
+    offline: bool,
+) -> None:
+    """Build the images of the selected releases that are not built yet."""
+    selected = select(request.replace(runner=RunnerName.DOCKER))
+    wanted = band_filter(band, selected.documentation)
+    progress = console.progress(Console())
+    source, runner = docker.runner(
         selected.plan,
         selected.documentation,
         selected.bases,
-        chosen,
+        containers,
         FetchedSources(git_url, offline=offline),
-        watching,
+        progress,
     )
     failed = 0
     for release in filter(wanted, selected.plan.releases.values()):
         try:
             place = source.get(release)
-            with host.image_builder.image(release, place, selected.plan.lane) as image:
-                watching.say(f"{release.name}: image {image[7:19]}")
+            with runner.image_builder.image(release, place, selected.plan.lane) as image:
+                progress.say(f"{release.name}: image {image[7:19]}")
         except MatrixError as error:
-            watching.say(f"{release.name}: no image. {error}")
+            progress.say(f"{release.name}: no image. {error}")
             failed += not isinstance(error, SourceUnavailable)
     click.echo(f"logs: {cache_folder() / 'logs'}")
     raise SystemExit(4 if failed else 0)
 
 
-@images_command.command("prune")
+@images_command.command("prune", short_help="Remove the images that this harness has built.")
 def prune_command() -> None:
-    """Remove the images that this harness built, known by their label, and nothing else."""
-    client = containers.connect()
+    """Remove the images that this harness has built, which have its label."""
+    client = docker.connect()
     from matrix.lane.containers import engine, images
 
     engine.sweep(client)

@@ -1,4 +1,4 @@
-"""``te-matrix inspect``: what a checkpoint holds, and where it loads."""
+"""``te-matrix inspect``: the FP8 state of a checkpoint, and the releases that load it."""
 
 from __future__ import annotations
 
@@ -16,44 +16,45 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from matrix.checkpoint.limits import printable
-from matrix.cli.options import STORE
-from matrix.doctor import Module, Report, Target, inspect
+from matrix.checkpoint.errors import printable
+from matrix.checkpoint.words import Holds
+from matrix.cli.options import with_json, with_store
+from matrix.doctor import Inspection, LoadStatus, ModuleState, Prediction, inspect
 from matrix.errors import ExitCode
 from matrix.store.store import Store
 
-_WORDS = {
-    "loads": "loads",
-    "frozen": "loads, then frozen",
-    "resets": "resets silently",
-    "fails": "fails",
-    "depends": "depends on the saver",
-    "unknown": "not known",
+_STATUSES = {
+    LoadStatus.LOADS: "loads",
+    LoadStatus.FROZEN: "loads, then frozen",
+    LoadStatus.RESETS: "resets silently",
+    LoadStatus.FAILS: "fails",
+    LoadStatus.DEPENDS: "depends on the saver",
+    LoadStatus.UNKNOWN: "not known",
 }
 _SHOWN_WARNINGS = 20
 _DETAIL = 1000  # characters of an error that a table shows; --json has it whole
 
 
-@click.command("inspect")
+@click.command("inspect", short_help="Show the FP8 state of a checkpoint and who loads it.")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--target", help="answer for one release; exit 1 if it would do harm")
-@click.option("--saved-by", help="the release that wrote it, where that is known better")
-@click.option("--modules", is_flag=True, help="list every module by itself")
-@click.option("--store", default=STORE, show_default=True, help="a folder, or any fsspec URL")
-@click.option("--json", "as_json", is_flag=True, help="print the report as JSON")
+@click.option("--target", help="answer for one release; exit code 1 if it would do harm")
+@click.option("--saved-by", help="the release that wrote it, if you know it")
+@click.option("--modules", is_flag=True, help="list every module on its own line")
+@with_store
+@with_json("print the report as JSON")
 def inspect_command(
-    path: Path, target: str | None, saved_by: str | None, modules: bool, store: str, as_json: bool
+    path: Path, target: str | None, saved_by: str | None, modules: bool, store: Store, as_json: bool
 ) -> None:
-    """Say which release wrote the checkpoint PATH, what FP8 state it holds, where it loads.
+    """Show which release wrote the checkpoint PATH, its FP8 state, and which releases load it.
 
-    Nothing of it is executed, and its weights are not read. PATH is a torch.save file, a
+    No code in it is executed, and its weights are not read. PATH is a torch.save file, a
     Lightning checkpoint, a safetensors file, or the folder of a sharded checkpoint.
 
-    With --target the exit code is 1 if that release would fail on it, reset its metadata
-    silently or freeze it, and 3 if that is not known.
+    With --target the exit code is 1 if that release fails on it, silently resets its metadata
+    or freezes it, and 3 if that is not known.
     """
     targets = [target] if target else None
-    report = inspect(path, targets, saved_by=saved_by, store=Store(store))
+    report = inspect(path, targets, saved_by=saved_by, store=store)
     if as_json:
         click.echo(json.dumps(as_object(report), indent=1))
     else:
@@ -62,18 +63,18 @@ def inspect_command(
         sys.exit(int(_exit_code(report.targets[0])))
 
 
-def _exit_code(target: Target) -> ExitCode:
+def _exit_code(target: Prediction) -> ExitCode:
     if target.harm:
         return ExitCode.DEVIATES
-    return ExitCode.OK if target.status == "loads" else ExitCode.INCOMPLETE
+    return ExitCode.OK if target.status == LoadStatus.LOADS else ExitCode.INCOMPLETE
 
 
-def as_object(report: Report) -> dict[str, Any]:
+def as_object(report: Inspection) -> dict[str, Any]:
     """Return a report as plain data."""
     return {**dataclasses.asdict(report), "path": str(report.path)}
 
 
-def _print(console: Console, report: Report, *, every: bool) -> None:
+def _print(console: Console, report: Inspection, *, every: bool) -> None:
     def say(line: str) -> None:
         console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
@@ -93,7 +94,7 @@ def _print(console: Console, report: Report, *, every: bool) -> None:
     console.print(_targets(report.targets))
 
 
-def _origin(report: Report) -> str:
+def _origin(report: Inspection) -> str:
     if not report.savers:
         return "written by: cannot be told"
     bands = ", ".join(report.bands)
@@ -105,14 +106,14 @@ def _run(names: Iterable[str]) -> str:
     return names[0] if len(names) == 1 else f"one of {names[0]} to {names[-1]}"
 
 
-def _stake(report: Report) -> str:
+def _stake(report: Inspection) -> str:
     if report.nothing_to_lose:
         return "the attention holds no FP8 metadata but defaults: there is nothing to lose"
-    count = sum(m.attention and m.holds == "metadata" for m in report.modules)
+    count = sum(m.attention and m.holds == Holds.METADATA for m in report.modules)
     return f"{count} attention module(s) hold FP8 metadata that a reset would lose"
 
 
-def _modules(modules: Iterable[Module], *, every: bool) -> Table:
+def _modules(modules: Iterable[ModuleState], *, every: bool) -> Table:
     table = Table(title="FP8 state", title_justify="left")
     for heading in ("module", "count", "holds", "container", "slots", "history"):
         table.add_column(heading, overflow="fold")
@@ -122,19 +123,19 @@ def _modules(modules: Iterable[Module], *, every: bool) -> Table:
     return table
 
 
-def _alike(modules: Iterable[Module], *, every: bool) -> Iterator[tuple[tuple[str, ...], int]]:
+def _alike(modules: Iterable[ModuleState], *, every: bool) -> Iterator[tuple[tuple[str, ...], int]]:
     """Yield a row for modules that differ only by a number in their path, and how many."""
     counted: Counter[tuple[str, ...]] = Counter()
     for module in modules:
         name = module.key if every else re.sub(r"(?<![^./_])\d+(?![^./_])", "*", module.key)
-        holds = module.holds + (", frozen mark" if module.marked else "")
+        holds = module.holds.value + (", frozen mark" if module.marked else "")
         slots = "{} + {}".format(*module.slots) if module.slots else ""
         history = str(module.history or "")
-        counted[name, holds + module.problem, module.container, slots, history] += 1
+        counted[name, holds + module.problem, str(module.container), slots, history] += 1
     yield from counted.items()
 
 
-def _targets(targets: Iterable[Target]) -> Table:
+def _targets(targets: Iterable[Prediction]) -> Table:
     table = Table(title="loaded by", title_justify="left", show_lines=True)
     for heading in ("release", "outcome", "what to expect", "what makes it work"):
         table.add_column(heading, overflow="fold")
@@ -143,15 +144,15 @@ def _targets(targets: Iterable[Target]) -> Table:
         step = target.step
         if len(names) > 1:
             step = step.replace(f"--to {names[0]}", "--to RELEASE")
-        cells = (span, _WORDS[target.status], target.detail[:_DETAIL], step)
+        cells = (span, _STATUSES[target.status], target.detail[:_DETAIL], step)
         table.add_row(*(Text(cell) for cell in cells))
     return table
 
 
-def grouped(targets: Iterable[Target]) -> Iterator[tuple[list[str], Target]]:
+def grouped(targets: Iterable[Prediction]) -> Iterator[tuple[list[str], Prediction]]:
     """Yield runs of releases that do the same, and what the first of them does."""
     names: list[str] = []
-    first: Target | None = None
+    first: Prediction | None = None
     for target in targets:
         if first is not None and _same(first, target):
             names.append(target.release)
@@ -163,6 +164,6 @@ def grouped(targets: Iterable[Target]) -> Iterator[tuple[list[str], Target]]:
         yield names, first
 
 
-def _same(one: Target, other: Target) -> bool:
+def _same(one: Prediction, other: Prediction) -> bool:
     step = one.step.replace(f"--to {one.release}", f"--to {other.release}")
     return dataclasses.replace(one, release=other.release, step=step) == other

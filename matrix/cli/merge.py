@@ -1,4 +1,4 @@
-"""``te-matrix merge``: what several machines measured, in one store."""
+"""``te-matrix merge``: merges the stores of several machines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from matrix.cli.options import STORE
+from matrix.cli.options import STORE, to_store
 from matrix.store.archive import Archive, is_exported
 from matrix.store.store import Store
 from matrix.workflow import merge
@@ -16,17 +16,21 @@ def _source(place: str) -> Store | Archive:
     return Archive(Path(place)) if is_exported(place) else Store(place)
 
 
-@click.command("merge")
+@click.command("merge", short_help="Merge stores and exported files into one store.")
 @click.argument("stores", nargs=-1, required=True, metavar="STORE...")
 @click.option(
-    "--store", default=STORE, show_default=True, help="the store to bring everything into"
+    "--store",
+    default=STORE,
+    show_default=True,
+    callback=to_store,
+    help="the store to merge into",
 )
-def merge_command(stores: tuple[str, ...], store: str) -> None:
-    """Bring stores and exported files together, checkpoints included, in any order."""
-    merged = merge.merge([_source(place) for place in stores], Store(store))
+def merge_command(stores: tuple[str, ...], store: Store) -> None:
+    """Merge stores, with their checkpoints, and exported files into one store, in any order."""
+    merged = merge.merge([_source(place) for place in stores], store)
     click.echo(
-        f"{store}: {merged.saves} saves, {merged.loads} loads, {merged.checkpoints} checkpoints "
-        f"and {merged.attempts} failed attempts are new"
+        f"{store.url}: {merged.saves} saves, {merged.loads} loads, "
+        f"{merged.checkpoints} checkpoints and {merged.attempts} failed attempts are new"
     )
     for conflict in merged.conflicts:
         click.echo(f"observed in more than one way, all kept: {conflict}", err=True)

@@ -1,217 +1,172 @@
-"""Options that commands share, and what they mean: a plan, a store, a date."""
+"""Options that several commands share, and the typed arguments that commands get for them."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Callable
+import functools
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from matrix.catalogue import faq, releases, scenarios, selection
-from matrix.catalogue.faq import Documentation
-from matrix.catalogue.releases import Catalogue, Release
-from matrix.catalogue.selection import Selection
-from matrix.catalogue.words import Lane, RunnerName
-from matrix.cli import containers, here
-from matrix.errors import UsageError, nearest
-from matrix.judge import judge, ledger
-from matrix.judge.judgement import Judgement
-from matrix.judge.ledger import LedgerEntry
-from matrix.lane import sources
-from matrix.plan import cells
-from matrix.plan.cells import plan_cells
-from matrix.plan.evidence_index import EvidenceIndex
-from matrix.plan.remaining import every_release
-from matrix.store import recorded
 from matrix.store.store import Store
+from matrix.workflow import arguments
+from matrix.workflow.containers import ContainerOptions
+from matrix.workflow.parts import Part
 
 STORE = "te-matrix-store"
 REPORT = "te-matrix-report"
-SIZES = {"gpu": "device"}
-"""The size of scenarios.toml that a lane uses unless one is asked for."""
+DATE = click.DateTime(["%Y-%m-%d"])
+
+Command = Callable[..., Any]
 
 
-@dataclasses.dataclass(kw_only=True)
-class Selected:
-    """What the selection options of a command line mean."""
+def gathered(
+    name: str, fields: Sequence[str], make: Callable[..., Any]
+) -> Callable[[Command], Command]:
+    """Return a decorator by which a command takes several options as one argument.
 
-    catalogue: Catalogue
-    documentation: Documentation
-    plan: cells.Plan
-    typed: Selection
-    bases: tuple[Any, ...] = ()
-    entries: tuple[LedgerEntry, ...] = dataclasses.field(default_factory=ledger.load)
+    :param name: the name of the argument.
+    :param fields: the names of the options.
+    :param make: makes the argument; called with the options by name.
+    """
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def gathering(**values: Any) -> Any:
+            made = make(**{field: values.pop(field) for field in fields})
+            return command(**values, **{name: made})
+
+        return gathering
+
+    return decorate
 
 
-def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the selection options to a command."""
-    for option in reversed(
-        [
-            click.option("--releases", help=f"{selection.GRAMMAR}  [default: bands]"),
-            click.option("--saved-by", help="savers only; the same grammar"),
-            click.option("--loaded-by", help="loaders only; the same grammar"),
-            click.option("--scenario", help="NAME,... | all  [default: autocast]"),
-            click.option("--variant", help="NAME,... | all  [default: plain,remapped]"),
-            click.option(
-                "--candidate",
-                multiple=True,
-                metavar="PATH|IMAGE",
-                help="a TE source tree, wheel or image under test, as one more release",
-            ),
-            click.option(
-                "--candidate-as",
-                type=click.Choice(["loader", "saver", "both"]),
-                help="which of a candidate's cells are planned  [gate: loader; else both]",
-            ),
-            click.option(
-                "--lane",
-                type=click.Choice(["cpu", "gpu"]),
-                help="what runs TE  [default: gpu in docker, else cpu]",
-            ),
-            click.option(
-                "--runner",
-                type=click.Choice(["local", "docker"]),
-                help="where: here, or in a container per release  [default: local]",
-            ),
-            click.option(
-                "--images-lock",
-                type=click.Path(path_type=Path),
-                help="docker: the locked base images to build on  [TE_MATRIX_IMAGES_LOCK]",
-            ),
-            click.option("--base", help="docker: a base image of your own instead of the lock's"),
-            click.option("--size", help="a size of scenarios.toml instead of each scenario's own"),
-            click.option(
-                "--scenarios",
-                "scenario_file",
-                type=click.Path(path_type=Path),
-                help="a file with scenarios of your own",
-            ),
-            click.option(
-                "--ledger",
-                "ledger_file",
-                type=click.Path(path_type=Path),
-                help="a file with ledger entries of your own, beside the packaged ones",
-            ),
-        ]
-    ):
+def gathered_in(record: type[Any], name: str) -> Callable[[Command], Command]:
+    """Return a decorator by which a command takes options as one dataclass instance.
+
+    :param record: the dataclass; its fields are the names of the options.
+    :param name: the name of the argument.
+    """
+    return gathered(name, [field.name for field in dataclasses.fields(record)], record)
+
+
+def _with(command: Command, *options: Callable[[Command], Command]) -> Command:
+    for option in reversed(options):
         command = option(command)
     return command
 
 
-def select(options: dict[str, Any], last: Selection | None = None) -> Selected:
-    """Turn selection options into a plan, taking them out of ``options``.
-
-    :param last: the selection to take up where the options hold none.
-    """
-    typed = Selection(**{name: options.pop(name) for name in Selection.model_fields})
-    if last is not None and typed == Selection():
-        typed = last
-    documentation = faq.load()
-    lane, runner = lane_and_runner(typed)
-    if (lane, runner) == here.ON_THIS_GPU and not (typed.saved_by and typed.loaded_by):
-        typed = here.spelled_out(typed, options.get("store"))
-    known, bases = _known(typed, lane, runner)
-
-    def chosen(text: str | None) -> list[Release]:
-        return selection.releases(
-            known,
-            documentation,
-            text or typed.releases or "bands",
-            with_candidates=(lane, runner) != here.ON_THIS_GPU,
-        )
-
-    recipes = scenarios.load(typed.scenario_file, typed.size or SIZES.get(lane))
-    variants = scenarios.variants()
-    savers, loaders = chosen(typed.saved_by), chosen(typed.loaded_by)
-    wanted_scenarios = selection.names("scenario", recipes, typed.scenario or "autocast")
-    wanted_variants = selection.names("variant", variants, typed.variant or "plain,remapped")
-    everything = {release.name for release in known.releases}
-    made = plan_cells(
-        documentation,
-        {name: recipes[name] for name in wanted_scenarios},
-        {name: variants[name] for name in wanted_variants},
-        savers,
-        loaders,
-        candidate_as=options.pop("candidate_as") or "both",
-        lane=lane,
-        runner=runner,
-        whole=everything == {r.name for r in savers} == {r.name for r in loaders}
-        and wanted_scenarios == list(recipes)
-        and wanted_variants == list(variants),
-    )
-    return Selected(
-        catalogue=known,
-        documentation=documentation,
-        plan=made,
-        typed=typed,
-        bases=bases,
-        entries=ledger.load(extra=options.pop("ledger_file")),
-    )
+def with_selection(command: Command) -> Command:
+    """Add the selection options to a command. It takes them as ``request``."""
+    gathering = gathered("request", arguments.FIELDS, arguments.request)
+    return arguments.with_selection(gathering(command))
 
 
-def lane_and_runner(typed: Selection) -> tuple[Lane, RunnerName]:
-    """Return the lane and the runner that a selection means."""
-    runner = typed.runner or RunnerName.LOCAL
-    in_docker = runner == RunnerName.DOCKER
-    return typed.lane or (Lane.GPU if in_docker else Lane.CPU), runner
+def with_store(command: Command) -> Command:
+    """Add ``--store`` to a command. It takes the :class:`Store` as ``store``."""
+    return click.option(
+        "--store",
+        default=STORE,
+        show_default=True,
+        callback=to_store,
+        help="a folder, or any fsspec URL",
+    )(command)
 
 
-def _known(typed: Selection, lane: str, runner: str) -> tuple[Catalogue, tuple[Any, ...]]:
-    """Return the catalogue with its candidates, and the bases that containers are built on."""
-    if (lane, runner) == here.ON_THIS_GPU:
-        return here.known(typed.candidate), ()
-    known = releases.load()
-    if runner == "local":
-        for text in typed.candidate:
-            known = known.with_candidate(sources.candidate(Path(text)))
-        return known, ()
-    bases = containers.bases(typed.images_lock, typed.base)
-    for text in typed.candidate:
-        candidate, own = containers.candidate(text)
-        known, bases = known.with_candidate(candidate), (*own, *bases)
-    return containers.identified(known, bases, lane), bases
+def to_store(_context: click.Context, _option: click.Parameter, given: str) -> Store:
+    """Return the store for the value of an option."""
+    return Store(given)
 
 
-def judged(selected: Selected, store: Store | None, today: datetime.date) -> Judgement:
-    """Judge a selection on what a store and the recorded evidence hold."""
-    index = EvidenceIndex(selected.plan, store, recorded.evidence(selected.plan.lane))
-    return judge.judge(index, selected.documentation, selected.entries, today)
-
-
-def with_store(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --store and --today to a command."""
-    store = click.option(
-        "--store", default=STORE, show_default=True, help="a folder, or any fsspec URL"
-    )
-    today = click.option(
+def with_today(command: Command) -> Command:
+    """Add ``--today`` to a command that judges. It takes the date as ``today``."""
+    return click.option(
         "--today",
-        type=click.DateTime(["%Y-%m-%d"]),
+        type=DATE,
+        callback=today,
         help="the date that ledger entries expire by  [default: today]",
-    )
-    return store(today(command))
+    )(command)
 
 
-def with_band(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --band to a command that can do its work for one band at a time."""
-    return click.option("--band", help="do this band's releases only, and judge nothing")(command)
-
-
-def of_band(band: str | None, documentation: Documentation) -> Callable[[Release], bool]:
-    """Return a test for the releases of a band; None stands for all.
-
-    :raises UsageError: there is no such band.
-    """
-    if band is None:
-        return every_release
-    bands = [known.name for known in documentation.bands]
-    if band not in bands:
-        raise UsageError(f"there is no band {band}", do=nearest(band, bands))
-    return lambda release: documentation.band(release).name == band
-
-
-def date(given: datetime.datetime | None) -> datetime.date:
-    """Return the date to judge by: the one given, else today."""
+def today(
+    _context: click.Context, _option: click.Parameter, given: datetime.datetime | None
+) -> datetime.date:
+    """Return the date for the value of an option; by default the current date."""
     return given.date() if given else datetime.date.today()
+
+
+def with_band(command: Command) -> Command:
+    """Add ``--band`` to a command that can do its work for one band alone."""
+    return click.option("--band", help="do this band's releases alone, and judge nothing")(command)
+
+
+def with_part(command: Command) -> Command:
+    """Add ``--phase``, ``--band`` and ``--shard`` to a command. It takes them as ``part``."""
+    return _with(
+        gathered_in(Part, "part")(command),
+        click.option(
+            "--phase",
+            type=click.Choice(["save", "cross-load"]),
+            help="do this phase alone, and judge nothing; a later run does the rest",
+        ),
+        with_band,
+        click.option(
+            "--shard",
+            metavar="K/N",
+            help="do the Kth of N parts of equal cost, and judge nothing; `te-matrix merge` "
+            "joins them",
+        ),
+    )
+
+
+def with_report(command: Command) -> Command:
+    """Add ``--report`` to a command that writes a report. It takes the path as ``folder``."""
+    path = click.Path(path_type=Path)
+    return click.option("--report", "folder", type=path, default=Path(REPORT))(command)
+
+
+def with_git_url(command: Command) -> Command:
+    """Add ``--git-url`` to a command that fetches sources."""
+    return click.option("--git-url", help="git repository or mirror  [TE_MATRIX_GIT_URL]")(command)
+
+
+def with_json(text: str = "print JSON") -> Callable[[Command], Command]:
+    """Return a decorator that adds ``--json`` to a command, as ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help=text)
+
+
+def with_containers(command: Command) -> Command:
+    """Add the options of images and containers to a command. It takes them as ``containers``."""
+    return _with(
+        gathered_in(ContainerOptions, "containers")(command),
+        click.option(
+            "--allow-unpinned", is_flag=True, help="allow base images whose digest is not locked"
+        ),
+        click.option(
+            "--gpu",
+            help="index or UUID of the GPU  [default: 0; without containers the first in "
+            "CUDA_VISIBLE_DEVICES]",
+        ),
+        click.option(
+            "--memory",
+            default="8g",
+            show_default=True,
+            callback=_memory,
+            help="memory limit of one container, e.g. 512m",
+        ),
+        click.option(
+            "--keep-images",
+            type=click.IntRange(1),
+            help="keep the images of at most this many releases, and remove older ones",
+        ),
+    )
+
+
+def _memory(_context: click.Context, _option: click.Parameter, given: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]*[kmg]", given):
+        raise click.BadParameter(f"{given} is no size; write it like 8g or 512m")
+    return given

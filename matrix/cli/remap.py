@@ -1,4 +1,4 @@
-"""``te-matrix remap``: a checkpoint rewritten for another release."""
+"""``te-matrix remap``: rewrites a checkpoint for another release."""
 
 from __future__ import annotations
 
@@ -8,69 +8,82 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import click
 from rich.console import Console
 
-from matrix.checkpoint.limits import printable
-from matrix.cli.options import STORE
-from matrix.doctor import Change, Remapped, remap
+from matrix.checkpoint.errors import printable
+from matrix.cli.options import with_git_url, with_json, with_store
+from matrix.doctor import Remapped, StateChange, remap
 from matrix.lane.sources import FetchedSources
 from matrix.report import console
 from matrix.store.store import Store
 
 
-@click.command("remap")
+@click.command("remap", short_help="Rewrite a checkpoint for another release.")
 @click.argument("path", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("--to", required=True, help="the release that shall load it")
-@click.option("--dry-run", is_flag=True, help="print the plan and write nothing")
+@click.option("--to", required=True, help="the release that is to load it")
+@click.option("--dry-run", is_flag=True, help="print the changes and write nothing")
 @click.option(
     "--drop-fp8-state",
     is_flag=True,
-    help="give the FP8 state up, so that strict loading works; says what is lost",
+    help="drop the FP8 state so that strict loading works, and print what is lost",
 )
-@click.option("--saved-by", help="the release that wrote it, where that is known better")
+@click.option("--saved-by", help="the release that wrote it, if you know it")
 @click.option(
     "--unchanged",
     type=click.Choice(["copy", "link", "reflink"]),
     default="copy",
     show_default=True,
-    help="what is done with files of a folder that do not change",
+    help="what to do with unchanged files of a folder",
 )
-@click.option("--git-url", help="git repository or mirror  [TE_MATRIX_GIT_URL]")
-@click.option("--store", default=STORE, show_default=True, help="a folder, or any fsspec URL")
-@click.option("--json", "as_json", is_flag=True, help="print what was done as JSON")
+@with_git_url
+@with_store
+@with_json("print what was done as JSON")
 def remap_command(
-    path: Path, out: Path, git_url: str | None, store: str, as_json: bool, **options: Any
+    path: Path,
+    out: Path,
+    to: str,
+    dry_run: bool,
+    drop_fp8_state: bool,
+    saved_by: str | None,
+    unchanged: Literal["copy", "link", "reflink"],
+    git_url: str | None,
+    store: Store,
+    as_json: bool,
 ) -> None:
     """Rewrite the checkpoint IN into the new file or folder OUT, for the release --to.
 
-    Applies the FAQ's key mapping and whatever else the matrix has seen to make that release
-    load the FP8 metadata and go on updating it. Tensors stay the same bytes. Before OUT gets
-    its name the result is inspected, and its metadata loaded by the release's own code where
-    the cpu lane has it.
+    Applies the FAQ's key mapping and whatever else that release needs, according to the
+    matrix, to load the FP8 metadata and to go on updating it. Tensors stay the same bytes.
+    OUT appears only after the result has been inspected, and its metadata loaded by the
+    release's own code if the cpu lane has that.
     """
-    show = Console(stderr=as_json)
-    watching = console.progress(show)
+    screen = Console(stderr=as_json)
+    progress = console.progress(screen)
     try:
         done = remap(
             path,
             out,
-            store=Store(store),
+            to=to,
+            dry_run=dry_run,
+            drop_fp8_state=drop_fp8_state,
+            saved_by=saved_by,
+            unchanged=unchanged,
+            store=store,
             sources=FetchedSources(git_url),
-            progress=watching,
-            **options,
+            progress=progress,
         )
     finally:
-        watching.stop()
+        progress.stop()
     if as_json:
         plain = {**dataclasses.asdict(done), "path": str(done.path), "out": str(done.out)}
         click.echo(json.dumps(plain, indent=1))
         return
-    for line in _lines(done, dry_run=options["dry_run"]):
-        show.print(printable(line), highlight=False, markup=False, soft_wrap=True)
+    for line in _lines(done, dry_run=dry_run):
+        screen.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def _lines(done: Remapped, *, dry_run: bool) -> Iterator[str]:
@@ -90,12 +103,12 @@ def _lines(done: Remapped, *, dry_run: bool) -> Iterator[str]:
         yield f"set {done.opt_in}=1 for the load, if you trust the file"
 
 
-def _changes(changes: tuple[Change, ...]) -> Iterator[str]:
+def _changes(changes: tuple[StateChange, ...]) -> Iterator[str]:
     """Yield a line for each module that loses something, and for others that change alike."""
     counted: Counter[str] = Counter()
     for change in changes:
         moved = "" if change.new_key == change.key else f" -> {change.new_key or '(left out)'}"
-        line = f"  {change.key}{moved}: {', '.join(change.steps)}"
+        line = f"  {change.key}{moved}: {', '.join(step.value for step in change.steps)}"
         if change.lost:
             yield f"{line}; given up: {change.lost}"
         else:

@@ -1,54 +1,63 @@
-"""``te-matrix run``: measure what is not known, judge, report."""
+"""``te-matrix run``: measures what the store lacks, judges, and writes the report."""
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
+import datetime
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 
 from matrix import report
-from matrix.catalogue.releases import Release
-from matrix.cli import here
-from matrix.cli.containers import Containers, with_containers
-from matrix.cli.opening import RunnerFactory
+from matrix.catalogue.selection import EVERYTHING
 from matrix.cli.options import (
-    REPORT,
-    Selected,
-    date,
-    of_band,
-    select,
-    selecting,
-    with_band,
+    gathered_in,
+    with_containers,
+    with_git_url,
+    with_part,
+    with_report,
+    with_selection,
     with_store,
+    with_today,
 )
 from matrix.errors import UsageError
-from matrix.judge import judge
-from matrix.lane.execution import Executor, execute
+from matrix.lane.execution import execute
 from matrix.lane.measure import CELL_TIMEOUT
 from matrix.lane.run import Run, RunOptions
-from matrix.lane.sources import CodeSource, chosen_git_url
-from matrix.lane.threads import ThreadExecutor
-from matrix.plan import shards
-from matrix.plan.costs import Costs
-from matrix.plan.evidence_index import EvidenceIndex
-from matrix.plan.remaining import ReleaseFilter, Scope
+from matrix.lane.sources import chosen_git_url
 from matrix.plan.shards import Shard
 from matrix.report import console
 from matrix.store import recorded
-from matrix.store.archive import Archive
 from matrix.store.store import Store
-from matrix.system.progress import Progress
+from matrix.workflow import measuring, rerecord
+from matrix.workflow.containers import ContainerOptions
+from matrix.workflow.parts import Part
+from matrix.workflow.runners import RunnerFactory
+from matrix.workflow.selecting import Request, Selected, select
 
 
-@click.command("run")
-@selecting
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunArguments:
+    """Options of ``te-matrix run`` alone; its help explains them."""
+
+    jobs: int
+    timeout: float
+    scheduler: str | None
+    git_url: str | None
+    offline: bool
+    every_cell: bool
+    folder: Path
+    no_gate: bool
+    refresh_recorded: bool
+
+
+@click.command("run", short_help="Measure what the store lacks, judge and report.")
+@with_selection
 @with_store
+@with_today
 @with_containers
 @click.option("--jobs", type=click.IntRange(1), default=os.cpu_count(), show_default=True)
 @click.option(
@@ -56,171 +65,113 @@ from matrix.system.progress import Progress
     type=click.FloatRange(min=0, min_open=True),
     default=CELL_TIMEOUT,
     show_default=True,
-    help="seconds per save or load",
+    help="seconds that one save or load may take",
 )
 @click.option(
     "--scheduler",
     metavar="ADDRESS|FILE|local[:N]",
-    help="run on a Dask cluster: a scheduler's address or file, or N workers here",
+    help="run on a Dask cluster: address or file of its scheduler, or N workers here",
 )
-@click.option("--git-url", help="git repository or mirror  [TE_MATRIX_GIT_URL]")
-@click.option("--offline", is_flag=True, help="fetch no source; use what is cached or recorded")
+@with_git_url
+@click.option("--offline", is_flag=True, help="fetch no sources; use what is cached or recorded")
 @click.option(
     "--every-cell",
     is_flag=True,
-    help="load also what a cell with the very same checkpoint state has answered; "
-    "a disagreement makes the cells infra",
+    help="load every cell, even if another one with the same checkpoint state was loaded; "
+    "contradicting results make the cells infra",
 )
-@click.option(
-    "--phase",
-    type=click.Choice(["save", "cross-load"]),
-    help="do that much and judge nothing; the store keeps it for the rest",
-)
-@with_band
-@click.option(
-    "--shard",
-    metavar="K/N",
-    help="do the Kth of N parts of equal cost and judge nothing; `te-matrix merge` joins them",
-)
-@click.option("--report", "folder", type=click.Path(path_type=Path), default=Path(REPORT))
+@with_part
+@with_report
 @click.option(
     "--no-gate",
     is_flag=True,
-    help="exit 0 when the run went through, whatever was seen: `te-matrix gate` judges it",
+    help="exit with 0 whatever the verdicts are; for use with `te-matrix gate`",
 )
 @click.option(
     "--refresh-recorded",
     is_flag=True,
-    help="run the whole catalogue live and replace the recorded evidence by it",
+    help="measure the whole catalogue and replace the recorded evidence",
 )
-def run_command(**options: Any) -> None:
-    """Save, cross-load, judge and report: whatever is not known yet."""
-    if options.pop("refresh_recorded"):
-        if options["candidate"] or options["size"] or options["scenario_file"]:
-            raise UsageError(
-                "--refresh-recorded records the catalogue and the packaged scenarios as they are",
-                do="Leave out --candidate, --size and --scenarios",
-            )
-        options |= {"releases": "all", "scenario": "all", "variant": "all"}
-        _run(options, refresh=True)
-    else:
-        _run(options, refresh=False)
+@gathered_in(RunArguments, "options")
+def run_command(
+    request: Request,
+    store: Store,
+    today: datetime.date,
+    containers: ContainerOptions,
+    part: Part,
+    options: RunArguments,
+) -> None:
+    """Save and load what the store lacks, judge all cells of the selection, and report."""
+    if options.refresh_recorded:
+        request = _whole_catalogue(request)
+    screen = Console()
+    selected = dataclasses.replace(select(request, store), live_only=options.refresh_recorded)
+    shard, run = _measure(selected, store, containers, part, options, screen)
+    if shard:
+        store.add_manifest(shard.manifest)
+        _say(screen, f"shard {shard.manifest.name}: {shard.manifest.cells} loads")
+    if not part.whole:
+        _say_what_is_unsaved(screen, run)
+        sys.exit(int(run.exit_code))
+    if options.refresh_recorded:
+        count = rerecord.refresh(run.index, store, today)
+        _say(screen, f"{count} records in {recorded.folder(run.plan.lane)}")
+        selected = dataclasses.replace(selected, live_only=False)
+    judgement = selected.judge(today)
+    page = report.write(judgement, selected.documentation, options.folder, selected.selection)
+    console.print_judgement(screen, judgement, selected.documentation)
+    screen.print(f"report: {page}", highlight=False, soft_wrap=True)
+    sys.exit(0 if options.no_gate else int(judgement.exit_code))
 
 
-def _run(options: dict[str, Any], *, refresh: bool) -> None:
-    selected = select(options)
-    store = Store(options["store"])
-    show = Console()
-    watching = console.progress(show)
-    git_url = chosen_git_url(options["git_url"])
-    opening = RunnerFactory(selected, Containers.of(options), git_url, options["offline"])
-    if opening.on_this_gpu and (options["scheduler"] or options["shard"]):
+def _whole_catalogue(request: Request) -> Request:
+    chosen = request.selection
+    if chosen.candidate or chosen.size or chosen.scenario_file:
+        raise UsageError(
+            "--refresh-recorded records the catalogue and the packaged scenarios as they are",
+            do="Leave out --candidate, --size and --scenarios",
+        )
+    return request.replace(**EVERYTHING)
+
+
+def _measure(
+    selected: Selected,
+    store: Store,
+    containers: ContainerOptions,
+    part: Part,
+    options: RunArguments,
+    screen: Console,
+) -> tuple[Shard | None, Run]:
+    """Do the saves and loads that the store lacks."""
+    if selected.on_local_gpu and (options.scheduler or part.shard):
         raise UsageError(
             "what is installed here can be neither sharded nor run elsewhere",
             do="Run in every environment and merge the stores, or use `--runner docker`",
         )
-    archive = None if refresh else recorded.evidence(selected.plan.lane)
-    shard, index = _shard(options, selected, store, archive)
-    in_band = of_band(options["band"], selected.documentation)
-    scope = _scope(options["phase"], in_band, opening.takes_part())
-    if shard:
-        scope = shard.scope(options["phase"])
-    how = RunOptions(options["jobs"], options["timeout"], options["every_cell"], scope)
-    with _executor(options["scheduler"], opening, watching) as (sources, executor):
-        running = Run(selected.plan, store, sources, how, archive, watching, index)
-        typed = selected.typed
-        store.remember(here.together(store, typed) if opening.on_this_gpu else typed)
-        store.forget_manifests(shard.manifest.split if shard else None)
+    plan, git_url = selected.plan, chosen_git_url(options.git_url)
+    factory = RunnerFactory(selected.without_evidence(), containers, git_url, options.offline)
+    shard = part.take_shard(plan, selected.evidence) if part.shard else None
+    scope = part.scope(selected.documentation, factory.takes_part(), shard)
+    how = RunOptions(options.jobs, options.timeout, options.every_cell, scope)
+    progress = console.progress(screen)
+    with measuring.opened(factory, options.scheduler, progress) as (sources, executor):
+        # Before the evidence is read, so that the error for a store that cannot be written says so.
+        store.prepare()
+        run = Run(plan, store, sources, how, None, progress, selected.evidence)
+        measuring.remember(selected, store, shard)
         try:
-            execute(running, executor)
+            execute(run, executor)
         finally:
-            watching.stop()
-    show.print(f"{running.measured} measured, the rest was known", highlight=False)
-    if shard:
-        store.add_manifest(shard.manifest)
-        show.print(f"shard {shard.manifest.name}: {shard.manifest.cells} loads", highlight=False)
-    if options["phase"] or options["band"] or shard:
-        if running.unsaved:
-            names = ", ".join(sorted(running.unsaved, key=list(selected.plan.releases).index))
-            show.print(f"not loaded, because not saved yet: {names}", highlight=False)
-        sys.exit(int(running.exit_code))
-    _conclude(show, selected, store, options, None if refresh else running.index)
+            progress.stop()
+    _say(screen, f"{run.measured} measured, the rest was known")
+    return shard, run
 
 
-@contextlib.contextmanager
-def _executor(
-    scheduler: str | None, opening: RunnerFactory, watching: Progress
-) -> Iterator[tuple[CodeSource, Executor]]:
-    """Give the executor of this machine, or that of a cluster for as long as it is connected."""
-    if scheduler is None:
-        sources, runner = opening(watching)
-        yield sources, ThreadExecutor(runner)
-        return
-    from matrix.lane.cluster.connect import connected
-
-    with connected(scheduler) as client:
-        from matrix.lane.cluster.executor import DaskExecutor
-
-        watching.say(f"on {scheduler}; its dashboard: {client.dashboard_link}")
-        yield opening.sources(), DaskExecutor(client, opening)
+def _say_what_is_unsaved(screen: Console, run: Run) -> None:
+    if run.unsaved:
+        names = ", ".join(name for name in run.plan.releases if name in run.unsaved)
+        _say(screen, f"not loaded, because not saved yet: {names}")
 
 
-def _scope(phase: str | None, *conditions: ReleaseFilter) -> Scope:
-    """Return the part of the plan that is asked for."""
-
-    def wanted(release: Release, _scenario: str) -> bool:
-        return all(takes_part(release) for takes_part in conditions)
-
-    return Scope(
-        saves=phase != "cross-load",
-        loads=phase != "save",
-        saves_with=wanted,
-        loads_with=wanted,
-    )
-
-
-def _shard(
-    options: dict[str, Any], selected: Selected, store: Store, archive: Archive | None
-) -> tuple[Shard, EvidenceIndex] | tuple[None, None]:
-    """Return the shard that is asked for, and the evidence that it was dealt out by.
-
-    :raises UsageError: it cannot be had together with the other options.
-    """
-    if options["shard"] is None:
-        return None, None
-    number, count = shards.parse(options["shard"])
-    if options["band"]:
-        raise UsageError("--shard and --band both say what part to do", do="Give one of them")
-    if selected.plan.lane == "gpu" and options["phase"] is None:
-        raise UsageError(
-            "--shard alone has every shard make the saves that it needs",
-            why="training is not repeatable to the bit, so that two shards' saves would differ",
-            do="Shard `--phase save`, merge, then shard `--phase cross-load` on what came of it",
-        )
-    index = EvidenceIndex(selected.plan, store, archive)
-    return shards.split(selected.plan, Costs(index), number, count, options["phase"]), index
-
-
-def _conclude(
-    show: Console,
-    selected: Selected,
-    store: Store,
-    options: dict[str, Any],
-    index: EvidenceIndex | None,
-) -> None:
-    """Judge and report.
-
-    :param index: the evidence; None where the recorded evidence shall be replaced first.
-    """
-    today = date(options["today"])
-    if index is None:
-        from matrix.workflow.rerecord import refresh as refresh_recorded
-
-        count = refresh_recorded(selected.plan, store, today)
-        show.print(f"{count} records in {recorded.folder(selected.plan.lane)}", highlight=False)
-        index = EvidenceIndex(selected.plan, store, recorded.evidence(selected.plan.lane))
-    judgement = judge.judge(index, selected.documentation, selected.entries, today)
-    page = report.write(judgement, selected.documentation, options["folder"], selected.typed)
-    console.print_judgement(show, judgement, selected.documentation)
-    show.print(f"report: {page}", highlight=False, soft_wrap=True)
-    sys.exit(0 if options["no_gate"] else int(judgement.exit_code))
+def _say(screen: Console, line: str) -> None:
+    screen.print(line, highlight=False)

@@ -1,29 +1,30 @@
-"""``te-matrix judge`` and ``report``: what a store says, running nothing."""
+"""``te-matrix judge`` and ``te-matrix report``: judge the evidence in a store."""
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 
 from matrix import report
-from matrix.cli.options import REPORT, date, judged, select, selecting, with_store
+from matrix.cli.options import with_json, with_report, with_selection, with_store, with_today
 from matrix.report import console
 from matrix.store.store import Store
+from matrix.workflow.selecting import Request, select
 
 
-@click.command("judge")
-@selecting
+@click.command("judge", short_help="Judge the evidence in a store.")
+@with_selection
 @with_store
-@click.option("--json", "as_json", is_flag=True, help="print the verdicts as JSON")
-def judge_command(as_json: bool, store: str, today: Any, **options: Any) -> None:
-    """Judge what a store holds, running nothing; by default what the last run selected."""
-    kept = Store(store)
-    selected = select(options, kept.remembered())
-    judgement = judged(selected, kept, date(today))
+@with_today
+@with_json("print the verdicts as JSON")
+def judge_command(request: Request, store: Store, today: datetime.date, as_json: bool) -> None:
+    """Judge the evidence in a store. Runs nothing. The default selection is the last run's."""
+    selected = select(request, store, resume=True)
+    judgement = selected.judge(today)
     if as_json:
         rows = [
             report.cell_object(v, judgement).model_dump(mode="json") for v in judgement.verdicts
@@ -33,18 +34,20 @@ def judge_command(as_json: bool, store: str, today: Any, **options: Any) -> None
         console.print_judgement(Console(), judgement, selected.documentation)
 
 
-@click.command("report")
-@selecting
+@click.command("report", short_help="Write the report on the evidence in a store.")
+@with_selection
 @with_store
-@click.option("--report", "folder", type=click.Path(path_type=Path), default=Path(REPORT))
-@click.option("--json", "as_json", is_flag=True, help="print report.json instead of writing files")
-def report_command(as_json: bool, folder: Path, store: str, today: Any, **options: Any) -> None:
-    """Write the report on what a store holds; by default on what the last run selected."""
-    kept = Store(store)
-    selected = select(options, kept.remembered())
-    judgement = judged(selected, kept, date(today))
+@with_today
+@with_report
+@with_json("print report.json instead of writing files")
+def report_command(
+    request: Request, store: Store, today: datetime.date, folder: Path, as_json: bool
+) -> None:
+    """Write the report on the evidence in a store. The default selection is the last run's."""
+    selected = select(request, store, resume=True)
+    judgement = selected.judge(today)
     if as_json:
         click.echo(report.build(judgement, selected.documentation).model_dump_json(indent=1))
     else:
-        page = report.write(judgement, selected.documentation, folder, selected.typed)
+        page = report.write(judgement, selected.documentation, folder, selected.selection)
         click.echo(f"report: {page}")

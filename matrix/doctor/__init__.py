@@ -1,23 +1,32 @@
-"""Answers about a checkpoint of one's own, as a library; nothing here prints.
+"""What a checkpoint file or an error message means, according to the evidence.
+
+inspection: ``inspect``: the content of a checkpoint, and what each release does with it
+remapping: ``remap``: a checkpoint rewritten for a release
+writers: the releases that can have written a checkpoint, by its traits
+resemblance: the scenario that a checkpoint resembles
+predictions: what each release does with a checkpoint, from the evidence on that scenario
+verify: a rewritten checkpoint, tried in the code of the release that it is for
+symptoms: the possible causes of an error; similarity compares texts, symptom_page renders text
 
 >>> from matrix.doctor import inspect
 >>> inspect("model.pt").target("2.17.1").status  # doctest: +SKIP
 'fails'
 """
 
-from matrix.checkpoint.limits import CheckpointError
-from matrix.doctor.diagnosis import Module, Report, inspect
-from matrix.doctor.remapping import Change, NoRewriteError, Remapped, remap
-from matrix.doctor.targets import Target
+from matrix.checkpoint.errors import CheckpointError
+from matrix.doctor.inspection import Inspection, ModuleState, inspect
+from matrix.doctor.predictions import LoadStatus, Prediction
+from matrix.doctor.remapping import NoRewriteError, Remapped, StateChange, remap
 
 __all__ = [
-    "Change",
     "CheckpointError",
-    "Module",
+    "Inspection",
+    "LoadStatus",
+    "ModuleState",
     "NoRewriteError",
+    "Prediction",
     "Remapped",
-    "Report",
-    "Target",
+    "StateChange",
     "inspect",
     "remap",
 ]

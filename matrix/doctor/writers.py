@@ -1,4 +1,4 @@
-"""Which releases can have written a checkpoint: its traits against ``writers.toml``."""
+"""The releases that can have written a checkpoint, by its traits and ``writers.toml``."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from matrix.catalogue import tables
 from matrix.catalogue.ranges import covers
 from matrix.catalogue.releases import Catalogue, Release
 from matrix.checkpoint import objects
-from matrix.checkpoint.scan import Scan
+from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.states import ExtraState
 
 _RECIPE_FIELDS = ("interval", "backward_override", "_cached_repr")
 
 
 class Trait(tables.Row):
-    """One trait; ``writers.toml`` explains the fields."""
+    """A trait and the releases that have it; ``writers.toml`` explains the fields."""
 
     trait: str
     releases: str
@@ -29,19 +29,24 @@ class _Traits(tables.Row):
 
 @dataclasses.dataclass(frozen=True)
 class Writers:
-    """The releases that can have written a checkpoint, oldest first, and what tells so.
-
-    Without releases, the traits contradict each other or there are none.
-    """
+    """The releases that can have written a checkpoint."""
 
     releases: tuple[Release, ...]
+    """Oldest first; empty where there are no traits, or they contradict each other."""
     reasons: tuple[str, ...]
+    """The traits as sentences."""
 
 
-def find(scan: Scan, catalogue: Catalogue) -> Writers:
-    """Tell which releases of a catalogue can have written a checkpoint."""
+def find(contents: Contents, catalogue: Catalogue, saved_by: str | None) -> Writers:
+    """Return the releases of a catalogue that can have written a checkpoint.
+
+    :param saved_by: the release that wrote it, if that is known.
+    :raises UsageError: that release is unknown.
+    """
+    if saved_by:
+        return Writers((catalogue[saved_by],), ("so it was said",))
     known = {row.trait: row for row in tables.load(tables.packaged("writers.toml"), _Traits).trait}
-    found = [known[name] for name in sorted(set(traits(scan)) & known.keys())]
+    found = [known[name] for name in sorted(set(traits(contents)) & known.keys())]
     releases = tuple(
         release
         for release in catalogue.releases
@@ -50,14 +55,14 @@ def find(scan: Scan, catalogue: Catalogue) -> Writers:
     return Writers(releases, tuple(row.sentence for row in found))
 
 
-def traits(scan: Scan) -> Iterator[str]:
-    """Yield the names of a checkpoint's traits, some more than once."""
-    for state in scan.states:
+def traits(contents: Contents) -> Iterator[str]:
+    """Yield the names of the traits of a checkpoint; a name can be repeated."""
+    for state in contents.states:
         if not state.problem:
             yield from _of_state(state)
-    for name in scan.classes:
+    for name in contents.classes:
         yield f"class {name}"
-    for count in scan.rebuilt_from:
+    for count in contents.rebuilt_from:
         yield f"rebuilt from {count} arguments"
 
 
@@ -65,9 +70,9 @@ def _of_state(state: ExtraState) -> Iterator[str]:
     if state.attention:
         fused = state.module.endswith("fused_attention")
         yield "key core_attention.fused_attention" if fused else "key core_attention"
-    yield f"container {state.kind}"
+    yield f"container {state.container}"
     if state.fields is None:
-        yield f"nothing in {state.kind}"
+        yield f"nothing in {state.container}"
         return
     yield from (f"field {name}" for name in state.fields)
     if "global_fp8_buffer" not in state.fields:

@@ -1,5 +1,13 @@
-"""The gate: a run becomes checks under a policy, pytest runs them, an exit code says the rest.
+"""The gate: turns a report into checks under a policy, has pytest run them, gives an exit code.
 
-``policies`` decides, ``plugin`` is how pytest sees it, ``engine`` runs pytest by itself,
-``outputs`` writes what pipelines show, ``accept`` proposes ledger entries.
+==================  ===========================================================
+``policies``        the policies, and the checks of a report under one of them
+``baseline``        policies as they are asked for, and reading their baseline
+``plugin``          the pytest plugin: its options
+``pytest_items``    pytest items, one for each check
+``pytest_session``  a pytest session of checks alone
+``outputs``         annotations, a summary and code quality for CI services
+``accept``          proposals for ledger entries
+``pipelines``       pipeline files that run the matrix in several jobs
+==================  ===========================================================
 """

@@ -1,9 +1,9 @@
-"""From evidence to verdicts: outcome, documentation, ledger. Nothing is run here.
+"""Verdicts on evidence, from the FAQ's documentation and the ledger. Nothing is run here.
 
-outcomes: what became of the metadata in one load
-judge: every cell of a plan, judged
-judgement: the types of the result
+outcomes: the outcome of one load, from its records
+judge: verdicts on all cells of a plan
+judgement: types of the result
 ledger: known deviations from the FAQ
-summary: verdicts counted by band
-fidelity: the cpu lane beside the gpu lane
+summary: outcomes counted by band
+fidelity: comparison of the cpu lane with the gpu lane
 """

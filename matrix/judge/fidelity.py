@@ -1,7 +1,7 @@
-"""Fidelity: what the cpu lane saw beside what a device saw, release by release, cell by cell.
+"""Fidelity: comparison of the cpu lane's evidence with evidence from a GPU.
 
-The cpu lane replaces the compiled extension. Whatever it says of a checkpoint's form and of
-a load's fate, a GPU must say as well. Values are not compared: the cpu lane stamps them.
+The cpu lane replaces the compiled extension. The form of checkpoints and the outcome of
+loads must be the same on a GPU. Values are not compared, as the cpu lane writes fixed ones.
 """
 
 from __future__ import annotations
@@ -18,33 +18,36 @@ from matrix.store.records import Load, Save, Site
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Difference:
-    """One thing that the lanes saw differently.
-
-    :param where: a save, ``autocast/2.9``, or a cell, ``autocast/plain/2.9->2.17``.
-    :param what: what differs, e.g. ``payload of core_attention._extra_state``.
-    """
+    """One fact that differs between the lanes."""
 
     where: str
+    """A save, e.g. ``autocast/2.9``, or a cell, e.g. ``autocast/plain/2.9->2.17``."""
     what: str
+    """Name of the fact, e.g. ``payload of core_attention._extra_state``."""
     cpu: str
+    """The fact in the cpu lane."""
     device: str
+    """The fact on the GPU."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Fidelity:
-    """How far the cpu lane can be believed, where both lanes looked.
-
-    :param compared: names of the saves and cells that both have.
-    :param device_only: names of those that the device alone has.
-    """
+    """Result of the comparison of two lanes."""
 
     compared: tuple[str, ...]
+    """Saves and cells with evidence from both lanes."""
     device_only: tuple[str, ...]
+    """Saves and cells with evidence from the GPU only."""
     differences: tuple[Difference, ...]
+    """The facts that differ."""
 
 
 class ScenarioFacts:
-    """What one lane saw of one scenario at one size: facts by name of save or cell."""
+    """Evidence of one lane on one scenario at one size.
+
+    :param scenario: name of the scenario.
+    :param digest: digest of the scenario at its size.
+    """
 
     def __init__(self, scenario: str, digest: str) -> None:
         self.scenario = scenario
@@ -53,16 +56,16 @@ class ScenarioFacts:
         self._loads: list[Load] = []
 
     def add(self, record: Save | Load) -> None:
-        """Take one record in."""
+        """Add a record."""
         if isinstance(record, Save):
             self._saves.append(record)
         else:
             self._loads.append(record)
 
     def facts(self) -> dict[str, dict[str, str]]:
-        """Return what was seen of every save, and of every cell.
+        """Return the facts on each save and cell, by its name and the fact's name.
 
-        Savers that wrote the very same state share its loads.
+        A load counts for all savers that wrote the same state.
         """
         found = {f"{self.scenario}/{save.release}": _of_save(save) for save in self._saves}
         by_state: dict[str, list[Save]] = defaultdict(list)
@@ -76,7 +79,7 @@ class ScenarioFacts:
 
 
 def by_scenario(lane: Lane, records: Iterable[Save | Load]) -> list[ScenarioFacts]:
-    """Sort a lane's records by scenario and size; those of other lanes are left out."""
+    """Return the evidence of a lane by scenario and size; other lanes' records are ignored."""
     found: dict[tuple[str, str], ScenarioFacts] = {}
     for record in records:
         if record.lane == lane:
@@ -86,10 +89,10 @@ def by_scenario(lane: Lane, records: Iterable[Save | Load]) -> list[ScenarioFact
 
 
 def compare(cpu: list[ScenarioFacts], device: list[ScenarioFacts]) -> Fidelity:
-    """Compare the lanes wherever both have looked.
+    """Compare the facts on all saves and cells that both lanes have evidence on.
 
-    A scenario is compared with the same size where the cpu lane has that, else with
-    another: none of the facts depends on it.
+    A scenario is compared at the same size where the cpu lane has it, else at another one,
+    as no fact depends on the size.
     """
     compared: list[str] = []
     only: list[str] = []
@@ -121,7 +124,7 @@ def _unequal(cpu: dict[str, str], device: dict[str, str]) -> Iterator[tuple[str,
 
 
 def _of_save(save: Save) -> dict[str, str]:
-    """Return the keys of a checkpoint, the form of each entry, and of the metadata."""
+    """Return facts on a checkpoint: its keys, the form of each entry and of the metadata."""
     facts = {"keys": ", ".join(sorted(save.keys))}
     for key, entry in save.keys.items():
         if key.endswith(EXTRA_STATE):
@@ -133,7 +136,7 @@ def _of_save(save: Save) -> dict[str, str]:
 
 
 def _of_load(save: Save, load: Load) -> dict[str, str]:
-    """Return the fate of a load: outcome, life after, stage, error, keys, metadata."""
+    """Return facts on a load: outcome, after_load, stage, error, keys, metadata."""
     return {
         "outcome": outcomes.outcome(save, load).value,
         "after_load": outcomes.after_load(load).value,

@@ -1,4 +1,4 @@
-"""Judging: evidence, documentation, ledger and a date in; verdicts out. Nothing else."""
+"""Judge evidence: a pure function of evidence, documentation, ledger and date."""
 
 from __future__ import annotations
 
@@ -41,9 +41,12 @@ def judge(
     entries: Sequence[LedgerEntry],
     today: datetime.date,
 ) -> Judgement:
-    """Judge every cell of the index's plan.
+    """Return the verdicts on all cells of a plan.
 
-    :param today: the date that ledger entries expire by.
+    :param index: the plan and the evidence on it.
+    :param documentation: the FAQ's rules.
+    :param entries: the ledger.
+    :param today: the date that decides which ledger entries have expired.
     """
     with gc_paused():
         return _Judge(index, documentation, entries, today).all()
@@ -62,7 +65,7 @@ class _Judge:
         self._documentation = documentation
         self._entries = entries
         self._today = today
-        self._under = _under(entries, index.plan)
+        self._matching = _matching(entries, index.plan)
         self._bands = {
             name: documentation.band(release).name for name, release in index.plan.releases.items()
         }
@@ -77,7 +80,7 @@ class _Judge:
             for loader in self._plan.loaders
             for control in CONTROLS
         ]
-        # Of several that failed the first is named: what comes later may follow from it.
+        # Of several failed controls the first is reported, as the later ones may follow from it.
         self._bad = {
             (check.scenario, check.release): check for check in reversed(controls) if not check.good
         }
@@ -107,7 +110,7 @@ class _Judge:
         return self._compare(cell, documented, saved, loaded)
 
     def _documented(self, variant: str, saver: Release, loader: Release) -> Documented:
-        """Return what the FAQ says of a cell: the same of all cells of the same bands."""
+        """Return the documented outcome, which is the same for all cells of the same bands."""
         place = variant, self._bands[saver.name], self._bands[loader.name]
         found = self._documented_by_bands.get(place)
         if found is None:
@@ -135,7 +138,7 @@ class _Judge:
             verdict=verdict,
             outcome=outcome,
             after_load=after,
-            note=_why(outcome, save, load) if outcome == Outcome.PARTIAL else "",
+            note=_explanation(outcome, save, load) if outcome == Outcome.PARTIAL else "",
             entries=used,
             save=save,
             load=load,
@@ -146,12 +149,12 @@ class _Judge:
     def _excuse(
         self, cell: Cell, load: Load, deviations: list[Outcome | AfterLoad]
     ) -> tuple[Verdict, tuple[str, ...]]:
-        """Look the deviations of a cell up in the ledger: all of them, or none is excused."""
+        """Return ``known-deviation`` and the entries only if the ledger explains all deviations."""
         used = []
         for deviation in deviations:
             entries = [
                 entry.id
-                for entry in self._under.get(cell, ())
+                for entry in self._matching.get(cell, ())
                 if entry.explains(deviation, load.stage, load.error)
             ]
             if not entries:
@@ -159,7 +162,7 @@ class _Judge:
             used += sorted(entries)
         return Verdict.KNOWN_DEVIATION, tuple(used)
 
-    # What is known.
+    # Evidence.
 
     def _save(self, scenario: str, saver: Release) -> Known[Save] | _Absent:
         found = self._saved.get((scenario, saver.name))
@@ -169,7 +172,10 @@ class _Judge:
         return found
 
     def _tried(self, scenario: str, release: Release) -> Sequence[Attempt]:
-        """Return the failed attempts at a release's save, which tell of its source, too."""
+        """Return the failed attempts at a release's save.
+
+        They count for its loads too, as a missing source or image makes both fail.
+        """
         place = scenario, release.name
         if place not in self._attempts:
             key = self._index.save_attempt_key(scenario, release)
@@ -202,17 +208,17 @@ class _Judge:
     def _control_outcome(
         self, scenario: str, loader: Release, control: Control
     ) -> tuple[Outcome | Absence, str]:
-        """Return the outcome, or the word for having none, and the reason."""
+        """Return the outcome, or why there is none, and a line that explains it."""
         saved = self._save(scenario, loader)
         if isinstance(saved, _Absent):
-            return saved.word, saved.why
+            return saved.kind, saved.why
         variant = control_variant(control, loader)
         loaded = self._load(scenario, variant, saved, loader, loader)
         if isinstance(loaded, _Absent):
-            return loaded.word, loaded.why
+            return loaded.kind, loaded.why
         save, load = saved.records[0], loaded.records[0]
         outcome = outcomes.outcome(save, load)
-        return outcome, _why(outcome, save, load)
+        return outcome, _explanation(outcome, save, load)
 
     def _save_checks(self) -> list[SaveCheck]:
         checks = []
@@ -235,7 +241,7 @@ class _Judge:
     def _entry_checks(self, verdicts: Sequence[JudgedCell]) -> Iterator[EntryCheck]:
         seen: dict[str, list[Verdict]] = {entry.id: [] for entry in self._entries}
         for verdict in verdicts:
-            for entry in self._under.get(verdict.cell, ()):
+            for entry in self._matching.get(verdict.cell, ()):
                 seen[entry.id].append(verdict.verdict)
         for entry in self._entries:
             found = seen[entry.id]
@@ -250,7 +256,7 @@ class _Judge:
 
 
 def _meets(observed: Outcome | Absence, required: Requirement) -> bool:
-    """Return whether a control came to what it must come to."""
+    """Return whether the outcome of a control meets its requirement."""
     match required:
         case Requirement.SHOWN_ONLY:
             return True
@@ -265,15 +271,15 @@ def _meets(observed: Outcome | Absence, required: Requirement) -> bool:
     assert_never(required)
 
 
-def _why(outcome: Outcome, save: Save, load: Load) -> str:
-    """Say in a line what an outcome alone does not: an error's message, what is not whole."""
+def _explanation(outcome: Outcome, save: Save, load: Load) -> str:
+    """Return the error, or the reasons for ``partial``, as one line; empty for the others."""
     if load.error:
         return f"{load.error.type}: {' '.join(load.error.message.split())}"
     return "; ".join(outcomes.flaws(save, load)) if outcome == Outcome.PARTIAL else ""
 
 
-def _under(entries: Sequence[LedgerEntry], plan: Plan) -> dict[Cell, list[LedgerEntry]]:
-    """Return the ledger entries that each planned cell falls under."""
+def _matching(entries: Sequence[LedgerEntry], plan: Plan) -> dict[Cell, list[LedgerEntry]]:
+    """Return the ledger entries that match each planned cell."""
     found: dict[Cell, list[LedgerEntry]] = {}
     for entry in entries:
         savers = {release.name for release in plan.savers if entry.saves(release)}
@@ -291,18 +297,18 @@ def _under(entries: Sequence[LedgerEntry], plan: Plan) -> dict[Cell, list[Ledger
 
 @dataclasses.dataclass(frozen=True)
 class _Absent:
-    """Why there is no outcome."""
+    """The absence of usable evidence: its kind, why, and the failed attempt's output."""
 
-    word: Absence
+    kind: Absence
     why: str
     detail: str = ""
 
 
 def _usable(known: Known[Kept] | None, attempts: Sequence[Attempt]) -> Known[Kept] | _Absent:
-    """Choose between what is known and what went wrong.
+    """Return the evidence if it may be used, else why not.
 
-    Live evidence outranks every failed attempt. Recorded evidence stands in only
-    where the source was unavailable or nothing was tried, never for a crash.
+    Live evidence is used whatever attempts failed. Recorded evidence is used only where the
+    source was unavailable or nothing was attempted, and not after a crash.
     """
     if known is not None and known.conflict:
         seen = sorted({record.observed()[:8] for record in known.records})
@@ -320,8 +326,8 @@ def _absent(cell: Cell, documented: Documented, absent: _Absent) -> JudgedCell:
     return JudgedCell(
         cell=cell,
         documented=documented,
-        verdict=absent.word.verdict,
-        outcome=absent.word,
+        verdict=absent.kind.verdict,
+        outcome=absent.kind,
         note=absent.why,
         detail=absent.detail,
     )

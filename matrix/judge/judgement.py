@@ -1,4 +1,4 @@
-"""What judging makes: verdicts, checks beside them, and the whole with its exit code."""
+"""Types of a judgement: judged cells, checks of saves, controls and ledger entries."""
 
 from __future__ import annotations
 
@@ -25,34 +25,41 @@ from matrix.store.records import Failure, Load, Save
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JudgedCell:
-    """One cell, judged.
-
-    ``outcome`` is an outcome, or the word for having none; ``note`` then says why, and
-    ``detail`` is what the failed attempt left: the end of its output, or a traceback. Of a
-    ``partial`` outcome, ``note`` says what is not whole.
-    """
+    """One cell with its verdict and the evidence for it."""
 
     cell: Cell
+    """The cell."""
     documented: Documented
+    """The documented outcome."""
     verdict: Verdict
+    """The verdict."""
     outcome: Outcome | Absence
+    """The outcome, or why there is none."""
     after_load: AfterLoad = AfterLoad.UNTESTED
+    """Whether training steps still update the metadata."""
     note: str = ""
+    """Why there is no outcome, or why the outcome is ``partial``; else empty."""
     detail: str = ""
+    """The end of a failed attempt's output, or its traceback."""
     entries: tuple[str, ...] = ()
+    """Ids of the ledger entries that explain a known deviation."""
     save: Save | None = None
+    """The record of the save; None where there is no outcome."""
     load: Load | None = None
+    """The record of the load; None where there is no outcome."""
     save_live: bool = False
+    """Whether the evidence on the save is live."""
     load_live: bool = False
+    """Whether the evidence on the load is live."""
 
     @property
     def error(self) -> Failure | None:
-        """The exception that the load raised, if it raised one."""
+        """The exception that the load raised; None where it raised none."""
         return self.load.error if self.load else None
 
     @property
     def unexpected(self) -> tuple[str, ...]:
-        """The keys of the checkpoint that the loader did not know."""
+        """Keys that the checkpoint has and the loading model lacks."""
         return self.load.unexpected_keys if self.load else ()
 
     @property
@@ -62,12 +69,12 @@ class JudgedCell:
 
     @property
     def live(self) -> bool:
-        """Whether both checkpoint and load were obtained here."""
+        """Whether the evidence on both save and load is live."""
         return self.save_live and self.load_live
 
     @property
     def same_reason(self) -> bool | None:
-        """Whether an error has the FAQ's reason; None where it names none or is none."""
+        """Whether an error has the documented reason; None without an error or such a reason."""
         if self.outcome != Outcome.ERROR or not self.documented.reason:
             return None
         return bool(self.unexpected)
@@ -75,30 +82,42 @@ class JudgedCell:
 
 @dataclasses.dataclass(frozen=True)
 class SaveCheck:
-    """Where a release's attention metadata was saved, beside where the FAQ says."""
+    """Comparison of the keys under which a release saves attention metadata with the FAQ."""
 
     scenario: str
+    """Name of the scenario."""
     release: str
+    """Name of the release that saved."""
     documented: str
+    """The documented end of the key, or ``none``."""
     observed: str
+    """The keys found, joined by commas, or ``none``."""
     conforms: bool
+    """Whether the keys are the documented ones."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ControlCheck:
-    """What a loader did with its own save, damaged or not, and, where there is more, why."""
+    """Result of one control of a loading release."""
 
     scenario: str
+    """Name of the scenario."""
     release: str
+    """Name of the release that loaded its own save."""
     control: str
+    """Name of the control."""
     required: Requirement
+    """The outcome that it must have."""
     observed: Outcome | Absence
+    """The outcome that it had, or why it had none."""
     good: bool
+    """Whether the requirement is met."""
     note: str = ""
+    """The error, or what is not as required; empty where the requirement is met."""
 
     @property
     def sentence(self) -> str:
-        """What was seen beside what was required."""
+        """The observed and the required outcome as one line of text."""
         why = f" ({self.note.rstrip('.')})" if self.note else ""
         return (
             f"control {self.control} of {self.release}: {self.observed.value}{why} "
@@ -108,32 +127,41 @@ class ControlCheck:
 
 @dataclasses.dataclass(frozen=True)
 class EntryCheck:
-    """The state of one ledger entry: used, stale, expired or unused."""
+    """One ledger entry and the planned cells that match it."""
 
     entry: LedgerEntry
+    """The entry."""
     state: EntryState
+    """Whether it is used, stale, expired or unused."""
     cells: int
+    """Number of planned cells that match it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
-    """A whole plan, judged."""
+    """The verdicts on all cells of a plan, and the checks beside them."""
 
     plan: Plan
+    """The plan."""
     verdicts: tuple[JudgedCell, ...]
+    """Its cells with their verdicts, in the plan's order."""
     saves: tuple[SaveCheck, ...]
+    """Checks of the keys that releases save to."""
     controls: tuple[ControlCheck, ...]
+    """Results of the controls."""
     entries: tuple[EntryCheck, ...]
+    """The ledger entries and their states."""
     today: datetime.date
+    """The date of the judgement."""
 
     @property
     def totals(self) -> dict[Verdict, int]:
-        """Cells by verdict; they add up to the planned cells."""
+        """Number of cells by verdict. The sum is the number of planned cells."""
         return _totals(self.verdicts, self.plan)
 
     @property
     def exit_code(self) -> ExitCode:
-        """What a gate makes of it."""
+        """The exit code of a gate with its default policy."""
         return worst(
             [
                 *(verdict.exit_code for verdict, count in self.totals.items() if count),

@@ -1,4 +1,4 @@
-"""The ledger: known deviations from the FAQ, each with its cause and an expiry date."""
+"""The ledger: reviewed list of known deviations from the FAQ, with cause and expiry date."""
 
 from __future__ import annotations
 
@@ -20,22 +20,36 @@ _NO_DEVIATION = (Outcome.PARTIAL, AfterLoad.UPDATES, AfterLoad.UNTESTED)
 
 
 class LedgerEntry(tables.Row):
-    """One known deviation; ``ledger.toml`` explains the fields."""
+    """One known deviation and the cells in which it occurs."""
 
     id: str
+    """Name of the entry in reports."""
     saved_by: str
+    """Closed ranges of saving releases."""
     loaded_by: str
+    """Closed ranges of loading releases."""
     scenarios: tuple[str, ...]
+    """Names of the scenarios."""
     variants: tuple[str, ...]
+    """Names of the variants."""
     observed: Outcome | AfterLoad
+    """The observed outcome, or ``frozen``."""
     stage: Stage | None = None
+    """Stage of an error."""
     error: str | None = None
+    """Name of the exception's class, of an error."""
     fragment: str | None = None
+    """A part of the exception's message, of an error."""
     cause: str
+    """What causes the deviation: file and symbol in Transformer Engine's code."""
     reference: str
+    """Issue or pull request of the project."""
     advice: str
+    """What somebody with such a checkpoint can do."""
     accepted_by: str
+    """Who reviewed and accepted the deviation."""
     expires: datetime.date
+    """The date from which the entry makes the gate fail, until it is reviewed again."""
 
     @model_validator(mode="after")
     def _well_formed(self) -> Self:
@@ -48,17 +62,19 @@ class LedgerEntry(tables.Row):
         return self
 
     def saves(self, release: Release) -> bool:
-        """Tell whether a release is one of the entry's savers. A candidate never is."""
+        """Return whether a release is one of the entry's savers. A candidate never is."""
         return not release.candidate and covers(self.saved_by)(release.version)
 
     def loads(self, release: Release) -> bool:
-        """Tell whether a release is one of the entry's loaders. A candidate never is."""
+        """Return whether a release is one of the entry's loaders. A candidate never is."""
         return not release.candidate and covers(self.loaded_by)(release.version)
 
     def explains(self, deviation: Outcome | AfterLoad, stage: Stage, error: Failure | None) -> bool:
-        """Tell whether a deviation is the one that the entry knows.
+        """Return whether a deviation is the one that the entry describes.
 
-        :param error: the exception that the load raised, if it raised one.
+        :param deviation: the observed outcome, or ``frozen``.
+        :param stage: stage of the load.
+        :param error: the exception that the load raised; None where it raised none.
         """
         if deviation != self.observed:
             return False
@@ -68,7 +84,7 @@ class LedgerEntry(tables.Row):
         return same and str(self.fragment) in error.message
 
     def same_deviation(self, other: LedgerEntry) -> bool:
-        """Tell whether all that one of the two explains the other would explain as well."""
+        """Return whether two entries can explain the same deviation of a cell."""
         mine, theirs = self.fragment or "", other.fragment or ""
         return (self.observed, self.stage, self.error) == (
             other.observed,
@@ -77,7 +93,7 @@ class LedgerEntry(tables.Row):
         ) and (mine in theirs or theirs in mine)
 
     def shared(self, other: LedgerEntry) -> str:
-        """Return a cell that falls under both entries, in words; empty where none can."""
+        """Return the id of a cell that matches both entries; empty where there can be none."""
         parts = [
             next((name for name in self.scenarios if name in other.scenarios), ""),
             next((name for name in self.variants if name in other.variants), ""),
@@ -88,18 +104,19 @@ class LedgerEntry(tables.Row):
 
 
 class Ledger(tables.Row):
-    """The whole of ``ledger.toml``."""
+    """Contents of ``ledger.toml``."""
 
     entry: tuple[LedgerEntry, ...] = ()
+    """The entries."""
 
 
 def load(path: Path | None = None, extra: Path | None = None) -> tuple[LedgerEntry, ...]:
-    """Read the ledger.
+    """Read the ledger, and return its entries.
 
-    :param path: the ledger to read; by default the packaged one.
+    :param path: the file to read; by default the packaged one.
     :param extra: a further file of the same form.
-    :raises TableError: a file is malformed, or two entries have one id or know one
-        deviation of the same cells.
+    :raises TableError: a file is malformed, or two entries have the same id or describe the
+        same deviation of a cell.
     """
     found: list[LedgerEntry] = []
     for file in filter(None, (path or tables.packaged("ledger.toml"), extra)):
@@ -110,10 +127,11 @@ def load(path: Path | None = None, extra: Path | None = None) -> tuple[LedgerEnt
 
 
 def check_apart(file: Path, known: Iterable[LedgerEntry], entry: LedgerEntry) -> None:
-    """See that an entry can stand beside others.
+    """Check that an entry does not repeat others.
 
-    :param file: where it stands or is to stand, for the error.
-    :raises TableError: one of them has its id, or knows one deviation of a cell with it.
+    :param file: the file that contains the entry, for the error message.
+    :param known: the other entries.
+    :raises TableError: another entry has its id, or describes the same deviation of a cell.
     """
     for other in known:
         _check_pair(file, other, entry)

@@ -1,4 +1,4 @@
-"""Outcomes: what became of the metadata, read from the records of a save and a load."""
+"""The outcome of a load: what became of the attention's FP8 metadata, from the records."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from matrix.catalogue.words import AfterLoad, Outcome
 from matrix.store.records import Load, Save, Tensor
 
 RECIPES_SINCE = Version("2.0")
-"""The first release whose FP8 extra states hold the recipe; see ``forms.toml``."""
+"""The first release whose extra states contain the recipe; see ``forms.toml``."""
 
 
 def outcome(save: Save, load: Load) -> Outcome:
-    """Return what became of the attention's FP8 metadata.
+    """Return the outcome of a load.
 
-    ``none``: the loader has none. ``loaded``: every tensor that both sides have is
-    bit-equal to the checkpoint's, module by module. ``defaults``: every tensor is
-    the FAQ's default. ``partial``: anything between, a recipe that was lost, a state dict
-    that the load changed, or an output that is not the saving module's; :func:`flaws` says
-    what.
+    ``none``: the loader has no such metadata. ``loaded``: every tensor that both sides have
+    is bit-equal to the checkpoint's. ``defaults``: every tensor has the FAQ's default.
+    ``partial``: everything else, such as a lost recipe, a state dict that the load changed,
+    or an output that differs from the saving module's; :func:`flaws` lists the reasons.
     """
     if load.error is not None:
         return Outcome.ERROR
@@ -33,7 +32,7 @@ def outcome(save: Save, load: Load) -> Outcome:
 
 
 def flaws(save: Save, load: Load) -> list[str]:
-    """Return what keeps a load that raised nothing from being whole, in words."""
+    """Return the reasons why a load that raised no exception is ``partial``, as text."""
     found, saved = load.attention(), save.attention()
     changed = [f"the load changed {key} of the caller's state dict" for key in load.changed_keys]
     apart = sorted(found.keys() ^ saved.keys()) if found else []
@@ -54,7 +53,7 @@ def _unlike(load: Load) -> list[str]:
 
 
 def _differing(found: dict[str, Tensor], saved: dict[str, Tensor]) -> list[str]:
-    # From 2.0 on there is no scale_inv; what one side lacks cannot be compared.
+    # Releases from 2.0 on have no scale_inv, so that one side may lack it.
     shared = found.keys() & saved.keys()
     needed = {name for name in found if not name.endswith("scale_inv")}
     return sorted(
@@ -65,17 +64,17 @@ def _differing(found: dict[str, Tensor], saved: dict[str, Tensor]) -> list[str]:
 
 
 def _lost_recipes(load: Load) -> list[str]:
-    """Releases up to 1.14 keep no recipe, and have none to lose."""
+    # Releases before 2.0 do not save the recipe.
     if Version(load.release.partition("@")[0]) < RECIPES_SINCE:
         return []
     return [f"{path}: the recipe is not the checkpoint's" for path in load.lost_recipes]
 
 
 def after_load(load: Load) -> AfterLoad:
-    """Return whether the metadata lives on: ``updates``, ``frozen`` or ``untested``.
+    """Return whether training steps still update the metadata.
 
-    ``updates`` means that one training step rolled every amax history and moved
-    every scale, forward and backward; a single tensor that stays makes it ``frozen``.
+    ``updates`` means that one training step rolled every amax history and moved every scale,
+    forward and backward; ``frozen``, that at least one tensor stayed as it was.
     """
     if not load.after_load:
         return AfterLoad.UNTESTED

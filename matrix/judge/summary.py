@@ -1,4 +1,4 @@
-"""The FAQ's band table, documented against observed, and the totals."""
+"""The FAQ's table of bands with documented and observed outcomes, and counts of evidence."""
 
 from __future__ import annotations
 
@@ -12,31 +12,37 @@ from matrix.judge.judgement import JudgedCell, Judgement
 
 @dataclasses.dataclass(frozen=True)
 class BandCell:
-    """One cell of the band table: what the FAQ says, and what was seen how often."""
+    """One field of the table: all cells with a saver of one band and a loader of another."""
 
     documented: str
+    """The documented outcome; several are joined by `` / ``."""
     observed: tuple[tuple[str, int], ...]
+    """Outcomes and their numbers of cells, most frequent first."""
     deviating: int
+    """Number of cells that deviate from the FAQ, with or without a ledger entry."""
 
     @property
     def text(self) -> str:
-        """The observations as words and counts, most frequent first."""
+        """The observed outcomes and their counts, most frequent first."""
         return ", ".join(f"{word} {count}" for word, count in self.observed) or "-"
 
 
 @dataclasses.dataclass(frozen=True)
 class BandTable:
-    """The FAQ's table for one scenario and variant: loaders down, savers across."""
+    """The FAQ's table for one scenario and variant."""
 
     scenario: str
+    """Name of the scenario."""
     variant: str
+    """Name of the variant."""
     bands: tuple[str, ...]
+    """Names of the bands, oldest first."""
     cells: dict[tuple[str, str], BandCell]
-    """By (loaded_by, saved_by)."""
+    """Fields by (band of the loader, band of the saver)."""
 
 
 def band_tables(judgement: Judgement, documentation: Documentation) -> Iterator[BandTable]:
-    """Yield one table for every scenario and variant that has cells."""
+    """Yield the table of every scenario and variant that has cells."""
     groups: dict[tuple[str, str], list[JudgedCell]] = {}
     for verdict in judgement.verdicts:
         groups.setdefault((verdict.cell.scenario, verdict.cell.variant), []).append(verdict)
@@ -68,7 +74,7 @@ def _cell(verdicts: list[JudgedCell]) -> BandCell:
 
 
 def live_counts(judgement: Judgement) -> dict[str, int]:
-    """Return how many cells are live, how many rest on recorded evidence, how many have none."""
+    """Return the number of cells with ``live`` and ``recorded`` evidence, and ``without``."""
     present = [verdict for verdict in judgement.verdicts if verdict.load is not None]
     live = sum(verdict.live for verdict in present)
     absent = len(judgement.verdicts) - len(present)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from matrix.checkpoint import forms
-from matrix.checkpoint.writing import rewrite
+from matrix.catalogue import forms
+from matrix.checkpoint.rewriting import rewrite_file
 from matrix.errors import StoreError
 from matrix.store import recorded
 from matrix.store.records import Save
@@ -55,5 +55,5 @@ class CheckpointFiles:
         path = checkpoint.with_suffix(f".{form}.pt")
         with self._lock:
             if not path.exists():
-                rewrite(checkpoint, path, forms.load()[form])
+                rewrite_file(checkpoint, path, forms.load()[form])
         return path

@@ -12,7 +12,7 @@ from matrix import __version__
 from matrix.catalogue import scenarios
 from matrix.catalogue.releases import Release
 from matrix.catalogue.words import AttemptKind, Lane
-from matrix.checkpoint.limits import CheckpointError
+from matrix.checkpoint.errors import CheckpointError
 from matrix.errors import AnswerError, GapError, StoreError, WorkerError
 from matrix.lane.checkpoint_files import CheckpointFiles
 from matrix.lane.environment import worker_digest

@@ -1,4 +1,4 @@
-"""What is known of a plan: live evidence from a store, recorded evidence beside it."""
+"""Evidence on the cells of a plan: live from a store, and recorded."""
 
 from __future__ import annotations
 
@@ -18,27 +18,29 @@ Kept = TypeVar("Kept", bound=Save | Load)
 
 @dataclasses.dataclass(frozen=True)
 class Known(Generic[Kept]):
-    """The records under one key: the plan's runner's first, then others', then recorded ones.
-
-    More than one observation among them is a conflict. ``live`` says whether the plan's
-    own runner is among them: what another runner saw is held against it, and stands in
-    for it as recorded evidence does, but it is not what was asked for.
-    """
+    """The evidence on one save or load: all records under its key."""
 
     records: tuple[Kept, ...]
+    """Those of the plan's own runner first, then those of others, then recorded ones."""
     live: bool
+    """Whether a record is of the plan's own runner.
+
+    Records of other runners count as recorded evidence does: they are used, and the plan's
+    own runner still has to measure.
+    """
 
     @property
     def conflict(self) -> bool:
-        """Whether records under one key saw different things."""
+        """Whether the records have different observations."""
         return not agree(self.records)
 
 
 class EvidenceIndex:
-    """Answers, for any cell of a plan, what has been observed and where.
+    """The evidence on a plan, found by scenario, variant and releases.
 
-    :param store: live evidence, or None for recorded evidence alone.
-    :param archive: recorded evidence, or None.
+    :param store: live evidence, read once; None for none.
+    :param archive: recorded evidence; None for none.
+    :raises StoreError: the store cannot be read.
     """
 
     def __init__(self, plan: Plan, store: Store | None, archive: Archive | None) -> None:
@@ -49,7 +51,7 @@ class EvidenceIndex:
         self._attempts = store.attempts() if store else {}
 
     def everything(self) -> Iterator[Save | Load]:
-        """Yield every record, of the plan or not: live ones first."""
+        """Yield all records, live ones first, also those that no cell of the plan needs."""
         for saves in self._saves.values():
             yield from saves
         for loads in self._loads.values():
@@ -58,7 +60,7 @@ class EvidenceIndex:
             yield from self._archive.records()
 
     def add(self, record: Save | Load | Attempt) -> None:
-        """Note a record or an attempt that has just been stored."""
+        """Add a record or an attempt that has just been written to the store."""
         match record:
             case Save():
                 self._saves.setdefault(record.key, []).append(record)
@@ -73,26 +75,26 @@ class EvidenceIndex:
         return keys.save_key(release.digest, sized.digest, self.plan.lane)
 
     def save(self, scenario: str, release: Release) -> Known[Save] | None:
-        """Return what is known of a release's save."""
+        """Return the evidence on a release's save; None where there is none."""
         key = self.save_key(scenario, release)
         recorded = self._archive.saves(key) if self._archive else []
         return self._known(self._saves.get(key, []), recorded)
 
     def load_key(self, scenario: str, variant: str, save: Save, loader: Release) -> str:
-        """Return the key of one load of a known checkpoint."""
+        """Return the key of a load of a saved checkpoint."""
         sized = self.plan.scenarios[scenario]
         return keys.load_key(
             loader.digest, save.state_digest, sized.digest, variant, self.plan.lane
         )
 
     def load(self, scenario: str, variant: str, save: Save, loader: Release) -> Known[Load] | None:
-        """Return what is known of one load of a known checkpoint."""
+        """Return the evidence on a load of a saved checkpoint; None where there is none."""
         key = self.load_key(scenario, variant, save, loader)
         recorded = self._archive.loads(key) if self._archive else []
         return self._known(self._loads.get(key, []), recorded)
 
     def cell(self, cell: Cell) -> tuple[Known[Save] | None, Known[Load] | None]:
-        """Return what is known of a cell: of the save, and of the load of that."""
+        """Return the evidence on a cell's save and load; None for each that has none."""
         saved = self.save(cell.scenario, self.plan.releases[cell.saved_by])
         if saved is None:
             return None, None
@@ -100,19 +102,19 @@ class EvidenceIndex:
         return saved, self.load(cell.scenario, cell.variant, saved.records[0], loader)
 
     def attempt_key(self, scenario: str, variant: str, saver: Release, loader: Release) -> str:
-        """Return the key that the failed attempts at one cell share."""
+        """Return the key of failed attempts at a cell."""
         sized = self.plan.scenarios[scenario]
         return keys.attempt_key(saver.digest, loader.digest, sized.digest, variant, self.plan.lane)
 
     def save_attempt_key(self, scenario: str, saver: Release) -> str:
-        """Return the key that the failed attempts at one save share."""
+        """Return the key of failed attempts at a save."""
         sized = self.plan.scenarios[scenario]
         return keys.attempt_key(saver.digest, "", sized.digest, "", self.plan.lane)
 
     def load_attempts(
         self, scenario: str, variant: str, saver: Release, loader: Release
     ) -> Sequence[Attempt]:
-        """Return the failed attempts at one cell, oldest first."""
+        """Return the failed attempts at a cell, oldest first."""
         if not self._attempts:
             return []
         return self.attempts(self.attempt_key(scenario, variant, saver, loader))
@@ -124,17 +126,17 @@ class EvidenceIndex:
     def _known(self, live: Sequence[Kept], recorded: Sequence[Kept]) -> Known[Kept] | None:
         if not (live or recorded):
             return None
-        # sorted() is stable: False, the plan's own runner, comes first.
+        # False sorts first, and sorted() is stable: the plan's own runner, then the others.
         ordered = sorted(live, key=lambda record: record.provenance.runner != self.plan.runner)
         own = any(record.provenance.runner == self.plan.runner for record in live)
         return Known((*ordered, *recorded), own)
 
 
 def control_variant(control: Control, loader: Release) -> str:
-    """Return the variant that a control is kept under.
+    """Return the name of the variant under which a control's loads are recorded.
 
-    A loader's own save is an ordinary cell: ``trusted`` where it has an opt-in,
-    else ``plain``.
+    That of the control ``own`` is an ordinary variant: ``trusted`` where the loader has an
+    opt-in for pickled extra state, else ``plain``.
     """
     if control.name == "own":
         return "trusted" if loader.opt_in else "plain"
@@ -142,7 +144,7 @@ def control_variant(control: Control, loader: Release) -> str:
 
 
 def pairs(plan: Plan) -> list[Cell]:
-    """Return everything to be loaded: the cells, and every loader's controls."""
+    """Return all loads of a plan: its cells, and the controls of its loaders as cells."""
     wanted = dict.fromkeys(plan.cells)
     for loader in plan.loaders:
         for scenario in plan.scenarios:

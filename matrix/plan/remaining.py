@@ -1,4 +1,4 @@
-"""What of a plan is left to do: the saves and the loads that are not in the store."""
+"""The saves and loads of a plan that have no live evidence yet."""
 
 from __future__ import annotations
 
@@ -13,38 +13,39 @@ from matrix.plan.evidence_index import EvidenceIndex, pairs
 from matrix.system.collector import gc_paused
 
 ReleaseFilter = Callable[[Release], bool]
-"""Says of a release whether it takes part in a run."""
+"""Returns whether a release takes part in a run."""
 
 
 def every_release(_release: Release) -> bool:
-    """Return True: the filter of a run in which every release takes part."""
+    """Return True: the filter for runs in which every release takes part."""
     return True
 
 
 def every_unit(_release: Release, _scenario: str) -> bool:
-    """Return True: every release takes part, in every scenario."""
+    """Return True: the filter for runs without conditions on release and scenario."""
     return True
 
 
 @dataclasses.dataclass(frozen=True)
 class Scope:
-    """The part of a plan that one run is to do.
-
-    :param saves: whether it saves.
-    :param loads: whether it loads.
-    :param saves_with: which releases save, in which scenarios.
-    :param loads_with: which releases load, in which scenarios. What the others have done is
-        used as it is.
-    """
+    """The part of a plan that a run does; evidence on the rest is used as it is."""
 
     saves: bool = True
+    """Whether the run saves."""
     loads: bool = True
+    """Whether the run loads."""
     saves_with: Callable[[Release, str], bool] = every_unit
+    """Returns whether a release saves in a scenario."""
     loads_with: Callable[[Release, str], bool] = every_unit
+    """Returns whether a release loads in a scenario."""
 
 
 class Remaining:
-    """Compares a plan with what is known."""
+    """The work that remains for a plan.
+
+    :param index: the plan and the evidence on it.
+    :param scope: the part of the plan that counts.
+    """
 
     def __init__(self, index: EvidenceIndex, scope: Scope) -> None:
         self._index = index
@@ -52,7 +53,7 @@ class Remaining:
         self._scope = scope
 
     def saves(self) -> list[tuple[str, Release]]:
-        """Return (scenario, release) of every save that is not in the store."""
+        """Return (scenario, release) of every save without live evidence."""
         return [
             (scenario, release)
             for scenario in self._plan.scenarios
@@ -68,10 +69,10 @@ class Remaining:
 
     @gc_paused()
     def loads(self, saving: set[str] | None = None) -> dict[str, list[Cell]]:
-        """Return the cells of each loader that are not in the store, scenario by scenario.
+        """Return the cells without live evidence by loader, sorted by scenario.
 
-        :param saving: savers whose checkpoints are still to be made; what will
-            load them is not known yet, so their loaders are wanted in any case.
+        :param saving: names of savers that have yet to save. All cells with their
+            checkpoints are returned, as the keys of those loads are not known yet.
         """
         wanted = grouped(
             (cell.loaded_by, cell)
@@ -84,30 +85,30 @@ class Remaining:
         }
 
     def unknown(self, cell: Cell) -> bool:
-        """Whether a cell could be loaded now, and has not been."""
+        """Return whether a cell's checkpoint exists and its load has no live evidence."""
         saved, loaded = self._index.cell(cell)
         return saved is not None and (loaded is None or not loaded.live)
 
 
 def one_per_state(index: EvidenceIndex, cells: Iterable[Cell]) -> Iterator[Cell]:
-    """Leave out what an earlier cell answers: the same loader, loading the very same state.
+    """Yield the cells, except those in which a loader loads the same state as in an earlier one.
 
-    A cell whose save is not known yet stays: nobody knows what it will hold.
+    Cells whose checkpoint does not exist yet are yielded, as its state is not known.
     """
-    asked: set[str] = set()
+    keys: set[str] = set()
     for cell in cells:
         saver, loader = (index.plan.releases[name] for name in (cell.saved_by, cell.loaded_by))
         saved = index.save(cell.scenario, saver)
         if saved is not None:
             key = index.load_key(cell.scenario, cell.variant, saved.records[0], loader)
-            if key in asked:
+            if key in keys:
                 continue
-            asked.add(key)
+            keys.add(key)
         yield cell
 
 
 def grouped(items: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
-    """Collect (name, item) pairs by name."""
+    """Return the items of (name, item) pairs as lists by name."""
     found: dict[str, list[Any]] = defaultdict(list)
     for name, item in items:
         found[name].append(item)

@@ -1,10 +1,10 @@
-"""Shards: a plan's work split over jobs that know nothing of each other.
+"""Shards: the division of a plan into parts of about equal cost, for independent jobs.
 
-Each job is given its number and how many there are, and finds the same split: releases and
-scenarios are dealt out by what they cost, the most expensive first, each to the shard that
-has the least so far. A shard makes the saves that its own loads need, so that one stage of
-jobs is enough; the same save made twice is the same object once the stores are merged.
-What a finished shard leaves in its store says which part of which plan it was.
+Each job is given its number and the number of jobs, and computes the same division: units of
+release and scenario are assigned by expected cost, the most expensive first, each to the
+shard with the least cost so far. A shard makes the saves that its loads need, so that one
+stage of jobs suffices; a save that several shards make is one object in the merged store.
+A finished shard leaves a manifest in its store.
 """
 
 from __future__ import annotations
@@ -24,24 +24,25 @@ from matrix.plan.remaining import Scope
 from matrix.store.records import Manifest
 
 Unit = tuple[str, str]
-"""A release and a scenario: what is never split, as it shares a process and a model."""
+"""Name of a release and of a scenario: never divided, as its loads share process and model."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One part of a plan.
-
-    :param units: the loaders, by scenario, whose loads it does, and in the save phase the
-        savers whose saves it does.
-    :param needs: savers, by scenario, whose checkpoints those loads need.
-    """
+    """One part of a plan."""
 
     manifest: Manifest
+    """The note that the finished shard leaves in its store."""
     units: frozenset[Unit]
+    """Loaders whose loads it does; in the phase ``save``, savers whose saves it does."""
     needs: frozenset[Unit]
+    """Savers whose checkpoints those loads need."""
 
     def scope(self, phase: str | None) -> Scope:
-        """Return what a run of this shard does, in one phase or in both at once."""
+        """Return the part of the plan that a run of this shard does.
+
+        :param phase: ``save``, ``cross-load``, or None for both.
+        """
         saving = self.units if phase == "save" else self.needs
         return Scope(
             saves=phase != "cross-load",
@@ -52,9 +53,9 @@ class Shard:
 
 
 def parse(text: str) -> tuple[int, int]:
-    """Read ``3/8``.
+    """Return number and count of a shard from text such as ``3/8``.
 
-    :raises UsageError: it is something else, or there is no such shard.
+    :raises UsageError: the text has another form, or the number is not between 1 and the count.
     """
     found = re.fullmatch(r"(\d+)/(\d+)", text)
     number, count = map(int, found.groups()) if found else (0, 0)
@@ -66,8 +67,11 @@ def parse(text: str) -> tuple[int, int]:
 def split(plan: Plan, costs: Costs, number: int, count: int, phase: str | None = None) -> Shard:
     """Return one shard of a plan.
 
-    :param costs: what decides the split; jobs whose stores hold the same find the same.
-    :raises UsageError: there are more shards than can have work.
+    :param costs: expected costs; they must be the same in all jobs, as they decide the division.
+    :param number: number of the shard, from 1.
+    :param count: number of shards.
+    :param phase: ``save``, ``cross-load``, or None for both.
+    :raises UsageError: there are more shards than units.
     """
     weights, savers, cells = _weights(plan, costs, phase)
     if count > len(weights):
@@ -87,7 +91,7 @@ def split(plan: Plan, costs: Costs, number: int, count: int, phase: str | None =
 def _weights(
     plan: Plan, costs: Costs, phase: str | None
 ) -> tuple[dict[Unit, float], dict[Unit, set[Unit]], dict[Unit, int]]:
-    """Return what each unit costs, whose checkpoints it loads, and how many of its loads count."""
+    """Return the cost of each unit, the savers that it needs, and its number of loads."""
     weights: dict[Unit, float] = {}
     savers: dict[Unit, set[Unit]] = defaultdict(set)
     cells: dict[Unit, int] = defaultdict(int)
@@ -131,10 +135,10 @@ def _digest(plan: Plan, parts: Sequence[Sequence[Unit]], phase: str | None) -> s
 
 
 def check(found: Sequence[tuple[str, Sequence[Manifest]]]) -> None:
-    """See that stores to be merged are all shards of one split, each once; or none is a shard.
+    """Check that stores to merge are all shards of one division, each once, or none is a shard.
 
     :param found: the name of each store, and the manifests in it.
-    :raises StoreError: a shard is missing, is there twice, or belongs to something else.
+    :raises StoreError: a shard is missing, is there twice, or belongs to another division.
     """
     owner: dict[int, str] = {}
     first = next(((name, held[0]) for name, held in found if held), None)

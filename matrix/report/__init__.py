@@ -1,4 +1,18 @@
-"""The report: ``report.json``, ``report.md``, ``index.html`` and a badge, from one judgement."""
+"""The report of a judgement: ``report.json``, ``report.md``, ``index.html`` and a badge.
+
+document: types of ``report.json``, and its reader
+builder: the report of a judgement
+rendering: the Jinja2 templates
+page: ``index.html``, with all evidence embedded
+console: what commands print, and the progress of runs
+causes: cells grouped by verdict, outcome and reason
+places: groups of cells as lines of text
+behaviour: releases grouped by how they save and load
+corrected_faq: the FAQ's section with the observed outcomes
+diff: comparison of two reports
+explain: what is documented and observed for one pair of releases
+schema, schemas/: JSON Schemas of everything that other programs may read or write
+"""
 
 from __future__ import annotations
 
@@ -6,7 +20,7 @@ from pathlib import Path
 
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.selection import Selection
-from matrix.errors import StoreError
+from matrix.errors import StoreError, os_errors_as
 from matrix.judge.judgement import Judgement
 from matrix.report import document, page, rendering
 from matrix.report.builder import build, cell_object
@@ -23,21 +37,20 @@ def write(
 ) -> Path:
     """Write the report's files and return the path of ``index.html``.
 
-    :param selection: the selection as it was typed, for the command that repeats a cell.
+    :param folder: where to write; it is created.
+    :param selection: the run's selection, for the commands that repeat a cell.
     :raises StoreError: the folder cannot be written.
     """
     with gc_paused():
         texts = _texts(judgement, documentation, selection or Selection())
-    try:
+    with os_errors_as(
+        StoreError,
+        f"the report cannot be written to {folder}",
+        do="Name a writable folder with --report; the evidence itself is kept",
+    ):
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StoreError(
-            f"the report cannot be written to {folder}",
-            why=str(error),
-            do="Name a writable folder with --report; the evidence itself is kept",
-        ) from error
     return folder / "index.html"
 
 

@@ -1,4 +1,4 @@
-"""Behaviour bands, discovered: which releases save and load alike, and where that changes."""
+"""Group releases that save and load alike, and find where behaviour changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from matrix.catalogue import ranges
 from matrix.report.document import Report, ReportCell
 
 Role = Literal["loader", "saver"]
+"""Whether a release loads or saves in a cell."""
 NO_CELL = "no such cell"
+"""Stands for the outcome where a variant does not apply to the pair of releases."""
 
 _Key = tuple[Role, str, str]
 _Vector = Mapping[_Key, str]
@@ -20,77 +22,87 @@ _Vector = Mapping[_Key, str]
 
 @dataclasses.dataclass(frozen=True)
 class Behaviour:
-    """Releases whose rows and columns are the same, partner by partner. Often not contiguous."""
+    """Releases that behave alike, see :func:`discover`."""
 
     name: str
+    """A letter: A, B, ... Z, AA, ..."""
     releases: tuple[str, ...]
+    """Names of the releases, oldest first; they need not be consecutive."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Shift:
-    """One thing that a release does differently from the one before it.
-
-    ``partners`` are the savers that it loads, or the loaders of what it saves.
-    """
+    """One difference in behaviour between two releases."""
 
     role: Role
+    """Whether they differ as loaders or as savers."""
     variant: str
+    """Name of the variant."""
     partners: tuple[str, ...]
+    """The savers whose checkpoints they load, or the loaders of their checkpoints."""
     before: str
+    """The outcome with the older release, as :attr:`ReportCell.seen`, or ``no such cell``."""
     after: str
+    """The outcome with the newer release."""
 
 
 @dataclasses.dataclass(frozen=True)
 class BehaviourChange:
-    """A release at which behaviour changes.
-
-    ``after`` is the release looked at before it, ``unseen`` those between the two that
-    were not: the change may have come with any of them. ``again`` tells that an older
-    release behaves just so.
-    """
+    """A release that behaves differently from the one before it in the report."""
 
     release: str
+    """Name of the release."""
     behaviour: str
+    """Name of its behaviour."""
     after: str
+    """Name of the release before it in the report."""
     unseen: tuple[str, ...]
+    """Releases between the two that the report lacks; the change may be due to any of them."""
     again: bool
+    """Whether an older release has the same behaviour."""
     shifts: tuple[Shift, ...]
+    """The differences."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FaqBand:
-    """One of the FAQ's bands, and the parts of the observed behaviours that lie in it."""
+    """One of the FAQ's bands and the behaviours that its releases have."""
 
     band: str
+    """Name of the band."""
     parts: tuple[Behaviour, ...]
+    """The behaviours, with the releases of the band only."""
 
     @property
     def too_coarse(self) -> bool:
-        """Whether the FAQ documents together what behaves differently."""
+        """Whether the band contains releases that behave differently."""
         return len(self.parts) > 1
 
 
 @dataclasses.dataclass(frozen=True)
 class BehaviourBands:
-    """What one scenario's cells come down to. ``without`` counts cells without an outcome."""
+    """The behaviours in one scenario."""
 
     scenario: str
+    """Name of the scenario."""
     behaviours: tuple[Behaviour, ...]
+    """The behaviours, by their oldest release."""
     faq: tuple[FaqBand, ...]
+    """The FAQ's bands, for comparison."""
     changes: tuple[BehaviourChange, ...]
+    """The releases at which behaviour changes, oldest first."""
     without: int
+    """Number of cells without an outcome."""
 
 
 def discover(report: Report, order: Sequence[str]) -> Iterator[BehaviourBands]:
-    """Yield the bands of every scenario of a report.
+    """Yield the behaviours in every scenario of a report.
 
-    Two releases behave alike when, in every variant, each partner's checkpoint ends the
-    same way in both, and each one's checkpoint ends the same way in each partner. A cell
-    without an outcome is like itself only.
+    Two releases behave alike if, in every variant, loading a third release's checkpoint has
+    the same outcome in both, and loading their checkpoints in a third release has too.
+    Variants that load rewritten files are ignored.
 
-    Rewritten checkpoints do not count.
-
-    :param order: every release there is, oldest first.
+    :param order: the names of all known releases, oldest first.
     """
     own = [cell for cell in report.cells if not cell.rewritten]
     for scenario in dict.fromkeys(cell.scenario for cell in own):
@@ -107,7 +119,7 @@ def discover(report: Report, order: Sequence[str]) -> Iterator[BehaviourBands]:
 
 
 def _vectors(cells: Sequence[ReportCell], order: Sequence[str]) -> dict[str, _Vector]:
-    """Return what each release does with each partner, in order."""
+    """Return the outcomes of each release by role, variant and partner, oldest release first."""
     found: dict[str, dict[_Key, str]] = {}
     for cell in cells:
         seen = cell.seen
@@ -173,9 +185,9 @@ def _shifts(before: _Vector, after: _Vector, order: Sequence[str]) -> Iterator[S
 
 
 def lines(bands: BehaviourBands, order: Sequence[str]) -> Iterator[str]:
-    """Yield one scenario's bands as lines to read.
+    """Yield the behaviours in one scenario as lines of text.
 
-    :param order: every release there is, oldest first.
+    :param order: the names of all known releases, oldest first.
     """
     count = len(bands.behaviours)
     yield f"{bands.scenario}: {count} behaviours where the FAQ has {len(bands.faq)} bands"

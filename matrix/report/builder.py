@@ -1,4 +1,4 @@
-"""The report of a judgement: every part of ``report.json`` filled in."""
+"""Build a report from a judgement."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from matrix.report.document import (
 
 
 def cell_object(verdict: JudgedCell, judgement: Judgement) -> ReportCell:
-    """Return one cell as ``report.json`` has it."""
+    """Return the part of a report on one cell."""
     plan, load, error = judgement.plan, verdict.load, verdict.error
     documented = verdict.documented
     return ReportCell.model_construct(
@@ -60,7 +60,7 @@ def cell_object(verdict: JudgedCell, judgement: Judgement) -> ReportCell:
 
 
 def build(judgement: Judgement, documentation: Documentation) -> Report:
-    """Return the whole report."""
+    """Return the report of a judgement."""
     plan = judgement.plan
     return Report.model_construct(
         harness=__version__,

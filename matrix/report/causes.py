@@ -1,4 +1,4 @@
-"""Cells with one cause, together: what thousands of cells come down to."""
+"""Group cells that have the same verdict, outcome, reason and ledger entries."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ _MESSAGE = 200
 
 @dataclasses.dataclass(frozen=True)
 class Cause:
-    """What several cells have in common: verdict, outcome, reason and ledger entries.
-
-    ``reason`` is one line, see :attr:`ReportCell.reason`, cut to 200 characters.
-    """
+    """What the cells of a group have in common."""
 
     verdict: Verdict
+    """The verdict."""
     seen: str
+    """The outcome as it is shown, see :attr:`ReportCell.seen`."""
     reason: str
+    """The reason in one line, see :attr:`ReportCell.reason`, cut to 200 characters."""
     entries: tuple[str, ...]
+    """Ids of the ledger entries."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CauseGroup:
-    """A cause and its cells, never none."""
+    """The cells with one cause."""
 
     cause: Cause
+    """The cause."""
     cells: tuple[ReportCell, ...]
+    """The cells, at least one."""
 
     def where(self, order: Sequence[str]) -> list[str]:
-        """Return a line for each scenario and variant: which savers, which loaders.
-
-        :param order: every release there is, oldest first.
-        """
+        """Return the cells as lines of text, see :func:`places`."""
         return places(self.cells, order)
 
 
 def cause(cell: ReportCell) -> Cause:
-    """Return what a cell is grouped by."""
+    """Return the cause of a cell."""
     return Cause(cell.verdict, cell.seen, cell.reason[:_MESSAGE], cell.ledger)
 
 
 def by_cause(cells: Iterable[ReportCell]) -> list[CauseGroup]:
-    """Group cells by cause: what the ledger does not know first, then the most frequent."""
+    """Group cells by cause: first those without ledger entry, then by number of cells."""
     found: dict[Cause, list[ReportCell]] = {}
     for cell in cells:
         found.setdefault(cause(cell), []).append(cell)

@@ -1,4 +1,4 @@
-"""What is printed: the band table, the totals, and a run's progress."""
+"""Print judgements and the progress of runs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from matrix.judge.summary import band_tables, live_counts
 from matrix.system.progress import Progress
 
 PLAIN_EVERY = 200
-_NOTHING_DONE = (Absence.NOT_RUN, Absence.UNAVAILABLE)
-_COMPLAINTS = (Verdict.DEVIATES, Verdict.INFRA, Verdict.INCONCLUSIVE)
+"""Number of steps between two lines of progress where there is no terminal."""
+_NOT_MEASURED = (Absence.NOT_RUN, Absence.UNAVAILABLE)
+_LISTED = (Verdict.DEVIATES, Verdict.INFRA, Verdict.INCONCLUSIVE)
 
 
 def print_judgement(console: Console, judgement: Judgement, documentation: Documentation) -> None:
-    """Print the band tables, the totals and what the exit code rests on."""
+    """Print the tables of bands, the totals, and what is wrong: failures, controls, entries."""
     for table in band_tables(judgement, documentation):
         console.print(_band_table(table))
     totals = ", ".join(
@@ -36,7 +37,7 @@ def print_judgement(console: Console, judgement: Judgement, documentation: Docum
         f"runner {judgement.plan.runner.value})",
         highlight=False,
     )
-    for line in _complaints(judgement):
+    for line in _failures(judgement):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -56,7 +57,7 @@ def _band_table(table: Any) -> Table:
     return shown
 
 
-def _complaints(judgement: Judgement) -> list[str]:
+def _failures(judgement: Judgement) -> list[str]:
     lines = []
     for check in judgement.saves:
         if not check.conforms:
@@ -69,9 +70,9 @@ def _complaints(judgement: Judgement) -> list[str]:
         for check in judgement.failing_entries
     ]
     for control in judgement.controls:
-        if not control.good and control.observed not in _NOTHING_DONE:
+        if not control.good and control.observed not in _NOT_MEASURED:
             lines.append(f"{control.scenario}: {control.sentence}")
-    bad = [v for v in judgement.verdicts if v.verdict in _COMPLAINTS]
+    bad = [v for v in judgement.verdicts if v.verdict in _LISTED]
     lines += [f"{v.verdict.value}: {v.cell.id}: {_why(v)}" for v in bad[:20]]
     if len(bad) > 20:
         lines.append(f"... and {len(bad) - 20} more; the report has them all")

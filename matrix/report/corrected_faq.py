@@ -1,4 +1,4 @@
-"""A corrected FAQ section in reStructuredText: the FAQ's form, with what was observed in it."""
+"""Render the FAQ's section with the observed outcomes, as reStructuredText."""
 
 from __future__ import annotations
 
@@ -20,26 +20,33 @@ SENTENCES = {
     "partial (frozen)": "loads the FP8 metadata of the checkpoint only in part, and never updates"
     " it again",
 }
+"""Each outcome as it is shown, and the sentence for it."""
 NOT_OBSERVED = "not observed"
+"""Stands for the outcome of cells that have none."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Line:
-    """What happens to checkpoints of some savers; ``error`` is stage and class of a failure."""
+class SaverLine:
+    """The outcome for the checkpoints of some savers."""
 
     savers: str
+    """The savers as ranges."""
     sentence: str
+    """What the loader does, from :data:`SENTENCES`."""
     error: tuple[str, str] | None
+    """Stage and exception class of an error."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LoaderGroup:
-    """Loaders that save to one place and do the same with every saver's checkpoint."""
+    """Loaders that save to the same key and have the same outcome with every saver."""
 
     loaders: str
+    """The loaders as ranges."""
     saves_to: str | None
-    variants: tuple[tuple[str, tuple[Line, ...]], ...]
-    """Each variant's summary, and what it leads to."""
+    """The key that they save to, ``none``, or None where that was not observed."""
+    variants: tuple[tuple[str, tuple[SaverLine, ...]], ...]
+    """The summary of each variant, and its outcomes."""
 
 
 _Seen = tuple[str, Stage | None, str | None]
@@ -52,9 +59,11 @@ def section(
     variants: Mapping[str, Variant],
     order: Sequence[str],
 ) -> str:
-    """Return the section: a part for every scenario of the report.
+    """Return the section, with a part for every scenario of the report.
 
-    :param order: every release there is, oldest first.
+    :param scenarios: the scenarios of the report by name.
+    :param variants: the variants of the report by name.
+    :param order: the names of all known releases, oldest first.
     """
     parts = []
     for scenario in dict.fromkeys(cell.scenario for cell in report.cells):
@@ -89,11 +98,11 @@ def _seen(cell: ReportCell) -> _Seen:
     return (cell.seen if cell.present else NOT_OBSERVED), cell.stage, cell.error_type
 
 
-def _lines(row: _Row, variant: str, order: Sequence[str]) -> Iterator[Line]:
+def _lines(row: _Row, variant: str, order: Sequence[str]) -> Iterator[SaverLine]:
     savers: dict[_Seen, list[str]] = {}
     for name in order:
         if (variant, name) in row:
             savers.setdefault(row[variant, name], []).append(name)
     for (seen, stage, error), names in savers.items():
         failed = (stage.value, str(error)) if seen == "error" and stage else None
-        yield Line(ranges.text(names, order), SENTENCES.get(seen, seen), failed)
+        yield SaverLine(ranges.text(names, order), SENTENCES.get(seen, seen), failed)

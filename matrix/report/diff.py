@@ -1,4 +1,4 @@
-"""Run against run: which cells changed, in what, and whether for the worse."""
+"""Compare two reports: which cells changed, in what, and whether for the worse."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from matrix.report.rendering import markdown_cell
 
 
 class Direction(Word):
-    """Whether a cell changed for the worse, the gravest first."""
+    """How a cell changed, the most serious first."""
 
     REGRESSION = "regression"
+    """Its verdict is worse; or as good, and less of the metadata survives the load."""
     LOST = "lost"
     """It had an outcome, and has none now."""
     CHANGED = "changed"
+    """It is neither better nor worse, and its reason or verdict differs."""
     FOUND = "found"
     """It had no outcome, and has one now."""
     IMPROVEMENT = "improvement"
+    """Its verdict is better; or as good, and more of the metadata survives the load."""
 
 
 _VERDICTS = {
@@ -42,14 +45,16 @@ _REASON = 160
 
 @dataclasses.dataclass(frozen=True)
 class CellChange:
-    """One cell before and after. They differ in outcome, reason or verdict."""
+    """One cell in both reports."""
 
     before: ReportCell
+    """The cell in the first report."""
     after: ReportCell
+    """The cell in the second report."""
 
     @property
     def what(self) -> tuple[str, ...]:
-        """What differs: any of ``outcome``, ``reason`` and ``verdict``."""
+        """What differs: any of ``outcome``, ``reason`` and ``verdict``; empty for nothing."""
         before, after = self.before, self.after
         differs = {
             "outcome": _state(before) != _state(after),
@@ -60,11 +65,7 @@ class CellChange:
 
     @property
     def direction(self) -> Direction:
-        """Whether it is for the worse.
-
-        ``lost`` and ``found``: an outcome went or came. A worse verdict is a regression;
-        under the same kind of verdict it is one that less of the metadata survives.
-        """
+        """How the cell changed."""
         if not self.after.present:
             return Direction.LOST if self.before.present else Direction.CHANGED
         if not self.before.present:
@@ -90,44 +91,48 @@ def _reason(cell: ReportCell) -> tuple[object, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class ChangeGroup:
-    """Changes with one cause: the same before, the same after, for the same reasons."""
+    """Changes with the same outcome, verdict and reason before, and the same after."""
 
     direction: Direction
+    """How the cells changed."""
     before: str
+    """The cells in the first report, see :func:`describe`."""
     after: str
+    """The cells in the second report, see :func:`describe`."""
     changes: tuple[CellChange, ...]
+    """The changes, at least one."""
 
     @property
     def what(self) -> tuple[str, ...]:
-        """What differs in at least one of them."""
+        """What differs in at least one of the cells; see :attr:`CellChange.what`."""
         found = {name for change in self.changes for name in change.what}
         return tuple(name for name in ("outcome", "reason", "verdict") if name in found)
 
     def where(self, order: Sequence[str]) -> list[str]:
-        """Return a line for each scenario and variant: which savers, which loaders."""
+        """Return the cells as lines of text, see :func:`places`."""
         return places([change.after for change in self.changes], order)
 
 
 @dataclasses.dataclass(frozen=True)
 class Diff:
-    """What changed between two runs.
-
-    ``compared`` counts the cells that both have; ``added`` and ``removed`` are those that
-    only one has.
-    """
+    """Result of the comparison of two reports."""
 
     compared: int
+    """Number of cells that both reports have."""
     groups: tuple[ChangeGroup, ...]
+    """The changes, the most serious first, then by number of cells."""
     added: tuple[ReportCell, ...]
+    """Cells of the second report only."""
     removed: tuple[ReportCell, ...]
+    """Cells of the first report only."""
 
     def count(self, direction: Direction) -> int:
-        """Return how many cells changed that way."""
+        """Return the number of cells that changed in one way."""
         return sum(len(group.changes) for group in self.groups if group.direction == direction)
 
     @property
     def exit_code(self) -> ExitCode:
-        """1 on a regression; 4 or 3 where an outcome was lost, or nothing could be compared."""
+        """1 with a regression; else 4 or 3 where an outcome was lost or nothing was compared."""
         codes = [ExitCode.DEVIATES] if self.count(Direction.REGRESSION) else []
         for group in self.groups:
             if group.direction == Direction.LOST:
@@ -142,13 +147,13 @@ def compare(
     release: str | None = None,
     against: str | None = None,
 ) -> Diff:
-    """Compare two runs.
+    """Compare two reports.
 
-    :param order: every release there is, oldest first.
-    :param release: compare only its row and column in ``after``.
-    :param against: with the row and column of this release in ``before``; by default the
-        same one, or where ``before`` lacks it the newest there that is not newer.
-    :raises UsageError: a release is not in its run.
+    :param order: the names of all known releases, oldest first.
+    :param release: compare only the cells of this release in ``after``.
+    :param against: the release of ``before`` to compare ``release`` with; by default the
+        same release, or where ``before`` lacks it the newest one there that is older.
+    :raises UsageError: a release is not in its report.
     """
     if release is None:
         if against is not None:
@@ -177,10 +182,12 @@ def _stand_in(release: str, report: Report, order: Sequence[str]) -> str:
 
 
 def stand_ins(before: Report, after: Report, order: Sequence[str]) -> dict[str, str]:
-    """Return, for what is new in ``after``, the release of ``before`` to hold it against.
+    """Return the release of ``before`` to compare each new release of ``after`` with.
 
-    New is a candidate, and whatever is newer than every release of ``before``. It is held
-    against the newest release there that is not newer than itself.
+    New are candidates, and releases newer than all releases of ``before``. Each is compared
+    with the newest release of ``before`` that is not newer than itself.
+
+    :param order: the names of all known releases, oldest first.
     """
     names = [name for name in order if name in {row.name for row in before.releases}]
     place = {name: number for number, name in enumerate(order)}
@@ -196,9 +203,9 @@ def stand_ins(before: Report, after: Report, order: Sequence[str]) -> dict[str, 
 def counterparts(
     before: Sequence[ReportCell], after: Sequence[ReportCell], instead: Mapping[str, str]
 ) -> Iterator[tuple[ReportCell | None, ReportCell]]:
-    """Yield every cell of ``after`` with the one of ``before`` that it is held against.
+    """Yield each cell of ``after`` with the cell of ``before`` to compare it with, or None.
 
-    :param instead: releases of ``after`` that stand against another of ``before``.
+    :param instead: releases of ``before`` to compare other releases of ``after`` with.
     """
     known = {(c.scenario, c.variant, c.saved_by, c.loaded_by): c for c in before}
     for cell in after:
@@ -231,7 +238,7 @@ def _grouped(changes: Sequence[CellChange]) -> list[ChangeGroup]:
 
 
 def describe(cell: ReportCell) -> str:
-    """Return outcome, verdict, ledger entries and reason of a cell on one line."""
+    """Return outcome, verdict, ledger entries and reason of a cell as one line."""
     entries = f", {', '.join(cell.ledger)}" if cell.ledger else ""
     keys = [
         f"{name} {', '.join(found)}"
@@ -243,14 +250,14 @@ def describe(cell: ReportCell) -> str:
 
 
 def totals(diff: Diff) -> str:
-    """Return the counts on one line."""
+    """Return the counts of a comparison as one line."""
     counted = [f"{diff.count(one)} {one.value}" for one in Direction if diff.count(one)]
     only = f"{len(diff.added)} only in B, {len(diff.removed)} only in A"
     return f"{diff.compared} cells compared: {', '.join(counted) or 'nothing changed'}; {only}"
 
 
 def lines(diff: Diff, order: Sequence[str]) -> Iterator[str]:
-    """Yield a comparison as lines to read."""
+    """Yield a comparison as lines of text."""
     yield totals(diff)
     for group in diff.groups:
         yield f"{group.direction.value}, {len(group.changes)} cells ({', '.join(group.what)}):"
@@ -273,7 +280,7 @@ def markdown(diff: Diff, order: Sequence[str]) -> Iterator[str]:
 
 
 def plain(diff: Diff) -> dict[str, object]:
-    """Return a comparison as plain data."""
+    """Return a comparison as plain data for JSON."""
     return {
         "exit_code": int(diff.exit_code),
         "compared": diff.compared,

@@ -1,4 +1,4 @@
-"""``report.json``: its types, how it is built from a judgement, and how it is read back."""
+"""Types of ``report.json``, and its reader."""
 
 from __future__ import annotations
 
@@ -28,68 +28,90 @@ from matrix.judge.ledger import LedgerEntry
 from matrix.store.records import Number
 
 FORMAT = 1
+"""Version of the format of ``report.json``; a reader refuses a newer one."""
 
 
 class ReportModel(BaseModel):
-    """Base of all parts. Fields may be added under one format, so unknown ones are passed over."""
+    """Base of all parts. Unknown fields are ignored, as fields may be added under one format."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
 
 
 class ReportCell(ReportModel):
-    """One judged cell.
-
-    ``outcome`` is an outcome, or the word for having none. ``measured_with`` names the
-    release whose checkpoint was loaded: the cell's saver, or another that wrote the very
-    same state. ``provenance`` is live where both checkpoint and load are. The images are
-    the ids of the containers' images, where the runner is docker. ``output_difference`` is
-    the largest between the loaded module's output and the saving module's, of which
-    ``output_largest`` is the largest magnitude; both from the gpu lane only.
-    """
+    """One judged cell."""
 
     id: str
+    """Name of the cell, e.g. ``autocast/plain/1.7->2.4``."""
     scenario: str
+    """Name of the scenario."""
     variant: str
+    """Name of the variant."""
     saved_by: str
+    """Name of the release that saved."""
     loaded_by: str
+    """Name of the release that loaded."""
     lane: Lane
+    """What executed Transformer Engine."""
     runner: RunnerName
+    """Where it was executed."""
     outcome: Outcome | Absence
+    """The outcome, or why there is none."""
     after_load: AfterLoad
+    """Whether training steps still update the loaded metadata."""
     measured_with: str | None
+    """The release whose checkpoint was loaded: the saver, or one that wrote the same state."""
     stage: Stage | None
+    """The last step of the load that was begun."""
     error_type: str | None
+    """Name of the exception's class."""
     error_message: str | None
+    """Message of the exception."""
     missing_keys: tuple[str, ...]
+    """Keys that the loading model has and the checkpoint lacks."""
     unexpected_keys: tuple[str, ...]
+    """Keys that the checkpoint has and the loading model lacks."""
     documented: Outcome | Undocumented
+    """The documented outcome, or ``undocumented``."""
     documented_reason: str | None
+    """The reason that the FAQ gives for it."""
     documented_sentence: str | None
+    """The sentence of the FAQ that says so."""
     same_reason: bool | None
+    """Whether an error has the documented reason; null without an error or such a reason."""
     verdict: Verdict
+    """Result of comparing the outcome with the FAQ and the ledger."""
     ledger: tuple[str, ...]
+    """Ids of the ledger entries that explain a known deviation."""
     note: str | None
+    """Why there is no outcome, or why it is ``partial``."""
     provenance: Basis | None
+    """``live`` if both save and load are; null where there is no outcome."""
     save_provenance: Basis | None
+    """Where the evidence on the save was obtained."""
     load_provenance: Basis | None
+    """Where the evidence on the load was obtained."""
     save_image: str | None = None
+    """Id of the container image that saved, where the runner is ``docker``."""
     load_image: str | None = None
+    """Id of the container image that loaded, where the runner is ``docker``."""
     output_difference: Number | None = None
+    """Largest difference of the loaded and the saving module's output; gpu lane only."""
     output_largest: Number | None = None
+    """Largest magnitude in the saving module's output; gpu lane only."""
 
     @property
     def seen(self) -> str:
-        """The outcome, with ``(frozen)`` where the metadata is dead."""
+        """The outcome as it is shown, e.g. ``loaded (frozen)``."""
         return outcome_text(self.outcome, self.after_load)
 
     @property
     def rewritten(self) -> bool:
-        """Whether the file was rewritten first: that says nothing of the releases' own ways."""
+        """Whether the file was rewritten before the load."""
         return self.variant.startswith(REWRITE)
 
     @property
     def output_part(self) -> float:
-        """The output's largest difference, as a part of the largest magnitude."""
+        """The largest difference of the outputs, as a fraction of the largest magnitude."""
         return (self.output_difference or 0.0) / (self.output_largest or 1.0)
 
     @property
@@ -99,7 +121,7 @@ class ReportCell(ReportModel):
 
     @property
     def reason(self) -> str:
-        """Why the outcome is what it is, on one line: the error, or why there is none."""
+        """The error, why there is no outcome, or why it is ``partial``, as one line."""
         if not self.error_type:
             return self.note or ""
         message = " ".join((self.error_message or "").split())
@@ -110,92 +132,134 @@ class ReleaseRow(ReportModel):
     """One release of the plan."""
 
     name: str
+    """The version; of a candidate the version, ``@`` and the first 8 digits of its digest."""
     band: str
+    """Name of the FAQ's band that it belongs to."""
     source: str
+    """Where its code was obtained."""
     candidate: bool = False
+    """Whether it is a source tree, wheel or image under test."""
 
 
 class BandRow(ReportModel):
-    """One cell of the FAQ's band table: what is documented, and what was seen how often."""
+    """One field of the FAQ's table: all cells with a saver of one band, a loader of another."""
 
     loaded_by: str
+    """Name of the loaders' band."""
     saved_by: str
+    """Name of the savers' band."""
     documented: str
+    """The documented outcome; several are joined by `` / ``."""
     observed: dict[str, int]
+    """Number of cells by outcome, most frequent first."""
     deviating: int
+    """Number of cells that deviate from the FAQ, with or without a ledger entry."""
 
 
 class Bands(ReportModel):
-    """The FAQ's band table for one scenario and variant."""
+    """The FAQ's table of bands for one scenario and variant."""
 
     scenario: str
+    """Name of the scenario."""
     variant: str
+    """Name of the variant."""
     bands: tuple[str, ...]
+    """Names of the bands, oldest first."""
     rows: tuple[BandRow, ...]
+    """The fields of the table."""
 
 
 class SaveRow(ReportModel):
-    """Where a release saved the attention's metadata, beside where the FAQ documented."""
+    """Comparison of the keys under which a release saves attention metadata with the FAQ."""
 
     scenario: str
+    """Name of the scenario."""
     release: str
+    """Name of the release that saved."""
     documented: str
+    """The documented end of the key, or ``none``."""
     observed: str
+    """The keys found, joined by commas, or ``none``."""
     conforms: bool
+    """Whether the keys are the documented ones."""
 
 
 class ControlRow(ReportModel):
-    """What a loader did with its own save, damaged or not; of one that is not good, why."""
+    """Result of one control: a loading release's own save, sound or damaged on purpose."""
 
     scenario: str
+    """Name of the scenario."""
     release: str
+    """Name of the release."""
     control: str
+    """Name of the control."""
     required: Requirement
+    """The outcome that it must have."""
     observed: Outcome | Absence
+    """The outcome that it had, or why it had none."""
     good: bool
+    """Whether the requirement is met."""
     note: str = ""
+    """The error, or what is not as required; empty where the requirement is met."""
 
 
 class LedgerRow(LedgerEntry):
-    """A ledger entry, its state and how many planned cells fall under it."""
+    """One ledger entry and the planned cells that match it."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=False)
 
     state: EntryState
+    """Whether the entry is used, stale, expired or unused."""
     cells: int
+    """Number of planned cells that match it."""
 
 
 class Counts(ReportModel):
-    """Cells by what their evidence rests on."""
+    """Number of cells by where their evidence was obtained."""
 
     live: int
+    """Cells whose save and load have live evidence."""
     recorded: int
+    """Cells whose save or load has recorded evidence."""
     without: int
+    """Cells without evidence."""
 
 
 class Report(ReportModel):
-    """A whole report.
-
-    ``exit_code`` is what the gate says under its default policy; ``whole`` tells that the
-    whole catalogue was planned, in every scenario and variant.
-    """
+    """The report of a judgement."""
 
     format: int = FORMAT
+    """Version of the format."""
     harness: str
+    """Version of te-matrix."""
     date: str
+    """The date of the judgement, in ISO 8601."""
     lane: Lane
+    """What executed Transformer Engine."""
     runner: RunnerName
+    """Where it was executed."""
     exit_code: int
+    """The exit code of a gate with its default policy."""
     planned: int
+    """Number of planned cells."""
     whole: bool = False
+    """Whether the whole catalogue was planned, in all scenarios and variants."""
     totals: dict[Verdict, int]
+    """Number of cells by verdict."""
     evidence: Counts
+    """Number of cells by where their evidence was obtained."""
     releases: tuple[ReleaseRow, ...]
+    """The releases of the plan, oldest first."""
     bands: tuple[Bands, ...]
+    """The FAQ's table of bands, for each scenario and variant."""
     saves: tuple[SaveRow, ...]
+    """Checks of the keys that releases save to."""
     controls: tuple[ControlRow, ...]
+    """Results of the controls."""
     ledger: tuple[LedgerRow, ...]
+    """The ledger entries."""
     cells: tuple[ReportCell, ...]
+    """The planned cells."""
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
@@ -210,7 +274,7 @@ class Report(ReportModel):
 
     @property
     def farthest(self) -> ReportCell | None:
-        """The ``loaded`` cell whose output differs most, as a part of the largest magnitude."""
+        """The ``loaded`` cell with the largest :attr:`ReportCell.output_part`; None without any."""
         loaded = [
             cell for cell in self.cells if cell.outcome == Outcome.LOADED and cell.output_largest
         ]
@@ -218,14 +282,14 @@ class Report(ReportModel):
 
 
 def text(report: Report) -> str:
-    """Return a report as the text of ``report.json``."""
+    """Return the text of ``report.json``."""
     return report.model_dump_json(indent=1) + "\n"
 
 
 def read(path: Path) -> Report:
-    """Read ``report.json`` back.
+    """Return the report in a file.
 
-    :raises StoreError: it cannot be read, is none, or is of a newer format.
+    :raises StoreError: the file cannot be read, is not a report, or has a newer format.
     """
     try:
         report = Report.model_validate_json(path.read_bytes())

@@ -1,4 +1,4 @@
-"""One pair of releases on one page: what is documented, what happens, why, what to do."""
+"""Explain one pair of releases: what is documented and observed, the cause, what to do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matrix.catalogue.releases import Release
 from matrix.judge.judgement import JudgedCell, Judgement
 from matrix.judge.ledger import LedgerEntry
 
-PLAINLY = {
+OUTCOME_MEANINGS = {
     "loaded": "loads, FP8 attention metadata intact",
     "loaded (frozen)": "loads, but the metadata is dead: no later step updates it",
     "defaults": "loads, FP8 attention metadata silently at its defaults",
@@ -17,13 +17,16 @@ PLAINLY = {
     "error": "fails",
     "partial": "loads, FP8 attention metadata neither intact nor default",
 }
-"""Every outcome in plain words."""
+"""Each outcome as it is shown, and what it means for the user."""
 
 
 def page(
     judgement: Judgement, documentation: Documentation, entries: Sequence[LedgerEntry]
 ) -> Iterator[str]:
-    """Yield the lines of the page on the plan's one pair of releases."""
+    """Yield the explanation of the plan's only pair of releases as lines of text.
+
+    :param entries: the ledger.
+    """
     saver, loader = judgement.plan.savers[0], judgement.plan.loaders[0]
     yield f"Saved by {saver.name}, loaded by {loader.name}"
     yield ""
@@ -40,8 +43,9 @@ def page(
 
 def _cell(verdict: JudgedCell) -> Iterator[str]:
     cell = verdict.cell
-    plainly = PLAINLY.get(verdict.seen, f"no outcome ({verdict.outcome.value}): {verdict.note}")
-    yield f"{cell.scenario}, {cell.variant}: {plainly}  [{verdict.verdict.value}]"
+    absent = f"no outcome ({verdict.outcome.value}): {verdict.note}"
+    meaning = OUTCOME_MEANINGS.get(verdict.seen, absent)
+    yield f"{cell.scenario}, {cell.variant}: {meaning}  [{verdict.verdict.value}]"
     if verdict.error:
         message = " ".join(verdict.error.message.split())[:300]
         yield f"    {verdict.error.type} at {_stage(verdict)}: {message}"
@@ -56,10 +60,10 @@ def _cell(verdict: JudgedCell) -> Iterator[str]:
 
 
 def _fixes(judgement: Judgement) -> Iterator[str]:
-    """Yield, for each scenario that does not simply load, what was seen to make it load."""
+    """Yield the observed way to load each scenario in which a plain load fails."""
     by_scenario: dict[str, dict[str, str]] = {}
     for verdict in judgement.verdicts:
-        by_scenario.setdefault(verdict.cell.scenario, {})[verdict.cell.variant] = _seen(verdict)
+        by_scenario.setdefault(verdict.cell.scenario, {})[verdict.cell.variant] = _result(verdict)
     lines = [
         f"  {scenario}: {fix}"
         for scenario, outcomes in by_scenario.items()
@@ -71,7 +75,7 @@ def _fixes(judgement: Judgement) -> Iterator[str]:
         yield from lines
 
 
-def _seen(verdict: JudgedCell) -> str:
+def _result(verdict: JudgedCell) -> str:
     return f"{verdict.outcome.value}, {verdict.after_load.value}"
 
 

@@ -1,7 +1,7 @@
-"""``index.html``: one file with everything in it, evidence included, and no request anywhere.
+"""Render ``index.html``: one file with all evidence embedded, which makes no requests.
 
-What the page shows on demand is embedded once as JSON: cells are numbers that point
-into pools of distinct records, so that ten thousand cells stay small.
+The data that the page shows on demand is embedded as JSON: cells are indices into lists of
+distinct records, which keeps a page of ten thousand cells small.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from matrix.judge.judgement import JudgedCell, Judgement
 from matrix.plan.cells import Plan
 from matrix.report import behaviour, causes, rendering
 from matrix.report.document import Report
-from matrix.report.explain import PLAINLY
+from matrix.report.explain import OUTCOME_MEANINGS
 from matrix.store.records import Load, Provenance, Record, Save, Site
 
 _NO_CELL = -1
@@ -30,14 +30,17 @@ _CHANGING = {"recorded_at", "seconds"}
 
 
 class Pool:
-    """Distinct values, each kept once and named by its number."""
+    """A list of distinct values, found by key."""
 
     def __init__(self) -> None:
         self.values: list[Any] = []
         self._numbers: dict[Any, int] = {}
 
     def add(self, key: Any, make: Callable[[], Any]) -> int:
-        """Return the number of what ``key`` stands for, made when it is first met."""
+        """Return the index of a value, which is made when its key is new.
+
+        :param make: makes the value.
+        """
         if key not in self._numbers:
             value = make()
             self._numbers[key] = len(self.values)
@@ -45,8 +48,11 @@ class Pool:
         return self._numbers[key]
 
 
-class Evidence:
-    """What the page embeds of a judgement, pooled."""
+class EmbeddedEvidence:
+    """The evidence of a judgement as the page embeds it.
+
+    :param selection: see :func:`render`.
+    """
 
     def __init__(self, judgement: Judgement, selection: Selection) -> None:
         self._judgement = judgement
@@ -55,7 +61,7 @@ class Evidence:
         self._sites, self._tensors, self._errors, self._places = Pool(), Pool(), Pool(), Pool()
 
     def data(self) -> dict[str, Any]:
-        """Return everything that the page's script reads."""
+        """Return the data that the page's script reads, as plain data for JSON."""
         plan = self._judgement.plan
         grids = self._grids()
         return {
@@ -69,7 +75,7 @@ class Evidence:
             "tensors": self._tensors.values,
             "errors": self._errors.values,
             "places": self._places.values,
-            "plainly": PLAINLY,
+            "plainly": OUTCOME_MEANINGS,
             "ledger": {
                 check.entry.id: {**check.entry.model_dump(mode="json"), "state": check.state}
                 for check in self._judgement.entries
@@ -169,17 +175,17 @@ class Evidence:
 
 
 def _plain(record: Record) -> Any:
-    """Return a part of evidence as JSON has it: not every number is one there."""
+    """Return a record as plain data, NaN and infinities as text."""
     return json.loads(record.model_dump_json())
 
 
 def repeat(plan: Plan, selection: Selection) -> dict[str, Any]:
-    """Return the command that repeats one cell, for whoever knows the cell to fill in.
+    """Return the command that repeats a cell, as a template for the page's script.
 
-    ``command`` has the places ``{saved_by}``, ``{loaded_by}``, ``{scenario}``, ``{variant}``
-    and ``{candidates}``; ``words`` holds the releases' names as a shell takes them, and
-    ``candidates`` the options that make a candidate known. A new store makes sure
-    that the cell is measured and not looked up.
+    ``command`` has the placeholders ``{saved_by}``, ``{loaded_by}``, ``{scenario}``,
+    ``{variant}`` and ``{candidates}``. ``words`` holds the names of releases quoted for a
+    shell, ``candidates`` the options that a candidate needs. The command uses a new store,
+    so that the cell is measured again.
     """
     names = [release.name for release in plan.releases.values()]
     options = ["--lane", plan.lane.value, "--runner", plan.runner.value]
@@ -206,7 +212,7 @@ def repeat(plan: Plan, selection: Selection) -> dict[str, Any]:
 
 
 def _embedded(data: dict[str, Any]) -> Markup:
-    """Return JSON that cannot end the script element it stands in."""
+    """Return JSON without characters that could end the script element around it."""
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
     for mark, escape in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
         text = text.replace(mark, escape)
@@ -214,9 +220,9 @@ def _embedded(data: dict[str, Any]) -> Markup:
 
 
 def render(judgement: Judgement, report: Report, selection: Selection) -> str:
-    """Return the page.
+    """Return the page as HTML.
 
-    :param selection: the selection as it was typed, for the command that repeats a cell.
+    :param selection: the run's selection, for the commands that repeat a cell.
     """
     order = releases.order(judgement.plan.releases)
     script = rendering.source("page.js")
@@ -233,5 +239,5 @@ def render(judgement: Judgement, report: Report, selection: Selection) -> str:
         style=Markup(rendering.source("page.css")),
         script=Markup(script),
         script_digest=digest,
-        data=_embedded(Evidence(judgement, selection).data()),
+        data=_embedded(EmbeddedEvidence(judgement, selection).data()),
     )

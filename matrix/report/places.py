@@ -11,7 +11,7 @@ from matrix.report.document import ReportCell
 def places(cells: Iterable[ReportCell], order: Sequence[str]) -> list[str]:
     """Return one line for each scenario and variant, e.g. ``autocast/plain: 1.6-1.7 -> 1.8``.
 
-    :param order: every release there is, oldest first.
+    :param order: the names of all known releases, oldest first.
     """
     pairs: dict[str, list[tuple[str, str]]] = {}
     for cell in cells:

@@ -1,4 +1,4 @@
-"""Rendering: one Jinja2 environment for all templates, escaping wherever markup is made."""
+"""Render the Jinja2 templates; values in HTML and SVG are escaped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _environment() -> jinja2.Environment:
 
 
 def markdown_cell(text: str) -> str:
-    """Return text that cannot leave its cell of a Markdown table, or bring markup with it."""
+    """Return text escaped for a cell of a Markdown table."""
     plain = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;")
     for mark in ("\\", "|", "`", "*", "_", "[", "]"):
         plain = plain.replace(mark, "\\" + mark)
@@ -33,19 +33,22 @@ def markdown_cell(text: str) -> str:
 
 
 def render(template: str, **values: Any) -> str:
-    """Return a template filled with ``values``."""
+    """Return a template filled with values.
+
+    :param template: its file name.
+    """
     return _environment().get_template(template).render(**values)
 
 
 def source(name: str) -> str:
-    """Return a file beside the templates as it is: the page's style and script."""
+    """Return the text of a file beside the templates, such as the page's script."""
     environment = _environment()
     assert environment.loader is not None
     return environment.loader.get_source(environment, name)[0]
 
 
 def badge(lane: str, exit_code: int) -> str:
-    """Return an SVG badge: what was asked, and the answer with its lane."""
+    """Return an SVG badge that says whether a release qualifies, and on which lane."""
     return render(
         "badge.svg.j2",
         label="FP8 checkpoints",
@@ -55,5 +58,5 @@ def badge(lane: str, exit_code: int) -> str:
 
 
 def verdict_words(exit_code: int) -> str:
-    """Return what an exit code means for a release, in two or three words."""
+    """Return whether a release qualifies, from the exit code of its gate."""
     return {0: "qualified", 1: "not qualified"}.get(exit_code, "not decided")

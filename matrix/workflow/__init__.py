@@ -1,5 +1,15 @@
-"""From a selection to a plan, a runner and a judgement: what every command does first.
+"""From a selection to a plan, its evidence, a runner and a judgement, for all commands.
 
-merge: several stores brought into one
-rerecord: a live run of the whole catalogue as the new recorded evidence
+===============  ==============================================================
+``arguments``    the selection options of commands and of the pytest plugin
+``selecting``    turns a request into a plan, with its evidence and judgement
+``local_gpu``    the release that is installed for this interpreter, on its GPU
+``containers``   releases, base images and the runner in containers
+``runners``      makes the runner of a selection, on any machine
+``parts``        the part of a plan that one run does: a phase, a band, a shard
+``measuring``    what a run needs to measure here or on a cluster
+``reading``      reports and records of earlier runs
+``merge``        merges stores
+``rerecord``     replaces the recorded evidence by that of a live run
+===============  ==============================================================
 """

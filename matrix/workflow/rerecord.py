@@ -1,25 +1,26 @@
-"""Re-recording: a live run of the whole catalogue becomes the recorded evidence."""
+"""Replaces the recorded evidence by that of a live run of the whole catalogue."""
 
 from __future__ import annotations
 
 import datetime
-from typing import Any
 
 from matrix.errors import SourceUnavailable
-from matrix.plan.cells import Plan
-from matrix.plan.evidence_index import EvidenceIndex, Known, pairs
+from matrix.plan.evidence_index import EvidenceIndex, Kept, Known, pairs
 from matrix.store import recorded
 from matrix.store.records import Load, Save
 from matrix.store.store import Store
 
 
-def refresh(plan: Plan, store: Store, today: datetime.date) -> int:
-    """Replace ``fixtures/`` by the store's live evidence on a plan.
+def refresh(index: EvidenceIndex, store: Store, today: datetime.date) -> int:
+    """Replace the recorded evidence of a lane, in ``fixtures/``, by live evidence.
 
-    :returns: how many records there are now.
-    :raises SourceUnavailable: something in the plan was not run live.
+    :param index: the live evidence on the whole catalogue.
+    :param store: the store with its checkpoints.
+    :param today: the date to record.
+    :returns: the number of records.
+    :raises SourceUnavailable: a save or a load of the plan was not run live.
     """
-    index = EvidenceIndex(plan, store, None)
+    plan = index.plan
     saves: dict[str, Save] = {}
     loads: dict[str, Load] = {}
     checkpoints: dict[str, bytes] = {}
@@ -40,7 +41,7 @@ def refresh(plan: Plan, store: Store, today: datetime.date) -> int:
     return recorded.refresh(plan.lane, records, checkpoints, today.isoformat())
 
 
-def _live(known: Known | None, what: str) -> Any:
+def _live(known: Known[Kept] | None, what: str) -> Kept:
     if known is None or known.conflict:
         raise SourceUnavailable(
             f"{what} was not run live",

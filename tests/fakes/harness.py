@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 from fakes.planting import Anywhere
-from matrix.cli import main, opening
+from matrix.cli import main
 from matrix.lane import local
+from matrix.workflow import runners
 
 if __name__ == "__main__":
     folder = Path(sys.argv.pop(1))
     local.WORKER = folder / "worker"
-    opening.FetchedSources = lambda *_words, **_options: Anywhere(folder)  # type: ignore[assignment,misc]
+    runners.FetchedSources = lambda *_words, **_options: Anywhere(folder)  # type: ignore[assignment,misc]
     main()

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from helpers.builders import recorded_bytes
-from matrix.checkpoint import distributed, emit, nodes, pickles, safetensors, states, torchfile
-from matrix.checkpoint.limits import Budget, CheckpointError, Malformed
-from matrix.checkpoint.scan import Scan
+from matrix.checkpoint import emit, nodes, pickles, states, torchfile
+from matrix.checkpoint.contents import Contents
+from matrix.checkpoint.errors import CheckpointError, Malformed
+from matrix.checkpoint.formats import distributed_index, safetensors, torch_save
+from matrix.checkpoint.limits import Budget
 
 _FORBIDDEN = {"os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "import", "exec"}
 _armed = False
@@ -41,7 +43,7 @@ def one(data: bytes) -> None:
 
 def _torch(data: bytes) -> None:
     source = torchfile.of_bytes(data)
-    Scan(Path("x"), source.kind).take("x", source)
+    torch_save.add(source, "x", Contents())
     written = emit.emit(source.root, source.protocol)
     if not nodes.same(pickles.read(written).root, source.root):
         raise AssertionError("what was emitted is not what was read")
@@ -53,12 +55,12 @@ def _state(data: bytes) -> None:
 
 def _safetensors(data: bytes) -> None:
     stream = io.BytesIO(data)
-    list(safetensors.states_of(safetensors.read(stream), stream, "x"))
+    list(safetensors.states_of(safetensors.read_header(stream), stream, "x", Budget()))
 
 
 def _index(data: bytes) -> None:
     _SCRATCH.write_bytes(data)
-    distributed.read(_SCRATCH)
+    distributed_index.read(_SCRATCH)
 
 
 _SCRATCH = Path(tempfile.mkdtemp(prefix="te-matrix-fuzz-")) / ".metadata"

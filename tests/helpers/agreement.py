@@ -7,7 +7,7 @@ import functools
 
 from matrix.catalogue import faq, releases, scenarios
 from matrix.catalogue.words import Lane
-from matrix.doctor import Report
+from matrix.doctor import Inspection
 from matrix.judge import judge, ledger
 from matrix.judge.judgement import JudgedCell
 from matrix.plan.cells import plan_cells
@@ -31,7 +31,7 @@ def verdicts(saver: str, scenario: str) -> dict[str, JudgedCell]:
     return {verdict.cell.loaded_by: verdict for verdict in judged.verdicts}
 
 
-def expected(verdict: JudgedCell, report: Report) -> str:
+def expected(verdict: JudgedCell, report: Inspection) -> str:
     if verdict.outcome == "error":
         return "fails"
     if verdict.outcome == "defaults":
@@ -41,7 +41,7 @@ def expected(verdict: JudgedCell, report: Report) -> str:
     return "loads"
 
 
-def check_against_the_matrix(report: Report, saver: str, scenario: str) -> None:
+def check_against_the_matrix(report: Inspection, saver: str, scenario: str) -> None:
     found = verdicts(saver, scenario)
     assert len(report.targets) == len(found) == 41
     for target in report.targets:

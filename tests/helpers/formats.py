@@ -163,14 +163,14 @@ def sparse(path: Path, size: int, keys: int) -> Path:
     """Write a torch.save file of ``size`` bytes of weights that take no room on disk."""
     import zipfile
 
-    from matrix.checkpoint import emit, legacy
-    from matrix.checkpoint.forms import tensor_call
+    from matrix.checkpoint import emit, torch_legacy
+    from matrix.checkpoint.encoding import tensor_call
     from matrix.checkpoint.nodes import Map
 
     each = size // keys // 4
     pairs = []
     for key in range(keys):
-        storage = legacy.storage_id("float32", str(key), each, legacy=False)
+        storage = torch_legacy.storage_id("float32", str(key), each, legacy=False)
         pairs.append((f"layers.{key}.weight", tensor_call(storage, (each,))))
     state = recorded_state("1.7")
     holder = io.BytesIO()

@@ -13,9 +13,8 @@ import torch
 
 from helpers.agreement import check_against_the_matrix
 from helpers.formats import FORMATS, loaded, recorded_bytes, recorded_state, sparse, torch_zip
-from matrix.catalogue import releases
-from matrix.checkpoint import forms
-from matrix.checkpoint.scan import scan
+from matrix.catalogue import forms, releases
+from matrix.checkpoint import layout
 from matrix.doctor import CheckpointError, inspect, remap, verify
 from matrix.lane.sources import FetchedSources
 from matrix.store import keys
@@ -93,7 +92,7 @@ def test_there_and_back(saved, release, target, tmp_path) -> None:
 def test_metadata_that_does_not_load_is_noticed(tmp_path) -> None:
     """The check itself is tried: states that are not what was written must be refused."""
     path = torch_zip(recorded_state("1.11"), tmp_path)
-    states = scan(path).states
+    states = layout.find(path).read().states
     form = forms.load()["1.8"]
     release = releases.load()["1.11"]
     assert "bit-exactly" in verify.verify(states, release, form, FetchedSources())

@@ -12,7 +12,6 @@ from click.testing import CliRunner
 
 from matrix.catalogue.selection import Selection
 from matrix.cli import main
-from matrix.cli.options import select
 from matrix.lane.execution import execute
 from matrix.lane.local import LocalRunner
 from matrix.lane.process import ReleaseProcess
@@ -23,6 +22,7 @@ from matrix.lane.threads import ThreadExecutor
 from matrix.report.document import Report, ReportCell, read
 from matrix.store import recorded
 from matrix.store.store import Store
+from matrix.workflow.selecting import Request, select
 from saboteurs import planting
 from saboteurs.table import HERE, SPOILT, Bench, Saboteur
 
@@ -91,7 +91,7 @@ class Court:
     def _run(self, place: Path, *candidate: str) -> None:
         """Do what ``te-matrix run --no-gate`` does, on a host that is there already."""
         bench = self._bench
-        typed = Selection(
+        selection = Selection(
             saved_by=",".join((*bench.savers, bench.release)),
             loaded_by=bench.release,
             scenario=bench.scenario,
@@ -99,13 +99,12 @@ class Court:
             candidate=candidate,
             scenario_file=HERE / "scenarios.toml",
         )
-        options = {**dict(typed), "candidate_as": bench.candidate_as, "ledger_file": None}
-        selected = select(options)
+        selected = select(Request(selection, bench.candidate_as))
         store = Store(place / "store")
         archive = recorded.evidence(selected.plan.lane)
         run = Run(selected.plan, store, FetchedSources(), RunOptions(2), archive)
         execute(run, ThreadExecutor(self._host))
-        store.remember(typed)
+        store.remember(selection)
 
     def measure(self, fault: Path) -> Path:
         """Spoil the release, run it as a candidate, and return the folder of what was seen."""

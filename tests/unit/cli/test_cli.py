@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -94,6 +96,39 @@ def test_a_report_that_cannot_be_written(elsewhere: Path) -> None:
     result = te_matrix("report", "--report", "file/report")
     assert result.exit_code == ExitCode.INFRA
     assert "report cannot be written to file/report" in result.output
+
+
+def commands(group: click.Group) -> Iterator[click.Command]:
+    for command in group.commands.values():
+        yield command
+        if isinstance(command, click.Group):
+            yield from commands(command)
+
+
+def test_every_command_is_summed_up_in_a_line_that_the_help_shows_whole() -> None:
+    for group in (main, *(one for one in commands(main) if isinstance(one, click.Group))):
+        words = () if group is main else (str(group.name),)
+        lines = te_matrix(*words, "--help").output.partition("\nCommands:\n")[2].splitlines()
+        assert len(lines) == len(group.commands)
+        for line, command in zip(lines, sorted(group.commands.values(), key=name), strict=True):
+            assert command.short_help
+            assert line.endswith(f"  {command.short_help}")
+
+
+def name(command: click.Command) -> str:
+    return str(command.name)
+
+
+def test_today_means_the_same_in_every_command_that_judges() -> None:
+    judging = {"bands", "diff", "explain", "gate", "judge", "accept", "report", "run"}
+    given = {
+        str(command.name): option.help
+        for command in commands(main)
+        for option in command.params
+        if option.name == "today" and not getattr(option, "hidden", False)
+    }
+    assert set(given) == judging
+    assert set(given.values()) == {"the date that ledger entries expire by  [default: today]"}
 
 
 def test_releases(elsewhere: Path) -> None:

@@ -25,10 +25,11 @@ from helpers.formats import (
     recorded_state,
     torch_zip,
 )
-from matrix.catalogue import tables
+from matrix.catalogue import forms, tables
 from matrix.catalogue.ranges import covers
 from matrix.catalogue.releases import Catalogue
-from matrix.checkpoint import forms, publish, scan
+from matrix.checkpoint import edits, encoding, layout, publish
+from matrix.checkpoint.torch_zip import ZipStorages
 from matrix.cli import main
 from matrix.doctor import CheckpointError, NoRewriteError, inspect, remap
 from matrix.doctor import remapping as remapping_module
@@ -257,6 +258,43 @@ def test_the_same_key_twice_in_one_file_is_no_clash(tmp_path: Path, out: Path) -
         check(recorded_state("1.7"), after[name])
 
 
+def count_walks(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return a list that gets the path of every folder that is walked from now on."""
+    walked: list[Path] = []
+    walk = os.walk
+
+    def counting(top: Path, *arguments: Any, **options: Any) -> Any:
+        walked.append(Path(top))
+        return walk(top, *arguments, **options)
+
+    monkeypatch.setattr(os, "walk", counting)
+    return walked
+
+
+@pytest.mark.parametrize("name", ["mp_rank", "torch_dist", "sharded"])
+def test_a_folder_is_walked_once(
+    name: str, tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its layout is handed on; what is written is walked once more, to be checked."""
+    path = FORMATS[name](layered(recorded_state("1.7"), 2), tmp_path)
+    walked = count_walks(monkeypatch)
+    inspect(path, ["1.11"])
+    assert walked == [path]
+    walked.clear()
+    done = remap(path, out / path.name, "1.11")
+    assert done.written
+    assert len(walked) == 2 and walked[0] == path and walked[1].parent == out
+
+
+def test_states_beside_the_index_of_a_distributed_checkpoint(tmp_path: Path, out: Path) -> None:
+    """A file in its folder that holds states of its own is rewritten in its own format."""
+    path = FORMATS["torch_dist"](layered(recorded_state("1.7"), 2), tmp_path)
+    torch.save({"ema": recorded_state("1.7")}, path / "common.pt")
+    done = remap(path, out / path.name, "1.11")
+    check(loaded(path), loaded(done.out))
+    check(recorded_state("1.7"), torch.load(done.out / "common.pt", weights_only=False)["ema"])
+
+
 # Giving the state up.
 
 
@@ -386,15 +424,13 @@ def test_a_killed_process_s_folder_is_cleared_away(tmp_path: Path, out: Path) ->
 def test_changed_tensor_data_is_noticed(
     tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from matrix.checkpoint import writing
-
     path = torch_zip(recorded_state("1.7"), tmp_path)
-    honest = writing._chunks
+    honest = ZipStorages._copied
 
     def corrupt(*arguments: Any) -> Iterator[bytes]:
         yield from (bytes([chunk[0] ^ 1]) + chunk[1:] for chunk in honest(*arguments))
 
-    monkeypatch.setattr(writing, "_chunks", corrupt)
+    monkeypatch.setattr(ZipStorages, "_copied", corrupt)
     with pytest.raises(CheckpointError, match="is not what it was"):
         remap(path, out / "x.pt", "1.11")
     assert list(out.iterdir()) == []
@@ -439,8 +475,8 @@ def test_every_release_of_the_catalogue_has_one_form(known: Catalogue) -> None:
 
 
 def test_every_step_is_documented() -> None:
-    documented = set(forms.__doc__.split("``")[1::2])  # type: ignore[union-attr]
-    source = Path(forms.__file__).read_text()
+    documented = set(edits.__doc__.split("``")[1::2])  # type: ignore[union-attr]
+    source = Path(edits.__file__).read_text()
     for step in {s for _form, steps in STEPS.values() for s in steps} | {"drop-state"}:
         assert step in documented and step in source
 
@@ -462,8 +498,8 @@ def test_a_shape_of_its_own_keeps_its_history_length(tmp_path: Path) -> None:
     new = io.BytesIO()
     torch.save(inside, new)
     path = torch_zip({**state, key: new}, tmp_path)
-    (found,) = [s for s in scan.scan(path).states if s.attention]
-    encoded = forms.encode(found, forms.load()["2.0"])
+    (found,) = [s for s in layout.find(path).read().states if s.attention]
+    encoded = encoding.encode(found, forms.load()["2.0"])
     assert b"amax_history_len" in encoded
     from matrix.checkpoint import objects, pickles
 

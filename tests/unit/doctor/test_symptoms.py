@@ -29,7 +29,7 @@ def judgement() -> Judgement:
     return judge.judge(index, faq.load(), ledger.load(), TODAY)
 
 
-def matches(text: str) -> list[symptoms.Match]:
+def matches(text: str) -> list[symptoms.PossibleCause]:
     return symptoms.match(text, judgement(), ledger.load())
 
 

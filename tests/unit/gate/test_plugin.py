@@ -10,10 +10,12 @@ import hypothesis  # noqa: F401 - its plugin would import it in every run inside
 import pytest
 
 from helpers.builders import a_cell, a_report
-from matrix.cli import runs  # noqa: F401 - else every run inside pytest imports it anew
 from matrix.errors import ExitCode, MatrixError
-from matrix.gate import engine
-from matrix.gate.policies import Check
+from matrix.gate import (
+    pytest_items,  # noqa: F401 - else pytest imports it anew in every run
+    pytest_session,
+)
+from matrix.gate.policies import Check, CheckState
 from matrix.report import document
 
 pytest_plugins = ["pytester"]
@@ -97,8 +99,10 @@ def test_junit_is_pytests_own(pytester: pytest.Pytester, run: Path) -> None:
 
 
 def test_a_known_deviation_that_is_gone_fails(pytester: pytest.Pytester) -> None:
-    check = Check("autocast/plain/2.4->2.5", "fixed", ExitCode.DEVIATES, "agrees now", CELLS[0])
-    assert engine.run([check], pytester.path / "j.xml") == ExitCode.DEVIATES
+    check = Check(
+        "autocast/plain/2.4->2.5", CheckState.FIXED, ExitCode.DEVIATES, "agrees now", CELLS[0]
+    )
+    assert pytest_session.run([check], pytester.path / "j.xml") == ExitCode.DEVIATES
     text = (pytester.path / "j.xml").read_text()
     assert "[XPASS(strict)] agrees now" in text
 
@@ -162,8 +166,11 @@ def test_no_configuration_of_the_place_reaches_the_gate(
     pytester.makepyfile(test_mine="def test_mine(): assert False")
     monkeypatch.setenv("PYTEST_ADDOPTS", "--nosuchoption")
     monkeypatch.setenv("PYTEST_PLUGINS", "nosuchplugin")
-    checks = [Check("a", "pass", ExitCode.OK, ""), Check("b", "known", ExitCode.OK, "r")]
-    assert engine.run(checks) == ExitCode.OK
+    checks = [
+        Check("a", CheckState.PASS, ExitCode.OK, ""),
+        Check("b", CheckState.KNOWN, ExitCode.OK, "r"),
+    ]
+    assert pytest_session.run(checks) == ExitCode.OK
     assert os.environ["PYTEST_ADDOPTS"] == "--nosuchoption"
     assert os.environ["PYTEST_PLUGINS"] == "nosuchplugin"
     assert "PYTEST_DISABLE_PLUGIN_AUTOLOAD" not in os.environ
@@ -171,14 +178,18 @@ def test_no_configuration_of_the_place_reaches_the_gate(
 
 def test_pytest_and_the_checks_must_come_to_one_end(pytester: pytest.Pytester) -> None:
     with pytest.raises(MatrixError, match="where the checks come to exit code 0"):
-        engine.run([Check("a", "fail", ExitCode.OK, "told apart differently")])
+        pytest_session.run([Check("a", CheckState.FAIL, ExitCode.OK, "told apart differently")])
     with pytest.raises(MatrixError, match="where the checks come to exit code 1"):
-        engine.run([Check("a", "pass", ExitCode.DEVIATES, "told apart differently")])
+        pytest_session.run(
+            [Check("a", CheckState.PASS, ExitCode.DEVIATES, "told apart differently")]
+        )
 
 
 def test_a_hostile_reason_stays_inside_its_element(pytester: pytest.Pytester) -> None:
     hostile = "]]></failure><x/>\x00\x1b[31m &amp;"
-    engine.run([Check("a", "fail", ExitCode.DEVIATES, hostile)], pytester.path / "j.xml")
+    pytest_session.run(
+        [Check("a", CheckState.FAIL, ExitCode.DEVIATES, hostile)], pytester.path / "j.xml"
+    )
     case = ET.parse(pytester.path / "j.xml").getroot()[0][0]
     assert "]]></failure><x/>" in case[0].text
     assert len(case) == 1

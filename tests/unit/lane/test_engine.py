@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import socket
@@ -60,12 +61,11 @@ class Listener:
 
 def open_sockets() -> set[int]:
     found = set()
-    for path in Path("/proc/self/fd").iterdir():
-        try:
-            if stat.S_ISSOCK(os.fstat(int(path.name)).st_mode):
-                found.add(int(path.name))
-        except OSError:  # the descriptor that the list was read through
-            continue
+    for entry in Path("/proc/self/fd").iterdir():
+        # What the list is read through is closed by now.
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(int(entry.name)).st_mode):
+                found.add(int(entry.name))
     return found
 
 

@@ -13,14 +13,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from helpers.builders import a_save
 from matrix.catalogue import releases
 from matrix.catalogue.selection import Selection
-from matrix.cli import here, main
+from matrix.cli import main
 from matrix.errors import DeviceError, SourceUnavailable, UsageError
 from matrix.lane import device, installed
 from matrix.lane.sources import OPT_IN
 from matrix.store.store import Store
 from matrix.system.digests import of_files
+from matrix.workflow import local_gpu
+from matrix.workflow.selecting import Request, select
 
 ON_GPU = ("--lane", "gpu", "--runner", "local")
 DEVICE = {"gpu": "H100", "capability": "9.0", "driver": "580", "cuda": "13.0", "cudnn": "91900"}
@@ -119,12 +122,67 @@ def test_anything_else_is_a_candidate_that_others_can_read(
 
 def test_a_selection_says_what_was_installed(install: Any, tmp_path: Path) -> None:
     install("code")
-    spelled = here.spelled_out(Selection(lane="gpu", runner="local"), str(tmp_path / "store"))
+    spelled = local_gpu.spelled_out(
+        Selection(lane="gpu", runner="local"), Store(tmp_path / "store")
+    )
     (candidate,) = spelled.candidate
     name = installed.read(candidate).name  # type: ignore[union-attr]
     assert (spelled.saved_by, spelled.loaded_by) == (name, name)
-    asked = here.spelled_out(Selection(lane="gpu", releases="2.9,2.17"), None)
+    asked = local_gpu.spelled_out(Selection(lane="gpu", releases="2.9,2.17"), None)
     assert (asked.saved_by, asked.loaded_by, asked.releases) == ("2.9,2.17", "2.9,2.17", None)
+
+
+ELSEWHERE = f"2.22.0@{'e' * 64}"
+
+
+@pytest.fixture
+def visited(install: Any, tmp_path: Path) -> Store:
+    """A store into which 2.9 and a candidate, installed in other environments, have saved."""
+    install("code")
+    store = Store(tmp_path / "store")
+    store.prepare()
+    selection = Selection(
+        lane="gpu", runner="local", candidate=(ELSEWHERE,), saved_by="2.9,2.22.0@eeeeeeee"
+    )
+    plan = select(Request(selection)).plan
+    for release in ("2.9", "2.22.0@eeeeeeee"):
+        store.add(a_save(plan, release))
+    store.remember(selection.model_copy(update={"loaded_by": "2.9"}))
+    return store
+
+
+def listed(store: Store, *words: str) -> Any:
+    done = te_matrix(*words, *ON_GPU, "--store", store.url, "--json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.output)
+
+
+def savers(cells: Any) -> set[str]:
+    return {cell["saved_by"].partition("@")[0] for cell in cells}
+
+
+def test_plan_looks_for_savers_in_the_store_given(visited: Store) -> None:
+    assert savers(listed(visited, "plan")) == {"2.9", "2.21.0", "2.22.0"}
+
+
+def test_judge_looks_for_savers_in_the_store_given(visited: Store) -> None:
+    assert savers(listed(visited, "judge")) == {"2.9", "2.21.0", "2.22.0"}
+
+
+def test_report_looks_for_savers_in_the_store_given(visited: Store) -> None:
+    assert savers(listed(visited, "report")["cells"]) == {"2.9", "2.21.0", "2.22.0"}
+
+
+def test_gate_looks_for_savers_in_the_store_given(visited: Store) -> None:
+    done = te_matrix("gate", *ON_GPU, "--store", visited.url)
+    # A gate tries candidates as loaders: 2.9's save, and the installed candidate's own.
+    assert "\n2 cells planned: 2 not-run\n" in done.output
+
+
+def test_bands_looks_for_candidates_in_the_store_given(visited: Store) -> None:
+    found = listed(visited, "bands")
+    names = {name for band in found[0]["behaviours"] for name in band["releases"]}
+    assert names >= {*releases.load().names(), "2.22.0@eeeeeeee"}
 
 
 def test_candidates_of_runs_of_another_kind_are_left_alone(install: Any, tmp_path: Path) -> None:
@@ -132,10 +190,10 @@ def test_candidates_of_runs_of_another_kind_are_left_alone(install: Any, tmp_pat
     store = Store(tmp_path / "store")
     store.prepare()
     store.remember(Selection(lane="cpu", candidate=("some/wheel.whl",)))
-    spelled = here.spelled_out(Selection(lane="gpu", runner="local"), store.url)
+    spelled = local_gpu.spelled_out(Selection(lane="gpu", runner="local"), store)
     assert "some/wheel.whl" not in spelled.candidate
 
 
 def test_a_candidate_must_be_installed() -> None:
     with pytest.raises(UsageError, match="some/wheel.whl does not run in this interpreter"):
-        here.known(("some/wheel.whl",))
+        local_gpu.catalogue(("some/wheel.whl",))

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from helpers.builders import a_load, a_save
 from matrix.catalogue.words import Lane
-from matrix.cli import containers, main
+from matrix.cli import main
 from matrix.errors import EngineError
 from matrix.plan.cells import CONTROLS, Plan
 from matrix.plan.costs import LOAD, SAVE, START
@@ -19,6 +19,7 @@ from matrix.plan.estimate import Estimate, estimate, graph
 from matrix.plan.evidence_index import EvidenceIndex, pairs
 from matrix.store import recorded
 from matrix.store.store import Store
+from matrix.workflow import containers
 
 MakePlan = Callable[..., Plan]
 NAMES = ["1.7", "1.11", "2.3"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,21 @@ def test_what_ships_is_current(name: str) -> None:
     assert path.read_text() == schema.text(name), (
         "run `te-matrix schema --write matrix/report/schemas` and look at the difference"
     )
+
+
+def properties(schema: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(schema, dict):
+        yield from schema.get("properties", {}).items()
+    for part in schema.values() if isinstance(schema, dict) else schema:
+        if isinstance(part, dict | list):
+            yield from properties(part)
+
+
+@pytest.mark.parametrize("name", schema.NAMES)
+def test_every_property_has_a_description(name: str) -> None:
+    found = list(properties(shipped(name)))
+    assert found
+    assert [key for key, value in found if not value.get("description")] == []
 
 
 def test_nothing_else_ships() -> None:

@@ -1,17 +1,15 @@
-"""What the docker runner adds to the command line: its options, and what they mean."""
+"""Releases in containers: their base images, their digests and their runner."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Callable
+import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import click
+from typing import TYPE_CHECKING
 
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Catalogue, Release
+from matrix.catalogue.words import Lane, RunnerName
 from matrix.errors import MatrixError, SourceUnavailable, UsageError
 from matrix.lane import sources
 from matrix.lane.containers import lock
@@ -26,61 +24,26 @@ if TYPE_CHECKING:
     from matrix.lane.containers.runner import DockerRunner
 
 
-def with_containers(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of the docker runner to a command that builds or runs."""
-    for option in reversed(
-        [
-            click.option(
-                "--allow-unpinned", is_flag=True, help="build on bases whose digest is not locked"
-            ),
-            click.option(
-                "--gpu",
-                help="the GPU to use: an index or a UUID  [default: 0; without containers the "
-                "first in CUDA_VISIBLE_DEVICES]",
-            ),
-            click.option(
-                "--memory",
-                default="8g",
-                show_default=True,
-                callback=_size,
-                help="what one container may use, e.g. 512m",
-            ),
-            click.option(
-                "--keep-images",
-                type=click.IntRange(1),
-                help="keep at most so many releases' images: build, use and drop in turn",
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
-
-
-def _size(_context: click.Context, _option: click.Parameter, given: str) -> str:
-    if not re.fullmatch(r"[1-9][0-9]*[kmg]", given):
-        raise click.BadParameter(f"{given} is no size; write it like 8g or 512m")
-    return given
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Containers:
-    """The options of :func:`with_containers`."""
+class ContainerOptions:
+    """How images are built and containers are run.
+
+    :param allow_unpinned: whether base images without a locked digest are used.
+    :param gpu: index or UUID of the GPU; None for the first one.
+    :param memory: the memory limit of one container, e.g. ``512m``.
+    :param keep_images: the number of releases whose images are kept; None for all.
+    """
 
     allow_unpinned: bool
     gpu: str | None
     memory: str
     keep_images: int | None
 
-    @classmethod
-    def of(cls, options: dict[str, Any]) -> Containers:
-        """Take the options out of a command's."""
-        return cls(**{field.name: options.pop(field.name) for field in dataclasses.fields(cls)})
-
 
 def require() -> None:
-    """See that the Docker SDK is installed.
+    """Check that the Docker SDK is installed.
 
-    :raises UsageError: it is not.
+    :raises UsageError: it is not installed.
     """
     try:
         import docker  # noqa: F401
@@ -92,28 +55,37 @@ def require() -> None:
 
 
 def connect() -> docker.DockerClient:
-    """Return a client of the engine, for as long as the command runs.
+    """Return a client of the container engine.
 
-    :raises EngineError: none answers.
+    :raises UsageError: the Docker SDK is not installed.
+    :raises EngineError: no engine answers.
     """
     require()
     from matrix.lane.containers import engine
 
     client = engine.connect()
-    # On a worker of a cluster no command runs; there the client lives as long as the worker.
-    if context := click.get_current_context(silent=True):
-        context.call_on_close(client.close)
+    # Commands and cluster workers keep clients for different times: each closes its connections
+    # when it is collected.
+    weakref.finalize(client, client.api.close)
     return client
 
 
 def bases(images_lock: Path | None, base: str | None) -> tuple[BaseImage, ...]:
-    """Return the locked bases; those named by hand come first."""
+    """Return the locked base images; that of ``--base`` comes first.
+
+    :param images_lock: the lock file; None for the default one.
+    :raises MatrixError: the lock or the image name is malformed.
+    """
     locked = lock.load(images_lock or lock.default())
     return (*(lock.given(base, locked) if base else ()), *locked)
 
 
 def candidate(text: str) -> tuple[Release, tuple[BaseImage, ...]]:
-    """Describe a candidate: a path, else an image, with the base that it is."""
+    """Return a candidate that is given as a path or as an image.
+
+    :returns: the candidate, and the image as its own base image.
+    :raises MatrixError: it is neither, or holds no Transformer Engine.
+    """
     if Path(text).exists():
         return sources.candidate(Path(text)), ()
     client = connect()
@@ -123,8 +95,8 @@ def candidate(text: str) -> tuple[Release, tuple[BaseImage, ...]]:
     return release, (base,)
 
 
-def identified(known: Catalogue, locked: tuple[BaseImage, ...], lane: str) -> Catalogue:
-    """Return the catalogue with the digests that evidence is kept under in a lane."""
+def identified(known: Catalogue, locked: tuple[BaseImage, ...], lane: Lane) -> Catalogue:
+    """Return the catalogue with the digests under which a lane stores its evidence."""
     return Catalogue(tuple(lock.identified(locked, lane, release) for release in known.releases))
 
 
@@ -132,14 +104,15 @@ def runner(
     plan: Plan,
     documentation: Documentation,
     locked: tuple[BaseImage, ...],
-    options: Containers,
+    options: ContainerOptions,
     source: CodeSource,
     progress: Progress,
 ) -> tuple[CodeSource, DockerRunner]:
-    """Return where the code of a plan's releases is, and the runner, all checks passed.
+    """Return where the code of a plan's releases is, and their runner, after all checks.
 
-    :param source: where the cpu lane's code comes from.
-    :raises EngineError: there is no engine, or it cannot do what is asked.
+    :param locked: the base images to build on.
+    :param source: where the code comes from in the cpu lane.
+    :raises EngineError: there is no container engine, or it cannot do what is asked.
     """
     client = connect()
     from matrix.lane.containers import gpu, registry
@@ -147,7 +120,7 @@ def runner(
     from matrix.lane.containers.image_builder import ImageBuilder, ImageSources
     from matrix.lane.containers.runner import DockerRunner
 
-    chosen = (options.gpu or "0") if plan.lane == "gpu" else None
+    chosen = (options.gpu or "0") if plan.lane == Lane.GPU else None
     if chosen is not None:
         gpu.require_device(client, chosen)
     needed = _needed(plan, locked)
@@ -162,7 +135,7 @@ def runner(
 
 
 def in_images(locked: tuple[BaseImage, ...]) -> CodeSource:
-    """Return where the gpu lane's code is: in the images of its releases."""
+    """Return where the code is in the gpu lane: in the releases' images."""
     require()
     from matrix.lane.containers.image_builder import ImageSources
 
@@ -170,12 +143,12 @@ def in_images(locked: tuple[BaseImage, ...]) -> CodeSource:
 
 
 def to_build(plan: Plan, locked: tuple[BaseImage, ...]) -> tuple[dict[str, str] | None, bool]:
-    """Return the releases of a plan that have no image yet, and what each is built on.
+    """Return which images of a plan still have to be built.
 
-    :returns: kinds of base by release, None outside containers; and whether an engine
-        answered: where none does, no image is known to be there.
+    :returns: the kind of base image by release name, or None if the plan needs no containers;
+        and whether an engine answered: without one, all images count as missing.
     """
-    if plan.runner != "docker":
+    if plan.runner != RunnerName.DOCKER:
         return None, False
     wanted: dict[str, str] = {}
     for release in plan.releases.values():
@@ -195,7 +168,7 @@ def to_build(plan: Plan, locked: tuple[BaseImage, ...]) -> tuple[dict[str, str] 
 
 
 def _needed(plan: Plan, locked: tuple[BaseImage, ...]) -> list[BaseImage]:
-    """Return the bases that a plan's releases are built on, each once."""
+    """Return the base images that a plan's releases need, each once."""
     found: dict[BaseImage, None] = {}
     for release in plan.releases.values():
         try:

@@ -1,0 +1,7 @@
+"""Names in the keys of a Transformer Engine module's state dict."""
+
+EXTRA_STATE = "_extra_state"
+"""Last part of the key under which a module saves its FP8 metadata."""
+
+CORE_ATTENTION = "core_attention"
+"""The submodule of ``MultiheadAttention`` that computes attention, with FP8 from 1.6 on."""

@@ -1,0 +1,81 @@
+"""Decoded extra states written as pickles in the form that a release reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+
+from matrix.catalogue.forms import Form
+from matrix.checkpoint import emit, torch_legacy
+from matrix.checkpoint.errors import CheckpointError
+from matrix.checkpoint.nodes import Call, Global, Map, Node
+from matrix.checkpoint.states import DIRECTIONS, REGISTRATION, ExtraState, MetadataTensor
+
+PROTOCOL = 4
+
+
+def encode(state: ExtraState, form: Form) -> bytes:
+    """Return a state's pickle in a form, built from its decoded values.
+
+    Nothing but plain values is copied from the state's own pickle, and nothing that it names
+    is named again: the recipe is built here.
+
+    :raises CheckpointError: the state is not one of delayed scaling.
+    """
+    if "amax_history_fwd" not in state.tensors:
+        raise CheckpointError(
+            f"the extra state {state.key} holds no scales and amaxes",
+            why="its recipe is not delayed scaling",
+            do="Load it with the release that saved it",
+        )
+    names = [f"{what}_{way}" for way in DIRECTIONS for what in ("scale", "amax_history")]
+    pairs: list[tuple[Node, Node]] = [(name, _tensor(state.tensors[name])) for name in names]
+    if form.scale_inv:
+        pairs += [(f"scale_inv_{way}", _tensor(_inverse(state, way))) for way in DIRECTIONS]
+    if form.recipe:
+        pairs.append(("recipe", _recipe(state.tensors["amax_history_fwd"].shape[0])))
+    extra = [(name, v) for name, v in state.extra.items() if name != REGISTRATION and _plain(v)]
+    pairs.append(("extra_fp8_variables", Map(list(extra))))
+    return emit.emit(Map(pairs), PROTOCOL)
+
+
+def _inverse(state: ExtraState, way: str) -> MetadataTensor:
+    """Return the state's own ``scale_inv``, or 1 / ``scale`` where it has none."""
+    if kept := state.tensors.get(f"scale_inv_{way}"):
+        return kept
+    scale = state.tensors[f"scale_{way}"]
+    numbers = tuple(1.0 / number if number else 0.0 for number in scale.numbers)
+    return dataclasses.replace(
+        scale, numbers=numbers, data=struct.pack(f"<{len(numbers)}f", *numbers), dtype="float32"
+    )
+
+
+def _plain(node: Node) -> bool:
+    """Return whether a value consists of numbers, strings, lists and tuples alone."""
+    if isinstance(node, (list, tuple)):
+        return all(_plain(item) for item in node)
+    return node is None or isinstance(node, (bool, int, float, str))
+
+
+def _recipe(history: int) -> Call:
+    made = Call("NEWOBJ", Global("transformer_engine.common.recipe", "DelayedScaling"), ())
+    made.state.append(Map([("amax_history_len", history)]))
+    return made
+
+
+def _tensor(values: MetadataTensor) -> Call:
+    """Return the call that rebuilds a tensor whose storage is inside the same pickle."""
+    content = torch_legacy.storage_file(values.dtype, values.data)
+    storage = Call("REDUCE", Global("torch.storage", "_load_from_bytes"), (content,))
+    return tensor_call(storage, values.shape)
+
+
+def tensor_call(storage: Node, shape: tuple[int, ...]) -> Call:
+    """Return the call that rebuilds a contiguous tensor on a storage."""
+    strides, step = [], 1
+    for extent in reversed(shape):
+        strides.append(step)
+        step *= extent
+    hooks = Call("REDUCE", Global("collections", "OrderedDict"), ())
+    arguments = (storage, 0, shape, tuple(reversed(strides)), False, hooks)
+    return Call("REDUCE", Global("torch._utils", "_rebuild_tensor_v2"), arguments)

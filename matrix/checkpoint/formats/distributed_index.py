@@ -1,0 +1,100 @@
+"""The index of a distributed checkpoint: the pickle ``.metadata``, which locates every key.
+
+An item is a complete ``torch.save`` file inside a ``.distcp`` file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path, PurePosixPath
+
+from matrix.checkpoint import limits, objects, pickles
+from matrix.checkpoint.errors import Malformed, incomplete
+from matrix.checkpoint.nodes import Node
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredItem:
+    """The location of one key's value."""
+
+    key: str
+    file: str
+    offset: int
+    length: int
+    info: Node
+    """The part of the pickle that states the location."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DistributedIndex:
+    """The index of a distributed checkpoint."""
+
+    root: Node
+    protocol: int
+    keys: tuple[str, ...]
+    items: tuple[StoredItem, ...]
+
+    @property
+    def files(self) -> set[str]:
+        """The files that it names, relative to its folder."""
+        return {item.file for item in self.items}
+
+
+def read(path: Path) -> DistributedIndex:
+    """Read an index, and check that every file that it names exists and is long enough.
+
+    :raises Malformed: it is no index.
+    :raises CheckpointError: a file that it names is missing or cut short.
+    """
+    size = path.stat().st_size
+    if size > limits.PICKLE_BYTES:
+        raise Malformed(f"{size} bytes are more than is ever read")
+    pickle = pickles.read(path.read_bytes())
+    fields = objects.attributes(pickle.root)
+    keys = objects.pairs_of(fields.get("state_dict_metadata"))
+    storage = objects.pairs_of(fields.get("storage_data"))
+    if keys is None or storage is None:
+        raise Malformed("it has no state_dict_metadata or no storage_data")
+    items = tuple(_item(index, info) for index, info in storage)
+    found = DistributedIndex(
+        pickle.root, pickle.protocol, tuple(k for k, _v in keys if isinstance(k, str)), items
+    )
+    _check_files(path.parent, items)
+    return found
+
+
+def _item(index: Node, info: Node) -> StoredItem:
+    match objects.attributes(index), objects.attributes(info):
+        case (
+            {"fqn": str() as key},
+            {"relative_path": str() as file, "offset": int() as offset, "length": int() as length},
+        ) if offset >= 0 and length >= 0:
+            place = PurePosixPath(file)
+            if place.is_absolute() or ".." in place.parts or "\0" in file:
+                raise Malformed(f"it names a file outside the checkpoint: {file!r}")
+            return StoredItem(key, file, offset, length, info)
+    raise Malformed("an entry of storage_data does not say where its bytes are")
+
+
+def bytes_of(folder: Path, item: StoredItem) -> bytes:
+    """Return the value of an item that is an extra state, as a ``torch.save`` file.
+
+    :raises Malformed: it is larger than an extra state can be.
+    """
+    if item.length > limits.STATE_BYTES:
+        raise Malformed(f"{item.length} bytes where an extra state was expected")
+    with (folder / item.file).open("rb") as stream:
+        stream.seek(item.offset)
+        return stream.read(item.length)
+
+
+def _check_files(folder: Path, items: tuple[StoredItem, ...]) -> None:
+    ends: dict[str, int] = {}
+    for item in items:
+        ends[item.file] = max(ends.get(item.file, 0), item.offset + item.length)
+    for name, end in sorted(ends.items()):
+        file = folder / name
+        if not file.is_file():
+            raise incomplete(folder, f"{name} is missing")
+        if file.stat().st_size < end:
+            raise incomplete(folder, f"{name} is cut short: {file.stat().st_size} of {end} bytes")

@@ -1,0 +1,200 @@
+"""The file format of ``torch.save`` before PyTorch 1.6: five pickles, then the storages.
+
+It is still in use inside newer files: a tensor that is pickled without ``torch.save``
+contains its storage as a file of this format.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import struct
+from collections.abc import Iterator, Mapping
+from typing import BinaryIO
+
+from matrix.checkpoint import copying, emit, limits, nodes, pickles
+from matrix.checkpoint.copying import Copied, NewContent
+from matrix.checkpoint.errors import CheckpointError, Malformed
+from matrix.checkpoint.limits import Budget
+from matrix.checkpoint.nodes import Global, Map, Node, Persistent
+from matrix.checkpoint.objects import element
+from matrix.checkpoint.pickles import Pickle
+from matrix.checkpoint.words import TorchKind
+
+_MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
+_COUNT = struct.Struct("<q")
+_VERSION = 1001
+_TYPES = {"float32": ("FloatStorage", 4), "float64": ("DoubleStorage", 8)}
+_TYPES |= {"float16": ("HalfStorage", 2), "uint8": ("ByteStorage", 1)}
+
+
+# Writing.
+
+
+def _header() -> bytes:
+    sizes = Map([("short", 2), ("int", 4), ("long", 4)])
+    system = Map([("protocol_version", _VERSION), ("little_endian", True), ("type_sizes", sizes)])
+    return b"".join(emit.emit(part, 2) for part in (_MAGIC, _VERSION, system))
+
+
+_HEADER = _header()
+"""The first three pickles, as PyTorch writes them on little-endian machines."""
+
+
+def storage_id(dtype: str, key: str, count: int, *, legacy: bool) -> Persistent:
+    """Return the persistent id of a storage on the CPU.
+
+    :param count: its number of elements.
+    :param legacy: whether it is for a file of this format, whose ids have a sixth field.
+    """
+    kind = Global("torch", _TYPES[dtype][0])
+    return Persistent(("storage", kind, key, "cpu", count, *([None] if legacy else [])))
+
+
+def storage_file(dtype: str, data: bytes) -> bytes:
+    """Return a file that holds one storage and nothing else.
+
+    :param data: the elements, little-endian.
+    """
+    count = len(data) // _TYPES[dtype][1]
+    root = storage_id(dtype, "0", count, legacy=True)
+    return _HEADER + emit.emit(root, 2) + emit.emit(["0"], 2) + _COUNT.pack(count) + data
+
+
+@dataclasses.dataclass(frozen=True)
+class LegacyStorages:
+    """The storages at the end of a file; a plain pickle has none."""
+
+    stream: BinaryIO
+    places: Mapping[str, tuple[int, int]]
+    """Start and size in bytes of each storage, by key."""
+    preamble: int
+    """Number of bytes before the pickle."""
+    kind: TorchKind = TorchKind.LEGACY
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the keys of the storages in the file."""
+        return iter(self.places)
+
+    def read(self, key: str, start: int, size: int, limit: int) -> bytes:
+        """Return bytes of a storage, or none if it ends before they do.
+
+        :raises Malformed: there is no such storage.
+        """
+        if key not in self.places:
+            raise Malformed(f"storage {key} is not in the file")
+        place, length = self.places[key]
+        if start + size > length:
+            return b""
+        self.stream.seek(place + start)
+        return self.stream.read(size)
+
+    def chunks(self, key: str) -> Iterator[bytes]:
+        """Yield a storage's bytes.
+
+        :raises Malformed: the file ends before.
+        """
+        return copying.chunks(self.stream, *self.places[key])
+
+    def write(self, new: NewContent, out: BinaryIO, copied: Copied) -> None:
+        """Write a file of this format with the first three pickles of this one.
+
+        :raises CheckpointError: it is a plain pickle.
+        :raises Malformed: a storage cannot be read.
+        """
+        if self.kind == TorchKind.PICKLE:
+            raise CheckpointError(
+                "a plain pickle is not rewritten",
+                why="torch.save did not write it",
+                do="Save the state with torch.save",
+            )
+        held = [key for key in self.places if key in new.kept]
+        self.stream.seek(0)
+        out.write(self.stream.read(self.preamble))
+        out.write(new.pickle + emit.emit([*held, *new.added], 2))
+        for key in held:
+            self.stream.seek(self.places[key][0] - _COUNT.size)
+            out.write(self.stream.read(_COUNT.size))
+            copying.copy(self.chunks(key), out, copied)
+        for data in new.added.values():
+            out.write(_COUNT.pack(len(data)) + data)
+
+
+# Reading.
+
+
+class _LimitedStream:
+    """A stream for the pickle parser that refuses to read more than the limit."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._left = limits.PICKLE_BYTES
+
+    def _spend(self, size: int) -> None:
+        self._left -= size
+        if size < 0 or self._left < 0:
+            raise Malformed("more pickle than is ever read")
+
+    def read(self, size: int) -> bytes:
+        self._spend(size)
+        return self._stream.read(size)
+
+    def readline(self) -> bytes:
+        line = self._stream.readline(self._left)
+        self._spend(len(line))
+        return line
+
+
+def read(stream: BinaryIO, budget: Budget) -> tuple[Pickle, bool, LegacyStorages]:
+    """Read a file's pickle and the positions of its storages.
+
+    :returns: the pickle, whether storages are little-endian, and the storages.
+    :raises Malformed: it is cut short, or exceeds the limits.
+    """
+    stream.seek(0)
+    window = _LimitedStream(stream)
+    little = True
+    # Each extra state holds six such files; parsing these pickles would be most of the work.
+    if stream.read(len(_HEADER)) != _HEADER:
+        stream.seek(0)
+        first = pickles.read_stream(window, budget)
+        if first.root != _MAGIC:
+            return first, True, LegacyStorages(stream, {}, 0, TorchKind.PICKLE)
+        _version = pickles.read_stream(window, budget)
+        little = not _says_big(pickles.read_stream(window, budget).root)
+    preamble = stream.tell()
+    main = pickles.read_stream(window, budget)
+    keys = pickles.read_stream(window, budget).root
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise Malformed("a legacy torch.save file without its list of storages")
+    places = _places(stream, keys, _item_sizes(main.root))
+    return main, little, LegacyStorages(stream, places, preamble)
+
+
+def _says_big(system: Node) -> bool:
+    pairs = system.pairs if isinstance(system, Map) else []
+    return any(key == "little_endian" and value is False for key, value in pairs)
+
+
+def _item_sizes(root: Node) -> dict[str, int]:
+    ids = (node for node in nodes.every(root) if isinstance(node, Persistent))
+    return {node.id[2]: kind[1] for node in ids if (kind := element(node))}
+
+
+def _places(stream: BinaryIO, keys: list[str], sizes: dict[str, int]) -> dict[str, tuple[int, int]]:
+    here = stream.tell()
+    length = stream.seek(0, io.SEEK_END)
+    stream.seek(here)
+    places = {}
+    for key in keys:
+        raw = stream.read(_COUNT.size)
+        if len(raw) < _COUNT.size:
+            raise Malformed(f"cut short before storage {key}")
+        (count,) = _COUNT.unpack(raw)
+        size = count * sizes.get(key, 1)
+        start = stream.tell()
+        if count < 0 or start + size > length:
+            raise Malformed(f"cut short in storage {key}")
+        places[key] = (start, size)
+        stream.seek(start + size)
+    return places

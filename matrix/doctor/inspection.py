@@ -1,0 +1,145 @@
+"""The function ``inspect``: what a checkpoint holds, and what each release does with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from matrix.catalogue import faq, releases
+from matrix.checkpoint import layout
+from matrix.checkpoint.contents import Contents
+from matrix.checkpoint.states import REGISTRATION, ExtraState
+from matrix.checkpoint.words import Holds, StateContainer
+from matrix.doctor import writers
+from matrix.doctor.predictions import Prediction, Predictor
+from matrix.doctor.resemblance import nothing_to_lose, scenario_of
+from matrix.store.store import Store
+
+
+@dataclasses.dataclass(frozen=True)
+class ModuleState:
+    """The extra state of one module, as ``te-matrix inspect --json`` shows it."""
+
+    name: str
+    """Path of the module in the model."""
+    key: str
+    """Key of the extra state in the checkpoint."""
+    file: str
+    """File that contains it, relative to the checkpoint."""
+    attention: bool
+    """Whether the module is an attention core, or inside one."""
+    container: StateContainer | str
+    """What it was saved in; the type as text if Transformer Engine does not write it."""
+    holds: Holds
+    slots: tuple[int, int] | None = None
+    """Number of scales, forward and backward."""
+    history: int | None = None
+    """Length of the amax history, in steps."""
+    marked: bool = False
+    """Whether it contains the registration that freezes it in every loader."""
+    problem: str = ""
+    """Why it is unreadable; empty if it is not."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """What a checkpoint is, and what each release does with it."""
+
+    path: Path
+    format: str
+    """Its format, as text for users."""
+    files: int
+    keys: int
+    savers: tuple[str, ...]
+    """The releases that can have written it, oldest first."""
+    bands: tuple[str, ...]
+    """The FAQ's bands of ``savers``."""
+    reasons: tuple[str, ...]
+    """The traits from which ``savers`` follow, one sentence each."""
+    scenario: str | None
+    """The scenario of the matrix that it resembles."""
+    nothing_to_lose: bool
+    """Whether the attention's metadata is all at its defaults, or absent."""
+    modules: tuple[ModuleState, ...]
+    warnings: tuple[str, ...]
+    """Names in its pickles that loading would import, or with ``()`` call; neither those that
+    rebuild tensors nor Transformer Engine's."""
+    notes: tuple[str, ...]
+    targets: tuple[Prediction, ...]
+    """One for each release asked for."""
+
+    def target(self, release: str) -> Prediction:
+        """Return the prediction for one release.
+
+        :raises KeyError: there is none for that release.
+        """
+        return {target.release: target for target in self.targets}[release]
+
+
+def inspect(
+    path: str | os.PathLike[str],
+    targets: Sequence[str] | None = None,
+    *,
+    saved_by: str | None = None,
+    store: Store | None = None,
+) -> Inspection:
+    """Return what a checkpoint holds and what each release does with it.
+
+    Nothing in the checkpoint is executed, and its weights are not read.
+
+    :param path: a ``torch.save`` or safetensors file, or the folder of a sharded checkpoint.
+    :param targets: names of the releases to predict for; by default all of the catalogue.
+    :param saved_by: the release that wrote it, if that is known.
+    :param store: evidence in addition to what is recorded.
+    :raises CheckpointError: it is no checkpoint, is incomplete, or cannot be read.
+    :raises UsageError: a release is unknown.
+    """
+    known, documentation = releases.load(), faq.load()
+    loaders = [known[name] for name in targets] if targets is not None else known.releases
+    found = layout.find(Path(path)).read()
+    wrote = writers.find(found, known, saved_by)
+    predictor = Predictor(found, wrote.releases, documentation, store)
+    return Inspection(
+        path=Path(path),
+        format=found.format,
+        files=found.files,
+        keys=found.keys,
+        savers=tuple(release.name for release in wrote.releases),
+        bands=tuple(dict.fromkeys(documentation.band(release).name for release in wrote.releases)),
+        reasons=wrote.reasons,
+        scenario=scenario_of(found),
+        nothing_to_lose=nothing_to_lose(found),
+        modules=tuple(_module(state) for state in found.states),
+        warnings=tuple(sorted(found.unknown_names)),
+        notes=tuple(_notes(found)),
+        targets=predictor.all(loaders),
+    )
+
+
+def _module(state: ExtraState) -> ModuleState:
+    ways = [state.tensors.get(f"scale_{way}") for way in ("fwd", "bwd")]
+    history = state.tensors.get("amax_history_fwd")
+    forward, backward = (len(way.numbers) if way else 0 for way in ways)
+    return ModuleState(
+        name=state.module,
+        key=state.key,
+        file=state.file,
+        attention=state.attention,
+        container=state.container,
+        holds=state.holds,
+        slots=(forward, backward) if state.tensors else None,
+        history=history.shape[0] if history and history.shape else None,
+        marked=REGISTRATION in state.extra,
+        problem=state.problem,
+    )
+
+
+def _notes(found: Contents) -> list[str]:
+    notes = list(found.notes)
+    if not found.states:
+        notes.append("it holds no key that ends in _extra_state, so no FP8 state of TE")
+    if found.weights:
+        notes.append(f"its weights are quantized: {', '.join(sorted(found.weights))}")
+    return notes
