@@ -99,7 +99,7 @@ class LostError(WorkerError):
 
 
 class AnswerError(MatrixError):
-    """A worker's answer that does not have the form of an answer; the worker itself goes on."""
+    """An answer of a worker is malformed; the worker itself continues."""
 
 
 class DeviceError(MatrixError):
@@ -116,10 +116,12 @@ class GapError(WorkerError):
 
 @contextlib.contextmanager
 def os_errors_as(error: type[MatrixError], what: str, do: str = "") -> Iterator[None]:
-    """Turn an operating system's error into one of the harness, e.g. "FILE cannot be written".
+    """Convert errors of the operating system, e.g. into "FILE cannot be written".
 
-    :param what: what happened, as the first sentence of the error.
+    :param error: the class of the error to raise.
+    :param what: what happened, see :class:`MatrixError`.
     :param do: what the user can do.
+    :raises MatrixError: the body raised an ``OSError``.
     """
     try:
         yield

@@ -133,7 +133,7 @@ def load(path: Path | None = None) -> Documentation:
             (v, s, b) for v in rule.variants for s in rule.saved_by for b in rule.loaded_by
         }
         if twice := listed & combinations:
-            raise TableError(f"{path}: two rules speak of {' / '.join(min(twice))}")
+            raise TableError(f"{path}: two rules apply to {' / '.join(min(twice))}")
         listed |= combinations
     return Documentation(faq.band, faq.rule)
 

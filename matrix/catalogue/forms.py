@@ -1,4 +1,4 @@
-"""The forms that releases read a checkpoint's FP8 extra states in: the table ``forms.toml``."""
+"""The forms of FP8 extra states in checkpoints, and the releases that read each."""
 
 from __future__ import annotations
 
@@ -9,15 +9,22 @@ from matrix.catalogue.ranges import covers
 
 
 class Form(tables.Row):
-    """One form of extra states; ``forms.toml`` explains the fields."""
+    """One form of extra states."""
 
     name: str
+    """Name of the form."""
     summary: str
+    """The form in one line, for people."""
     read_by: str
+    """Closed ranges of the releases that read it."""
     attention_key: Literal["none", "fused", "core"]
+    """Key of the attention's state: ``core_attention``, ``core_attention.fused_attention``."""
     scale_inv: bool
+    """Whether the state contains ``scale_inv``."""
     recipe: bool
+    """Whether the state contains the recipe."""
     nothing: Literal["pickled None", "empty tensor"]
+    """How the state of a module without FP8 metadata is saved."""
 
 
 class _Forms(tables.Row):
@@ -25,11 +32,11 @@ class _Forms(tables.Row):
 
 
 def load() -> dict[str, Form]:
-    """Read the table of forms, by name."""
+    """Read the table of forms, and return them by name."""
     rows = tables.load(tables.packaged("forms.toml"), _Forms).form
     return {form.name: form for form in rows}
 
 
 def read_by(version: str) -> Form | None:
-    """Return the form that a release reads, or None for a release that nobody looked at."""
+    """Return the form that a release reads; None for releases that the table does not cover."""
     return next((form for form in load().values() if covers(form.read_by)(version)), None)

@@ -1,1 +1,26 @@
-"""Checkpoint files as inert values: read, edited and written without running them."""
+"""Checkpoint files, read, edited and written without executing anything in them.
+
+No release is involved here: the room below says what a file holds, ``doctor`` what it means.
+
+layout: the files of a checkpoint and their formats, found once and handed on
+formats/: one module per file format, each behind the protocol ``Format``
+contents: what a checkpoint holds apart from its weights
+completeness: missing ranks, shards and files in a folder
+
+states: FP8 extra states, decoded
+edits: what rewriting changes in each extra state
+encoding: extra states as pickles in the form that a release reads
+rewriting: a checkpoint written anew, and checked
+publish: new files and folders that appear whole or not at all
+copying: copying bytes, and digests that show that they are unchanged
+
+torchfile: files of ``torch.save``: torch_zip and torch_legacy read and write the two kinds,
+    torch_writing writes one with edits
+pickles: pickles parsed into inert values (nodes); emit writes them back
+names: the classes and functions that a pickle names
+objects: the tensors, buffers and mappings that inert values stand for
+zips: zip archives, with limits on what is read
+words: enumerations of file kinds, containers, contents and rewrite steps
+limits: the most that is read of a file
+errors: the exceptions that refuse a checkpoint
+"""

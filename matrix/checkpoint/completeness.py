@@ -1,4 +1,4 @@
-"""Whether a folder has all the files that its own names and indexes say there are."""
+"""Checks that a folder lacks no file: no rank, no numbered shard, no file that an index names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _INDEX = (".safetensors.index.json", ".bin.index.json")
 def check(path: Path, files: Sequence[Path], everything: Iterable[Path]) -> None:
     """Check a folder for missing files.
 
-    :param files: those of the checkpoint; ``everything``: all that the folder holds.
+    :param files: the files that are part of the checkpoint.
+    :param everything: all files in the folder.
     :raises CheckpointError: one is missing.
     """
     _check_ranks(path, files)
@@ -30,7 +31,7 @@ def check(path: Path, files: Sequence[Path], everything: Iterable[Path]) -> None
 
 
 def _check_shards(path: Path, files: Sequence[Path]) -> None:
-    """See that every extra state kept in numbered shards has all of them."""
+    """Check that every extra state kept in numbered shards has all of them."""
     present: dict[tuple[Path, str], set[str]] = defaultdict(set)
     for file in files:
         match = state_shard.NAME.match(file.name)
@@ -45,7 +46,7 @@ def _check_shards(path: Path, files: Sequence[Path]) -> None:
 
 
 def _check_ranks(path: Path, files: Sequence[Path]) -> None:
-    """See that the ``mp_rank_*`` folders are numbered without a gap."""
+    """Check that the ``mp_rank_*`` folders are numbered without a gap."""
     ranks: dict[Path, set[int]] = defaultdict(set)
     width = 2
     for folder in {file.parent for file in files}:
@@ -60,7 +61,7 @@ def _check_ranks(path: Path, files: Sequence[Path]) -> None:
 
 
 def _check_weight_map(index: Path) -> None:
-    """See that every file of a Hugging Face index is there."""
+    """Check that every file named by a Hugging Face index exists."""
     try:
         named = set(json.loads(index.read_text())["weight_map"].values())
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:

@@ -1,46 +1,44 @@
-"""What a checkpoint holds apart from its weights, gathered file by file."""
+"""What a checkpoint holds apart from its weights, collected file by file."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from matrix.checkpoint import objects
+from matrix.checkpoint import names
 from matrix.checkpoint.nodes import Node
 from matrix.checkpoint.states import ExtraState
 
 
 @dataclasses.dataclass
 class Contents:
-    """What a checkpoint holds, apart from its weights.
-
-    :param format: the checkpoint's format, for people.
-    :param keys: number of keys whose values are tensors or extra states.
-    :param classes: Transformer Engine's classes and functions that its pickles name;
-        ``weights`` are those that rebuild its values, quantized weights for instance.
-    :param strangers: what its pickles name beside those and what rebuilds tensors, with
-        ``()`` where loading would call it.
-    :param notes: what a reader should know about the format.
-    :param rebuilt_from: numbers of arguments that quantized weights are rebuilt from.
-    """
+    """What a checkpoint holds, apart from its weights."""
 
     format: str = ""
+    """The checkpoint's format, as text for users."""
     files: int = 0
+    """Number of files read, or named by an index."""
     keys: int = 0
+    """Number of keys whose values are tensors or extra states."""
     states: list[ExtraState] = dataclasses.field(default_factory=list)
     classes: set[str] = dataclasses.field(default_factory=set)
+    """Transformer Engine's classes and functions that the pickles name."""
     weights: set[str] = dataclasses.field(default_factory=set)
-    strangers: set[str] = dataclasses.field(default_factory=set)
+    """Those of ``classes`` that rebuild values, such as quantized weights."""
+    unknown_names: set[str] = dataclasses.field(default_factory=set)
+    """Other names in the pickles that do not rebuild tensors; see :func:`names.unknown_names`."""
     notes: list[str] = dataclasses.field(default_factory=list)
+    """Limitations of the format that users should know."""
     rebuilt_from: set[int] = dataclasses.field(default_factory=set)
+    """Numbers of arguments that quantized weights are rebuilt from."""
 
     def add_names(self, root: Node) -> None:
         """Add the classes and functions that a pickle names."""
-        self.classes |= objects.te_names(root)
-        self.strangers.update(objects.strangers(root))
+        self.classes |= names.te_names(root)
+        self.unknown_names.update(names.unknown_names(root))
 
     def add_state(self, state: ExtraState) -> None:
         """Add one extra state."""
         self.keys += 1
         self.states.append(state)
         self.classes |= state.classes
-        self.strangers.update(state.strangers)
+        self.unknown_names.update(state.unknown_names)

@@ -1,4 +1,4 @@
-"""Copying ranges of bytes, and proving by digests that tensors were not changed."""
+"""Copying ranges of bytes, and comparing digests of tensors before and after."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ from matrix.checkpoint.errors import CheckpointError, Malformed
 CHUNK = 1 << 20
 
 Copied = Callable[[int], None]
-"""Is told how many bytes have been copied or compared."""
+"""Callback for progress; receives the number of bytes just copied or compared."""
 
 
 class NewContent(NamedTuple):
-    """What a ``torch.save`` file that is written anew holds.
-
-    :param kept: keys of the storages to copy; ``added``: the contents of further ones.
-    """
+    """The content of a ``torch.save`` file that is written anew."""
 
     pickle: bytes
     kept: Collection[str]
+    """Keys of the storages to copy."""
     added: Mapping[str, bytes]
+    """Contents of additional storages, by key."""
 
 
 def chunks(stream: BinaryIO, start: int, size: int) -> Iterator[bytes]:
-    """Yield a range of a file.
+    """Yield the bytes of a range of a file, in chunks.
 
-    :raises Malformed: the file ends before.
+    :raises Malformed: the file ends before the range does.
     """
     stream.seek(start)
     while size:
@@ -40,14 +39,14 @@ def chunks(stream: BinaryIO, start: int, size: int) -> Iterator[bytes]:
 
 
 def copy(parts: Iterable[bytes], out: BinaryIO, copied: Copied) -> None:
-    """Write chunks one after the other."""
+    """Write chunks to a file and report progress."""
     for chunk in parts:
         out.write(chunk)
         copied(len(chunk))
 
 
 def digest(parts: Iterable[bytes], copied: Copied) -> str:
-    """Return the SHA-256 of chunks."""
+    """Return the SHA-256 of chunks, in hexadecimal, and report progress."""
     seen = hashlib.sha256()
     for chunk in parts:
         seen.update(chunk)
@@ -60,8 +59,8 @@ def compare(
 ) -> None:
     """Check that every digest is unchanged.
 
-    :param replaced: keys of the storages or tensors that were to change or go.
-    :param what: the file, for the error's message.
+    :param replaced: keys of the storages or tensors that the edits change or remove.
+    :param what: name of the file, for the error message.
     :raises CheckpointError: one differs.
     """
     for key, value in before.items():

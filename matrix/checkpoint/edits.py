@@ -1,20 +1,20 @@
-"""Rewriting extra states from the form that one release wrote into one that another reads.
+"""Edits that rewrite extra states from the form that one release saves to one that another reads.
 
-A rewrite is made of named steps, applied to each module that needs them:
+A rewrite consists of named steps. Each is applied to the modules that need it:
 
 ``map-key``            the attention's state moves from ``core_attention.fused_attention`` to
                        ``core_attention``: the FAQ's key mapping
 ``unmap-key``          the reverse
-``drop-registration``  ``buffer_index_and_autocast_key``, which 1.6 and 1.7 save, goes: it is
-                       a mark of the saving process, and a loader that finds it never
-                       registers the module, whose scales then never move again
-``add-scale-inv``      ``scale_inv`` = 1 / ``scale``, which 1.x asks for and 2.x does not save;
-                       the recipe, which 1.x does not know, goes
-``add-recipe``         a ``DelayedScaling`` with the state's own history length, which 2.0 to
-                       2.3 ask for and 1.x does not save; ``scale_inv`` goes
+``drop-registration``  removes ``buffer_index_and_autocast_key``, which 1.6 and 1.7 save: it
+                       belongs to the saving process, and a loader that finds it never
+                       registers the module, so that its scales are never updated again
+``add-scale-inv``      adds ``scale_inv`` = 1 / ``scale``, which 1.x requires and 2.x does not
+                       save; removes the recipe, which 1.x does not know
+``add-recipe``         adds a ``DelayedScaling`` with the state's own history length, which 2.0
+                       to 2.3 require and 1.x does not save; removes ``scale_inv``
 ``spell-out-nothing``  a module without FP8 state is saved as a pickled ``None``
 ``empty-nothing``      a module without FP8 state is saved as an empty tensor
-``drop-state``         the FP8 state is given up; only when asked for
+``drop-state``         removes the FP8 state; only on request
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 
 from matrix.catalogue.forms import Form
+from matrix.catalogue.state_keys import CORE_ATTENTION
 from matrix.checkpoint import emit
 from matrix.checkpoint.encoding import PROTOCOL, encode
 from matrix.checkpoint.errors import CheckpointError
@@ -30,7 +31,6 @@ from matrix.checkpoint.states import KEY, REGISTRATION, ExtraState, is_attention
 from matrix.checkpoint.words import Holds, StateContainer, Step
 
 _FUSED = ".fused_attention"
-_CORE = "core_attention"
 _MOVES = {"core": Step.MAP_KEY, "fused": Step.UNMAP_KEY}
 _SHORT_NOTHING = (StateContainer.EMPTY_TENSOR, StateContainer.NONE)
 _PICKLED_NONE = emit.emit(None, PROTOCOL)
@@ -38,38 +38,34 @@ _PICKLED_NONE = emit.emit(None, PROTOCOL)
 
 @dataclasses.dataclass(frozen=True)
 class Edit:
-    """What becomes of one extra state.
-
-    :param new_key: the key it gets; None: it is left out.
-    :param payload: the bytes of the byte tensor that it becomes, empty for an empty
-        tensor; None: it stays as it is.
-    :param steps: the steps applied, by name.
-    """
+    """The change to one extra state; without steps there is none."""
 
     state: ExtraState
     new_key: str | None
+    """The key after the edit, or None to remove the state."""
     payload: bytes | None
+    """Bytes of the byte tensor that replaces the state; None to leave its value as it is."""
     steps: tuple[Step, ...]
 
     @property
     def changes(self) -> bool:
-        """Whether anything changes."""
+        """Whether the edit changes anything."""
         return bool(self.steps)
 
 
 Edits = Mapping[tuple[str, str], Edit]
-"""The edits of one file by the place of the state dict in it, and the key."""
+"""Edits of one file by (``ExtraState.inside``, key)."""
 
 
 def by_place(edits: Iterable[Edit]) -> Edits:
-    """Return the edits of one file by place and key."""
+    """Return the edits of one file by (``ExtraState.inside``, key)."""
     return {(edit.state.inside, edit.state.key): edit for edit in edits}
 
 
 def plan(states: Iterable[ExtraState], form: Form, *, drop: bool = False) -> list[Edit]:
-    """Return what rewriting into ``form`` does to each extra state.
+    """Return the edit of each extra state that rewrites a checkpoint into a form.
 
-    :param drop: give the FP8 state up instead of rewriting it.
+    :param drop: remove the FP8 state instead of rewriting it.
     :raises CheckpointError: a state cannot be decoded, or two would get one key.
     """
     edits = [_edit(state, form, drop) for state in states]
@@ -89,7 +85,7 @@ def plan(states: Iterable[ExtraState], form: Form, *, drop: bool = False) -> lis
 
 
 def _edit(state: ExtraState, form: Form, drop: bool) -> Edit:
-    new_key = moved(state.key, form)
+    new_key = key_in_form(state.key, form)
     if state.problem and not drop:
         raise CheckpointError(
             f"the extra state {state.key} cannot be decoded: {state.problem}",
@@ -108,8 +104,8 @@ def _edit(state: ExtraState, form: Form, drop: bool) -> Edit:
     return Edit(state, new_key, payload, (*steps, *more))
 
 
-def moved(key: str, form: Form) -> str | None:
-    """Return where a form keeps the extra state of ``key``; None: it has no such key."""
+def key_in_form(key: str, form: Form) -> str | None:
+    """Return the key of an extra state in a form, or None where the form has no such key."""
     match = KEY.search(key)
     assert match is not None
     module, rest = key[: match.start()], key[match.start() :]
@@ -117,7 +113,7 @@ def moved(key: str, form: Form) -> str | None:
         return None
     if form.attention_key == "core" and f".{module}".endswith(_FUSED):
         return module.removesuffix(_FUSED[1:]).removesuffix(".") + rest
-    if form.attention_key == "fused" and module.rpartition(".")[2] == _CORE:
+    if form.attention_key == "fused" and module.rpartition(".")[2] == CORE_ATTENTION:
         return module + _FUSED + rest
     return key
 

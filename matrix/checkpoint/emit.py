@@ -1,4 +1,4 @@
-"""Inert values back to a pickle, without touching what they name."""
+"""Inert values (:mod:`nodes`) written as a pickle; the reverse of :mod:`pickles`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ _BATCH = 1000
 
 
 def emit(root: Node, protocol: int) -> bytes:
-    """Return a pickle of an inert value.
+    """Return a pickle of an inert value; an object that the tree shares, the pickle shares.
 
-    What is one object in the tree is one object in the pickle.
-
-    :param protocol: the one to write in; 2 stands for the older ones.
-    :raises Malformed: it is nested too deeply, or holds what a pickle cannot say.
+    :param protocol: the pickle protocol; protocols before 2 are written as 2.
+    :raises Malformed: it is nested too deeply, or the protocol cannot represent it.
     """
     emitter = _Emitter(max(2, protocol))
     emitter.value(root, 0)
@@ -26,14 +24,14 @@ def emit(root: Node, protocol: int) -> bytes:
 
 
 class _Emitter:
-    """Writes opcodes of the second protocol, and BINBYTES where the protocol has it."""
+    """Writes opcodes of protocol 2, and those of later protocols where values need them."""
 
     def __init__(self, protocol: int) -> None:
         self._protocol = protocol
         self._out = io.BytesIO()
         self._out.write(b"\x80" + bytes([protocol]))
         self._memo: dict[int, int] = {}
-        self._kept: list[Node] = []  # so that no id is used twice
+        self._kept: list[Node] = []  # keeps ids in _memo unique
 
     def finish(self) -> bytes:
         return self._out.getvalue() + b"."
@@ -77,7 +75,7 @@ class _Emitter:
                 raise Malformed(f"a {type(node).__name__} cannot be pickled again")
 
     def _put(self, node: Node, opcodes: bytes = b"") -> None:
-        """Write the opcodes that make a value, and remember it."""
+        """Write the opcodes that make a value, and memoize it."""
         self._out.write(opcodes)
         number = self._memo[id(node)] = len(self._memo)
         self._kept.append(node)
@@ -140,7 +138,7 @@ class _Emitter:
         )
 
     def _close(self, node: Node, opcodes: bytes, drop: bytes) -> None:
-        """Make a value of what was written; one that is inside itself is made already."""
+        """Make a value of the items written, unless it contains itself and exists already."""
         if id(node) in self._memo:
             self._out.write(drop)
             self._get(self._memo[id(node)])

@@ -1,4 +1,4 @@
-"""Extra states written as pickles: decoded values in, in a form that a release reads."""
+"""Decoded extra states written as pickles in the form that a release reads."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ PROTOCOL = 4
 
 
 def encode(state: ExtraState, form: Form) -> bytes:
-    """Return a state's pickle in a form, made anew from its decoded values.
+    """Return a state's pickle in a form, built from its decoded values.
 
-    Nothing of the state's own pickle is in it but plain values: of the objects that it
-    names, only the recipe, written anew, is named again.
+    Nothing but plain values is copied from the state's own pickle, and nothing that it names
+    is named again: the recipe is built here.
 
     :raises CheckpointError: the state is not one of delayed scaling.
     """
@@ -51,7 +51,7 @@ def _inverse(state: ExtraState, way: str) -> MetadataTensor:
 
 
 def _plain(node: Node) -> bool:
-    """Tell whether a value is made of numbers, strings, lists and tuples alone."""
+    """Return whether a value consists of numbers, strings, lists and tuples alone."""
     if isinstance(node, (list, tuple)):
         return all(_plain(item) for item in node)
     return node is None or isinstance(node, (bool, int, float, str))
@@ -64,7 +64,7 @@ def _recipe(history: int) -> Call:
 
 
 def _tensor(values: MetadataTensor) -> Call:
-    """Return the call that rebuilds a tensor whose storage is pickled in place."""
+    """Return the call that rebuilds a tensor whose storage is inside the same pickle."""
     content = torch_legacy.storage_file(values.dtype, values.data)
     storage = Call("REDUCE", Global("torch.storage", "_load_from_bytes"), (content,))
     return tensor_call(storage, values.shape)

@@ -1,4 +1,4 @@
-"""Why a checkpoint is refused: the error that users see, and the one that parsers raise."""
+"""Exceptions that refuse a checkpoint: the one that users see, and the one that parsers raise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matrix.errors import ExitCode, MatrixError
 
 
 class CheckpointError(MatrixError):
-    """A file or folder that is no checkpoint, is not whole, or is built to do harm."""
+    """A file or folder is no checkpoint, is incomplete or malicious, or cannot be written."""
 
     exit_code = ExitCode.USAGE
 
@@ -19,7 +19,7 @@ class CheckpointError(MatrixError):
 
 
 class Malformed(ValueError):
-    """Bytes that are not in the format expected; the message says what, the caller where."""
+    """Bytes are not in the expected format; whoever catches it adds the file's name."""
 
 
 def printable(text: str) -> str:
@@ -28,7 +28,7 @@ def printable(text: str) -> str:
 
 
 def incomplete(path: Path, what: str) -> CheckpointError:
-    """Return the error for a checkpoint that lacks a file, or a part of one."""
+    """Return the error for a checkpoint of which a file is missing or cut short."""
     return CheckpointError(
         f"{path} is not whole: {what}",
         why="a shard was lost, or is still being written",
@@ -38,7 +38,7 @@ def incomplete(path: Path, what: str) -> CheckpointError:
 
 @contextlib.contextmanager
 def refusing_malformed(what: str, why: str, do: str) -> Iterator[None]:
-    """Turn :class:`Malformed` into a :class:`CheckpointError` that begins with ``what``."""
+    """Raise :class:`Malformed` on as a :class:`CheckpointError` that begins with ``what``."""
     try:
         yield
     except Malformed as error:
@@ -47,7 +47,7 @@ def refusing_malformed(what: str, why: str, do: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def refusing_unwritable(path: Path, do: str = "") -> Iterator[None]:
-    """Turn an :class:`OSError` into a :class:`CheckpointError`: ``path`` cannot be written."""
+    """Raise :class:`OSError` on as a :class:`CheckpointError`: ``path`` cannot be written."""
     try:
         yield
     except OSError as error:
@@ -56,7 +56,7 @@ def refusing_unwritable(path: Path, do: str = "") -> Iterator[None]:
 
 @contextlib.contextmanager
 def refusing_unreadable(path: Path) -> Iterator[None]:
-    """Turn an :class:`OSError` into a :class:`CheckpointError` about ``path``."""
+    """Raise :class:`OSError` on as a :class:`CheckpointError`: ``path`` cannot be read."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Which files of a path make the checkpoint, each with its format: found once, handed on."""
+"""The files of a checkpoint, each with its format: found in one walk, then handed on."""
 
 from __future__ import annotations
 
@@ -21,25 +21,23 @@ from matrix.checkpoint.formats.torch_save import TorchSave
 from matrix.checkpoint.limits import Budget
 
 _FORMATS: tuple[Format, ...] = (Distributed(), Safetensors(), StateShard(), TorchSave())
-"""In the order in which they are asked; the first that claims a file has it."""
+"""In order of precedence: a file belongs to the first format that claims it."""
 _SUFFIXES = (*torch_save.SUFFIXES, distributed.DATA_SUFFIX)
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """The files of a checkpoint.
-
-    :param parts: those that are read; a checkpoint that is a file has itself as its one part.
-    :param others: files of a folder that are not read.
-    :param linked_folders: links to folders in a folder; what they lead to is no part of it.
-    :param label: a folder's format, for people; empty for a file.
-    """
+    """The files of a checkpoint."""
 
     path: Path
     parts: tuple[Part, ...]
+    """The files to read. A checkpoint that is one file is its own only part."""
     others: tuple[Path, ...] = ()
+    """Files of a folder that are not read, such as those that hold only tensors."""
     linked_folders: tuple[Path, ...] = ()
+    """Links to folders in a folder; they are not followed."""
     label: str = ""
+    """The format of a folder, as text for users; empty for a file."""
 
     @property
     def is_folder(self) -> bool:
@@ -47,9 +45,9 @@ class Layout:
         return bool(self.label)
 
     def read(self) -> Contents:
-        """Read the checkpoint, executing nothing of it and leaving its weights alone.
+        """Read the checkpoint without executing anything in it, and without reading its weights.
 
-        :raises CheckpointError: a file is not what its name says, or cannot be read.
+        :raises CheckpointError: a file is not in its format, is incomplete, or cannot be read.
         """
         contents = Contents()
         budget = Budget(limits.FOLDER_OPCODES) if self.is_folder else Budget()
@@ -60,7 +58,7 @@ class Layout:
         return contents
 
     def new_name(self, edit: Edit) -> str:
-        """Return the file that a state lies in after an edit, relative to the checkpoint."""
+        """Return the file that holds a state after an edit, relative to the checkpoint."""
         return self._by_name[edit.state.part].format.new_name(edit)
 
     @functools.cached_property
@@ -72,7 +70,7 @@ def find(path: Path, name: str | None = None) -> Layout:
     """Find the files of a checkpoint.
 
     :param path: a file or a folder.
-    :param name: a file's name, where ``path`` does not say it.
+    :param name: the name of a file that ``path`` does not show, for a file that has none yet.
     :raises CheckpointError: there are none, or some are missing.
     """
     with refusing_unreadable(path):
@@ -112,7 +110,7 @@ def _folder(path: Path) -> Layout:
 
 
 def _walk(path: Path) -> tuple[list[Path], tuple[Path, ...]]:
-    """Return every file in a folder, and every link to a folder, which is not followed.
+    """Return every file in a folder, and every link to a folder; links are not followed.
 
     :raises CheckpointError: there are too many, or a link leads nowhere.
     """

@@ -1,7 +1,7 @@
-"""How much of a file is ever looked at. A hostile file meets these, an honest one does not.
+"""Limits on what is read of a file; only a malicious or damaged file reaches them.
 
-Sizes are in bytes. An honest checkpoint of 100 000 tensors needs some 15 MB of pickle, two
-million opcodes and 200 000 objects (calls, dicts, sets) in it.
+Sizes are in bytes. A real checkpoint of 100 000 tensors needs some 15 MB of pickle, two
+million opcodes and 200 000 objects (calls, dicts, sets).
 """
 
 from __future__ import annotations
@@ -23,6 +23,6 @@ FILES = 20_000
 
 @dataclasses.dataclass
 class Budget:
-    """Opcodes that may still be read, of a file or folder with all pickles inside its pickles."""
+    """Number of opcodes that may still be read from a file or folder, nested pickles included."""
 
     opcodes: int = FILE_OPCODES

@@ -1,7 +1,7 @@
-"""What a pickle says, as inert values: names instead of things, calls instead of results.
+"""A pickle as a tree of inert values: names in place of classes, calls in place of results.
 
-Plain values are themselves; a dict is a :class:`Map`, for its keys may be anything. What is
-one object in the pickle is one object in the tree.
+Plain values stand for themselves. A dict is a :class:`Map`, because its keys may be
+unhashable. An object that the pickle shares, the tree shares.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Node = Any
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Global:
-    """A class or function by its name; never the thing itself."""
+    """The name of a class or function, which is never imported."""
 
     module: str
     name: str
@@ -27,7 +27,7 @@ class Global:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Map:
-    """A dict: pairs in order, later ones overriding."""
+    """A dict: its pairs in order, of which later ones override earlier ones."""
 
     pairs: list[tuple[Node, Node]] = dataclasses.field(default_factory=list)
 
@@ -42,27 +42,26 @@ class Elements:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Persistent:
-    """An object that the pickle leaves to its reader, by id; for PyTorch a storage."""
+    """An object outside the pickle, by its persistent id; in PyTorch's files a storage."""
 
     id: Node
 
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Call:
-    """An object that unpickling would make by calling something.
-
-    :param how: ``REDUCE``, or ``NEWOBJ`` (``cls.__new__``).
-    :param state: what ``BUILD`` would set on it; one entry per ``BUILD``.
-    :param items: what is appended to it; ``pairs``: what is set in it.
-    """
+    """An object that unpickling would create by a call."""
 
     how: str
+    """``REDUCE`` for a call of ``function``, ``NEWOBJ`` for one of its ``__new__``."""
     function: Node
     arguments: Node
     keywords: Node = None
     state: list[Node] = dataclasses.field(default_factory=list)
+    """What ``BUILD`` would set on the object, one entry per ``BUILD``."""
     items: list[Node] = dataclasses.field(default_factory=list)
+    """What would be appended to it."""
     pairs: list[tuple[Node, Node]] = dataclasses.field(default_factory=list)
+    """What would be set in it, as in a dict."""
 
     def calls(self, *names: str) -> bool:
         """Return whether it calls a function or class of one of these full names."""
@@ -70,7 +69,7 @@ class Call:
 
 
 def children(node: Node) -> Iterator[Node]:
-    """Yield what a value is made of, one level down."""
+    """Yield the values that a value directly contains."""
     match node:
         case tuple() | list():
             yield from node
@@ -88,7 +87,7 @@ def children(node: Node) -> Iterator[Node]:
 
 
 def every(root: Node) -> Iterator[Node]:
-    """Yield a value and all that is in it, each object once, in the order of the pickle."""
+    """Yield a value and all values in it, each object once, in the order of the pickle."""
     seen: set[int] = set()
     left = [root]
     while left:
@@ -102,7 +101,7 @@ def every(root: Node) -> Iterator[Node]:
 
 
 def same(left: Node, right: Node) -> bool:
-    """Tell whether two trees hold the same values, and share objects where ``right`` does."""
+    """Return whether two trees hold equal values, and the same objects are shared in them."""
     matched: dict[int, int] = {}
     pairs = [(left, right)]
     while pairs:
@@ -110,7 +109,7 @@ def same(left: Node, right: Node) -> bool:
         if type(one) is not type(other):
             return False
         if not isinstance(one, (tuple, list, Map, Elements, Persistent, Call, Global)):
-            # Their representations, for a NaN equals nothing.
+            # By representation too, because a NaN does not equal itself.
             if one != other and repr(one) != repr(other):
                 return False
             continue

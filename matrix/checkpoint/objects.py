@@ -1,24 +1,24 @@
-"""What the inert values of a checkpoint's pickle stand for: tensors, buffers, mappings.
+"""Tensors, buffers and mappings recognised in the inert values of a checkpoint's pickle.
 
-Only what rebuilds tensors and buffers is understood. Every other class or function that a
-pickle names is reported by name (:func:`strangers`), and never touched.
+Only the functions that rebuild tensors and buffers are interpreted; every other call stays
+an inert value.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator
 
-from matrix.checkpoint.nodes import Call, Elements, Global, Map, Node, Persistent, every
+from matrix.checkpoint.nodes import Call, Global, Map, Node, Persistent
 
 
-def _builtin(name: str) -> tuple[str, str]:
+def builtin(name: str) -> tuple[str, str]:
+    """Return the full names of a builtin in Python 3 and 2."""
     return f"builtins.{name}", f"__builtin__.{name}"
 
 
 # Bytes per element of the element types that a storage may name.
-_STORAGES = {
+STORAGES = {
     "DoubleStorage": ("float64", 8),
     "FloatStorage": ("float32", 4),
     "HalfStorage": ("float16", 2),
@@ -35,56 +35,17 @@ _STORAGES = {
     "Float8_e4m3fnStorage": ("float8_e4m3fn", 1),
     "Float8_e5m2Storage": ("float8_e5m2", 1),
 }
-_DTYPES = {
-    *("float64", "float32", "float16", "bfloat16", "double", "float", "half"),
-    *("int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64"),
-    *("long", "int", "short", "bool", "complex64", "complex128"),
-    *("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"),
-    *("strided", "sparse_coo", "per_tensor_affine"),
-}
-_ALLOWED = {
-    "torch._utils": {
-        "_rebuild_tensor",
-        "_rebuild_tensor_v2",
-        "_rebuild_tensor_v3",
-        "_rebuild_parameter",
-        "_rebuild_parameter_with_state",
-    },
-    "torch.storage": {"_load_from_bytes", "TypedStorage", "UntypedStorage"},
-    "torch._tensor": {"_rebuild_from_type_v2"},
-    "torch.nn.parameter": {"Parameter", "Buffer"},
-    "torch.serialization": {"_get_layout"},
-    "torch": {"Size", "device", "Tensor", *_STORAGES, *_DTYPES},
-    "collections": {"OrderedDict", "defaultdict"},
-    "_io": {"BytesIO"},
-    "_codecs": {"encode"},
-    "builtins": {"set", "frozenset", "bytearray", "list", "dict", "tuple", "int", "float", "bool"},
-}
-_ALLOWED["__builtin__"] = _ALLOWED["builtins"]
-_ALLOWED["torch.cuda"] = _ALLOWED["torch"]
-# What a distributed checkpoint's own index is made of.
-_DCP = re.compile(r"torch\.distributed\.checkpoint\.metadata\.\w+")
-_DCP_MORE = {
-    "pathlib.PosixPath",
-    "torch.serialization._get_layout",
-    "torch.distributed.checkpoint.filesystem._StorageInfo",
-    "torch.distributed.checkpoint.filesystem._StoragePrefix",
-}
-_MAPPINGS = ("collections.OrderedDict", "collections.defaultdict", *_builtin("dict"))
+_MAPPINGS = ("collections.OrderedDict", "collections.defaultdict", *builtin("dict"))
 _PARAMETERS = tuple(f"torch._utils._rebuild_parameter{end}" for end in ("", "_with_state"))
 _PLACE = 200
-_TE = re.compile(r"transformer_engine(_extensions|_torch)?(\.|$)")
 
 
 @dataclasses.dataclass(frozen=True)
 class TensorRef:
-    """A plain tensor as a pickle describes it; its values lie in a storage elsewhere.
-
-    ``storage`` is the storage's persistent id, or the bytes of a storage that is pickled
-    in place. ``offset`` and ``stride`` count elements.
-    """
+    """A plain tensor as a pickle describes it; ``offset`` and ``stride`` count elements."""
 
     storage: Persistent | bytes
+    """The storage's persistent id, or a file with the storage, from inside the pickle."""
     dtype: str
     itemsize: int
     offset: int
@@ -107,7 +68,7 @@ class TensorRef:
 
     @property
     def contiguous(self) -> bool:
-        """Whether the elements lie one behind the other."""
+        """Whether the elements are contiguous, in row-major order."""
         expected = 1
         for extent, step in zip(reversed(self.shape), reversed(self.stride), strict=True):
             if extent != 1 and step != expected:
@@ -117,7 +78,7 @@ class TensorRef:
 
 
 def bytes_of(node: Node) -> bytes | None:
-    """Return a bytes value, in either of the two ways that pickles write them, or None."""
+    """Return a bytes value, in any of the ways that pickle protocols write it, or None."""
     if isinstance(node, (bytes, bytearray)):
         return bytes(node)
     if isinstance(node, Call) and node.calls("_codecs.encode"):
@@ -127,13 +88,13 @@ def bytes_of(node: Node) -> bytes | None:
                     return encoded.encode("latin1")
                 except UnicodeEncodeError:
                     return None
-    if isinstance(node, Call) and node.arguments == () and node.calls(*_builtin("bytes")):
+    if isinstance(node, Call) and node.arguments == () and node.calls(*builtin("bytes")):
         return b""
     return None
 
 
 def buffer_of(node: Node) -> bytes | None:
-    """Return what a pickled ``io.BytesIO`` holds, or None where it is none."""
+    """Return the content of a pickled ``io.BytesIO``, or None for any other value."""
     if not isinstance(node, Call) or not node.calls("_io.BytesIO"):
         return None
     if isinstance(node.arguments, tuple) and len(node.arguments) == 1:
@@ -147,14 +108,14 @@ def buffer_of(node: Node) -> bytes | None:
 
 
 def pairs_of(node: Node) -> list[tuple[Node, Node]] | None:
-    """Return the items of a dict or an ordered dict, or None where it is neither."""
+    """Return the items of a dict, OrderedDict or defaultdict, or None for any other value."""
     if isinstance(node, Map):
         return node.pairs
     return node.pairs if isinstance(node, Call) and node.calls(*_MAPPINGS) else None
 
 
 def fields(node: Node) -> dict[str, Node] | None:
-    """Return the items of a mapping whose keys are strings, the last of a name winning."""
+    """Return the items of a mapping with text keys, or None for any other value."""
     pairs = pairs_of(node)
     if pairs is None:
         return None
@@ -162,11 +123,12 @@ def fields(node: Node) -> dict[str, Node] | None:
 
 
 def mappings(root: Node) -> Iterator[tuple[str, list[tuple[Node, Node]]]]:
-    """Yield every mapping that is reached from the top through mappings and lists.
+    """Yield every mapping that can be reached through mappings and lists.
 
-    A Lightning or Megatron-LM file keeps the model's under ``state_dict`` or ``model``.
+    A Lightning or Megatron-LM file keeps the state dict under ``state_dict`` or ``model``.
 
-    :returns: where it is, e.g. ``optimizer_states.0``, and its items, open to change.
+    :returns: the path to the mapping, e.g. ``optimizer_states.0``, and its items, which the
+        caller may change.
     """
     seen: set[int] = set()
     left: list[tuple[str, Node]] = [("", root)]
@@ -189,7 +151,7 @@ def mappings(root: Node) -> Iterator[tuple[str, list[tuple[Node, Node]]]]:
 
 
 def attributes(node: Node) -> dict[str, Node]:
-    """Return the attributes that an object's pickle sets, slots and dict alike."""
+    """Return the attributes that a pickle sets on an object, from ``__dict__`` and slots."""
     found: dict[str, Node] = {}
     for state in node.state if isinstance(node, Call) else ():
         for part in state if isinstance(state, tuple) else (state,):
@@ -236,15 +198,15 @@ def _extents(node: Node) -> tuple[int, ...] | None:
 
 
 def element(storage: Persistent) -> tuple[str, int] | None:
-    """Return element type and its size in bytes of a storage that a persistent id names."""
+    """Return element type and size in bytes of a storage, or None if it has no known type."""
     match storage.id:
         case ("storage", Global(name=name), str(), _, int() as count, *_) if count >= 0:
-            return _STORAGES.get(name)
+            return STORAGES.get(name)
     return None
 
 
 def _loaded_from_bytes(node: Node) -> bytes | None:
-    """Return the file in which a storage is pickled in place, or None."""
+    """Return the file that holds a storage inside the pickle, or None."""
     if isinstance(node, Call) and node.calls("torch.storage._load_from_bytes"):
         match node.arguments:
             case (content,):
@@ -252,70 +214,8 @@ def _loaded_from_bytes(node: Node) -> bytes | None:
     return None
 
 
-def te_class(node: Node) -> Global | None:
-    """Return the Transformer Engine class or function that a call is of, or None.
-
-    A classmethod is pickled as ``getattr`` of its class; that counts as the class's.
-    """
-    if not isinstance(node, Call):
-        return None
-    called = node.function
-    if isinstance(called, Call) and _te_method(called):
-        owner = called.arguments[0]
-        return Global(owner.module, f"{owner.name}.{called.arguments[1]}")
-    return called if isinstance(called, Global) and _TE.match(called.module) else None
-
-
-def _te_method(node: Call) -> bool:
-    """Tell whether a call is ``getattr(a class of Transformer Engine, a name)``."""
-    if not node.calls(*_builtin("getattr")):
-        return False
-    match node.arguments:
-        case (Global(module=module), str()):
-            return bool(_TE.match(module))
-    return False
-
-
-def te_names(root: Node) -> set[str]:
-    """Return the Transformer Engine classes and functions that a pickle names."""
-    names = {str(node) for node in every(root) if isinstance(node, Global)}
-    return set(filter(_TE.match, names))
-
-
-def strangers(root: Node) -> Iterator[str]:
-    """Yield what a pickle names that is neither allowed nor Transformer Engine's.
-
-    A name is followed by ``()`` where loading the pickle would call it.
-    """
-    named: dict[int, Global] = {}
-    called: set[int] = set()
-    excused: set[int] = set()
-    for node in every(root):
-        if isinstance(node, Global) and not _known(node):
-            named[id(node)] = node
-        elif isinstance(node, Call):
-            (excused if _te_method(node) else called).add(id(node.function))
-    strange = {place: node for place, node in named.items() if place not in excused - called}
-    yield from sorted({f"{n}()" if place in called else str(n) for place, n in strange.items()})
-
-
-def _known(named: Global) -> bool:
-    path = str(named)
-    return (
-        named.name in _ALLOWED.get(named.module, ())
-        or bool(_TE.match(named.module))
-        or bool(_DCP.fullmatch(path))
-        or path in _DCP_MORE
-    )
-
-
-def plain(node: Node) -> str:
-    """Return a short word for a value that is none of the above."""
-    match node:
-        case None:
-            return "None"
-        case Call(function=function):
-            return str(function) if isinstance(function, Global) else "an object"
-        case Map() | Elements():
-            return type(node).__name__
-    return type(node).__name__
+def describe(node: Node) -> str:
+    """Return the type of a value as text, for messages."""
+    if isinstance(node, Call):
+        return str(node.function) if isinstance(node.function, Global) else "an object"
+    return "None" if node is None else type(node).__name__

@@ -1,6 +1,6 @@
-"""Pickles, read without running them: opcodes in, a tree of inert values out.
+"""Pickles parsed into a tree of inert values (:mod:`nodes`) without executing them.
 
-Nothing is imported and nothing is called. Where a pickle asks for a class or a function,
+Nothing is imported and nothing is called. Where a pickle refers to a class or a function,
 the tree holds its name; where it calls one, the tree holds the call.
 """
 
@@ -20,7 +20,7 @@ from matrix.checkpoint.nodes import Call, Elements, Global, Map, Node, Persisten
 
 
 class Stream(Protocol):
-    """What a pickle is read from."""
+    """A stream that a pickle can be read from."""
 
     def read(self, size: int, /) -> bytes:
         """Return the next bytes; fewer at the end."""
@@ -28,28 +28,24 @@ class Stream(Protocol):
     def readline(self) -> bytes:
         """Return the bytes up to and including the next newline."""
 
-    def tell(self) -> int:
-        """Return the place of the next byte."""
-
 
 @dataclasses.dataclass(slots=True)
 class Pickle:
-    """One pickle, read to its STOP: its value, its protocol, and where it ended."""
+    """One pickle, parsed up to its ``STOP``."""
 
     root: Node
     protocol: int
-    end: int
 
 
 class _Mark:
-    """A place on the stack."""
+    """The mark that opcodes put on the stack."""
 
 
 def read(data: bytes, budget: Budget | None = None) -> Pickle:
     """Read a pickle from bytes.
 
-    :param budget: the opcodes that it may have; they are taken from it.
-    :raises Malformed: it is not a pickle, is torn, or goes beyond the limits.
+    :param budget: the number of opcodes that may be read; those read are deducted.
+    :raises Malformed: it is no pickle, is cut short, or exceeds the limits.
     """
     if len(data) > limits.PICKLE_BYTES:
         raise Malformed(f"a pickle of {len(data)} bytes is more than is ever read")
@@ -57,10 +53,10 @@ def read(data: bytes, budget: Budget | None = None) -> Pickle:
 
 
 def read_stream(stream: Stream, budget: Budget | None = None) -> Pickle:
-    """Read one pickle from where a stream stands.
+    """Read one pickle from the current position of a stream.
 
-    :param budget: the opcodes that it may have; they are taken from it.
-    :raises Malformed: it is not a pickle, is torn, or goes beyond the limits.
+    :param budget: the number of opcodes that may be read; those read are deducted.
+    :raises Malformed: it is no pickle, is cut short, or exceeds the limits.
     """
     machine = _Machine()
     budget = budget or Budget()
@@ -68,7 +64,7 @@ def read_stream(stream: Stream, budget: Budget | None = None) -> Pickle:
     count = 0
     try:
         with warnings.catch_warnings():
-            # Of a text with an escape that Python is about to give up.
+            # Python warns of invalid escapes in texts of protocol 0.
             warnings.simplefilter("ignore")
             for count, (opcode, argument, _at) in enumerate(_opcodes(stream)):
                 if count > most:
@@ -82,7 +78,7 @@ def read_stream(stream: Stream, budget: Budget | None = None) -> Pickle:
         raise Malformed(f"not a whole pickle: {_short(error)}") from error
     finally:
         budget.opcodes -= count
-    return Pickle(machine.result(), machine.protocol, stream.tell())
+    return Pickle(machine.result(), machine.protocol)
 
 
 def _opcodes(stream: Stream) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]:
@@ -94,7 +90,7 @@ def _short(error: Exception) -> str:
 
 
 class _Machine:
-    """The pickle machine's stack and memo, over inert values."""
+    """The stack machine that pickles are written for, on inert values."""
 
     def __init__(self) -> None:
         self.protocol = 0
@@ -103,7 +99,7 @@ class _Machine:
         self._memo: dict[int, Node] = {}
 
     def run(self, name: str, argument: Any) -> None:
-        """Carry out one opcode."""
+        """Execute one opcode."""
         if name in _OBJECTS:
             self._objects += 1
             if self._objects > limits.PICKLE_OBJECTS:
@@ -120,7 +116,7 @@ class _Machine:
             _OPERATIONS[name](self, argument)
 
     def result(self) -> Node:
-        """Return what STOP would return."""
+        """Return the value that ``STOP`` would return."""
         if len(self._stack) != 1 or isinstance(self._stack[0], _Mark):
             raise Malformed("a pickle that ends with something else than one value")
         return self._stack[0]
@@ -154,7 +150,7 @@ class _Machine:
             raise Malformed(f"pickle protocol {argument} is not known")
 
     def op_frame(self, _argument: Any) -> None:
-        """FRAME."""
+        """Ignore the length of a frame."""
 
     def op_memoize(self, _argument: Any) -> None:
         self._memo[len(self._memo)] = self._top()
@@ -305,7 +301,7 @@ _OBJECTS = {
 }
 _MEMO_READ = frozenset(("GET", "BINGET", "LONG_BINGET"))
 _MEMO_WRITE = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
-# An opcode that is in none of the sets above has a method of its name.
+# Every opcode that is in none of the sets above has a method with its name.
 _OPERATIONS: dict[str, Callable[[_Machine, Any], None]] = {
     opcode.name: getattr(_Machine, f"op_{opcode.name.lower()}")
     for opcode in pickletools.opcodes

@@ -1,4 +1,4 @@
-"""A new file or folder that is there whole or not at all."""
+"""New files and folders that appear under their name when they are complete, or never."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from matrix.checkpoint.errors import CheckpointError, refusing_unwritable
 from matrix.system import cleanup
 
 Unchanged = Literal["copy", "link", "reflink"]
-"""How files that are not rewritten get to the new folder."""
+"""How unchanged files get into the new folder."""
 
 _FICLONE = 0x40049409  # linux/fs.h
 _MARGIN = 16 << 20
@@ -26,10 +26,10 @@ _NOTHING_LEFT = "See to space and rights; nothing is left of it"
 
 
 def check(path: Path, out: Path, size: int) -> None:
-    """See that ``out`` can be made beside ``path``: new, elsewhere, and with room for it.
+    """Check that ``out`` can be written: it is new, not inside ``path``, and there is space.
 
-    :param size: bytes that it will take.
-    :raises CheckpointError: it cannot.
+    :param size: the number of bytes that it will take.
+    :raises CheckpointError: it cannot be written.
     """
     if out.exists() or out.is_symlink():
         raise CheckpointError(
@@ -51,12 +51,12 @@ def check(path: Path, out: Path, size: int) -> None:
 
 @contextlib.contextmanager
 def new_file(out: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """Give a file to write, and a path to read it by; leaving without error makes it ``out``.
+    """Yield a file to write, and a path to read it by; on success it gets the name ``out``.
 
-    Where the file system can (Linux: O_TMPFILE), it has no name until then, so that not
-    even a killed process leaves anything behind.
+    Where the file system supports it (O_TMPFILE), the file has no name until then, so that
+    even a killed process leaves nothing behind.
 
-    :raises CheckpointError: ``out`` came into being meanwhile, or cannot be written.
+    :raises CheckpointError: ``out`` exists by then, or cannot be written.
     """
     with refusing_unwritable(out.parent):
         stream, temporary = _open(out)
@@ -83,10 +83,10 @@ def _open(out: Path) -> tuple[BinaryIO, Path | None]:
 
 
 def _name(readable: Path, out: Path) -> None:
-    """Give the file its name, which nothing else may have taken."""
+    """Give the file its name, unless it has been taken meanwhile."""
     folder = os.open(out.parent, os.O_PATH)
     try:
-        # Only with a folder's descriptor does Python follow the link in /proc to the file.
+        # Python follows the link in /proc to the file only if a folder descriptor is given.
         os.link(readable, out, src_dir_fd=folder, follow_symlinks=True)
     except FileExistsError as error:
         raise CheckpointError(f"{out} came into being meanwhile", do="Name another") from error
@@ -96,12 +96,12 @@ def _name(readable: Path, out: Path) -> None:
 
 @contextlib.contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """Give a folder to fill; leaving without error makes it ``out``, else it is removed.
+    """Yield a folder to fill; on success it gets the name ``out``, otherwise it is removed.
 
-    A killed process leaves it under a name that begins with a dot; the next one that makes
-    the same ``out`` removes that.
+    A killed process leaves it under a name that begins with a dot; the next process that
+    writes the same ``out`` removes that.
 
-    :raises CheckpointError: it cannot be made.
+    :raises CheckpointError: it cannot be written.
     """
     prefix = f".{out.name}.te-matrix-"
     with refusing_unwritable(out.parent):
@@ -117,10 +117,9 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 
 def place(source: Path, new: Path, how: Unchanged, copied: Copied) -> None:
-    """Put a file that is not rewritten into the new folder.
+    """Copy, link or reflink an unchanged file into the new folder.
 
-    :param copied: is told how many bytes have been copied or compared.
-    :raises CheckpointError: the file system cannot do it that way, or a copy differs.
+    :raises CheckpointError: the file system does not support it, or a copy differs.
     """
     new.parent.mkdir(parents=True, exist_ok=True)
     try:

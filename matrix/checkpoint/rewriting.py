@@ -1,4 +1,4 @@
-"""A checkpoint written anew, file by file: those whose states change, and the others."""
+"""Rewriting of checkpoints: changed files are written anew, the others copied or linked."""
 
 from __future__ import annotations
 
@@ -25,26 +25,25 @@ from matrix.checkpoint.words import Holds, Step
 from matrix.system.progress import Progress
 
 _MIB = 1 << 20
-_PASSES = 3  # a tensor is read, and read again on either side to be compared
-_GROWTH = 4096  # bytes that a rewritten state takes at most beside its payload
+_PASSES = 3  # every tensor is copied, then read twice to be compared
+_GROWTH = 4096  # the most bytes that a rewritten state takes in addition to its payload
 
 
 @dataclasses.dataclass(frozen=True)
 class Rewrite:
-    """What is to be written.
-
-    :param edits: one for each extra state of the checkpoint.
-    :param unchanged: what is done with files of a folder that do not change.
-    """
+    """A checkpoint, and what to change in it."""
 
     layout: Layout
     edits: Sequence[Edit]
+    """One for each extra state of the checkpoint."""
     form: Form
+    """The form that the extra states are rewritten into."""
     unchanged: Unchanged
+    """What to do with files of a folder that do not change."""
 
     @property
     def size(self) -> int:
-        """How many bytes the result takes at most."""
+        """The number of bytes that the result takes at most."""
         own = self.edits_by_part()
         files = [part.file for part in self.layout.parts if part.format.rewrites(own[part.name])]
         if self.unchanged == "copy":
@@ -53,7 +52,7 @@ class Rewrite:
         return payloads + sum(file.stat().st_size for file in files)
 
     def edits_by_part(self) -> dict[str, list[Edit]]:
-        """Return the edits by the name of the part that they belong to."""
+        """Return the edits of each part of the layout, by its name."""
         found: dict[str, list[Edit]] = defaultdict(list)
         for edit in self.edits:
             found[edit.state.part].append(edit)
@@ -62,11 +61,11 @@ class Rewrite:
 
 @contextlib.contextmanager
 def publishing(rewrite: Rewrite, out: Path, progress: Progress) -> Iterator[Path]:
-    """Write a checkpoint anew, and give the path to read it by, for it to be checked.
+    """Write the result, and yield a path by which it can be read and checked.
 
-    It gets its own name, ``out``, on leaving without an error; else nothing is left of it.
+    On success it gets the name ``out``; after an error nothing is left of it.
 
-    :raises CheckpointError: ``out`` cannot be made, or a file not be written faithfully.
+    :raises CheckpointError: ``out`` cannot be written, or a file cannot be reproduced.
     """
     size = rewrite.size
     publish.check(rewrite.layout.path, out, size)
@@ -111,9 +110,9 @@ def _write(rewrite: Rewrite, destination: Destination, meter: _Meter) -> None:
 
 
 class _Meter:
-    """Turns bytes into a progress display's steps of a MiB.
+    """Reports bytes to a progress display, in steps of a MiB.
 
-    :param size: bytes that will be copied or compared.
+    :param size: the number of bytes that will be copied or compared.
     """
 
     def __init__(self, progress: Progress, size: int) -> None:
@@ -123,7 +122,7 @@ class _Meter:
         progress.start("MiB", self._left)
 
     def copied(self, size: int) -> None:
-        """Note bytes that were copied or compared."""
+        """Add bytes that were copied or compared."""
         self._bytes += size
         while self._bytes >= _MIB and self._left:
             self._bytes -= _MIB
@@ -155,9 +154,11 @@ def _folder_destination(folder: Path, unchanged: Unchanged, meter: _Meter) -> De
 
 
 def check(rewrite: Rewrite, before: Contents, after: Contents) -> None:
-    """Check that what was written holds the same keys and, where it was to, the same metadata.
+    """Check that the result has the expected keys, and the same metadata where it was kept.
 
-    :raises CheckpointError: it does not.
+    :param before: contents of the checkpoint.
+    :param after: contents of the result.
+    :raises CheckpointError: it has not.
     """
     states = {(state.file, state.inside, state.key): state for state in after.states}
     kept = [edit for edit in rewrite.edits if edit.new_key is not None]
@@ -173,7 +174,7 @@ def check(rewrite: Rewrite, before: Contents, after: Contents) -> None:
 
 
 def _carries(state: ExtraState, edit: Edit) -> bool:
-    """Tell whether a written state holds what the edit was to keep."""
+    """Return whether a written state holds the metadata that the edit keeps."""
     if Step.DROP_STATE in edit.steps:
         return state.holds is Holds.NOTHING
     before = {k: v.numbers for k, v in edit.state.tensors.items() if not k.startswith("scale_inv")}
@@ -182,7 +183,7 @@ def _carries(state: ExtraState, edit: Edit) -> bool:
 
 
 def rewrite_file(path: Path, new: Path, form: Form) -> None:
-    """Rewrite a ``torch.save`` file into a form, without checking the tensors that are copied.
+    """Rewrite a ``torch.save`` file into a form, without comparing the tensors afterwards.
 
     :raises CheckpointError: it cannot be rewritten.
     """
@@ -191,7 +192,7 @@ def rewrite_file(path: Path, new: Path, form: Form) -> None:
 
 
 def write_file(path: Path, new: Path, edits: Sequence[Edit]) -> None:
-    """Write a ``torch.save`` file with edits applied, without checking what is copied.
+    """Write a ``torch.save`` file with edits applied, without comparing the tensors afterwards.
 
     :raises CheckpointError: it cannot be written.
     """

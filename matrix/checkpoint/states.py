@@ -1,6 +1,6 @@
-"""FP8 extra states: what one holds, decoded from its own pickle without running it.
+"""FP8 extra states, decoded from their pickles without executing them.
 
-A Transformer Engine module saves one under ``<module>._extra_state``: up to 1.13 an
+A Transformer Engine module saves an extra state under ``<module>._extra_state``: up to 1.13 an
 ``io.BytesIO`` with a ``torch.save`` file in it, from 1.14 on a byte tensor with a pickle.
 """
 
@@ -10,7 +10,8 @@ import dataclasses
 import re
 import struct
 
-from matrix.checkpoint import limits, nodes, objects, pickles, torchfile
+from matrix.catalogue.state_keys import CORE_ATTENTION
+from matrix.checkpoint import limits, names, nodes, objects, pickles, torchfile
 from matrix.checkpoint.errors import Malformed
 from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.nodes import Node
@@ -27,69 +28,68 @@ _FLOATS = {"float32": "f", "float64": "d", "float16": "e"}
 
 @dataclasses.dataclass(frozen=True)
 class MetadataTensor:
-    """One metadata tensor: its shape, its elements as they lie in the file, and as numbers."""
+    """One tensor of FP8 metadata, such as the forward scales."""
 
     dtype: str
     shape: tuple[int, ...]
     data: bytes
+    """The elements as bytes, little-endian."""
     numbers: tuple[float, ...]
+    """The elements as numbers."""
 
     def all(self, number: float) -> bool:
-        """Tell whether every element is ``number``."""
+        """Return whether every element equals ``number``."""
         return all(value == number for value in self.numbers)
 
 
 @dataclasses.dataclass(frozen=True)
 class ExtraState:
-    """One module's extra state.
-
-    :param key: its key in the checkpoint; ``file`` is the file that it lies in, relative
-        to the checkpoint.
-    :param container: what Transformer Engine saves it in, or what it is instead.
-    :param fields: top-level fields of the state, inert; None where the module had no FP8
-        state, which is saved too.
-    :param tensors: the metadata by field, e.g. ``scale_fwd``.
-    :param problem: why it could not be decoded, if it could not.
-    :param strangers: classes and functions that its pickle names and that neither rebuild
-        tensors nor are Transformer Engine's; ``classes`` are the latter.
-    :param inside: where in the file the state dict is that it belongs to, e.g. ``model``.
-    :param index: the file that says where in ``file`` it lies, in a distributed checkpoint.
-    """
+    """One module's extra state."""
 
     key: str
+    """Its key in the checkpoint."""
     file: str
+    """The file that contains it, relative to the checkpoint."""
     container: StateContainer | str
+    """What Transformer Engine saved it in; the type as text if it is none of those."""
     fields: dict[str, Node] | None = None
+    """Its top-level fields, inert; None where the module was saved without FP8 state."""
     tensors: dict[str, MetadataTensor] = dataclasses.field(default_factory=dict)
+    """The metadata by field, e.g. ``scale_fwd``."""
     problem: str = ""
-    strangers: tuple[str, ...] = ()
+    """Why it could not be decoded; empty if it could."""
+    unknown_names: tuple[str, ...] = ()
+    """Names in its pickle; see :func:`names.unknown_names`."""
     classes: frozenset[str] = frozenset()
+    """Transformer Engine's classes and functions that its pickle names."""
     inside: str = ""
+    """Path to the state dict that contains it within the file, e.g. ``model``."""
     index: str = ""
+    """The index file of the distributed checkpoint that contains it; empty in other formats."""
 
     @property
     def part(self) -> str:
-        """The file that is read to find it: the index, or else the file that it lies in."""
+        """The part of the layout that it was read from: the index, or else ``file``."""
         return self.index or self.file
 
     @property
     def module(self) -> str:
-        """The module's path in the checkpoint."""
+        """The module's path in the model."""
         return KEY.sub("", self.key) or "(top)"
 
     @property
     def attention(self) -> bool:
-        """Whether the module is, or is inside, an attention core."""
+        """Whether the module is an attention core, or inside one."""
         return is_attention(self.key)
 
     @property
     def extra(self) -> dict[str, Node]:
-        """What the state holds beside tensors and recipe, by name."""
+        """The variables in the state other than tensors and recipe, by name."""
         return objects.fields((self.fields or {}).get("extra_fp8_variables")) or {}
 
     @property
     def holds(self) -> Holds:
-        """What there is to lose."""
+        """What a loader that resets the state would lose."""
         if self.problem:
             return Holds.UNREADABLE
         if self.fields is None or not self.tensors:
@@ -98,7 +98,7 @@ class ExtraState:
 
     @property
     def _default(self) -> bool:
-        """Whether every scale is 1 and every amax 0: then a reset loses nothing."""
+        """Whether every scale is 1 and every amax 0, so that a reset loses nothing."""
         return all(
             values.all(0.0 if name.startswith("amax") else 1.0)
             for name, values in self.tensors.items()
@@ -106,31 +106,31 @@ class ExtraState:
 
 
 def is_state(key: Node) -> bool:
-    """Tell whether a key of a checkpoint is that of an extra state."""
+    """Return whether a key of a checkpoint is that of an extra state."""
     return isinstance(key, str) and KEY.search(key) is not None
 
 
 def is_attention(key: str) -> bool:
-    """Tell whether an extra state's key is that of an attention core."""
+    """Return whether the key of an extra state is that of an attention core."""
     parts = KEY.sub("", key).split(".")
-    return "core_attention" in parts or parts[-1] == "fused_attention"
+    return CORE_ATTENTION in parts or parts[-1] == "fused_attention"
 
 
 def container_of(value: Node) -> StateContainer | str:
-    """Name the container that an extra state came in."""
+    """Return the container of an extra state, or its type as text."""
     if objects.buffer_of(value) is not None:
         return StateContainer.BYTES_IO
     tensor = objects.tensor(value)
     if tensor is not None and tensor.itemsize == 1:
         return StateContainer.BYTE_TENSOR if tensor.count else StateContainer.EMPTY_TENSOR
-    return objects.plain(value)
+    return objects.describe(value)
 
 
 def decode(key: str, file: str, value: Node, source: TorchFile) -> ExtraState:
-    """Decode one extra state; what cannot be decoded says so in ``problem``.
+    """Decode one extra state; ``problem`` says why, if it cannot be decoded.
 
     :param value: the state's value in the checkpoint.
-    :param source: the file it lies in, which has the storages.
+    :param source: the file that contains it and its storages.
     """
     state = ExtraState(key, file, container_of(value))
     try:
@@ -155,7 +155,7 @@ def decode(key: str, file: str, value: Node, source: TorchFile) -> ExtraState:
 
 
 def of_payload(key: str, file: str, data: bytes, budget: Budget) -> ExtraState:
-    """Decode the bytes of a byte tensor: a pickle.
+    """Decode the content of a byte tensor, which is a pickle.
 
     :raises Malformed: it cannot be read.
     """
@@ -164,13 +164,13 @@ def of_payload(key: str, file: str, data: bytes, budget: Budget) -> ExtraState:
 
 
 def _decoded(state: ExtraState, root: Node, source: TorchFile | None, budget: Budget) -> ExtraState:
-    """Return a state with what its pickle holds."""
-    strangers = tuple(objects.strangers(root))
+    """Return a state with the content of its pickle."""
+    unknown_names = tuple(names.unknown_names(root))
     if root is None:
-        return dataclasses.replace(state, strangers=strangers)
+        return dataclasses.replace(state, unknown_names=unknown_names)
     fields = objects.fields(root)
     if fields is None:
-        raise Malformed(f"its pickle holds {objects.plain(root)}, not a dict")
+        raise Malformed(f"its pickle holds {objects.describe(root)}, not a dict")
     tensors = {
         name: values(fields[name], source, budget)
         for name in (f"{what}_{way}" for what in TENSORS for way in DIRECTIONS)
@@ -180,16 +180,16 @@ def _decoded(state: ExtraState, root: Node, source: TorchFile | None, budget: Bu
         state,
         fields=fields,
         tensors=tensors,
-        strangers=strangers,
-        classes=frozenset(objects.te_names(root)),
+        unknown_names=unknown_names,
+        classes=frozenset(names.te_names(root)),
     )
 
 
 def values(node: Node, source: TorchFile | None, budget: Budget) -> MetadataTensor:
-    """Return a small tensor with its numbers.
+    """Return a metadata tensor with its elements.
 
-    :param source: the file whose storages it may name.
-    :raises Malformed: it is no tensor of floating-point numbers, or cannot be had.
+    :param source: the file with its storage, unless that is inside the pickle.
+    :raises Malformed: it is no tensor of floating-point numbers, or its storage is missing.
     """
     tensor = objects.tensor(node)
     if tensor is None:
@@ -207,11 +207,11 @@ def values(node: Node, source: TorchFile | None, budget: Budget) -> MetadataTens
 
 
 def _in_place(tensor: TensorRef, content: bytes, budget: Budget) -> tuple[TensorRef, TorchFile]:
-    """Return a tensor on the storage that is pickled in place as a file of its own."""
+    """Return a tensor whose storage is inside the pickle, and the file that this storage is."""
     inner = torchfile.of_bytes(content, budget)
     storage = inner.root
     if isinstance(storage, nodes.Call) and storage.arguments:
-        # From PyTorch 2 on a TypedStorage wraps it: called with, or set to, the untyped one.
+        # From PyTorch 2 on, a TypedStorage wraps the untyped one as argument or attribute.
         storage = next((n for n in nodes.every(storage) if isinstance(n, nodes.Persistent)), None)
     kind = objects.element(storage) if isinstance(storage, nodes.Persistent) else None
     if kind is None:

@@ -1,6 +1,7 @@
 """The file format of ``torch.save`` before PyTorch 1.6: five pickles, then the storages.
 
-It lives on inside newer files: a tensor in a plain pickle has its storage as one.
+It is still in use inside newer files: a tensor that is pickled without ``torch.save``
+contains its storage as a file of this format.
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ def _header() -> bytes:
 
 
 _HEADER = _header()
-"""The first three pickles, as PyTorch writes them on every little-endian machine."""
+"""The first three pickles, as PyTorch writes them on little-endian machines."""
 
 
 def storage_id(dtype: str, key: str, count: int, *, legacy: bool) -> Persistent:
     """Return the persistent id of a storage on the CPU.
 
     :param count: its number of elements.
-    :param legacy: the id has a sixth field, for views, in this format.
+    :param legacy: whether it is for a file of this format, whose ids have a sixth field.
     """
     kind = Global("torch", _TYPES[dtype][0])
     return Persistent(("storage", kind, key, "cpu", count, *([None] if legacy else [])))
@@ -53,7 +54,7 @@ def storage_id(dtype: str, key: str, count: int, *, legacy: bool) -> Persistent:
 def storage_file(dtype: str, data: bytes) -> bytes:
     """Return a file that holds one storage and nothing else.
 
-    :param data: its elements, little-endian.
+    :param data: the elements, little-endian.
     """
     count = len(data) // _TYPES[dtype][1]
     root = storage_id(dtype, "0", count, legacy=True)
@@ -62,23 +63,21 @@ def storage_file(dtype: str, data: bytes) -> bytes:
 
 @dataclasses.dataclass(frozen=True)
 class LegacyStorages:
-    """Storages one behind the other at the end of a file; a plain pickle has none.
-
-    :param places: the first byte and the number of bytes of each storage, by key.
-    :param preamble: the number of bytes before the pickle.
-    """
+    """The storages at the end of a file; a plain pickle has none."""
 
     stream: BinaryIO
     places: Mapping[str, tuple[int, int]]
+    """Start and size in bytes of each storage, by key."""
     preamble: int
+    """Number of bytes before the pickle."""
     kind: TorchKind = TorchKind.LEGACY
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the keys of the storages that the file has."""
+        """Yield the keys of the storages in the file."""
         return iter(self.places)
 
     def read(self, key: str, start: int, size: int, limit: int) -> bytes:
-        """Return bytes of a storage; none where it ends before.
+        """Return bytes of a storage, or none if it ends before they do.
 
         :raises Malformed: there is no such storage.
         """
@@ -98,7 +97,7 @@ class LegacyStorages:
         return copying.chunks(self.stream, *self.places[key])
 
     def write(self, new: NewContent, out: BinaryIO, copied: Copied) -> None:
-        """Write a file with the same first three pickles.
+        """Write a file of this format with the first three pickles of this one.
 
         :raises CheckpointError: it is a plain pickle.
         :raises Malformed: a storage cannot be read.
@@ -124,8 +123,8 @@ class LegacyStorages:
 # Reading.
 
 
-class _Window:
-    """A stream for the pickle reader that never hands out more than the limit."""
+class _LimitedStream:
+    """A stream for the pickle parser that refuses to read more than the limit."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -145,20 +144,17 @@ class _Window:
         self._spend(len(line))
         return line
 
-    def tell(self) -> int:
-        return self._stream.tell()
-
 
 def read(stream: BinaryIO, budget: Budget) -> tuple[Pickle, bool, LegacyStorages]:
-    """Read a file's pickle, and where its storages lie.
+    """Read a file's pickle and the positions of its storages.
 
     :returns: the pickle, whether storages are little-endian, and the storages.
-    :raises Malformed: it is torn, or beyond the limits.
+    :raises Malformed: it is cut short, or exceeds the limits.
     """
     stream.seek(0)
-    window = _Window(stream)
+    window = _LimitedStream(stream)
     little = True
-    # A byte tensor's pickle holds six such files: parsing this part of each is the most work.
+    # Each extra state holds six such files; parsing these pickles would be most of the work.
     if stream.read(len(_HEADER)) != _HEADER:
         stream.seek(0)
         first = pickles.read_stream(window, budget)
@@ -181,15 +177,14 @@ def _says_big(system: Node) -> bool:
 
 
 def _item_sizes(root: Node) -> dict[str, int]:
-    found = {}
-    for node in nodes.every(root):
-        if isinstance(node, Persistent) and (kind := element(node)):
-            found[node.id[2]] = kind[1]
-    return found
+    ids = (node for node in nodes.every(root) if isinstance(node, Persistent))
+    return {node.id[2]: kind[1] for node in ids if (kind := element(node))}
 
 
 def _places(stream: BinaryIO, keys: list[str], sizes: dict[str, int]) -> dict[str, tuple[int, int]]:
-    length = _length(stream)
+    here = stream.tell()
+    length = stream.seek(0, io.SEEK_END)
+    stream.seek(here)
     places = {}
     for key in keys:
         raw = stream.read(_COUNT.size)
@@ -203,10 +198,3 @@ def _places(stream: BinaryIO, keys: list[str], sizes: dict[str, int]) -> dict[st
         places[key] = (start, size)
         stream.seek(start + size)
     return places
-
-
-def _length(stream: BinaryIO) -> int:
-    here = stream.tell()
-    length = stream.seek(0, io.SEEK_END)
-    stream.seek(here)
-    return length

@@ -1,7 +1,7 @@
-"""Writing one ``torch.save`` file anew: its extra states edited, everything else as it was.
+"""``torch.save`` files written anew with edited extra states and otherwise unchanged.
 
-Tensors are copied byte for byte. The pickle is written from the inert tree, and read back
-and compared before it counts.
+Tensors are copied byte for byte. The pickle is written from inert values, then parsed and
+compared with them.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from matrix.checkpoint.words import TorchKind
 
 
 def write(source: TorchFile, edits: Edits, out: BinaryIO, copied: Copied) -> None:
-    """Write a ``torch.save`` file with edits applied. ``source.root`` is used up.
+    """Write a ``torch.save`` file with edits applied; this modifies ``source.root``.
 
-    :raises CheckpointError: the file cannot be written again faithfully.
+    :raises CheckpointError: its pickle cannot be reproduced.
     :raises Malformed: a storage cannot be read.
     """
     added = _Added(source)
@@ -31,7 +31,7 @@ def write(source: TorchFile, edits: Edits, out: BinaryIO, copied: Copied) -> Non
 
 
 def write_byte_tensor(data: bytes, source: TorchFile, out: BinaryIO) -> None:
-    """Write a file like ``source`` that holds one byte tensor and nothing else.
+    """Write a file of the same kind as ``source`` that holds one byte tensor only.
 
     :raises CheckpointError: files of its kind are not written.
     """
@@ -43,12 +43,12 @@ def write_byte_tensor(data: bytes, source: TorchFile, out: BinaryIO) -> None:
 def _write_root(
     source: TorchFile, root: Node, added: Mapping[str, bytes], out: BinaryIO, copied: Copied
 ) -> None:
-    new = NewContent(faithful(root, source.protocol), storage_keys(root), added)
+    new = NewContent(verified_pickle(root, source.protocol), storage_keys(root), added)
     source.storages.write(new, out, copied)
 
 
 class _Added:
-    """Storages that a rewritten file has beyond those it had."""
+    """The storages that are added to a file."""
 
     def __init__(self, source: TorchFile) -> None:
         self._legacy = source.storages.kind is not TorchKind.ZIP
@@ -80,7 +80,7 @@ def _edited(
 
 
 def storage_keys(root: Node) -> set[str]:
-    """Return the keys of the storages that a pickle names."""
+    """Return the keys of the storages that a pickle refers to."""
     found = set()
     for node in nodes.every(root):
         if isinstance(node, nodes.Persistent):
@@ -90,10 +90,10 @@ def storage_keys(root: Node) -> set[str]:
     return found
 
 
-def faithful(root: Node, protocol: int) -> bytes:
-    """Return a pickle of ``root`` that is known to read back as ``root``.
+def verified_pickle(root: Node, protocol: int) -> bytes:
+    """Return a pickle of ``root``, after checking that parsing it gives ``root`` again.
 
-    :raises CheckpointError: it does not.
+    :raises CheckpointError: it does not, or ``root`` cannot be pickled.
     """
     try:
         written = emit.emit(root, protocol)

@@ -1,4 +1,4 @@
-"""The zip format of ``torch.save``: a ``data.pkl``, and each storage an entry of its own."""
+"""The zip format of ``torch.save``: the entry ``data.pkl``, and one entry for each storage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from matrix.checkpoint.words import TorchKind
 from matrix.checkpoint.zips import Zip
 
 _PICKLE = "data.pkl"
-_ALIGNMENT = 64  # of a storage in the file, so that it can be mapped
+_ALIGNMENT = 64  # in bytes, of storages in the file, as torch.load(mmap=True) needs it
 _LOCAL_HEADER = 30
 _ZIP64_EXTRA = 20
 _ZIP64_FROM = 0x7FFF_0000
@@ -24,22 +24,20 @@ _ZIP64_FROM = 0x7FFF_0000
 
 @dataclasses.dataclass(frozen=True)
 class ZipStorages:
-    """Storages as entries of a zip archive.
-
-    :param prefix: the folder inside the archive that all its entries lie in.
-    """
+    """The storages in a zip archive."""
 
     archive: Zip
     prefix: str
+    """The folder in the archive that contains all entries, with its slash."""
     kind = TorchKind.ZIP
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the keys of the storages that the archive has."""
+        """Yield the keys of the storages in the archive."""
         start = f"{self.prefix}data/"
         return (n.removeprefix(start) for n in self.archive.entries if n.startswith(start))
 
     def read(self, key: str, start: int, size: int, limit: int) -> bytes:
-        """Return bytes of a storage; fewer where it ends before.
+        """Return bytes of a storage, fewer if it ends before.
 
         :raises Malformed: there is no such entry, or it cannot be read.
         """
@@ -56,7 +54,7 @@ class ZipStorages:
         return self.archive.chunks(f"{self.prefix}data/{key}", CHUNK)
 
     def write(self, new: NewContent, out: BinaryIO, copied: Copied) -> None:
-        """Write an archive with the same entries but for pickle and storages.
+        """Write an archive with the same entries except for the pickle and storages.
 
         :raises Malformed: a storage cannot be read.
         """
@@ -82,7 +80,7 @@ def read(stream: BinaryIO, budget: Budget) -> tuple[Pickle, bool, ZipStorages]:
     """Read a file's pickle.
 
     :returns: the pickle, whether storages are little-endian, and the storages.
-    :raises Malformed: the archive is not one of ``torch.save``, is torn, or is too large.
+    :raises Malformed: it is no file of ``torch.save``, is cut short, or exceeds the limits.
     """
     archive = Zip(stream)
     found = [name for name in archive.entries if name.rpartition("/")[2] == _PICKLE]
@@ -101,7 +99,7 @@ def read(stream: BinaryIO, budget: Budget) -> tuple[Pickle, bool, ZipStorages]:
 def _add(
     archive: zipfile.ZipFile, out: BinaryIO, name: str, chunks: Iterable[bytes], size: int
 ) -> None:
-    """Add an entry whose data begins at a multiple of the alignment."""
+    """Add an entry with aligned data."""
     info = zipfile.ZipInfo(name)
     large = size >= _ZIP64_FROM
     place = out.seek(0, 2) + _LOCAL_HEADER + len(name.encode()) + 4 + _ZIP64_EXTRA * large

@@ -1,4 +1,4 @@
-"""Files of ``torch.save``, zip and legacy: their pickle as inert values, storages on demand."""
+"""Files of ``torch.save``: the pickle is parsed at once, storages are read on demand."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from matrix.checkpoint.words import TorchKind
 
 
 class Storages(Protocol):
-    """The storages of one file, and how a file of its kind is written."""
+    """The storages of one file; an implementation can also write files of its kind."""
 
     @property
     def kind(self) -> TorchKind:
-        """What kind of file it is."""
+        """The kind of the file."""
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the keys of the storages that the file has."""
+        """Yield the keys of the storages in the file."""
 
     def read(self, key: str, start: int, size: int, limit: int) -> bytes:
-        """Return bytes of a storage; fewer where it ends before.
+        """Return bytes of a storage, fewer if it ends before.
 
-        :param limit: how many bytes may be unpacked to get there.
+        :param limit: the number of bytes that may be decompressed to get there.
         :raises Malformed: the file has no such storage, or it cannot be read.
         """
 
@@ -42,32 +42,30 @@ class Storages(Protocol):
     def write(self, new: NewContent, out: BinaryIO, copied: Copied) -> None:
         """Write a file of the same kind with other content.
 
-        :raises CheckpointError: such files are not written.
+        :raises CheckpointError: files of this kind cannot be written.
         :raises Malformed: a storage cannot be read.
         """
 
 
 @dataclasses.dataclass
 class TorchFile:
-    """One file of ``torch.save``.
-
-    :param root: what the file holds, inert.
-    :param protocol: the pickle's protocol.
-    :param little: whether storages are little-endian.
-    :param budget: what may still be read of pickles inside the file's pickle.
-    """
+    """One file of ``torch.save``."""
 
     root: Node
+    """The content of the pickle, inert."""
     protocol: int
+    """The protocol of the pickle."""
     storages: Storages
     little: bool
+    """Whether storages are little-endian."""
     budget: Budget
+    """What may still be read of pickles inside the pickle."""
 
     def storage(self, tensor: TensorRef, limit: int) -> bytes:
-        """Return the bytes of a tensor's storage that the tensor covers.
+        """Return the part of a storage that a tensor covers.
 
-        :param limit: how many there may be.
-        :raises Malformed: there are more, or the storage is not in the file.
+        :param limit: the largest number of bytes to read.
+        :raises Malformed: the tensor is larger, or its storage is not in the file.
         """
         size = tensor.count * tensor.itemsize
         if size > limit:
@@ -81,9 +79,9 @@ class TorchFile:
 def read(stream: BinaryIO, budget: Budget | None = None) -> TorchFile:
     """Read a file of ``torch.save``.
 
-    :param stream: seekable; it stays in use.
-    :param budget: the opcodes that it may have, with all pickles inside its pickle.
-    :raises Malformed: it is none, is torn, or is beyond the limits.
+    :param stream: a seekable stream, which must stay open as long as storages are read.
+    :param budget: what may be read of its pickle and the pickles inside.
+    :raises Malformed: it is no such file, is cut short, or exceeds the limits.
     """
     budget = budget or Budget()
     stream.seek(0)
@@ -101,5 +99,5 @@ def read(stream: BinaryIO, budget: Budget | None = None) -> TorchFile:
 
 
 def of_bytes(data: bytes, budget: Budget | None = None) -> TorchFile:
-    """Read a file of ``torch.save`` that lies in memory."""
+    """Read a file of ``torch.save`` from memory; see :func:`read`."""
     return read(io.BytesIO(data), budget)

@@ -1,4 +1,4 @@
-"""Closed words of checkpoints: what a file is, and how and what an extra state holds."""
+"""Enumerations: kinds of files, containers and contents of extra states, rewrite steps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from matrix.catalogue.words import Word
 
 
 class TorchKind(Word):
-    """What kind of file ``torch.save`` wrote, if it did."""
+    """The kinds of files that can be read as a file of ``torch.save``."""
 
     ZIP = "torch.save (zip)"
     LEGACY = "torch.save (legacy)"
@@ -14,7 +14,7 @@ class TorchKind(Word):
 
 
 class StateContainer(Word):
-    """What Transformer Engine saves an extra state in."""
+    """The types of value that Transformer Engine saves as an extra state."""
 
     BYTES_IO = "BytesIO"
     BYTE_TENSOR = "byte tensor"
@@ -23,16 +23,19 @@ class StateContainer(Word):
 
 
 class Holds(Word):
-    """What an extra state holds: what a loader that resets it would lose."""
+    """The content of an extra state, as far as a reset would lose it."""
 
     NOTHING = "nothing"
+    """The module was saved without FP8 state."""
     DEFAULTS = "defaults"
+    """Every scale is 1, every amax 0."""
     METADATA = "metadata"
+    """Scales and amaxes of training."""
     UNREADABLE = "unreadable"
 
 
 class Step(Word):
-    """What rewriting does to one extra state; the module ``edits`` explains each."""
+    """The steps that rewrite an extra state; :mod:`edits` explains each."""
 
     MAP_KEY = "map-key"
     UNMAP_KEY = "unmap-key"

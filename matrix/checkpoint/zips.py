@@ -1,4 +1,4 @@
-"""Zip archives, their directory checked for size before anything is made of it."""
+"""Zip archives whose directory is checked for size before it is parsed."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _TORN = (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, struct.error, z
 
 
 class Zip:
-    """A zip archive on an open file; entries are read one by one and never whole files.
+    """A zip archive in an open file; entries are read in bounded pieces.
 
-    :raises Malformed: it is no zip archive, is torn, or its directory is beyond the limits.
+    :raises Malformed: it is no zip archive, is cut short, or its directory exceeds the limits.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -39,10 +39,10 @@ class Zip:
             raise Malformed("a zip archive with two entries of one name")
 
     def read(self, name: str, limit: int) -> bytes:
-        """Return an entry's bytes.
+        """Return the content of an entry.
 
-        :param limit: how many there may be.
-        :raises Malformed: there are more, or they cannot be read.
+        :param limit: the largest number of bytes to read.
+        :raises Malformed: the entry is larger, or cannot be read.
         """
         size = self.entries[name].file_size
         if size > limit:
@@ -50,10 +50,10 @@ class Zip:
         return self._read(name, 0, size)
 
     def read_range(self, name: str, start: int, size: int, limit: int) -> bytes:
-        """Return ``size`` bytes of an entry from ``start``; fewer where it ends before.
+        """Return ``size`` bytes of an entry from ``start``, fewer if it ends before.
 
-        :param limit: how many may have to be unpacked to get there.
-        :raises Malformed: there are more, or they cannot be read.
+        :param limit: the largest number of bytes to decompress.
+        :raises Malformed: more would be decompressed, or the entry cannot be read.
         """
         info = self.entries[name]
         if info.compress_type != STORED and start + size > limit:
@@ -61,11 +61,11 @@ class Zip:
         return self._read(name, start, max(0, min(size, info.file_size - start)))
 
     def chunks(self, name: str, size: int) -> Iterator[bytes]:
-        """Yield an entry's bytes, at most ``size`` at a time.
+        """Yield the content of an entry, at most ``size`` bytes at a time.
 
-        Checksums are not looked at: PyTorch can be told to write none.
+        Checksums are ignored, because PyTorch can be configured to write none.
 
-        :raises Malformed: they cannot be read, or there are fewer than there should be.
+        :raises Malformed: the entry cannot be read, or is cut short.
         """
         info = self.entries[name]
         for start in range(0, info.file_size, size):
@@ -88,7 +88,7 @@ class Zip:
         return data
 
     def _data(self, info: zipfile.ZipInfo) -> int:
-        """Return where an entry's data begins, by its local header."""
+        """Return the position of an entry's data, from its local header."""
         self.stream.seek(info.header_offset)
         header = self.stream.read(_LOCAL.size)
         if len(header) != _LOCAL.size or header[:4] != b"PK\x03\x04":
@@ -98,7 +98,7 @@ class Zip:
 
 
 def is_zip(head: bytes) -> bool:
-    """Tell from its first four bytes whether a file is a zip archive."""
+    """Return whether a file is a zip archive, given its first bytes."""
     return head[:4] == b"PK\x03\x04"
 
 
@@ -109,7 +109,7 @@ def _check_directory(stream: BinaryIO) -> None:
 
 
 def _directory(stream: BinaryIO) -> tuple[int, int]:
-    """Return the size of the central directory in bytes, and its number of entries."""
+    """Return size in bytes and number of entries of the central directory."""
     length = stream.seek(0, 2)
     start = max(0, length - _COMMENT - _END.size)
     stream.seek(start)

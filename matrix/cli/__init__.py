@@ -1,8 +1,20 @@
 """The command line ``te-matrix``: reads options, prints, and sets the exit code.
 
-``options`` holds what several commands share: options, and the typed arguments that
-commands get for them. Every other module is the command of its name, except for
-``verdicts``, which holds ``judge`` and ``report``. Commands start from ``matrix.workflow``.
+Every command has a module of its name; ``judge`` and ``report`` are in ``verdicts``. The
+module ``options`` has the options that several commands share.
+
+===============================  ==============================================
+``releases``, ``plan``           the catalogue, and what a selection means
+``run``, ``merge``, ``export``   measuring, and bringing evidence together
+``verdicts``, ``bands``,         what the evidence says
+``diff``, ``explain``,
+``fidelity``
+``gate``, ``ledger``, ``ci``     the gate, known deviations, pipeline files
+``images``                       images for the docker runner
+``inspect``, ``remap``           checkpoint files
+``schema``                       JSON Schemas of reports and tables
+``options``                      options that several commands share
+===============================  ==============================================
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``te-matrix bands``: where behaviour really changes, beside the FAQ's bands."""
+"""``te-matrix bands``: groups of releases that behave alike, compared with the FAQ's bands."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from matrix.store.store import Store
 from matrix.workflow.selecting import Request, select
 
 
-@click.command("bands", short_help="Group releases that behave alike, beside the FAQ's bands.")
+@click.command("bands", short_help="Group releases that behave alike; compare the FAQ's bands.")
 @with_selection
 @with_store
 @with_today
-@click.option("--faq", "as_faq", is_flag=True, help="write a corrected FAQ section (RST)")
+@click.option("--faq", "as_faq", is_flag=True, help="print a corrected section for the FAQ (RST)")
 @with_json()
 def bands_command(
     request: Request, store: Store, today: datetime.date, as_faq: bool, as_json: bool
 ) -> None:
-    """Group releases that save and load alike, and set them beside the FAQ's bands.
+    """Group releases that save and load alike, and compare the groups with the FAQ's bands.
 
-    By default on all releases, scenarios and variants.
+    The default is all releases, scenarios and variants.
     """
     selected = select(request, store, defaults=EVERYTHING)
     made = report.build(selected.judge(today), selected.documentation)

@@ -1,4 +1,4 @@
-"""``te-matrix ci``: pipeline files that fan the matrix out over plain CI jobs and merge."""
+"""``te-matrix ci``: pipeline files that split the matrix into CI jobs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from matrix.catalogue.selection import DEFAULTS
 from matrix.catalogue.words import Lane, RunnerName
-from matrix.errors import StoreError, UsageError
+from matrix.errors import StoreError, UsageError, os_errors_as
 from matrix.gate import pipelines
 from matrix.plan import shards
 from matrix.plan.costs import Costs
@@ -21,13 +21,13 @@ _NAMES = {"scenario_file": "--scenarios", "ledger_file": "--ledger"}
 
 @click.command("ci", short_help="Write pipeline files that run the matrix in N jobs.")
 @arguments.with_selection
-@click.option("--shards", "count", type=click.IntRange(1), required=True, help="how many jobs run")
+@click.option("--shards", "count", type=click.IntRange(1), required=True, help="number of jobs")
 @click.option(
     "--service",
     type=click.Choice([*pipelines.NAMES]),
     multiple=True,
     default=[*pipelines.NAMES],
-    help="whose files  [default: all]",
+    help="service to write a file for  [default: all]",
 )
 @click.option(
     "--output",
@@ -37,9 +37,10 @@ _NAMES = {"scenario_file": "--scenarios", "ledger_file": "--ledger"}
     show_default=True,
 )
 def ci_command(count: int, service: tuple[str, ...], folder: Path, **options: Any) -> None:
-    """Write files for GitHub Actions and GitLab that run the matrix in N jobs, then merge.
+    """Write files for GitHub Actions and GitLab that run the matrix in N jobs.
 
-    The selection options say what the jobs run; a candidate's path is seen from the job.
+    A last job merges the results. The selection options are those of the jobs, in which the
+    path of a candidate is looked up.
     """
     selected = select(arguments.request(**options))
     if (selected.plan.lane, selected.plan.runner) != (Lane.CPU, RunnerName.LOCAL):
@@ -48,23 +49,19 @@ def ci_command(count: int, service: tuple[str, ...], folder: Path, **options: An
             why="elsewhere a checkpoint cannot be made again by every shard that loads it",
             do="Shard `--phase save`, merge, then shard `--phase cross-load`",
         )
-    # Says what is wrong with the number of shards here, and not in every job.
+    # An impossible number of shards is an error here, instead of in every job.
     shards.split(selected.plan, Costs(selected.evidence), 1, count)
     selection = _argv(options)
     for name in service:
         path = folder / pipelines.NAMES[name]
-        try:
+        with os_errors_as(StoreError, f"{path} cannot be written", "Name a folder with --output"):
             folder.mkdir(parents=True, exist_ok=True)
             path.write_text(pipelines.render(name, count, selection), encoding="utf-8")
-        except OSError as error:
-            raise StoreError(
-                f"{path} cannot be written", why=str(error), do="Name a folder with --output"
-            ) from error
         click.echo(path)
 
 
 def _argv(options: dict[str, Any]) -> list[str]:
-    """Return the selection options as they were typed."""
+    """Return the selection options as command line arguments."""
     argv = []
     for name, value in options.items():
         option = _NAMES.get(name, f"--{name.replace('_', '-')}")

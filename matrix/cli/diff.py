@@ -1,4 +1,4 @@
-"""``te-matrix diff``: one run against another."""
+"""``te-matrix diff``: compares two runs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from matrix.workflow.selecting import Request
 @click.argument("b")
 @with_selection
 @with_today
-@click.option("--release", help="compare only this release's row and column in B")
-@click.option("--against", help="with this release's in A  [default: the newest not newer]")
+@click.option("--release", help="compare this release's row and column in B alone")
+@click.option("--against", help="with this release in A  [default: the newest that is not newer]")
 @click.option("--markdown", "as_markdown", is_flag=True, help="print Markdown")
 @with_json()
 def diff_command(
@@ -36,9 +36,9 @@ def diff_command(
 ) -> None:
     """List the cells whose outcome, reason or verdict differs between runs A and B.
 
-    Each is a store or a report.json. To qualify a release, name it with --release: its row
-    and column in B are held against those of the last qualified one in A. Exit code 1 on
-    a regression; 4 or 3 where B lacks an outcome that A has.
+    A and B are stores or report.json files. To qualify a release, name it with --release: its
+    row and column in B are compared with those of an earlier release in A. The exit code is 1
+    for a regression, and 4 or 3 if B lacks an outcome that A has.
     """
     before, after = (read_report(place, request, today) for place in (a, b))
     names = [row.name for run in (before, after) for row in run.releases]

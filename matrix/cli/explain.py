@@ -1,4 +1,4 @@
-"""``te-matrix explain``: one pair, or one error."""
+"""``te-matrix explain``: explains one pair of releases, or one error."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from matrix.store.store import Store
 from matrix.workflow.selecting import Request, Selected, select
 
 
-@click.command("explain", short_help="Explain what happens to a pair, or an error.")
+@click.command("explain", short_help="Explain a pair of releases, or an error.")
 @click.argument("saved_by", required=False)
 @click.argument("loaded_by", required=False)
-@click.option("--error", "text", help="a traceback or message to explain; - reads it")
+@click.option("--error", "text", help="the traceback or message to explain; - for standard input")
 @with_store
 @with_today
 @with_json("print what was found as JSON")
@@ -36,12 +36,12 @@ def explain_command(
     today: datetime.date,
     as_json: bool,
 ) -> None:
-    """Tell what happens to a checkpoint of SAVED_BY in LOADED_BY, why, and what to do.
+    """Explain what happens to a checkpoint of SAVED_BY in LOADED_BY, why, and what to do.
 
     With --error, or with a traceback on standard input and no releases: which pairs of
-    releases produce that error, why, and what to do; exit 3 if nothing known fits.
+    releases raise that error, why, and what to do; exit code 3 if it is not known.
 
-    Answers from the store where there is one, else from the recorded evidence.
+    The answer is from the store, if there is one, and from the recorded evidence.
     """
     if loaded_by is not None and saved_by is not None and text is None:
         lines = _pair(saved_by, loaded_by, store, today, as_json)
@@ -67,7 +67,7 @@ def _read(text: str | None) -> str:
 
 
 def _select(store: Store, saved_by: str | None = None, loaded_by: str | None = None) -> Selected:
-    """Select every scenario and variant of one pair of releases, or of all."""
+    """Select all scenarios and variants of one pair of releases, or of all releases."""
     selection = Selection(saved_by=saved_by, loaded_by=loaded_by)
     return select(Request(selection), store, defaults=EVERYTHING)
 
@@ -76,7 +76,7 @@ def _pair(
     saved_by: str, loaded_by: str, store: Store, today: datetime.date, as_json: bool
 ) -> Iterator[str]:
     known = releases.load()
-    # Only a single release's name is taken here, where a selection takes ranges, too.
+    # A selection takes ranges, too; this command takes the name of one release.
     selected = _select(store, known[saved_by].name, known[loaded_by].name)
     judgement = selected.judge(today)
     if as_json:

@@ -1,4 +1,4 @@
-"""``te-matrix export``: a store's evidence as one file, for others."""
+"""``te-matrix export``: writes the evidence of a store to one file."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from matrix.workflow.reading import read_records
     "date",
     type=DATE,
     callback=today,
-    help="the date that the file is to bear  [default: today]",
+    help="the date in the header of the file  [default: today]",
 )
 def export_command(path: Path, store: Store, date: datetime.date) -> None:
-    """Write every save and load of a store to FILE: .jsonl, or .jsonl.gz. Checkpoints stay."""
+    """Write all saves and loads of a store to FILE, a .jsonl or .jsonl.gz, without checkpoints."""
     if not archive.is_exported(path.name):
         raise UsageError(
             f"{path} does not say what it is", do="Let its name end in .jsonl or .jsonl.gz"

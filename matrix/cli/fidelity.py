@@ -1,4 +1,4 @@
-"""``te-matrix fidelity``: what the cpu lane saw beside what a device saw."""
+"""``te-matrix fidelity``: compares the observations of the cpu lane with those of a device."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from matrix.workflow.reading import read_records
 RECORDED = "recorded"
 
 
-@click.command("fidelity", short_help="Compare what the cpu lane and a device saw.")
+@click.command("fidelity", short_help="Compare the cpu lane with a device.")
 @click.argument("cpu")
 @click.argument("device")
 @with_json("print the whole comparison as JSON")
 def fidelity_command(cpu: str, device: str, as_json: bool) -> None:
-    """Compare what the CPU lane and a DEVICE saw; exit 1 where they saw different things.
+    """Compare observations of the CPU lane with those of a DEVICE; exit code 1 if they differ.
 
-    Both are a store, an exported file, or the word `recorded`.
+    CPU and DEVICE are a store, an exported file, or the word `recorded`.
     """
     found = fidelity.compare(_seen(Lane.CPU, cpu), _seen(Lane.GPU, device))
     if not found.compared:

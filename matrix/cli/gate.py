@@ -1,4 +1,4 @@
-"""``te-matrix gate``: what a store says under a policy, as an exit code."""
+"""``te-matrix gate``: judges a store under a policy and sets the exit code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OutputFiles:
-    """The files to write for a pipeline, each where it is given."""
+    """The files to write for a CI service; None for those that are not wanted."""
 
     junit: Path | None
     code_quality: Path | None
@@ -35,7 +35,7 @@ class OutputFiles:
     badge: Path | None
 
 
-@click.command("gate", short_help="Judge a store under a policy; the exit code says it.")
+@click.command("gate", short_help="Judge a store under a policy and set the exit code.")
 @with_selection
 @with_store
 @with_today
@@ -45,18 +45,18 @@ class OutputFiles:
     default=PolicyName.LEDGER.value,
     show_default=True,
 )
-@click.option("--baseline", help="the run to hold against: a store or a report.json")
+@click.option("--baseline", help="the run to compare with: a store or a report.json")
 @click.option(
     "--require-lane",
     type=click.Choice([lane.value for lane in Lane]),
-    help="refuse what another lane measured",
+    help="fail cells that were measured in another lane",
 )
-@click.option("--require-live", is_flag=True, help="refuse what rests on recorded evidence")
-@click.option("--allow-missing", is_flag=True, help="skip cells without outcome, but for infra")
-@click.option("--junit", type=_FILE, help="write JUnit XML there")
-@click.option("--code-quality", type=_FILE, help="write GitLab's code quality report there")
-@click.option("--summary", type=_FILE, help="write a Markdown summary there")
-@click.option("--badge", type=_FILE, help="write an SVG badge there")
+@click.option("--require-live", is_flag=True, help="fail cells with recorded evidence")
+@click.option("--allow-missing", is_flag=True, help="skip cells without outcome, except infra")
+@click.option("--junit", type=_FILE, help="write JUnit XML to this file")
+@click.option("--code-quality", type=_FILE, help="write a GitLab code quality report to this file")
+@click.option("--summary", type=_FILE, help="write a Markdown summary to this file")
+@click.option("--badge", type=_FILE, help="write an SVG badge to this file")
 @gathered_in(PolicyRequest, "asked")
 @gathered_in(OutputFiles, "files")
 def gate_command(
@@ -66,13 +66,12 @@ def gate_command(
     asked: PolicyRequest,
     files: OutputFiles,
 ) -> None:
-    """Judge what a store holds under a policy and say it with the exit code.
+    """Judge the evidence in a store under a policy, and set the exit code.
 
-    By default what the last run selected. Policies: `documented` (every deviation fails),
-    `ledger` (known ones pass; stale and expired entries fail), `no-regression` (whatever is
-    no worse than in --baseline passes). A candidate is gated as a loader unless
-    --candidate-as says otherwise. Under GitHub Actions, annotations and the step summary
-    are written too.
+    The default selection is that of the last run. Policies: `documented` (every deviation
+    fails), `ledger` (known deviations pass; stale and expired entries fail), `no-regression`
+    (what is not worse than in --baseline passes). Candidates are judged as loaders by default.
+    Under GitHub Actions, annotations and the step summary are written, too.
     """
     request = request.with_candidate_as("loader")
     policy = asked.resolve(request, today)
@@ -100,14 +99,14 @@ def gate_command(
 
 
 def _run(checks: list[Check], junit: Path | None) -> ExitCode:
-    # pytest is imported here, not by every command.
+    # Imported here, because pytest takes long to import.
     from matrix.gate import pytest_session
 
     return pytest_session.run(checks, junit)
 
 
 def _github(commands: list[str], summary: str) -> None:
-    """Tell GitHub Actions, where this runs there."""
+    """Print annotations and write the step summary, if this runs under GitHub Actions."""
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
     for line in commands:

@@ -1,4 +1,4 @@
-"""``te-matrix images``: the base images that are locked, and the images that are built."""
+"""``te-matrix images``: the lock of base images, and the images built on them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from matrix.lane.sources import FetchedSources, cache_folder
 from matrix.report import console
 from matrix.workflow import containers as docker
 from matrix.workflow.containers import ContainerOptions
-from matrix.workflow.parts import band_test
+from matrix.workflow.parts import band_filter
 from matrix.workflow.selecting import Request, select
 
 
@@ -50,14 +50,14 @@ def images_command(context: click.Context, as_json: bool) -> None:
 @click.option(
     "--images-lock",
     type=click.Path(path_type=Path),
-    help="the lock to refresh  [TE_MATRIX_IMAGES_LOCK, else the harness's own]",
+    help="the lock file to refresh  [TE_MATRIX_IMAGES_LOCK, else the packaged one]",
 )
-@click.option("--only", help="refresh only the images whose name holds this text")
-@click.option("--dry-run", is_flag=True, help="show the change and write nothing")
+@click.option("--only", help="refresh only images with this text in their name")
+@click.option("--dry-run", is_flag=True, help="show the changes and write nothing")
 def lock_command(images_lock: Path | None, only: str | None, dry_run: bool) -> None:
-    """Ask the registries for the digest of every base image, and show what changed.
+    """Ask the registries for the digests of the base images, and show what has changed.
 
-    A base that no registry tells stays as it is, and makes the exit code 4.
+    A digest that cannot be read stays as it is, and makes the exit code 4.
     """
     client = docker.connect()
     from matrix.lane.containers import registry
@@ -87,7 +87,7 @@ def lock_command(images_lock: Path | None, only: str | None, dry_run: bool) -> N
 @with_containers
 @with_band
 @with_git_url
-@click.option("--offline", is_flag=True, help="fetch no source; use what is cached")
+@click.option("--offline", is_flag=True, help="fetch no sources; use cached ones")
 def build_command(
     request: Request,
     containers: ContainerOptions,
@@ -95,9 +95,9 @@ def build_command(
     git_url: str | None,
     offline: bool,
 ) -> None:
-    """Build the images of the selected releases, where they are not there yet."""
+    """Build the images of the selected releases that are not built yet."""
     selected = select(request.replace(runner=RunnerName.DOCKER))
-    wanted = band_test(band, selected.documentation)
+    wanted = band_filter(band, selected.documentation)
     progress = console.progress(Console())
     source, runner = docker.runner(
         selected.plan,
@@ -120,9 +120,9 @@ def build_command(
     raise SystemExit(4 if failed else 0)
 
 
-@images_command.command("prune", short_help="Remove the images that this harness built.")
+@images_command.command("prune", short_help="Remove the images that this harness has built.")
 def prune_command() -> None:
-    """Remove the images that this harness built, known by their label, and nothing else."""
+    """Remove the images that this harness has built, which have its label."""
     client = docker.connect()
     from matrix.lane.containers import engine, images
 

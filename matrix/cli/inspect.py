@@ -1,4 +1,4 @@
-"""``te-matrix inspect``: what a checkpoint holds, and where it loads."""
+"""``te-matrix inspect``: the FP8 state of a checkpoint, and the releases that load it."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ _SHOWN_WARNINGS = 20
 _DETAIL = 1000  # characters of an error that a table shows; --json has it whole
 
 
-@click.command("inspect", short_help="Say who wrote a checkpoint and where it loads.")
+@click.command("inspect", short_help="Show the FP8 state of a checkpoint and who loads it.")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--target", help="answer for one release; exit 1 if it would do harm")
-@click.option("--saved-by", help="the release that wrote it, where that is known better")
-@click.option("--modules", is_flag=True, help="list every module by itself")
+@click.option("--target", help="answer for one release; exit code 1 if it would do harm")
+@click.option("--saved-by", help="the release that wrote it, if you know it")
+@click.option("--modules", is_flag=True, help="list every module on its own line")
 @with_store
 @with_json("print the report as JSON")
 def inspect_command(
     path: Path, target: str | None, saved_by: str | None, modules: bool, store: Store, as_json: bool
 ) -> None:
-    """Say which release wrote the checkpoint PATH, what FP8 state it holds, where it loads.
+    """Show which release wrote the checkpoint PATH, its FP8 state, and which releases load it.
 
-    Nothing of it is executed, and its weights are not read. PATH is a torch.save file, a
+    No code in it is executed, and its weights are not read. PATH is a torch.save file, a
     Lightning checkpoint, a safetensors file, or the folder of a sharded checkpoint.
 
-    With --target the exit code is 1 if that release would fail on it, reset its metadata
-    silently or freeze it, and 3 if that is not known.
+    With --target the exit code is 1 if that release fails on it, silently resets its metadata
+    or freezes it, and 3 if that is not known.
     """
     targets = [target] if target else None
     report = inspect(path, targets, saved_by=saved_by, store=store)

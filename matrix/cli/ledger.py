@@ -1,4 +1,4 @@
-"""``te-matrix ledger``: the known deviations, and proposals for more."""
+"""``te-matrix ledger``: the known deviations, and proposals for further entries."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import click
 
 from matrix import report
 from matrix.catalogue import releases
-from matrix.cli.options import DATE, with_json, with_selection, with_store, with_today
+from matrix.cli.options import DATE, gathered, with_json, with_selection, with_store, with_today
 from matrix.gate import accept
+from matrix.gate.accept import Justification
 from matrix.judge import ledger
 from matrix.store.store import Store
 from matrix.workflow.selecting import Request, select
 
 
 @click.group(
-    "ledger", invoke_without_command=True, short_help="Show known deviations, or propose more."
+    "ledger", invoke_without_command=True, short_help="Show known deviations, or propose entries."
 )
 @with_json()
 @click.pass_context
@@ -37,14 +38,14 @@ def ledger_command(context: click.Context, as_json: bool) -> None:
         )
 
 
-@ledger_command.command("accept", short_help="Turn deviations into entries for review.")
+@ledger_command.command("accept", short_help="Propose entries for deviations of a run.")
 @click.argument("cells", nargs=-1, required=True)
-@click.option("--id", "name", required=True, help="name of the entry; more get -2, -3, ...")
-@click.option("--cause", required=True, help="what causes it: TE file and symbol")
+@click.option("--id", required=True, help="id of the entry; further ones get -2, -3, ...")
+@click.option("--cause", required=True, help="the cause: TE file and symbol")
 @click.option("--owner", required=True, help="who accepts it")
 @click.option("--reference", required=True, help="upstream issue or change")
-@click.option("--advice", required=True, help="what somebody with such a checkpoint can do")
-@click.option("--expires", required=True, type=DATE, help="look again then")
+@click.option("--advice", required=True, help="what users with such a checkpoint can do")
+@click.option("--expires", required=True, type=DATE, help="date from which they no longer count")
 @click.option(
     "--into",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -53,37 +54,25 @@ def ledger_command(context: click.Context, as_json: bool) -> None:
 @with_selection
 @with_store
 @with_today
+@gathered("justification", accept.FIELDS, accept.justify)
 def accept_command(
     request: Request,
     store: Store,
     today: datetime.date,
     cells: tuple[str, ...],
-    name: str,
-    cause: str,
-    owner: str,
-    reference: str,
-    advice: str,
-    expires: datetime.datetime,
+    justification: Justification,
     into: Path | None,
 ) -> None:
-    """Turn deviations that nobody knows into ledger entries, for review.
+    """Propose ledger entries for deviations that have none, for review.
 
-    CELLS are cell ids, with * for anything: 'autocast/plain/*->2.4'. By default of what the
-    last run selected. The entries know exactly those cells. Nothing but this writes a
-    ledger, and only the file that --into names.
+    CELLS are cell ids, in which * stands for any characters: 'autocast/plain/*->2.4'. The
+    default selection is that of the last run. The entries match exactly those cells. No other
+    command writes a ledger, and this one writes only the file that --into names.
     """
-    review = accept.review(
-        id=name,
-        cause=cause,
-        owner=owner,
-        reference=reference,
-        advice=advice,
-        expires=expires.date(),
-    )
     selected = select(request, store, resume=True)
     made = report.build(selected.judge(today), selected.documentation)
     order = releases.order(selected.plan.releases)
-    found = accept.entries(accept.chosen(made, cells), review, order)
+    found = accept.entries(accept.select_cells(made, cells), justification, order)
     if into is None:
         click.echo(accept.text(found), nl=False)
         return

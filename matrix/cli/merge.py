@@ -1,4 +1,4 @@
-"""``te-matrix merge``: what several machines measured, in one store."""
+"""``te-matrix merge``: merges the stores of several machines."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def _source(place: str) -> Store | Archive:
     return Archive(Path(place)) if is_exported(place) else Store(place)
 
 
-@click.command("merge", short_help="Bring several stores and files together in one store.")
+@click.command("merge", short_help="Merge stores and exported files into one store.")
 @click.argument("stores", nargs=-1, required=True, metavar="STORE...")
 @click.option(
     "--store",
     default=STORE,
     show_default=True,
     callback=to_store,
-    help="the store to bring everything into",
+    help="the store to merge into",
 )
 def merge_command(stores: tuple[str, ...], store: Store) -> None:
-    """Bring stores and exported files together, checkpoints included, in any order."""
+    """Merge stores, with their checkpoints, and exported files into one store, in any order."""
     merged = merge.merge([_source(place) for place in stores], store)
     click.echo(
         f"{store.url}: {merged.saves} saves, {merged.loads} loads, "

@@ -1,4 +1,4 @@
-"""Options that several commands have, and the arguments that commands get for them."""
+"""Options that several commands share, and the typed arguments that commands get for them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import click
 from matrix.store.store import Store
 from matrix.workflow import arguments
 from matrix.workflow.containers import ContainerOptions
-from matrix.workflow.parts import Part
+from matrix.workflow.parts import PlanPart
 
 STORE = "te-matrix-store"
 REPORT = "te-matrix-report"
@@ -24,27 +24,34 @@ DATE = click.DateTime(["%Y-%m-%d"])
 Command = Callable[..., Any]
 
 
-def gathered(command: Command, name: str, fields: Sequence[str], make: Callable[..., Any]) -> Any:
-    """Return a command that takes several options as one argument.
+def gathered(
+    name: str, fields: Sequence[str], make: Callable[..., Any]
+) -> Callable[[Command], Command]:
+    """Return a decorator by which a command takes several options as one argument.
 
-    :param name: of the argument.
+    :param name: the name of the argument.
     :param fields: the names of the options.
-    :param make: called with the options, by name; returns the argument.
+    :param make: makes the argument; called with the options by name.
     """
 
-    @functools.wraps(command)
-    def gathering(**values: Any) -> Any:
-        given = {field: values[field] for field in fields}
-        rest = {key: value for key, value in values.items() if key not in given}
-        return command(**{name: make(**given)}, **rest)
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def gathering(**values: Any) -> Any:
+            made = make(**{field: values.pop(field) for field in fields})
+            return command(**values, **{name: made})
 
-    return gathering
+        return gathering
+
+    return decorate
 
 
 def gathered_in(record: type[Any], name: str) -> Callable[[Command], Command]:
-    """Have a command take the options named like a dataclass's fields as one of those."""
-    fields = [field.name for field in dataclasses.fields(record)]
-    return lambda command: gathered(command, name, fields, record)
+    """Return a decorator by which a command takes options as one dataclass instance.
+
+    :param record: the dataclass; its fields are the names of the options.
+    :param name: the name of the argument.
+    """
+    return gathered(name, [field.name for field in dataclasses.fields(record)], record)
 
 
 def _with(command: Command, *options: Callable[[Command], Command]) -> Command:
@@ -54,13 +61,13 @@ def _with(command: Command, *options: Callable[[Command], Command]) -> Command:
 
 
 def with_selection(command: Command) -> Command:
-    """Add the selection options to a command, which takes them as ``request``."""
-    command = gathered(command, "request", arguments.FIELDS, arguments.request)
-    return arguments.with_selection(command)
+    """Add the selection options to a command. It takes them as ``request``."""
+    gathering = gathered("request", arguments.FIELDS, arguments.request)
+    return arguments.with_selection(gathering(command))
 
 
 def with_store(command: Command) -> Command:
-    """Add --store to a command, which takes it as a :class:`Store`."""
+    """Add ``--store`` to a command. It takes the :class:`Store` as ``store``."""
     return click.option(
         "--store",
         default=STORE,
@@ -71,12 +78,12 @@ def with_store(command: Command) -> Command:
 
 
 def to_store(_context: click.Context, _option: click.Parameter, given: str) -> Store:
-    """Return the store that an option names."""
+    """Return the store for the value of an option."""
     return Store(given)
 
 
 def with_today(command: Command) -> Command:
-    """Add --today to a command that judges, which takes it as a date."""
+    """Add ``--today`` to a command that judges. It takes the date as ``today``."""
     return click.option(
         "--today",
         type=DATE,
@@ -88,73 +95,73 @@ def with_today(command: Command) -> Command:
 def today(
     _context: click.Context, _option: click.Parameter, given: datetime.datetime | None
 ) -> datetime.date:
-    """Return the date that an option gives, by default the real one."""
+    """Return the date for the value of an option; by default the current date."""
     return given.date() if given else datetime.date.today()
 
 
 def with_band(command: Command) -> Command:
-    """Add --band to a command that can do its work for one band at a time."""
-    return click.option("--band", help="do this band's releases only, and judge nothing")(command)
+    """Add ``--band`` to a command that can do its work for one band alone."""
+    return click.option("--band", help="do this band's releases alone, and judge nothing")(command)
 
 
 def with_part(command: Command) -> Command:
-    """Add --phase, --band and --shard to a command, which takes them as a :class:`Part`."""
+    """Add ``--phase``, ``--band`` and ``--shard`` to a command. It takes them as ``part``."""
     return _with(
-        gathered_in(Part, "part")(command),
+        gathered_in(PlanPart, "part")(command),
         click.option(
             "--phase",
             type=click.Choice(["save", "cross-load"]),
-            help="do that much and judge nothing; the store keeps it for the rest",
+            help="do this phase alone, and judge nothing; a later run does the rest",
         ),
         with_band,
         click.option(
             "--shard",
             metavar="K/N",
-            help="do the Kth of N parts of equal cost and judge nothing; `te-matrix merge` "
+            help="do the Kth of N parts of equal cost, and judge nothing; `te-matrix merge` "
             "joins them",
         ),
     )
 
 
 def with_report(command: Command) -> Command:
-    """Add --report to a command that writes a report, which takes it as ``folder``."""
+    """Add ``--report`` to a command that writes a report. It takes the path as ``folder``."""
     path = click.Path(path_type=Path)
     return click.option("--report", "folder", type=path, default=Path(REPORT))(command)
 
 
 def with_git_url(command: Command) -> Command:
-    """Add --git-url to a command that fetches sources."""
+    """Add ``--git-url`` to a command that fetches sources."""
     return click.option("--git-url", help="git repository or mirror  [TE_MATRIX_GIT_URL]")(command)
 
 
 def with_json(text: str = "print JSON") -> Callable[[Command], Command]:
-    """Add --json to a command, which takes it as ``as_json``."""
+    """Return a decorator that adds ``--json`` to a command, as ``as_json``."""
     return click.option("--json", "as_json", is_flag=True, help=text)
 
 
 def with_containers(command: Command) -> Command:
-    """Add the options of containers to a command, which takes them as ``containers``."""
+    """Add the options of images and containers to a command. It takes them as ``containers``."""
     return _with(
         gathered_in(ContainerOptions, "containers")(command),
         click.option(
-            "--allow-unpinned", is_flag=True, help="build on bases whose digest is not locked"
+            "--allow-unpinned", is_flag=True, help="allow base images whose digest is not locked"
         ),
         click.option(
             "--gpu",
-            help="the GPU to use: an index or a UUID  [default: 0; without containers the "
-            "first in CUDA_VISIBLE_DEVICES]",
+            help="index or UUID of the GPU  [default: 0; without containers the first in "
+            "CUDA_VISIBLE_DEVICES]",
         ),
         click.option(
             "--memory",
             default="8g",
             show_default=True,
             callback=_memory,
-            help="what one container may use, e.g. 512m",
+            help="memory limit of one container, e.g. 512m",
         ),
         click.option(
             "--keep-images",
             type=click.IntRange(1),
-            help="keep at most so many releases' images: build, use and drop in turn",
+            help="keep the images of at most this many releases, and remove older ones",
         ),
     )
 

@@ -1,4 +1,4 @@
-"""``te-matrix plan``: what a selection means and costs, running nothing."""
+"""``te-matrix plan``: shows the cells of a selection and estimates what they cost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from matrix.cli.options import DATE, with_json, with_selection, with_store
-from matrix.errors import StoreError
+from matrix.errors import StoreError, os_errors_as
 from matrix.plan import estimate
 from matrix.plan.estimate import NGC_IMAGE, OTHER_IMAGE, Estimate
 from matrix.store.store import Store
@@ -18,7 +18,7 @@ from matrix.workflow import containers
 from matrix.workflow.selecting import Request, Selected, select
 
 
-@click.command("plan", short_help="Show what a selection means and costs.")
+@click.command("plan", short_help="Show the cells of a selection and what they cost.")
 @with_selection
 @with_store
 @click.option("--today", type=DATE, hidden=True, expose_value=False)
@@ -28,14 +28,14 @@ from matrix.workflow.selecting import Request, Selected, select
     "--graph",
     "graph_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="write what is to be done there as JSON: every save and load, and what it needs",
+    help="write the saves and loads to do, and what each needs, to this file as JSON",
 )
 def plan_command(
     request: Request, store: Store, jobs: int, as_json: bool, graph_file: Path | None
 ) -> None:
-    """Show which cells a selection means, how many are known, and what the rest costs.
+    """Show the cells of a selection, how many are known, and what the others cost. Runs nothing.
 
-    Times are those of earlier saves and loads, in the store or recorded with the harness.
+    Times are estimated from earlier saves and loads, in the store or in the recorded evidence.
     """
     selected = select(request, store)
     index = selected.evidence
@@ -52,7 +52,10 @@ def plan_command(
     found = estimate.estimate(index, images, size)
     _print(selected, found, jobs, engine)
     if graph_file:
-        _write(graph_file, json.dumps(estimate.graph(found, index), indent=1))
+        text = json.dumps(estimate.graph(found, index), indent=1)
+        do = "Name another file with --graph"
+        with os_errors_as(StoreError, f"{graph_file} cannot be written", do):
+            graph_file.write_text(text, encoding="utf-8")
         click.echo(f"graph: {graph_file}")
 
 
@@ -96,12 +99,3 @@ def _bytes(count: int) -> str:
             return f"{size:.0f} {unit}"
         size /= 1000
     return f"{size:.1f} GB"
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StoreError(
-            f"{path} cannot be written", why=str(error), do="Name another file with --graph"
-        ) from error

@@ -1,4 +1,4 @@
-"""``te-matrix releases``: the catalogue."""
+"""``te-matrix releases``: the catalogue of releases."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def releases_command(context: click.Context, as_json: bool) -> None:
         )
 
 
-@releases_command.command("sync", short_help="Propose rows for releases not yet listed.")
-@click.option("--output", type=click.Path(path_type=Path), help="write the rows there")
+@releases_command.command("sync", short_help="Propose rows for releases that it lacks.")
+@click.option("--output", type=click.Path(path_type=Path), help="write the rows to this file")
 def sync(output: Path | None) -> None:
-    """Propose rows for releases that the package index has and the catalogue lacks."""
+    """Propose rows for published releases that the catalogue lacks."""
     known = releases.load()
     new = releases.missing(known, releases.published())
     if not new:

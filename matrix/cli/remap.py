@@ -1,4 +1,4 @@
-"""``te-matrix remap``: a checkpoint rewritten for another release."""
+"""``te-matrix remap``: rewrites a checkpoint for another release."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from matrix.store.store import Store
 @click.command("remap", short_help="Rewrite a checkpoint for another release.")
 @click.argument("path", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("--to", required=True, help="the release that shall load it")
-@click.option("--dry-run", is_flag=True, help="print the plan and write nothing")
+@click.option("--to", required=True, help="the release that is to load it")
+@click.option("--dry-run", is_flag=True, help="print the changes and write nothing")
 @click.option(
     "--drop-fp8-state",
     is_flag=True,
-    help="give the FP8 state up, so that strict loading works; says what is lost",
+    help="drop the FP8 state so that strict loading works, and print what is lost",
 )
-@click.option("--saved-by", help="the release that wrote it, where that is known better")
+@click.option("--saved-by", help="the release that wrote it, if you know it")
 @click.option(
     "--unchanged",
     type=click.Choice(["copy", "link", "reflink"]),
     default="copy",
     show_default=True,
-    help="what is done with files of a folder that do not change",
+    help="what to do with unchanged files of a folder",
 )
 @with_git_url
 @with_store
@@ -56,10 +56,10 @@ def remap_command(
 ) -> None:
     """Rewrite the checkpoint IN into the new file or folder OUT, for the release --to.
 
-    Applies the FAQ's key mapping and whatever else the matrix has seen to make that release
-    load the FP8 metadata and go on updating it. Tensors stay the same bytes. Before OUT gets
-    its name the result is inspected, and its metadata loaded by the release's own code where
-    the cpu lane has it.
+    Applies the FAQ's key mapping and whatever else that release needs, according to the
+    matrix, to load the FP8 metadata and to go on updating it. Tensors stay the same bytes.
+    OUT appears only after the result has been inspected, and its metadata loaded by the
+    release's own code if the cpu lane has that.
     """
     screen = Console(stderr=as_json)
     progress = console.progress(screen)

@@ -1,4 +1,4 @@
-"""``te-matrix run``: measure what is not known, judge, report."""
+"""``te-matrix run``: measures what the store lacks, judges, and writes the report."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from matrix.store import recorded
 from matrix.store.store import Store
 from matrix.workflow import measuring, rerecord
 from matrix.workflow.containers import ContainerOptions
-from matrix.workflow.parts import Part
+from matrix.workflow.parts import PlanPart
 from matrix.workflow.runners import RunnerFactory
 from matrix.workflow.selecting import Request, Selected, select
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunArguments:
-    """The options of ``te-matrix run`` that no other command has, as its help explains them."""
+    """Options of ``te-matrix run`` alone; its help explains them."""
 
     jobs: int
     timeout: float
@@ -54,7 +54,7 @@ class RunArguments:
     refresh_recorded: bool
 
 
-@click.command("run", short_help="Measure what is not known yet, judge it and report.")
+@click.command("run", short_help="Measure what the store lacks, judge and report.")
 @with_selection
 @with_store
 @with_today
@@ -65,32 +65,32 @@ class RunArguments:
     type=click.FloatRange(min=0, min_open=True),
     default=CELL_TIMEOUT,
     show_default=True,
-    help="seconds per save or load",
+    help="seconds that one save or load may take",
 )
 @click.option(
     "--scheduler",
     metavar="ADDRESS|FILE|local[:N]",
-    help="run on a Dask cluster: a scheduler's address or file, or N workers here",
+    help="run on a Dask cluster: address or file of its scheduler, or N workers here",
 )
 @with_git_url
-@click.option("--offline", is_flag=True, help="fetch no source; use what is cached or recorded")
+@click.option("--offline", is_flag=True, help="fetch no sources; use what is cached or recorded")
 @click.option(
     "--every-cell",
     is_flag=True,
-    help="load also what a cell with the very same checkpoint state has answered; "
-    "a disagreement makes the cells infra",
+    help="load every cell, even if another one with the same checkpoint state was loaded; "
+    "contradicting results make the cells infra",
 )
 @with_part
 @with_report
 @click.option(
     "--no-gate",
     is_flag=True,
-    help="exit 0 when the run went through, whatever was seen: `te-matrix gate` judges it",
+    help="exit with 0 whatever the verdicts are; for use with `te-matrix gate`",
 )
 @click.option(
     "--refresh-recorded",
     is_flag=True,
-    help="run the whole catalogue live and replace the recorded evidence by it",
+    help="measure the whole catalogue and replace the recorded evidence",
 )
 @gathered_in(RunArguments, "options")
 def run_command(
@@ -98,10 +98,10 @@ def run_command(
     store: Store,
     today: datetime.date,
     containers: ContainerOptions,
-    part: Part,
+    part: PlanPart,
     options: RunArguments,
 ) -> None:
-    """Save, cross-load, judge and report: whatever is not known yet."""
+    """Save and load what the store lacks, judge all cells of the selection, and report."""
     if options.refresh_recorded:
         request = _whole_catalogue(request)
     screen = Console()
@@ -138,11 +138,11 @@ def _measure(
     selected: Selected,
     store: Store,
     containers: ContainerOptions,
-    part: Part,
+    part: PlanPart,
     options: RunArguments,
     screen: Console,
 ) -> tuple[Shard | None, Run]:
-    """Do the saves and loads of a part that are not in the store."""
+    """Do the saves and loads that the store lacks."""
     if selected.on_local_gpu and (options.scheduler or part.shard):
         raise UsageError(
             "what is installed here can be neither sharded nor run elsewhere",
@@ -155,6 +155,8 @@ def _measure(
     how = RunOptions(options.jobs, options.timeout, options.every_cell, scope)
     progress = console.progress(screen)
     with measuring.opened(factory, options.scheduler, progress) as (sources, executor):
+        # Before the evidence is read, so that the error for a store that cannot be written says so.
+        store.prepare()
         run = Run(plan, store, sources, how, None, progress, selected.evidence)
         measuring.remember(selected, store, shard)
         try:

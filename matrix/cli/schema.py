@@ -11,7 +11,7 @@ from matrix.report import schema
 
 @click.command("schema", short_help="Print a JSON Schema, or list their names.")
 @click.argument("name", type=click.Choice(schema.NAMES), required=False)
-@click.option("--write", "place", type=click.Path(path_type=Path), help="write all of them there")
+@click.option("--write", "place", type=click.Path(path_type=Path), help="write all to this folder")
 def schema_command(name: str | None, place: Path | None) -> None:
     """Print the JSON Schema of NAME, or list the names."""
     if place:

@@ -1,4 +1,4 @@
-"""``te-matrix judge`` and ``report``: what a store says, running nothing."""
+"""``te-matrix judge`` and ``te-matrix report``: judge the evidence in a store."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from matrix.store.store import Store
 from matrix.workflow.selecting import Request, select
 
 
-@click.command("judge", short_help="Judge what a store holds, running nothing.")
+@click.command("judge", short_help="Judge the evidence in a store.")
 @with_selection
 @with_store
 @with_today
 @with_json("print the verdicts as JSON")
 def judge_command(request: Request, store: Store, today: datetime.date, as_json: bool) -> None:
-    """Judge what a store holds, running nothing; by default what the last run selected."""
+    """Judge the evidence in a store. Runs nothing. The default selection is the last run's."""
     selected = select(request, store, resume=True)
     judgement = selected.judge(today)
     if as_json:
@@ -34,7 +34,7 @@ def judge_command(request: Request, store: Store, today: datetime.date, as_json:
         console.print_judgement(Console(), judgement, selected.documentation)
 
 
-@click.command("report", short_help="Write the report on what a store holds.")
+@click.command("report", short_help="Write the report on the evidence in a store.")
 @with_selection
 @with_store
 @with_today
@@ -43,7 +43,7 @@ def judge_command(request: Request, store: Store, today: datetime.date, as_json:
 def report_command(
     request: Request, store: Store, today: datetime.date, folder: Path, as_json: bool
 ) -> None:
-    """Write the report on what a store holds; by default on what the last run selected."""
+    """Write the report on the evidence in a store. The default selection is the last run's."""
     selected = select(request, store, resume=True)
     judgement = selected.judge(today)
     if as_json:

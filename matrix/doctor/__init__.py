@@ -1,4 +1,12 @@
-"""Answers about a checkpoint of one's own, as a library; nothing here prints.
+"""What a checkpoint file or an error message means, according to the evidence.
+
+inspection: ``inspect``: the content of a checkpoint, and what each release does with it
+remapping: ``remap``: a checkpoint rewritten for a release
+writers: the releases that can have written a checkpoint, by its traits
+resemblance: the scenario that a checkpoint resembles
+predictions: what each release does with a checkpoint, from the evidence on that scenario
+verify: a rewritten checkpoint, tried in the code of the release that it is for
+symptoms: the possible causes of an error; similarity compares texts, symptom_page renders text
 
 >>> from matrix.doctor import inspect
 >>> inspect("model.pt").target("2.17.1").status  # doctest: +SKIP

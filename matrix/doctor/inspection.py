@@ -1,4 +1,4 @@
-"""``inspect``: a checkpoint's report, for people and scripts alike."""
+"""The function ``inspect``: what a checkpoint holds, and what each release does with it."""
 
 from __future__ import annotations
 
@@ -20,58 +20,60 @@ from matrix.store.store import Store
 
 @dataclasses.dataclass(frozen=True)
 class ModuleState:
-    """One module's extra state.
-
-    :param container: ``BytesIO``, ``byte tensor``, ``empty tensor``, or what else it is.
-    :param holds: ``metadata``; ``defaults``: scales 1 and amaxes 0; ``nothing``: the module
-        had no FP8 state; ``unreadable``, with ``problem`` saying why.
-    :param slots: number of scales, forward and backward.
-    :param history: length of the amax history, in steps.
-    :param marked: it carries the mark that freezes it in every loader.
-    """
+    """The extra state of one module, as ``te-matrix inspect --json`` shows it."""
 
     name: str
+    """Path of the module in the model."""
     key: str
+    """Key of the extra state in the checkpoint."""
     file: str
+    """File that contains it, relative to the checkpoint."""
     attention: bool
+    """Whether the module is an attention core, or inside one."""
     container: StateContainer | str
+    """What it was saved in; the type as text if Transformer Engine does not write it."""
     holds: Holds
     slots: tuple[int, int] | None = None
+    """Number of scales, forward and backward."""
     history: int | None = None
+    """Length of the amax history, in steps."""
     marked: bool = False
+    """Whether it contains the registration that freezes it in every loader."""
     problem: str = ""
+    """Why it is unreadable; empty if it is not."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """What a checkpoint is, and what each release does with it.
-
-    :param savers: the releases that can have written it, oldest first; ``bands`` are the
-        FAQ's bands of them, ``reasons`` what tells so.
-    :param scenario: the matrix's scenario that it resembles.
-    :param nothing_to_lose: whether the attention's metadata is all default, or absent.
-    :param warnings: what its pickles name that neither rebuilds tensors nor is Transformer
-        Engine's; with ``()`` where loading it would call it.
-    """
+    """What a checkpoint is, and what each release does with it."""
 
     path: Path
     format: str
+    """Its format, as text for users."""
     files: int
     keys: int
     savers: tuple[str, ...]
+    """The releases that can have written it, oldest first."""
     bands: tuple[str, ...]
+    """The FAQ's bands of ``savers``."""
     reasons: tuple[str, ...]
+    """The traits from which ``savers`` follow, one sentence each."""
     scenario: str | None
+    """The scenario of the matrix that it resembles."""
     nothing_to_lose: bool
+    """Whether the attention's metadata is all at its defaults, or absent."""
     modules: tuple[ModuleState, ...]
     warnings: tuple[str, ...]
+    """Names in its pickles that loading would import, or with ``()`` call; neither those that
+    rebuild tensors nor Transformer Engine's."""
     notes: tuple[str, ...]
     targets: tuple[Prediction, ...]
+    """One for each release asked for."""
 
     def target(self, release: str) -> Prediction:
-        """Return what one release does with it.
+        """Return the prediction for one release.
 
-        :raises KeyError: the report does not cover that release.
+        :raises KeyError: there is none for that release.
         """
         return {target.release: target for target in self.targets}[release]
 
@@ -83,15 +85,15 @@ def inspect(
     saved_by: str | None = None,
     store: Store | None = None,
 ) -> Inspection:
-    """Say what a checkpoint holds and what each release does with it.
+    """Return what a checkpoint holds and what each release does with it.
 
-    Nothing of the checkpoint is executed, and its weights are not read.
+    Nothing in the checkpoint is executed, and its weights are not read.
 
     :param path: a ``torch.save`` or safetensors file, or the folder of a sharded checkpoint.
-    :param targets: names of the releases to answer for; all of the catalogue by default.
-    :param saved_by: the release that wrote it, where that is known better.
-    :param store: evidence beside the recorded.
-    :raises CheckpointError: it is no checkpoint, is not whole, or cannot be read.
+    :param targets: names of the releases to predict for; by default all of the catalogue.
+    :param saved_by: the release that wrote it, if that is known.
+    :param store: evidence in addition to what is recorded.
+    :raises CheckpointError: it is no checkpoint, is incomplete, or cannot be read.
     :raises UsageError: a release is unknown.
     """
     known, documentation = releases.load(), faq.load()
@@ -110,7 +112,7 @@ def inspect(
         scenario=scenario_of(found),
         nothing_to_lose=nothing_to_lose(found),
         modules=tuple(_module(state) for state in found.states),
-        warnings=tuple(sorted(found.strangers)),
+        warnings=tuple(sorted(found.unknown_names)),
         notes=tuple(_notes(found)),
         targets=predictor.all(loaders),
     )

@@ -1,7 +1,7 @@
-"""What each release does with a checkpoint, predicted from the evidence about ones like it.
+"""What each release does with a checkpoint, predicted from evidence.
 
-The matrix knows checkpoints by saver and scenario. A checkpoint is taken for those of the
-releases that can have written it, in the scenario that it resembles.
+Evidence is found by saver and scenario: the releases that can have written the checkpoint,
+and the scenario that it resembles.
 """
 
 from __future__ import annotations
@@ -38,49 +38,48 @@ _ByPair = Mapping[tuple[str, str], Mapping[str, JudgedCell]]
 
 
 class LoadStatus(Word):
-    """What becomes of a checkpoint in a release."""
+    """What a release does with a checkpoint."""
 
     LOADS = "loads"
-    """With its FP8 attention metadata, or with nothing to lose."""
+    """It loads it with its FP8 attention metadata, or there was none to lose."""
     FROZEN = "frozen"
-    """With metadata that no later step updates."""
+    """It loads metadata that no later step updates."""
     RESETS = "resets"
-    """The metadata is silently put to its defaults."""
+    """It loads it, and silently resets the metadata to defaults."""
     FAILS = "fails"
+    """It raises an exception."""
     DEPENDS = "depends"
-    """On which of the possible savers wrote it."""
+    """That depends on which of the possible savers wrote it."""
     UNKNOWN = "unknown"
-    """Nothing like it was measured."""
+    """No evidence covers it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What one release does with the checkpoint.
-
-    :param detail: the error to expect, or a remark.
-    :param step: what makes it work, as a sentence; empty where nothing is needed or known.
-    :param variant: the matrix's variant in which that was seen to work.
-    :param opt_in: environment variable to set for the load.
-    """
+    """What one release does with a checkpoint."""
 
     release: str
     status: LoadStatus
     detail: str = ""
+    """The error to expect, or a remark."""
     step: str = ""
+    """What makes it load, as a sentence; empty where nothing is needed or known."""
     variant: str = ""
+    """The variant in which that was observed."""
     opt_in: str | None = None
+    """Environment variable to set for the load."""
 
     @property
     def harm(self) -> bool:
-        """Whether it fails, or loads to something else than what the checkpoint holds."""
+        """Whether it fails, or what it loads differs from what the checkpoint holds."""
         return self.status in (LoadStatus.FAILS, LoadStatus.RESETS, LoadStatus.FROZEN)
 
 
 class Predictor:
-    """Looks a checkpoint up in the matrix's evidence.
+    """Predicts what releases do with one checkpoint.
 
     :param savers: the releases that can have written it.
-    :param store: live evidence beside the recorded, or None.
+    :param store: evidence in addition to what is recorded, or None.
     """
 
     def __init__(
@@ -100,7 +99,7 @@ class Predictor:
         self._savers = self._distinct(savers) if self._scenario and savers else []
 
     def all(self, loaders: Iterable[Release]) -> tuple[Prediction, ...]:
-        """Return what each of some releases does."""
+        """Return one prediction for each release."""
         loaders = list(loaders)
         if self._savers:
             judged = self._judged(loaders)
@@ -111,7 +110,7 @@ class Predictor:
         return tuple(Prediction(loader.name, LoadStatus.UNKNOWN, why) for loader in loaders)
 
     def _distinct(self, savers: Sequence[Release]) -> list[Release]:
-        """Return the newest of each group of savers that write the very same state."""
+        """Return the newest of each group of savers that write identical states."""
         if self._scenario == NO_STATE and not self._attention:
             band = self._documentation.band
             savers = [r for r in savers if band(r).saves_to is None] or savers
@@ -128,7 +127,7 @@ class Predictor:
 
     @property
     def _measured(self) -> str:
-        """The scenario looked up: one with modules without state stands in for no state."""
+        """The scenario whose evidence is used; none covers checkpoints without any state."""
         return "attention-only" if self._scenario == NO_STATE else str(self._scenario)
 
     def _index(self, plan: Plan) -> EvidenceIndex:
@@ -142,7 +141,7 @@ class Predictor:
         plan = plan_cells(
             self._documentation, sized, scenarios.variants(), self._savers, loaders, lane=LANE
         )
-        # The ledger's dates are a gate's business; here its causes and advice count.
+        # Expiry dates matter to gates only; here causes and advice of expired entries count too.
         today = datetime.date.min
         entries = list(self._entries.values())
         judged = judge.judge(self._index(plan), self._documentation, entries, today)
@@ -157,7 +156,7 @@ class Predictor:
         }
         distinct = list(dict.fromkeys(by_saver.values()))
         if self._scenario == NO_STATE:
-            # They all save a module without state in the one way that the checkpoint has.
+            # All of these savers save a module without state as this checkpoint has it.
             distinct = [p for p in distinct if p.status != LoadStatus.UNKNOWN] or distinct
         if len({(p.status, p.step, p.variant) for p in distinct}) == 1:
             return distinct[0]
@@ -198,7 +197,7 @@ class Predictor:
                 assert_never(judged.outcome)
 
     def _mends(self, judged: JudgedCell) -> bool:
-        """Tell whether a variant was seen to load everything and to go on updating it."""
+        """Return whether a variant loads the metadata and later steps update it."""
         if self._lossless and judged.outcome == Outcome.DEFAULTS:
             return True
         return judged.outcome == Outcome.LOADED and judged.after_load == AfterLoad.UPDATES
@@ -207,10 +206,10 @@ class Predictor:
         return " ".join(self._entries[name].advice for name in judged.entries)
 
     def _without_state(self, loader: Release, plain: JudgedCell) -> Prediction:
-        """Predict for a checkpoint without any FP8 state, from one whose attention has some.
+        """Predict for a checkpoint without FP8 state, from a scenario whose attention has some.
 
-        What fails there because of a key, or because of how a module without state is
-        saved, fails here too; what loads there loads here. The rest was not measured.
+        What fails there because of a key, or of how modules without state are saved, fails
+        here too. What loads there loads here. Nothing is known of other failures.
         """
         status, detail = self._status(plain)
         if status != LoadStatus.FAILS:

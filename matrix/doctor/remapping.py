@@ -1,4 +1,4 @@
-"""``remap``: a checkpoint rewritten for a release, as the matrix has seen it work."""
+"""The function ``remap``: a checkpoint rewritten so that a release loads its FP8 metadata."""
 
 from __future__ import annotations
 
@@ -32,47 +32,46 @@ _LOST = {
 
 
 class NoRewriteError(MatrixError):
-    """A checkpoint that no rewrite is known to help in the release asked for."""
+    """No rewrite is known that makes the release load the checkpoint."""
 
     exit_code = ExitCode.DEVIATES
 
 
 @dataclasses.dataclass(frozen=True)
 class StateChange:
-    """What becomes of one module's extra state: its keys, and the steps, by name.
-
-    ``new_key`` is None where the state is left out. ``lost`` says what is given up.
-    """
+    """The change to the extra state of one module."""
 
     module: str
+    """Path of the module in the model."""
     key: str
     new_key: str | None
+    """The key after the rewrite; None if the state is removed."""
     file: str
+    """File that contains the state, relative to the checkpoint."""
     steps: tuple[Step, ...]
     lost: str = ""
+    """What is given up, as text; empty if nothing is."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Remapped:
-    """What was, or would be, done.
-
-    :param before: what the release does with the checkpoint as it is.
-    :param form: the form that it was rewritten into; None: nothing was to be done.
-    :param changes: the modules that change.
-    :param written: whether ``out`` was written.
-    :param verified: what the release's own code did with the metadata, in words.
-    :param opt_in: environment variable to set for the load.
-    """
+    """What ``remap`` did, or would do."""
 
     path: Path
     out: Path
     release: str
     before: Prediction
+    """What the release does with the checkpoint as it is."""
     form: str | None
+    """The form that it was rewritten into; None if nothing has to be rewritten."""
     changes: tuple[StateChange, ...]
+    """One for each module that changes."""
     written: bool = False
+    """Whether ``out`` was written."""
     verified: str = ""
+    """What the release's own code did with the result, as a sentence."""
     opt_in: str | None = None
+    """Environment variable to set for the load."""
 
 
 def remap(
@@ -90,15 +89,16 @@ def remap(
 ) -> Remapped:
     """Rewrite a checkpoint so that a release loads its FP8 metadata and goes on updating it.
 
-    Only steps that the matrix has seen work for its saver and that release are applied.
-    Where the release loads it as it is, nothing is written.
+    Only rewrites that evidence shows to work for its saver and the release are applied.
+    If the release loads the checkpoint as it is, nothing is written.
 
     :param out: a new file, or for a folder a new folder.
-    :param drop_fp8_state: give the FP8 state up instead, so that strict loading works.
-    :param dry_run: only say what would be done.
-    :param saved_by: the release that wrote it, where that is known better.
-    :param unchanged: what is done with files of a folder that do not change.
-    :param sources: where the release's code comes from, to try the result.
+    :param drop_fp8_state: remove the FP8 state instead, so that strict loading works.
+    :param dry_run: write nothing, and return what would be done.
+    :param saved_by: the release that wrote it, if that is known.
+    :param unchanged: what to do with files of a folder that do not change.
+    :param store: evidence in addition to what is recorded.
+    :param sources: where to obtain the release's code, in which the result is tried.
     :raises NoRewriteError: no rewrite is known to help.
     :raises CheckpointError: the checkpoint cannot be read, or ``out`` cannot be written.
     :raises UsageError: a release is unknown.
@@ -130,7 +130,10 @@ def remap(
 
 
 def _rewriting(before: Prediction) -> Form | None:
-    """Return the form that helps, or None where nothing has to be rewritten."""
+    """Return the form to rewrite into, or None if the checkpoint loads without a rewrite.
+
+    :raises NoRewriteError: no rewrite is known to help.
+    """
     if before.status == LoadStatus.LOADS or before.variant == "trusted":
         return None
     variant = scenarios.variants().get(before.variant)

@@ -1,4 +1,4 @@
-"""Which of the matrix's scenarios a checkpoint resembles, and whether it has metadata to lose."""
+"""The scenario that a checkpoint resembles, and whether it has metadata to lose."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.words import Holds
 
 NO_STATE = "no-state"
-"""Stands for a scenario that the matrix does not have: no module has any FP8 state."""
+"""Name for checkpoints without any FP8 state, for which there is no scenario."""
 
 
 def scenario_of(contents: Contents) -> str | None:
     """Return the scenario that a checkpoint resembles.
 
-    ``fp8-weights``: it holds quantized weights. ``attention-only``: some module was saved
-    without FP8 state. ``autocast``: every module has some. ``no-state``: none has any,
-    which the matrix has no scenario for. None: it holds no extra states at all.
+    ``fp8-weights`` if it has quantized weights, ``autocast`` if every module has FP8 state,
+    ``attention-only`` if some modules were saved without it, ``no-state`` if all were.
+
+    :returns: the scenario's name, or None if there are no extra states at all.
     """
     if not contents.states:
         return None
@@ -27,7 +28,7 @@ def scenario_of(contents: Contents) -> str | None:
 
 
 def nothing_to_lose(contents: Contents) -> bool:
-    """Tell whether the attention's metadata is all at its defaults, or there is none."""
+    """Return whether the attention's metadata is all at its defaults, or absent."""
     return all(
         state.holds in (Holds.NOTHING, Holds.DEFAULTS)
         for state in contents.states

@@ -1,11 +1,13 @@
-"""How much of a known error message is in a text: a traceback, or a log with one in it."""
+"""Similarity of a known error to a text, such as a traceback or a log that contains one."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
 
-_QUOTED = 4  # words from which on a part of a message is taken for it
+from matrix.catalogue.state_keys import CORE_ATTENTION
+
+_QUOTED = 4  # fewest words that a quoted part of a message must share with it
 _CLASS = re.compile(r"\b(?:[A-Za-z_]\w*\.)*([A-Z]\w*(?:Error|Exception))\b")
 _KEY = re.compile(r"[\w.]*_extra_state\b")
 _OWNER = re.compile(r"(loading state_dict for|extra state for) \w+")
@@ -14,15 +16,15 @@ _COMMON = {"the", "a", "an", "of", "to", "in", "is", "it", "and", "or", "for", "
 
 
 def normalized(message: str) -> str:
-    """Return a message without what differs between one model and another."""
+    """Return a message without the parts that depend on the model."""
     message = _KEY.sub(lambda key: _end_of(key[0]), message)
     return _OWNER.sub(r"\1 MODULE", " ".join(message.split()))
 
 
 def _end_of(key: str) -> str:
-    """Return the part of an extra state's key that Transformer Engine decides on."""
+    """Return the end of an extra state's key, which Transformer Engine and not the model names."""
     parts = key.split(".")
-    start = parts.index("core_attention") if "core_attention" in parts else -2
+    start = parts.index(CORE_ATTENTION) if CORE_ATTENTION in parts else -2
     return ".".join(parts[start:])
 
 
@@ -31,13 +33,14 @@ def _words(message: str) -> set[str]:
 
 
 def fit(text: str, kind: str, message: str, frames: Iterable[str]) -> float:
-    """Return how well a known error fits a text, 0 to 1, by its words, class and frames.
+    """Return how well a known error fits a text, from 0 to 1, by its words, class and frames.
 
-    Compared with the line of the text that it shares most words with: what of the error's
-    words is there, and what of the line's words is the error's.
+    It is compared with the line that shares most words with it, by the share of its words
+    that are in the line and the share of the line's words that are in it.
 
-    :param message: the error's message, :func:`normalized`.
-    :param frames: its traceback's, as ``file:line:function``.
+    :param kind: the class of the error.
+    :param message: its message, :func:`normalized`.
+    :param frames: the frames of its traceback, as ``file:line:function``.
     """
     classes = set(_CLASS.findall(text))
     if classes and kind not in classes:
@@ -60,7 +63,7 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def _overlap(wanted: set[str], line: set[str]) -> float:
-    """Return how much of a known message is in a line; a part of it, quoted, counts too."""
+    """Return how similar a line is to a known message, or to a quoted part of one."""
     shared = len(wanted & line)
     telling = {word for word in wanted if "_" in word or "." in word}
     if not shared:

@@ -1,4 +1,4 @@
-"""The page on an error's possible causes, as lines of text."""
+"""The possible causes of an error as text, for ``te-matrix explain --error``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from matrix.doctor.symptoms import PossibleCause
 
 
 def page(causes: Iterable[PossibleCause], releases: Sequence[Release]) -> Iterator[str]:
-    """Yield the lines of the page on an error's possible causes."""
+    """Yield the lines of text.
+
+    :param releases: all of the catalogue, oldest first.
+    """
     order = [release.name for release in releases]
     for number, each in enumerate(causes, start=1):
         yield f"{number}. {each.error}  [fit {each.fit:.0%}]"

@@ -1,4 +1,4 @@
-"""A traceback matched against what the matrix has seen fail, and what users report."""
+"""Possible causes of an error: failures in the evidence, and symptoms that users report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST = 200_000
 
 
 class Symptom(tables.Row):
-    """A symptom that users report; ``symptoms.toml`` explains the fields."""
+    """A symptom that users have reported; ``symptoms.toml`` explains the fields."""
 
     id: str
     patterns: tuple[str, ...]
@@ -35,58 +35,61 @@ class _Symptoms(tables.Row):
 
 
 def load() -> tuple[Symptom, ...]:
-    """Read the table of reported symptoms."""
+    """Return the table of reported symptoms.
+
+    :raises TableError: the table has a mistake.
+    """
     return tables.load(tables.packaged("symptoms.toml"), _Symptoms).symptom
 
 
 @dataclasses.dataclass(frozen=True)
 class SeenPairs:
-    """Which combinations of saver, loader and scenario were seen to do something.
-
-    :param by_savers: (savers, loaders): each of the savers with each of the loaders.
-    :param count: the number of combinations; ``mended``: of those that some rewrite was
-        seen to make load, and go on updating.
-    """
+    """The combinations of saver, loader and scenario that raised an error."""
 
     by_savers: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+    """(savers, loaders), each standing for all pairs of one of them with one of the others."""
     scenarios: tuple[str, ...]
     count: int
+    """Number of combinations."""
     mended: int
+    """Number of combinations that load, and whose state is updated, after some rewrite."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PossibleCause:
-    """One possible cause of an error.
-
-    :param fit: how much of the known error is in the text, 0 to 1.
-    :param pairs: which pairs of releases were seen to produce it; None: it was reported, and
-        not measured here.
-    """
+    """One possible cause of an error, as ``te-matrix explain --error --json`` shows it."""
 
     fit: float
+    """How well the known error fits the text, from 0 to 1."""
     error: str
+    """The known error: class, stage and message, or the id of a reported symptom."""
     cause: str
     advice: str
+    """What to do; empty where nothing is known."""
     reference: str
+    """Upstream issues or pull requests; empty where there are none."""
     releases: str = ""
+    """The releases that a reported symptom concerns, as text."""
     pairs: SeenPairs | None = None
+    """The pairs that raised the error; None for a reported symptom that was not measured."""
 
 
 def match(text: str, judgement: Judgement, entries: Sequence[LedgerEntry]) -> list[PossibleCause]:
-    """Return the possible causes of an error, the best fit first; none fitting: empty.
+    """Return the possible causes of an error, best fit first.
 
-    :param text: a traceback, a message, or a log with either in it.
-    :param judgement: of the whole catalogue.
+    :param text: a traceback, a message, or a log that contains one.
+    :param judgement: the judgement of the whole catalogue.
+    :param entries: the ledger, for causes and advice.
     """
     text = text[-_LONGEST:]
-    found = [*_seen(text, judgement, entries), *_reported(text)]
+    found = [*_from_evidence(text, judgement, entries), *_from_reports(text)]
     return sorted(found, key=lambda each: (-round(each.fit, 2), each.pairs is None))
 
 
-# What the matrix has seen.
+# Errors in the evidence.
 
 
-def _seen(
+def _from_evidence(
     text: str, judgement: Judgement, entries: Sequence[LedgerEntry]
 ) -> Iterator[PossibleCause]:
     groups: dict[tuple[str, str], list[JudgedCell]] = defaultdict(list)
@@ -114,7 +117,7 @@ def _cause(
     return PossibleCause(
         likeness,
         f"{first.error.type} at {first.load.stage}: {message}",
-        entry.cause if entry else _undeviating(first),
+        entry.cause if entry else _documented_cause(first),
         entry.advice if entry else "",
         entry.reference if entry else "",
         pairs=_pairs(verdicts, mended),
@@ -138,15 +141,15 @@ def _pairs(verdicts: Sequence[JudgedCell], mended: set[tuple[str, str, str]]) ->
     )
 
 
-def _undeviating(verdict: JudgedCell) -> str:
-    """Return the cause of an error that the FAQ documents, or that it says nothing of."""
+def _documented_cause(verdict: JudgedCell) -> str:
+    """Return the cause of an error that has no ledger entry."""
     if verdict.documented.sentence:
         return f"The FAQ documents it: “{verdict.documented.sentence}”."
     return "The FAQ says nothing of it."
 
 
 def _mended(judgement: Judgement) -> set[tuple[str, str, str]]:
-    """Return (scenario, saver, loader) where a rewrite was seen to load and to update."""
+    """Return every (scenario, saver, loader) of which a rewrite loads and is updated."""
     return {
         (v.cell.scenario, v.cell.saved_by, v.cell.loaded_by)
         for v in judgement.verdicts
@@ -155,10 +158,10 @@ def _mended(judgement: Judgement) -> set[tuple[str, str, str]]:
     }
 
 
-# What users report.
+# Errors that users report.
 
 
-def _reported(text: str) -> Iterator[PossibleCause]:
+def _from_reports(text: str) -> Iterator[PossibleCause]:
     for symptom in load():
         best = max((_share(pattern, text) for pattern in symptom.patterns), default=0.0)
         if best:
@@ -173,7 +176,7 @@ def _reported(text: str) -> Iterator[PossibleCause]:
 
 
 def _share(pattern: str, text: str) -> float:
-    """Return 0 where a pattern is not in the text, else by how much of its line it covers."""
+    """Return how much of its line a pattern covers, scaled to a fit; 0 if it is not in the text."""
     found = re.search(pattern, text)
     if found is None:
         return 0.0

@@ -1,8 +1,7 @@
-"""The target's own code, asked: does the metadata of a rewritten checkpoint load and live?
+"""A check of rewritten metadata in the target release's own code, in the cpu lane.
 
-The checkpoint's own pickle is never given to it. The target saves a model of as many
-attention modules, the states decoded from the checkpoint are encoded anew in their place,
-and the target loads that.
+The release never unpickles the user's checkpoint. It saves a model with as many attention
+modules; the decoded states are encoded in place of theirs, and the release loads the result.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from pathlib import Path
 from matrix.catalogue.forms import Form
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import Scenario, Size, SizedScenario, Transport
+from matrix.catalogue.words import Lane
 from matrix.checkpoint import edits as planning
 from matrix.checkpoint import layout
 from matrix.checkpoint.edits import Edit
@@ -34,21 +34,23 @@ from matrix.system import cleanup
 _BATCH = 64
 _TIMEOUT = 300.0
 _DEFAULT_HISTORY = 1024
-_SLOTS = (9, 6)  # scales of an attention module, forward and backward
+_SLOTS = (9, 6)  # number of scales of an attention module, forward and backward
 _WAYS = {"forward": "fwd", "backward": "bwd"}
 
 
 def verify(
     states: Sequence[ExtraState], release: Release, form: Form, sources: FetchedSources
 ) -> str:
-    """Load the attention's metadata into the target's real code, in the cpu lane.
+    """Load the attention's metadata in a release's real code, in the cpu lane.
 
-    A checkpoint without any, because it was given up, is tried as what it then is: its
-    modules must load strictly, and start at defaults.
+    Where no metadata is left, a model without FP8 state must load strictly, and start at
+    defaults.
 
-    :param states: the extra states of the checkpoint as it was written.
-    :returns: what was found, in words; or why it could not be tried.
-    :raises CheckpointError: the target does not load what the checkpoint holds.
+    :param states: the extra states of the rewritten checkpoint.
+    :param form: the form that they were rewritten into.
+    :param sources: where to obtain the release's code.
+    :returns: the result as a sentence, or why it could not be tried.
+    :raises CheckpointError: the release does not load the metadata.
     """
     wanted = [state for state in states if state.attention and state.holds is Holds.METADATA]
     fitting = [state for state in wanted if _fits(state)]
@@ -76,12 +78,12 @@ def verify(
 def _try(
     states: Sequence[ExtraState], release: Release, form: Form, sources: FetchedSources
 ) -> None:
-    """Load states batch by batch; without any, a model without FP8 state."""
+    """Load the states in batches, or a model without FP8 state if there are none."""
     prepare_cache()
     source = sources.get(release)
     with (
-        LocalRunner(cache_folder() / "logs") as host,
-        contextlib.closing(host.open(release, source, "cpu")) as process,
+        LocalRunner(cache_folder() / "logs") as runner,
+        contextlib.closing(runner.open(release, source, Lane.CPU)) as process,
     ):
         for batch in _batches(states):
             answer = _load(process, _sized_scenario(len(batch), _history(batch[0])), batch, form)
@@ -97,7 +99,7 @@ def _fits(state: ExtraState) -> bool:
 
 
 def _batches(states: Sequence[ExtraState]) -> Iterator[list[ExtraState]]:
-    """Yield states that have histories of one length, so many at a time."""
+    """Yield states with amax histories of the same length, a limited number at a time."""
     for _length, alike in itertools.groupby(sorted(states, key=_history), key=_history):
         whole = list(alike)
         for start in range(0, len(whole), _BATCH):
@@ -129,7 +131,7 @@ def _load(
     with cleanup.scratch() as folder:
         own, made = Path(folder) / "own.pt", Path(folder) / "made.pt"
         _answer(process.save(scenario, own, _TIMEOUT))
-        _put(states, own, made, form)
+        _write_states(states, own, made, form)
         process.enter(scenario, _TIMEOUT)
         opt_in = process.release.opt_in if states else None
         return _answer(process.load(scenario, made, _TIMEOUT, None, opt_in))
@@ -143,10 +145,10 @@ def _answer(answer: AnyAnswer | WorkerFailure) -> AnyAnswer:
     raise MatrixError(f"the cpu lane failed: {answer.message}")
 
 
-def _put(states: Sequence[ExtraState], own: Path, made: Path, form: Form) -> None:
-    """Write the target's own checkpoint with the states in place of its attention's.
+def _write_states(states: Sequence[ExtraState], own: Path, made: Path, form: Form) -> None:
+    """Write the release's own checkpoint with other states for its attention modules.
 
-    Without any, all states of it are given up.
+    If there are none, all of its states are removed.
     """
     saved = layout.find(own).read().states
     places = sorted((state for state in saved if state.attention), key=_layer)

@@ -1,4 +1,4 @@
-"""Which releases can have written a checkpoint: its traits against ``writers.toml``."""
+"""The releases that can have written a checkpoint, by its traits and ``writers.toml``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RECIPE_FIELDS = ("interval", "backward_override", "_cached_repr")
 
 
 class Trait(tables.Row):
-    """One trait; ``writers.toml`` explains the fields."""
+    """A trait and the releases that have it; ``writers.toml`` explains the fields."""
 
     trait: str
     releases: str
@@ -29,19 +29,18 @@ class _Traits(tables.Row):
 
 @dataclasses.dataclass(frozen=True)
 class Writers:
-    """The releases that can have written a checkpoint, oldest first, and what tells so.
-
-    Without releases, the traits contradict each other or there are none.
-    """
+    """The releases that can have written a checkpoint."""
 
     releases: tuple[Release, ...]
+    """Oldest first; empty where there are no traits, or they contradict each other."""
     reasons: tuple[str, ...]
+    """The traits as sentences."""
 
 
 def find(contents: Contents, catalogue: Catalogue, saved_by: str | None) -> Writers:
     """Return the releases of a catalogue that can have written a checkpoint.
 
-    :param saved_by: the release that wrote it, where that is known better.
+    :param saved_by: the release that wrote it, if that is known.
     :raises UsageError: that release is unknown.
     """
     if saved_by:
@@ -57,7 +56,7 @@ def find(contents: Contents, catalogue: Catalogue, saved_by: str | None) -> Writ
 
 
 def traits(contents: Contents) -> Iterator[str]:
-    """Yield the names of a checkpoint's traits, some more than once."""
+    """Yield the names of the traits of a checkpoint; a name can be repeated."""
     for state in contents.states:
         if not state.problem:
             yield from _of_state(state)

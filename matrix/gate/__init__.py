@@ -1,13 +1,13 @@
-"""The gate: a run becomes checks under a policy, which pytest runs, and an exit code.
+"""The gate: turns a report into checks under a policy, has pytest run them, gives an exit code.
 
 ==================  ===========================================================
 ``policies``        the policies, and the checks of a report under one of them
-``baseline``        a policy as it was asked for, and reading its baseline
+``baseline``        policies as they are asked for, and reading their baseline
 ``plugin``          the pytest plugin: its options
-``pytest_items``    checks as items of a pytest session
-``pytest_session``  a pytest session of nothing but checks
-``outputs``         what pipelines show: annotations, a summary, code quality
-``accept``          deviations become ledger entries for review
+``pytest_items``    pytest items, one for each check
+``pytest_session``  a pytest session of checks alone
+``outputs``         annotations, a summary and code quality for CI services
+``accept``          proposals for ledger entries
 ``pipelines``       pipeline files that run the matrix in several jobs
 ==================  ===========================================================
 """

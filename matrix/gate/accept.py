@@ -1,4 +1,4 @@
-"""Chosen deviations of a run, turned into ledger entries for review."""
+"""Proposals for the ledger: entries that cover chosen deviations of a run."""
 
 from __future__ import annotations
 
@@ -13,34 +13,46 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from matrix.catalogue import ranges
 from matrix.catalogue.words import AfterLoad, Outcome, Stage, Verdict
-from matrix.errors import StoreError, UsageError, nearest
+from matrix.errors import StoreError, UsageError, nearest, os_errors_as
 from matrix.judge import ledger
 from matrix.judge.ledger import LedgerEntry
 from matrix.report.document import Report, ReportCell
 
 _FRAGMENT = 120
+"""The number of characters of an error message that an entry holds."""
 
 
-class Review(BaseModel):
-    """What a person says of a deviation; nothing of it can be left out or made up."""
+class Justification(BaseModel):
+    """What the person who accepts a deviation has to say about it."""
 
     model_config = ConfigDict(frozen=True, str_strip_whitespace=True)
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    """Id of the first entry; further entries get ``-2``, ``-3``, ... appended."""
     cause: str = Field(min_length=1)
-    owner: str = Field(min_length=1)
+    """What causes the deviation: file and symbol in Transformer Engine."""
+    accepted_by: str = Field(min_length=1, alias="owner")
+    """Who accepts it."""
     reference: str = Field(min_length=1)
+    """The upstream issue or change."""
     advice: str = Field(min_length=1)
+    """What a user who has such a checkpoint can do."""
     expires: datetime.date
+    """The date from which the entries no longer count."""
 
 
-def review(**fields: Any) -> Review:
-    """Return a review.
+FIELDS = tuple(field.alias or name for name, field in Justification.model_fields.items())
+"""The arguments of :func:`justify`."""
 
+
+def justify(**fields: Any) -> Justification:
+    """Return a justification.
+
+    :param fields: the fields of :class:`Justification`; ``owner`` is ``accepted_by``.
     :raises UsageError: a field is empty or malformed.
     """
     try:
-        return Review(**fields)
+        return Justification(**fields)
     except ValidationError as error:
         wrong = "; ".join(f"--{item['loc'][0]}: {item['msg']}" for item in error.errors())
         raise UsageError(
@@ -49,27 +61,27 @@ def review(**fields: Any) -> Review:
         ) from error
 
 
-def chosen(report: Report, patterns: Sequence[str]) -> list[ReportCell]:
-    """Return the cells that deviate unknown to the ledger and whose ids match a pattern.
+def select_cells(report: Report, patterns: Sequence[str]) -> list[ReportCell]:
+    """Return the cells that deviate, have no ledger entry, and whose id matches a pattern.
 
-    :param patterns: cell ids, with ``*`` for any run of characters.
-    :raises UsageError: a pattern matches no such cell, or one that no entry can excuse.
+    :param patterns: cell ids, in which ``*`` stands for any characters.
+    :raises UsageError: a pattern matches no such cell, or a cell that no entry may excuse.
     """
     deviating = [cell for cell in report.cells if cell.verdict == Verdict.DEVIATES]
     found: dict[str, ReportCell] = {}
     for pattern in patterns:
-        met = [cell for cell in deviating if fnmatch.fnmatchcase(cell.id, pattern)]
-        if not met:
+        matches = [cell for cell in deviating if fnmatch.fnmatchcase(cell.id, pattern)]
+        if not matches:
             raise UsageError(
                 f"{pattern} matches no cell that deviates unknown to the ledger",
                 do=nearest(pattern, [cell.id for cell in deviating] or ["(none deviates)"]),
             )
-        found |= {cell.id: cell for cell in met}
-    _excusable(report, list(found.values()))
+        found |= {cell.id: cell for cell in matches}
+    _check_excusable(report, list(found.values()))
     return list(found.values())
 
 
-def _excusable(report: Report, cells: Sequence[ReportCell]) -> None:
+def _check_excusable(report: Report, cells: Sequence[ReportCell]) -> None:
     candidates = {row.name for row in report.releases if row.candidate}
     for cell in cells:
         if cell.outcome == Outcome.PARTIAL:
@@ -85,18 +97,21 @@ def _excusable(report: Report, cells: Sequence[ReportCell]) -> None:
             )
 
 
-def entries(cells: Sequence[ReportCell], review: Review, order: Sequence[str]) -> list[LedgerEntry]:
-    """Return entries that together know exactly these cells' deviations.
+def entries(
+    cells: Sequence[ReportCell], justification: Justification, order: Sequence[str]
+) -> list[LedgerEntry]:
+    """Return entries that match the deviations of these cells, and of no others.
 
-    :param order: every release there is, oldest first.
+    :param order: the names of all releases, oldest first.
     """
+    common = justification.model_dump(exclude={"id"})
     found: list[LedgerEntry] = []
     for (observed, stage, error, fragment), members in _deviations(cells).items():
-        for scenarios, variants, savers, loaders in _blocks(members, order):
+        for scenarios, variants, savers, loaders in _rectangles(members, order):
             number = f"-{len(found) + 1}" if found else ""
             found.append(
                 LedgerEntry(
-                    id=review.id + number,
+                    id=justification.id + number,
                     saved_by=ranges.text(savers, order),
                     loaded_by=ranges.text(loaders, order),
                     scenarios=scenarios,
@@ -105,11 +120,7 @@ def entries(cells: Sequence[ReportCell], review: Review, order: Sequence[str]) -
                     stage=stage,
                     error=error,
                     fragment=fragment,
-                    cause=review.cause,
-                    reference=review.reference,
-                    advice=review.advice,
-                    accepted_by=review.owner,
-                    expires=review.expires,
+                    **common,
                 )
             )
     return found
@@ -119,7 +130,7 @@ _Deviation = tuple[Outcome | AfterLoad, Stage | None, str | None, str | None]
 
 
 def _deviations(cells: Sequence[ReportCell]) -> dict[_Deviation, list[ReportCell]]:
-    """Return the cells by deviation. One that deviates in outcome and is frozen has two."""
+    """Group cells by deviation; a cell whose outcome deviates and that is frozen is in two."""
     found: dict[_Deviation, list[ReportCell]] = {}
     for cell in cells:
         if cell.outcome == Outcome.ERROR:
@@ -133,10 +144,10 @@ def _deviations(cells: Sequence[ReportCell]) -> dict[_Deviation, list[ReportCell
     return found
 
 
-def _blocks(
+def _rectangles(
     cells: Sequence[ReportCell], order: Sequence[str]
 ) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], list[str], list[str]]]:
-    """Yield (scenarios, variants, savers, loaders) that together are exactly the cells."""
+    """Yield (scenarios, variants, savers, loaders) whose products are exactly the cells."""
     places: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for cell in cells:
         pairs = places.setdefault((cell.scenario, cell.variant), [])
@@ -150,7 +161,7 @@ def _blocks(
 
 
 def text(found: Sequence[LedgerEntry]) -> str:
-    """Return entries as the text of a ledger file."""
+    """Return entries as TOML, in the format of a ledger file."""
     return "\n".join(_row(entry) for entry in found)
 
 
@@ -163,15 +174,16 @@ def _row(entry: LedgerEntry) -> str:
 
 
 def _quoted(value: Any) -> str:
-    # JSON's strings and lists are TOML's, but for one character that TOML wants escaped.
+    # JSON strings and lists are valid TOML, except for DEL, which TOML requires to be escaped.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def add(path: Path, found: Sequence[LedgerEntry]) -> None:
-    """Append entries to a ledger file, made where there is none.
+    """Append entries to a ledger file, and create the file if it does not exist.
 
-    :raises TableError: the file is no ledger, or an entry cannot stand beside those in it.
-    :raises StoreError: it cannot be written.
+    :raises TableError: the file is no ledger, or an entry has the same id as one in it or
+        matches the same cells.
+    :raises StoreError: the file cannot be written.
     """
     before = ""
     if path.exists():
@@ -179,7 +191,5 @@ def add(path: Path, found: Sequence[LedgerEntry]) -> None:
         for entry in found:
             ledger.check_apart(path, known, entry)
         before = path.read_text(encoding="utf-8").rstrip("\n") + "\n\n"
-    try:
+    with os_errors_as(StoreError, f"{path} cannot be written"):
         path.write_text(before + text(found), encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written", why=str(error)) from error

@@ -1,4 +1,4 @@
-"""From what a command line asks of a gate to a policy, with the baseline read."""
+"""Policies as they are asked for on a command line, and the reading of their baseline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matrix.workflow.selecting import Request
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PolicyRequest:
-    """A policy as it was asked for; :class:`Policy` says what the fields mean.
+    """A policy as it is asked for; the other fields are those of :class:`Policy`.
 
     :param policy: the name of the policy.
     :param baseline: a store or a report.json.
@@ -26,10 +26,12 @@ class PolicyRequest:
     allow_missing: bool
 
     def resolve(self, request: Request, today: datetime.date) -> Policy:
-        """Return the policy, its baseline read from a report.json or judged from a store.
+        """Return the policy, with its baseline read from a report.json or judged from a store.
 
-        :param request: what is judged of a store.
-        :raises UsageError: the policy is unknown, or has a baseline too many or too few.
+        :param request: the selection to judge, where the baseline is a store.
+        :param today: the date that ledger entries expire by.
+        :raises UsageError: there is no such policy, or it needs a baseline and has none, or
+            the reverse.
         """
         policies = {name.value: name for name in PolicyName}
         if self.policy not in policies:
@@ -40,7 +42,7 @@ class PolicyRequest:
                 "policy no-regression needs a baseline, and no other policy has one",
                 do="Give --baseline STORE|report.json with --policy no-regression",
             )
-        # A candidate is new by nature: a baseline of its own selection cannot have it.
+        # A candidate is new, so that the baseline cannot hold anything about it.
         without = request.replace(candidate=())
         return Policy(
             name=name,

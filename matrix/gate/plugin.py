@@ -1,4 +1,4 @@
-"""The pytest plugin: ``pytest --te-matrix STORE`` has one item per cell. Inert without it."""
+"""The pytest plugin: with ``--te-matrix STORE``, a pytest session has one item per cell."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-# Everything of ours is imported where it is used: pytest imports this module in every run.
+# Pytest imports this module in every session of the environment, so that it imports nothing
+# else of this package before the option is used.
 if TYPE_CHECKING:
     from matrix.gate.policies import Check
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options. None of them does anything without ``--te-matrix``."""
+    """Add the options. Without ``--te-matrix`` none of them has an effect."""
     group = parser.getgroup("te-matrix", "checkpoint compatibility matrix")
     group.addoption("--te-matrix", metavar="STORE", help="gate this store or report.json")
     group.addoption("--te-matrix-policy", default="ledger", help="documented|ledger|no-regression")
@@ -32,7 +33,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Judge the store, where one is named, and add its cells to the session."""
+    """Judge the store that ``--te-matrix`` names, and add its cells to the session.
+
+    :raises pytest.UsageError: the options cannot be used.
+    """
     if not config.getoption("te_matrix"):
         return
     from matrix.errors import MatrixError

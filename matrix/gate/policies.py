@@ -1,9 +1,9 @@
-"""Policies: what passes, what fails and with which exit code. A report in, checks out."""
+"""Policies of the gate: which cells of a report pass, which fail, and with which exit code."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from matrix.catalogue import releases
 from matrix.catalogue.ranges import covers
@@ -15,40 +15,43 @@ from matrix.report.document import Report, ReportCell
 
 
 class PolicyName(Word):
-    """What a gate holds a run against."""
+    """What the gate compares a run with."""
 
     DOCUMENTED = "documented"
-    """The FAQ: every deviation from it fails."""
+    """The FAQ; every deviation fails."""
     LEDGER = "ledger"
-    """The FAQ and the ledger: known deviations pass, stale and expired entries fail."""
+    """The FAQ and the ledger; known deviations pass, stale and expired entries fail."""
     NO_REGRESSION = "no-regression"
-    """An earlier run, the baseline: what is no worse passes."""
+    """An earlier run, the baseline; whatever is not worse passes."""
 
 
 class CheckState(Word):
-    """What became of a check."""
+    """Result of a check."""
 
     PASS = "pass"
+    """Nothing to complain of."""
     KNOWN = "known"
-    """A deviation that is expected to be there."""
+    """A known deviation; pytest shows it as an expected failure."""
     FIXED = "fixed"
-    """A known deviation is gone, so that its ledger entry is stale."""
+    """A known deviation that is no longer observed: its ledger entry is stale."""
     FAIL = "fail"
+    """The policy does not accept what was observed."""
     BROKEN = "broken"
-    """Something of the harness or around it failed."""
+    """An image, an engine, a GPU, memory, time or the harness itself failed."""
     SKIP = "skip"
+    """No outcome, which the policy accepts."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What a gate asks for.
+    """What the gate compares a run with, and which evidence it accepts.
 
-    :param baseline: the run to hold against, for ``no-regression`` and only for it. A cell
-        that it has no outcome for is held to the ledger.
-    :param require_lane: fail whatever was measured on another lane.
-    :param require_live: fail whatever rests on recorded evidence.
-    :param allow_missing: skip cells that are inconclusive, unavailable or not run. Never
-        those that are ``infra``, nor what the two demands above refuse, and not all cells.
+    :param baseline: the run to compare with under ``no-regression``; None under all other
+        policies. Cells without an outcome in it are compared with the ledger.
+    :param require_lane: the lane, where cells measured in another one fail.
+    :param require_live: whether cells with recorded evidence fail.
+    :param allow_missing: whether cells that are inconclusive, unavailable or not run are
+        skipped. Cells that are ``infra`` still fail, and so does a run without any outcome.
     """
 
     name: PolicyName = PolicyName.LEDGER
@@ -60,9 +63,12 @@ class Policy:
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """One thing that the gate looks at: a cell, a save's place, or a ledger entry.
+    """The result for one cell, one save or one ledger entry.
 
-    :param code: what it adds to the exit code.
+    :param id: the cell's id, ``save/SCENARIO/RELEASE`` or ``ledger/ENTRY``.
+    :param code: the exit code that the gate has for this check alone.
+    :param reason: why the check has its state.
+    :param cell: the cell, where the check is of one.
     """
 
     id: str
@@ -78,17 +84,18 @@ def exit_code(checks: Iterable[Check]) -> ExitCode:
 
 
 def order(report: Report, policy: Policy) -> list[str]:
-    """Return every release of the catalogue, the run and the baseline, oldest first."""
+    """Return the names of all releases in the catalogue, the run and the baseline, in order."""
     runs = [report, policy.baseline] if policy.baseline else [report]
     return releases.order(row.name for run in runs for row in run.releases)
 
 
 def checks(report: Report, policy: Policy, order: Sequence[str]) -> list[Check]:
-    """Return every check of a run, in the order of its cells.
+    """Return the checks of a run: its cells, its saves, and its ledger entries.
 
-    :param order: every release there is, oldest first.
+    :param order: the names of all releases, oldest first.
     """
-    found = [*_cells(report, policy, order), *_saves(report, policy, order)]
+    instead = diff.stand_ins(policy.baseline, report, order) if policy.baseline else {}
+    found = [*_cells(report, policy, instead), *_saves(report, policy, instead)]
     if policy.name == PolicyName.LEDGER:
         found += _ledger(report)
     if all(check.state == CheckState.SKIP for check in found if check.cell):
@@ -97,12 +104,10 @@ def checks(report: Report, policy: Policy, order: Sequence[str]) -> list[Check]:
     return found
 
 
-def _cells(report: Report, policy: Policy, order: Sequence[str]) -> Iterator[Check]:
-    stale = _under_stale(report)
-    before = policy.baseline
-    instead = diff.stand_ins(before, report, order) if before else {}
-    pairs = diff.counterparts(before.cells if before else (), report.cells, instead)
-    for old, cell in pairs:
+def _cells(report: Report, policy: Policy, instead: Mapping[str, str]) -> Iterator[Check]:
+    stale = _stale_entries(report)
+    before = policy.baseline.cells if policy.baseline else ()
+    for old, cell in diff.counterparts(before, report.cells, instead):
         if not cell.present:
             yield _absent(cell, policy)
             continue
@@ -115,11 +120,12 @@ def _cells(report: Report, policy: Policy, order: Sequence[str]) -> Iterator[Che
 
 def _absent(cell: ReportCell, policy: Policy) -> Check:
     reason = ": ".join(filter(None, [cell.verdict.value, cell.note]))
-    if cell.verdict == Verdict.INFRA:
-        return Check(cell.id, CheckState.BROKEN, ExitCode.INFRA, reason, cell)
+    code = cell.verdict.exit_code
+    if code == ExitCode.INFRA:
+        return Check(cell.id, CheckState.BROKEN, code, reason, cell)
     if policy.allow_missing:
         return Check(cell.id, CheckState.SKIP, ExitCode.OK, reason, cell)
-    return Check(cell.id, CheckState.FAIL, ExitCode.INCOMPLETE, reason, cell)
+    return Check(cell.id, CheckState.FAIL, code, reason, cell)
 
 
 def _refused(cell: ReportCell, policy: Policy) -> str:
@@ -134,24 +140,23 @@ def _judged(
     cell: ReportCell, policy: Policy, old: ReportCell | None, stale: Sequence[str]
 ) -> Check:
     if policy.name == PolicyName.NO_REGRESSION and old is not None and old.present:
-        return _against(cell, old)
-    if policy.name == PolicyName.DOCUMENTED and cell.verdict == Verdict.KNOWN_DEVIATION:
+        return _compared(cell, old)
+    excused = policy.name != PolicyName.DOCUMENTED and cell.verdict == Verdict.KNOWN_DEVIATION
+    if cell.verdict.deviating and not excused:
         return _failed(cell, f"documented {cell.documented.value}, {_seen(cell)}")
-    if cell.verdict == Verdict.DEVIATES:
-        return _failed(cell, f"documented {cell.documented.value}, {_seen(cell)}")
-    if cell.verdict == Verdict.KNOWN_DEVIATION:
-        return Check(
-            cell.id, CheckState.KNOWN, ExitCode.OK, f"ledger: {', '.join(cell.ledger)}", cell
-        )
+    if excused:
+        reason = f"ledger: {', '.join(cell.ledger)}"
+        return Check(cell.id, CheckState.KNOWN, ExitCode.OK, reason, cell)
     if policy.name == PolicyName.LEDGER and stale:
         reason = f"agrees with the FAQ, though the ledger knows it under {', '.join(stale)}"
         return Check(cell.id, CheckState.FIXED, ExitCode.DEVIATES, reason, cell)
     return Check(cell.id, CheckState.PASS, ExitCode.OK, _seen(cell), cell)
 
 
-def _against(cell: ReportCell, old: ReportCell) -> Check:
+def _compared(cell: ReportCell, old: ReportCell) -> Check:
     change = diff.CellChange(old, cell)
-    # No ledger excuses a candidate: what its release did before is no worse for that.
+    # The ledger has no entries for candidates, so that a known deviation of the release before
+    # is a plain deviation of the candidate: that alone is no regression.
     same = old.id != cell.id and change.what == ("verdict",)
     if change.direction == Direction.REGRESSION and not same:
         return _failed(cell, f"was {diff.describe(old)}, now {diff.describe(cell)}")
@@ -168,8 +173,8 @@ def _seen(cell: ReportCell) -> str:
     return f"{cell.seen}: {cell.reason}" if cell.reason else cell.seen
 
 
-def _under_stale(report: Report) -> dict[str, list[str]]:
-    """Return the stale entries that each conforming cell falls under, by cell id."""
+def _stale_entries(report: Report) -> dict[str, list[str]]:
+    """Return the ids of the stale ledger entries that match each conforming cell, by cell id."""
     candidates = {row.name for row in report.releases if row.candidate}
     found: dict[str, list[str]] = {}
     for entry in report.ledger:
@@ -189,10 +194,9 @@ def _under_stale(report: Report) -> dict[str, list[str]]:
     return found
 
 
-def _saves(report: Report, policy: Policy, order: Sequence[str]) -> Iterator[Check]:
-    before = policy.baseline
-    instead = diff.stand_ins(before, report, order) if before else {}
-    known = {(row.scenario, row.release): row for row in (before.saves if before else ())}
+def _saves(report: Report, policy: Policy, instead: Mapping[str, str]) -> Iterator[Check]:
+    before = policy.baseline.saves if policy.baseline else ()
+    known = {(row.scenario, row.release): row for row in before}
     for row in report.saves:
         name = f"save/{row.scenario}/{row.release}"
         old = known.get((row.scenario, instead.get(row.release, row.release)))
@@ -207,8 +211,7 @@ def _ledger(report: Report) -> Iterator[Check]:
     for entry in report.ledger:
         name, reason = f"ledger/{entry.id}", f"{entry.state.value}, {entry.cells} cells under it"
         if entry.state.fails(report.whole):
-            yield Check(
-                name, CheckState.FAIL, ExitCode.DEVIATES, f"ledger entry {entry.id} is {reason}"
-            )
+            reason = f"ledger entry {entry.id} is {reason}"
+            yield Check(name, CheckState.FAIL, ExitCode.DEVIATES, reason)
         else:
             yield Check(name, CheckState.PASS, ExitCode.OK, reason)

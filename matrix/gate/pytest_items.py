@@ -1,4 +1,4 @@
-"""Checks as items of a pytest session, with markers to choose them by."""
+"""Pytest items, one for each check, with markers to select them by."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from matrix.catalogue.words import AfterLoad
 from matrix.gate.policies import Check, CheckState
 
 PREFIX = "te-matrix"
-"""What the ids of the items begin with."""
+"""The prefix of the items' node ids."""
 
 _MARKERS = {
     "cell(scenario, variant, saved_by, loaded_by, outcome, verdict)": "one cell of the matrix",
     "conforms": "agrees with the documentation",
-    "known_deviation": "deviates, and the ledger knows it",
-    "deviates": "deviates, and nobody knows it",
-    "undocumented": "the documentation says nothing of it",
+    "known_deviation": "deviates, and the ledger has an entry for it",
+    "deviates": "deviates, and the ledger has no entry for it",
+    "undocumented": "the documentation does not mention it",
     "missing": "has no outcome",
-    "frozen": "loads, and is never updated again",
-    "save": "where a release saves its metadata",
+    "frozen": "loads, and training no longer updates the metadata",
+    "save": "the key under which a release saves its metadata",
     "ledger": "one entry of the ledger",
 }
 
 
 @dataclasses.dataclass(eq=False)  # pytest keeps its plugins in sets
 class CheckCollector:
-    """A plugin that collects checks as items, instead of files unless files are named."""
+    """A pytest plugin that adds an item for each check; files are collected only where named."""
 
     checks: Sequence[Check]
 
@@ -55,28 +55,28 @@ class CheckCollector:
     def pytest_collection_modifyitems(
         self, session: pytest.Session, items: list[pytest.Item]
     ) -> None:
-        """Add the checks, before -k and -m choose among the items."""
+        """Add the checks before ``-k`` and ``-m`` are applied."""
         mine = [CheckItem.of(check, session) for check in self.checks]
         items.extend(mine)
-        # Told to the terminal, so that it counts them as collected.
+        # Without a report the terminal would not count the items as collected.
         collected = pytest.CollectReport(PREFIX, "passed", None, [*mine])
         session.config.hook.pytest_collectreport(report=collected)
 
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> pytest.TestReport | None:
-        """Report a check under its own name."""
+        """Return a report that is headed by the name of the check."""
         return CheckReport.from_item_and_call(item, call) if isinstance(item, CheckItem) else None
 
 
 class CheckItem(pytest.Item):
-    """One check as a test."""
+    """A check as a pytest item."""
 
     check: Check
 
     @classmethod
     def of(cls, check: Check, session: pytest.Session) -> CheckItem:
-        """Return a check as an item with its markers."""
+        """Return an item for a check, with the markers of its cell and its state."""
         item: CheckItem = cls.from_parent(session, name=check.id, nodeid=f"{PREFIX}::{check.id}")
         item.check = check
         for mark in _marks(check):
@@ -84,28 +84,28 @@ class CheckItem(pytest.Item):
         return item
 
     def setup(self) -> None:
-        """Skip what is missing; fail here, not in the test, where it is our own failure."""
+        """Skip the item, or fail here, which pytest counts as an error and not as a failure."""
         if self.check.state == CheckState.SKIP:
             pytest.skip(self.check.reason)
         if self.check.state == CheckState.BROKEN:
             pytest.fail(f"{self.check.id}: {self.check.reason}", pytrace=False)
 
     def runtest(self) -> None:
-        """Fail where the check does; a known deviation must."""
+        """Fail for a failed check, and for a known deviation, which is expected to fail."""
         if self.check.state in (CheckState.KNOWN, CheckState.FAIL):
             pytest.fail(f"{self.check.id}: {self.check.reason}", pytrace=False)
 
     def reportinfo(self) -> tuple[Any, int | None, str]:
-        """Return where it stands: in no file. pytest would put colons for the id's dots."""
+        """Return no line and no title, as the item is in no file."""
         return self.config.rootpath, None, ""
 
 
 class CheckReport(pytest.TestReport):
-    """What became of a check, headed by its name."""
+    """The report of a check."""
 
     @property
     def head_line(self) -> str:
-        """The check's name, which pytest takes from a place in a file."""
+        """The check's id, where pytest would show a place in a file."""
         return self.nodeid
 
 

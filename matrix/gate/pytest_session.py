@@ -1,11 +1,9 @@
-"""Runs pytest on checks and on nothing else: no configuration but the one given here."""
+"""A pytest session of checks alone, unaffected by the configuration of any project."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,23 +21,25 @@ _DISABLED_PLUGINS = (
     "unraisableexception",
     "threadexception",
 )
-_PYTEST_VARIABLES = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")
+_VARIABLES = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")
+"""Environment variables that would add options and plugins."""
 
 
 def run(checks: Sequence[Check], junit: Path | None = None) -> ExitCode:
     """Run every check as a test and return the gate's exit code.
 
     :param junit: where pytest writes its JUnit XML.
-    :raises MatrixError: pytest did not run all of them, or came to another end than
-        the checks themselves.
+    :raises MatrixError: pytest did not run all checks, or its result differs from theirs.
     """
     code = policies.exit_code(checks)
-    with tempfile.TemporaryDirectory() as folder, _isolated():
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        for name in _VARIABLES:
+            patch.delenv(name, raising=False)
+        patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         configuration = Path(folder, "pytest.ini")
         configuration.write_text("[pytest]\njunit_suite_name = te-matrix\n")
         argv = ["-c", str(configuration), "--rootdir", folder, "--noconftest", "--strict-markers"]
-        argv += ["--assert=plain"]
-        argv += [word for name in _DISABLED_PLUGINS for word in ("-p", f"no:{name}")]
+        argv += ["--assert=plain", *(f"-pno:{name}" for name in _DISABLED_PLUGINS)]
         argv += ["--junitxml", str(junit)] if junit else []
         ended = pytest.main(argv, plugins=[CheckCollector(checks)])
     expected = pytest.ExitCode.OK if code == ExitCode.OK else pytest.ExitCode.TESTS_FAILED
@@ -50,18 +50,3 @@ def run(checks: Sequence[Check], junit: Path | None = None) -> ExitCode:
             do="Report this with the output above",
         )
     return code
-
-
-@contextlib.contextmanager
-def _isolated() -> Iterator[None]:
-    """Hide from pytest what the environment says to other runs of it."""
-    kept = {name: os.environ.pop(name) for name in _PYTEST_VARIABLES if name in os.environ}
-    autoload = os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    try:
-        yield
-    finally:
-        os.environ.update(kept)
-        del os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"]
-        if autoload is not None:
-            os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = autoload

@@ -138,7 +138,7 @@ class _Judge:
             verdict=verdict,
             outcome=outcome,
             after_load=after,
-            note=_why(outcome, save, load) if outcome == Outcome.PARTIAL else "",
+            note=_explanation(outcome, save, load) if outcome == Outcome.PARTIAL else "",
             entries=used,
             save=save,
             load=load,
@@ -218,7 +218,7 @@ class _Judge:
             return loaded.kind, loaded.why
         save, load = saved.records[0], loaded.records[0]
         outcome = outcomes.outcome(save, load)
-        return outcome, _why(outcome, save, load)
+        return outcome, _explanation(outcome, save, load)
 
     def _save_checks(self) -> list[SaveCheck]:
         checks = []
@@ -271,7 +271,7 @@ def _meets(observed: Outcome | Absence, required: Requirement) -> bool:
     assert_never(required)
 
 
-def _why(outcome: Outcome, save: Save, load: Load) -> str:
+def _explanation(outcome: Outcome, save: Save, load: Load) -> str:
     """Return the error, or the reasons for ``partial``, as one line; empty for the others."""
     if load.error:
         return f"{load.error.type}: {' '.join(load.error.message.split())}"

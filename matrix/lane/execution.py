@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, Self
 
 from matrix.catalogue.releases import Release
+from matrix.catalogue.words import AttemptKind
 from matrix.errors import MatrixError, SourceUnavailable
 from matrix.lane.run import Run
 from matrix.plan.remaining import grouped
@@ -49,7 +50,8 @@ def _fetch(run: Run, executor: Executor, releases: Iterable[Release]) -> None:
         try:
             run.sources.get(release)
         except MatrixError as error:
-            kind = "unavailable" if isinstance(error, SourceUnavailable) else "infra"
+            away = isinstance(error, SourceUnavailable)
+            kind = AttemptKind.UNAVAILABLE if away else AttemptKind.INFRA
             run.note_no_source(release, kind, str(error))
             return str(error), release.name
         run.note_source(release)

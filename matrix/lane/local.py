@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from matrix.catalogue.releases import Release
+from matrix.catalogue.words import Lane
 from matrix.errors import RunnerError
 from matrix.lane import protocol
 from matrix.lane.environment import WORKER, worker_environment
@@ -74,7 +75,7 @@ class LocalRunner:
         except OSError:  # it timed out, or has been given up before
             return b""
 
-    def open(self, release: Release, source: Path | None, lane: str) -> ReleaseProcess:
+    def open(self, release: Release, source: Path | None, lane: Lane) -> ReleaseProcess:
         """Fork a process for one release and have it import its Transformer Engine."""
         self._await_ready()
         ours, theirs = socket.socketpair()

@@ -6,12 +6,13 @@ import contextlib
 import datetime
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 from matrix import __version__
 from matrix.catalogue import scenarios
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import SizedScenario
+from matrix.catalogue.words import AttemptKind, Lane
 from matrix.checkpoint.errors import CheckpointError
 from matrix.errors import AnswerError, GapError, StoreError, WorkerError
 from matrix.lane.checkpoint_files import CheckpointFiles
@@ -83,7 +84,7 @@ class Measurer:
         """
         sized, timeout = self._plan.scenarios[scenario], self._timeout
         path = self._scratch / f"{release.name}.{scenario}.pt"
-        output = path.with_suffix(".output.pt") if self._plan.lane == "gpu" else None
+        output = path.with_suffix(".output.pt") if self._plan.lane == Lane.GPU else None
 
         def ask(process: ReleaseProcess) -> Save | WorkerFailure:
             answer = process.save(sized, path, timeout, output)
@@ -108,7 +109,7 @@ class Measurer:
             checkpoint = self._checkpoint(save, cell)
             output = self._files.get(save, save.output_digest) if save.output_digest else None
         except (StoreError, CheckpointError) as error:
-            return self._failed(key, "infra", str(error))
+            return self._failed(key, AttemptKind.INFRA, str(error))
         rewrite, opt_in, loads = self._how(cell, release)
 
         def ask(process: ReleaseProcess) -> Load | WorkerFailure:
@@ -152,13 +153,14 @@ class Measurer:
             self._pool.end(release)
             return self._failed(key, _kind(error), str(error))
         except AnswerError as error:
-            return self._failed(key, "infra", str(error))
+            return self._failed(key, AttemptKind.INFRA, str(error))
         if isinstance(found, WorkerFailure):
-            return self._failed(key, "gap" if found.gaps else "infra", str(found), found.traceback)
+            kind = AttemptKind.GAP if found.gaps else AttemptKind.INFRA
+            return self._failed(key, kind, str(found), found.traceback)
         self._store.add(found)
         return found
 
-    def _failed(self, key: str, kind: Any, message: str, detail: str = "") -> Attempt:
+    def _failed(self, key: str, kind: AttemptKind, message: str, detail: str = "") -> Attempt:
         attempt = Attempt(key=key, kind=kind, message=message, detail=detail, at=now())
         self._store.add_attempt(attempt)
         return attempt
@@ -268,8 +270,8 @@ class Measurer:
         return variant.rewrite, None if variant.opt_in == "never" else loader.opt_in, 1
 
 
-def _kind(error: WorkerError) -> str:
-    return "gap" if isinstance(error, GapError) else "infra"
+def _kind(error: WorkerError) -> AttemptKind:
+    return AttemptKind.GAP if isinstance(error, GapError) else AttemptKind.INFRA
 
 
 def now() -> str:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import SizedScenario
+from matrix.catalogue.words import Lane
 from matrix.errors import AnswerError, LostError, WorkerError
 from matrix.lane import protocol
 from matrix.lane.context import ProcessContext
@@ -31,7 +32,7 @@ GRACE = 30
 
 
 def start_message(
-    release: Release, source: str | None, lane: str, log: Path, scratch: tuple[str, ...] = ()
+    release: Release, source: str | None, lane: Lane, log: Path, scratch: tuple[str, ...] = ()
 ) -> StartMessage:
     """Return the first message to the process of a release.
 

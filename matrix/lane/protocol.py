@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from matrix.catalogue.words import SaveOutcome, Stage
+from matrix.catalogue.words import Lane, SaveOutcome, Stage
 from matrix.errors import GapError, WorkerError
 from matrix.store.records import Device, Failure, Moved, Output, Part, StateEntry
 
@@ -32,7 +32,7 @@ class Message(BaseModel):
 class StartMessage(Message):
     """The first message to a release process: what it is to be."""
 
-    lane: str
+    lane: Lane
     source: str | None
     """Where the process sees the folder that holds ``transformer_engine``; None for the one
     that is installed there."""

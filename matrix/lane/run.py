@@ -6,9 +6,9 @@ import dataclasses
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any
 
 from matrix.catalogue.releases import Release
+from matrix.catalogue.words import AttemptKind
 from matrix.errors import ExitCode, worst
 from matrix.lane.measure import CELL_TIMEOUT, Result, now
 from matrix.lane.sources import CodeSource, prepare_cache
@@ -78,13 +78,13 @@ class Run:
         self._remaining = Remaining(self.index, options.scope)
         self._available: set[str] = set()
         self._unavailable: dict[str, Release] = {}
-        self._failures: set[str] = set()
+        self._failures: set[AttemptKind] = set()
         self._lock = threading.Lock()
 
     @property
     def exit_code(self) -> ExitCode:
         """Exit code for completeness only; verdicts do not count."""
-        codes = {"infra": ExitCode.INFRA, "gap": ExitCode.INCOMPLETE}
+        codes = {AttemptKind.INFRA: ExitCode.INFRA, AttemptKind.GAP: ExitCode.INCOMPLETE}
         found = [codes[kind] for kind in self._failures if kind in codes]
         without_evidence = (
             self.index.save(scenario, release) is None
@@ -126,8 +126,7 @@ class Run:
         """Return the save that a cell loads, which is known."""
         known = self.index.save(cell.scenario, self.plan.releases[cell.saved_by])
         assert known is not None
-        save: Save = known.records[0]
-        return save
+        return known.records[0]
 
     def _is_saved(self, cell: Cell) -> bool:
         """Tell whether a cell's checkpoint is here, or was recorded; if not, note it."""
@@ -142,28 +141,26 @@ class Run:
 
     # What has come of it.
 
-    def note(self, result: Result) -> None:
-        """Take what a save or a load came to, kept already, into account."""
+    def note(self, result: Result, *, final: bool = True) -> None:
+        """Take what a save or a load came to, kept already, into account.
+
+        :param final: False for a failed attempt that is about to be repeated.
+        """
         with self._lock:
             self.index.add(result)
-            if isinstance(result, Attempt):
-                self._failures.add(result.kind)
-            else:
+            if not isinstance(result, Attempt):
                 self.measured += 1
-
-    def note_retry(self, attempt: Attempt) -> None:
-        """Take a failed attempt into account that is about to be repeated."""
-        with self._lock:
-            self.index.add(attempt)
+            elif final:
+                self._failures.add(result.kind)
 
     def note_source(self, release: Release) -> None:
         """Note that a release's source is here, so that it can save and load."""
         self._available.add(release.name)
 
-    def note_no_source(self, release: Release, kind: Any, why: str) -> None:
+    def note_no_source(self, release: Release, kind: AttemptKind, why: str) -> None:
         """Keep why a release has no source, unless that is what the last attempt says.
 
-        :param kind: of attempt: ``unavailable`` or ``infra``.
+        :param kind: of the attempt: unavailable, or infra.
         """
         self._unavailable[release.name] = release
         for scenario in self.plan.scenarios:

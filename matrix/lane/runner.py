@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from matrix.catalogue.releases import Release
+from matrix.catalogue.words import Lane
 from matrix.lane.process import ReleaseProcess
 from matrix.lane.sources import CodeSource
 
@@ -21,7 +22,7 @@ class Runner(Protocol):
 
     def __exit__(self, *error: object) -> None: ...
 
-    def open(self, release: Release, source: Path | None, lane: str) -> ReleaseProcess:
+    def open(self, release: Release, source: Path | None, lane: Lane) -> ReleaseProcess:
         """Start a process for one release and have it import its Transformer Engine.
 
         :param source: folder that holds the release's ``transformer_engine``; None where

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.selection import Selection
-from matrix.errors import StoreError
+from matrix.errors import StoreError, os_errors_as
 from matrix.judge.judgement import Judgement
 from matrix.report import document, page, rendering
 from matrix.report.builder import build, cell_object
@@ -43,16 +43,14 @@ def write(
     """
     with gc_paused():
         texts = _texts(judgement, documentation, selection or Selection())
-    try:
+    with os_errors_as(
+        StoreError,
+        f"the report cannot be written to {folder}",
+        do="Name a writable folder with --report; the evidence itself is kept",
+    ):
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StoreError(
-            f"the report cannot be written to {folder}",
-            why=str(error),
-            do="Name a writable folder with --report; the evidence itself is kept",
-        ) from error
     return folder / "index.html"
 
 

@@ -63,7 +63,7 @@ def _fixes(judgement: Judgement) -> Iterator[str]:
     """Yield the observed way to load each scenario in which a plain load fails."""
     by_scenario: dict[str, dict[str, str]] = {}
     for verdict in judgement.verdicts:
-        by_scenario.setdefault(verdict.cell.scenario, {})[verdict.cell.variant] = _seen(verdict)
+        by_scenario.setdefault(verdict.cell.scenario, {})[verdict.cell.variant] = _result(verdict)
     lines = [
         f"  {scenario}: {fix}"
         for scenario, outcomes in by_scenario.items()
@@ -75,7 +75,7 @@ def _fixes(judgement: Judgement) -> Iterator[str]:
         yield from lines
 
 
-def _seen(verdict: JudgedCell) -> str:
+def _result(verdict: JudgedCell) -> str:
     return f"{verdict.outcome.value}, {verdict.after_load.value}"
 
 

@@ -21,16 +21,18 @@ from pydantic_core.core_schema import ModelSchema
 from matrix.catalogue.faq import Faq
 from matrix.catalogue.releases import Releases
 from matrix.catalogue.scenarios import Scenarios, Variants
-from matrix.errors import StoreError
+from matrix.errors import StoreError, os_errors_as
 from matrix.judge.ledger import Ledger
 from matrix.report.document import Report
-from matrix.store.archive import Footer, Header
+from matrix.store.archive import ArchiveFooter, ArchiveHeader
 from matrix.store.records import Attempt, Load, Save
 from matrix.system import shipped
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-Line = Annotated[Save | Load | Attempt, Field(discriminator="record")] | Header | Footer
+Line = (
+    Annotated[Save | Load | Attempt, Field(discriminator="record")] | ArchiveHeader | ArchiveFooter
+)
 """A record of a store, or any line of an exported file."""
 
 _KINDS: dict[str, tuple[str, Any]] = {
@@ -107,10 +109,8 @@ def write(place: Path) -> list[Path]:
     found = []
     for name in NAMES:
         path = place / f"{name}.schema.json"
-        try:
+        with os_errors_as(StoreError, f"{path} cannot be written"):
             place.mkdir(parents=True, exist_ok=True)
             path.write_text(text(name))
-        except OSError as error:
-            raise StoreError(f"{path} cannot be written", why=str(error)) from error
         found.append(path)
     return found

@@ -13,14 +13,14 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from matrix import __version__
-from matrix.errors import StoreError
+from matrix.errors import StoreError, os_errors_as
 from matrix.store.records import FORMAT, Load, Record, Save
 from matrix.store.store import parse
 
 _SCHEMA: Literal["te-matrix-evidence"] = "te-matrix-evidence"
 
 
-class Header(Record):
+class ArchiveHeader(Record):
     """The first line of an exported file."""
 
     schema_: Literal["te-matrix-evidence"] = Field(default=_SCHEMA, alias="schema")
@@ -35,7 +35,7 @@ class Header(Record):
     model_config = ConfigDict(serialize_by_alias=True)
 
 
-class Footer(Record):
+class ArchiveFooter(Record):
     """The last line of an exported file, which shows that the file is complete."""
 
     records: int
@@ -48,21 +48,17 @@ def write(path: Path, records: Iterable[Save | Load], recorded_at: str) -> int:
     The same records give the same bytes, whatever their order.
 
     :param path: a name that ends in ``.gz`` makes a compressed file.
-    :param recorded_at: see :attr:`Header.recorded_at`.
+    :param recorded_at: see :attr:`ArchiveHeader.recorded_at`.
     :raises StoreError: the file cannot be written.
     """
     lines = sorted(record.model_dump_json(exclude_none=True) for record in records)
-    header = Header(harness=__version__, recorded_at=recorded_at).model_dump_json()
-    footer = Footer(records=len(lines)).model_dump_json()
+    header = ArchiveHeader(harness=__version__, recorded_at=recorded_at).model_dump_json()
+    footer = ArchiveFooter(records=len(lines)).model_dump_json()
     text = "\n".join([header, *lines, footer]) + "\n"
     data = text.encode()
-    try:
+    with os_errors_as(StoreError, f"{path} cannot be written", do="Name another file"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
-    except OSError as error:
-        raise StoreError(
-            f"{path} cannot be written", why=str(error), do="Name another file"
-        ) from error
     return len(lines)
 
 
@@ -92,7 +88,7 @@ class Archive:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise _refusal(self.path, number, "is not a record") from error
         if any(line == other for _number, other in self._lines[key]):
-            raise _refusal(self.path, number, "stands there twice")
+            raise _refusal(self.path, number, "repeats an earlier line")
         self._lines[key].append((number, line))
 
     def saves(self, key: str) -> list[Save]:

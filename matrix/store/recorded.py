@@ -76,7 +76,7 @@ def refresh(
     """Replace the recorded evidence of a lane, and return the number of records.
 
     :param checkpoints: bytes of the checkpoints to keep, by their SHA-256.
-    :param recorded_at: see :attr:`Header.recorded_at`.
+    :param recorded_at: see :attr:`ArchiveHeader.recorded_at`.
     :raises StoreError: the file cannot be written.
     """
     place = folder(lane)

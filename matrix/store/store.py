@@ -125,7 +125,7 @@ class Store:
 
     def _write(self, name: str, data: bytes) -> None:
         do = "What was finished before is kept; free space or rights and run again"
-        with self._store_errors(f"does not take {name}", do):
+        with self._store_errors(f"cannot write {name}", do):
             self._put(name, data)
 
     def add(self, record: Save | Load) -> None:
@@ -254,7 +254,7 @@ class Store:
                 record = parse(_KINDS[folder], data, f"{self.url}/{folder}/{name}")
                 if not name.startswith(record.key):
                     raise StoreError(
-                        f"record {self.url}/{folder}/{name} is not the one its name says",
+                        f"record {self.url}/{folder}/{name} does not match its name",
                         why="it was copied or changed by hand",
                         do="Delete it; the next run measures it again",
                     )

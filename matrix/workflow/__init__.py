@@ -1,15 +1,15 @@
-"""From a selection to a plan, a runner and a judgement: what every command does first.
+"""From a selection to a plan, its evidence, a runner and a judgement, for all commands.
 
 ===============  ==============================================================
-``arguments``    the selection options, parsed alike by commands and by pytest
-``selecting``    a request becomes a plan, with its evidence and its judgement
-``local_gpu``    the selection and the runner of an environment with one release
-``containers``   what a selection means in containers, and what runs it there
-``runners``      what runs a plan, on this machine or on workers of a cluster
-``parts``        the part of a plan that one run does: phase, band, shard
-``measuring``    the run that brings a store up to date with a plan
-``reading``      reports and records that earlier runs left
-``merge``        several stores become one
-``rerecord``     a live run of the whole catalogue becomes the recorded evidence
+``arguments``    the selection options of commands and of the pytest plugin
+``selecting``    turns a request into a plan, with its evidence and judgement
+``local_gpu``    the release that is installed for this interpreter, on its GPU
+``containers``   releases, base images and the runner in containers
+``runners``      makes the runner of a selection, on any machine
+``parts``        the part of a plan that one run does: a phase, a band, a shard
+``measuring``    what a run needs to measure here or on a cluster
+``reading``      reports and records of earlier runs
+``merge``        merges stores
+``rerecord``     replaces the recorded evidence by that of a live run
 ===============  ==============================================================
 """

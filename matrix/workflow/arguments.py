@@ -1,4 +1,4 @@
-"""The selection options, as every command and the pytest plugin parse them."""
+"""The selection options, which commands and the pytest plugin parse in the same way."""
 
 from __future__ import annotations
 
@@ -14,51 +14,51 @@ from matrix.errors import UsageError
 from matrix.workflow.selecting import Request
 
 FIELDS = (*Selection.model_fields, "candidate_as", "ledger_file")
-"""The names under which click passes the values of the selection options."""
+"""The parameter names of the selection options in click."""
 
 _FILE = click.Path(path_type=Path)
 _OPTIONS = (
     click.option("--releases", help=f"{GRAMMAR}  [default: {DEFAULTS['releases']}]"),
-    click.option("--saved-by", help="savers only; the same grammar"),
-    click.option("--loaded-by", help="loaders only; the same grammar"),
+    click.option("--saved-by", help="releases that save, in the same form"),
+    click.option("--loaded-by", help="releases that load, in the same form"),
     click.option("--scenario", help=f"NAME,... | all  [default: {DEFAULTS['scenario']}]"),
     click.option("--variant", help=f"NAME,... | all  [default: {DEFAULTS['variant']}]"),
     click.option(
         "--candidate",
         multiple=True,
         metavar="PATH|IMAGE",
-        help="a TE source tree, wheel or image under test, as one more release",
+        help="a TE source tree, wheel or image to test, added to the releases",
     ),
     click.option(
         "--candidate-as",
         type=click.Choice(["loader", "saver", "both"]),
-        help="which of a candidate's cells are planned  [gate: loader; else both]",
+        help="which cells of a candidate are planned  [default: loader in gate, else both]",
     ),
     click.option(
         "--lane",
         type=click.Choice([lane.value for lane in Lane]),
-        help="what runs TE  [default: gpu in docker, else cpu]",
+        help="how TE is executed  [default: gpu with docker, else cpu]",
     ),
     click.option(
         "--runner",
         type=click.Choice([runner.value for runner in RunnerName]),
-        help="where: here, or in a container per release  [default: local]",
+        help="where it is executed: here, or in one container per release  [default: local]",
     ),
     click.option(
         "--images-lock",
         type=_FILE,
-        help="docker: the locked base images to build on  [TE_MATRIX_IMAGES_LOCK]",
+        help="docker: the lock file of base images  [TE_MATRIX_IMAGES_LOCK]",
     ),
-    click.option("--base", help="docker: a base image of your own instead of the lock's"),
-    click.option("--size", help="a size of scenarios.toml instead of each scenario's own"),
+    click.option("--base", help="docker: a base image to use instead of the locked ones"),
+    click.option("--size", help="a size from scenarios.toml, instead of the scenario's own"),
     click.option(
-        "--scenarios", "scenario_file", type=_FILE, help="a file with scenarios of your own"
+        "--scenarios", "scenario_file", type=_FILE, help="a TOML file with further scenarios"
     ),
     click.option(
         "--ledger",
         "ledger_file",
         type=_FILE,
-        help="a file with ledger entries of your own, beside the packaged ones",
+        help="a TOML file with further ledger entries",
     ),
 )
 
@@ -71,14 +71,18 @@ def with_selection(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def request(*, candidate_as: str | None, ledger_file: Path | None, **selection: Any) -> Request:
-    """Return the request that the values of the selection options make."""
+    """Return the request for given values of the selection options.
+
+    :param selection: the fields of :class:`Selection`.
+    """
     return Request(Selection(**selection), candidate_as, ledger_file)
 
 
 def parse(argv: Sequence[str]) -> Request:
-    """Return the request that a list of selection options makes.
+    """Parse selection options.
 
-    :raises UsageError: it holds anything else.
+    :param argv: the options and their values, as on a command line.
+    :raises UsageError: there is anything else in it.
     """
     command = click.command("selection")(with_selection(lambda **_values: None))
     try:

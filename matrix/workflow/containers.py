@@ -1,4 +1,4 @@
-"""The docker runner: what a selection means in containers, and what runs it."""
+"""Releases in containers: their base images, their digests and their runner."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ContainerOptions:
-    """How containers are built and run.
+    """How images are built and containers are run.
 
-    :param allow_unpinned: build on base images whose digest is not locked, too.
-    :param gpu: index or UUID of the GPU; None for the first.
-    :param memory: what one container may use, e.g. ``512m``.
-    :param keep_images: the most releases whose images are kept; None for all.
+    :param allow_unpinned: whether base images without a locked digest are used.
+    :param gpu: index or UUID of the GPU; None for the first one.
+    :param memory: the memory limit of one container, e.g. ``512m``.
+    :param keep_images: the number of releases whose images are kept; None for all.
     """
 
     allow_unpinned: bool
@@ -41,9 +41,9 @@ class ContainerOptions:
 
 
 def require() -> None:
-    """See that the Docker SDK is installed.
+    """Check that the Docker SDK is installed.
 
-    :raises UsageError: it is not.
+    :raises UsageError: it is not installed.
     """
     try:
         import docker  # noqa: F401
@@ -64,19 +64,28 @@ def connect() -> docker.DockerClient:
     from matrix.lane.containers import engine
 
     client = engine.connect()
-    # Its connections end with the client: commands and cluster workers use it for unlike times.
+    # Commands and cluster workers keep clients for different times: each closes its connections
+    # when it is collected.
     weakref.finalize(client, client.api.close)
     return client
 
 
 def bases(images_lock: Path | None, base: str | None) -> tuple[BaseImage, ...]:
-    """Return the locked bases; those named by hand come first."""
+    """Return the locked base images; that of ``--base`` comes first.
+
+    :param images_lock: the lock file; None for the default one.
+    :raises MatrixError: the lock or the image name is malformed.
+    """
     locked = lock.load(images_lock or lock.default())
     return (*(lock.given(base, locked) if base else ()), *locked)
 
 
 def candidate(text: str) -> tuple[Release, tuple[BaseImage, ...]]:
-    """Describe a candidate: a path, else an image, with the base that it is."""
+    """Return a candidate that is given as a path or as an image.
+
+    :returns: the candidate, and the image as its own base image.
+    :raises MatrixError: it is neither, or holds no Transformer Engine.
+    """
     if Path(text).exists():
         return sources.candidate(Path(text)), ()
     client = connect()
@@ -87,7 +96,7 @@ def candidate(text: str) -> tuple[Release, tuple[BaseImage, ...]]:
 
 
 def identified(known: Catalogue, locked: tuple[BaseImage, ...], lane: Lane) -> Catalogue:
-    """Return the catalogue with the digests that evidence is kept under in a lane."""
+    """Return the catalogue with the digests under which a lane stores its evidence."""
     return Catalogue(tuple(lock.identified(locked, lane, release) for release in known.releases))
 
 
@@ -99,10 +108,11 @@ def runner(
     source: CodeSource,
     progress: Progress,
 ) -> tuple[CodeSource, DockerRunner]:
-    """Return where the code of a plan's releases is, and the runner, all checks passed.
+    """Return where the code of a plan's releases is, and their runner, after all checks.
 
-    :param source: where the cpu lane's code comes from.
-    :raises EngineError: there is no engine, or it cannot do what is asked.
+    :param locked: the base images to build on.
+    :param source: where the code comes from in the cpu lane.
+    :raises EngineError: there is no container engine, or it cannot do what is asked.
     """
     client = connect()
     from matrix.lane.containers import gpu, registry
@@ -125,7 +135,7 @@ def runner(
 
 
 def in_images(locked: tuple[BaseImage, ...]) -> CodeSource:
-    """Return where the gpu lane's code is: in the images of its releases."""
+    """Return where the code is in the gpu lane: in the releases' images."""
     require()
     from matrix.lane.containers.image_builder import ImageSources
 
@@ -133,10 +143,10 @@ def in_images(locked: tuple[BaseImage, ...]) -> CodeSource:
 
 
 def to_build(plan: Plan, locked: tuple[BaseImage, ...]) -> tuple[dict[str, str] | None, bool]:
-    """Return the releases of a plan that have no image yet, and what each is built on.
+    """Return which images of a plan still have to be built.
 
-    :returns: kinds of base by release, None outside containers; and whether an engine
-        answered: where none does, no image is known to be there.
+    :returns: the kind of base image by release name, or None if the plan needs no containers;
+        and whether an engine answered: without one, all images count as missing.
     """
     if plan.runner != RunnerName.DOCKER:
         return None, False
@@ -158,7 +168,7 @@ def to_build(plan: Plan, locked: tuple[BaseImage, ...]) -> tuple[dict[str, str] 
 
 
 def _needed(plan: Plan, locked: tuple[BaseImage, ...]) -> list[BaseImage]:
-    """Return the bases that a plan's releases are built on, each once."""
+    """Return the base images that a plan's releases need, each once."""
     found: dict[BaseImage, None] = {}
     for release in plan.releases.values():
         try:

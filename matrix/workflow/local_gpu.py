@@ -1,4 +1,4 @@
-"""The gpu lane without containers: one release, installed for this interpreter, on its GPU."""
+"""The gpu lane without containers: the release that is installed for this interpreter."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from matrix.store.store import Store
 from matrix.workflow.merge import joined
 
 LOCAL_GPU = Lane.GPU, RunnerName.LOCAL
-"""The lane and the runner that use the release installed for this interpreter."""
+"""The lane and the runner that measure the installed release."""
 
 
 def catalogue(candidates: tuple[str, ...]) -> Catalogue:
-    """Return the catalogue with installed candidates, as :func:`installed.read` has them.
+    """Return the catalogue with candidates that are, or were elsewhere, installed.
 
-    :raises UsageError: a candidate is anything else.
+    :param candidates: texts that :func:`installed.read` reads.
+    :raises UsageError: a text is none.
     """
     found = releases.load()
     for text in candidates:
@@ -39,7 +40,8 @@ def catalogue(candidates: tuple[str, ...]) -> Catalogue:
 def find_installed(candidates: tuple[str, ...]) -> InstalledRelease:
     """Return the release that is installed for this interpreter.
 
-    :raises DeviceError: none is.
+    :param candidates: the candidates that it may be, as for :func:`catalogue`.
+    :raises DeviceError: no Transformer Engine is installed.
     """
     return installed.find(catalogue(candidates))
 
@@ -47,14 +49,14 @@ def find_installed(candidates: tuple[str, ...]) -> InstalledRelease:
 def spelled_out(
     selection: Selection, store: Store | None, *, everything: bool = False
 ) -> Selection:
-    """Return a selection with its savers, loaders and installed candidates named.
+    """Return a selection with its savers, loaders and candidates named.
 
-    The loader is the installed release; the savers are that and every release whose
-    checkpoints of this lane the store holds. Candidates that were installed where earlier
-    runs into the store took place are named too, so that others can read what they saved.
+    By default the loader is the installed release; the savers are the installed release and
+    every release that has a checkpoint of this lane in the store. The candidates include
+    those of earlier runs into the store, which were installed in other environments.
 
-    :param everything: whether a selection that names no release means all of them.
-    :raises DeviceError: no release is installed.
+    :param everything: whether all releases save and load by default.
+    :raises DeviceError: no Transformer Engine is installed.
     """
     last = store.remembered() if store else None
     before = last.candidate if last and (last.lane, last.runner) == LOCAL_GPU else ()
@@ -84,16 +86,19 @@ def spelled_out(
 
 
 def joined_with_last(selection: Selection, store: Store) -> Selection:
-    """Return what the store's last run and this one select together.
+    """Return the union of a selection and that of the last run into the store.
 
-    Each environment runs the one release that it has, so that a store fills run by run.
+    Every environment measures the one release that it has, so that a report on all of them
+    needs the union.
     """
     last = store.remembered()
     return (joined([last, selection]) if last else None) or selection
 
 
 def runner(candidates: tuple[str, ...], gpu: str | None) -> tuple[InstalledRelease, Runner]:
-    """Return the installed release and its runner, after checking the GPU.
+    """Return the installed release and a runner for it, after checking the GPU.
+
+    :param gpu: index or UUID of the GPU; None for the first in CUDA_VISIBLE_DEVICES.
 
     :raises DeviceError: there is no GPU, or it cannot do FP8 attention.
     """

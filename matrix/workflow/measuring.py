@@ -1,4 +1,4 @@
-"""Measuring what a store lacks of a plan: on this machine, or on a cluster."""
+"""What a run needs to measure: an executor here or on a cluster, and the store's notes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from matrix.workflow.selecting import Selected
 def opened(
     factory: RunnerFactory, scheduler: str | None, progress: Progress
 ) -> Iterator[tuple[CodeSource, Executor]]:
-    """Return where the code is and what measures it.
+    """Return where the code of releases is, and the executor that measures them.
 
-    :param scheduler: the Dask scheduler to run on, connected while the context lasts; None
-        for this machine.
-    :raises MatrixError: the runner, or the cluster, cannot be used.
+    :param scheduler: the Dask scheduler, to which the context holds a connection; None to
+        measure on this machine.
+    :raises MatrixError: the runner or the cluster cannot be used.
     """
     if scheduler is None:
         sources, runner = factory(progress)
@@ -40,7 +40,7 @@ def opened(
 
 
 def remember(selected: Selected, store: Store, shard: Shard | None) -> None:
-    """Keep in the store what this run selects, and forget the shards of other splits."""
+    """Store the selection of this run, and delete the manifests of other splits into shards."""
     selection = selected.selection
     if selected.on_local_gpu:
         selection = local_gpu.joined_with_last(selection, store)

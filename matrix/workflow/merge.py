@@ -1,8 +1,8 @@
-"""Merging stores: what several machines measured becomes one store.
+"""Merging stores: the evidence of several machines in one store.
 
-Records are immutable and named by what they observed, so that a merge is a union. Where
-two stores hold the same observation, the older record stays: the result is the same
-whatever the order, and merging twice changes nothing.
+Records are immutable and named by their observation, so that a merge is a union. Of two
+records of the same observation the older one is kept, so that neither the order of the
+sources nor a repeated merge changes the result.
 """
 
 from __future__ import annotations
@@ -23,21 +23,19 @@ from matrix.store.store import Store
 Kept = TypeVar("Kept", Save, Load)
 
 _JOINED = {
-    "saved_by": DEFAULTS["releases"],
-    "loaded_by": DEFAULTS["releases"],
-    "scenario": DEFAULTS["scenario"],
-    "variant": DEFAULTS["variant"],
+    name: DEFAULTS.get(name, DEFAULTS["releases"])
+    for name in ("saved_by", "loaded_by", "scenario", "variant")
 }
-"""The options whose terms a merged selection joins by commas, with their defaults."""
+"""The fields of a selection whose terms are joined by commas, with their defaults."""
 
 
 @dataclasses.dataclass
 class Merged:
-    """What a merge brought, by kind of object, and what it brought to light.
+    """Result of a merge: how many objects of each kind are new in the target, and more.
 
-    ``conflicts`` names everything that was observed in more than one way; all observations
-    are kept, and the cells are ``infra``. ``selection`` is what the merged runs selected
-    together, or None where they cannot be one run.
+    :param conflicts: the saves and cells with contradicting records. All of these are kept,
+        and the verdict of the cells is ``infra``.
+    :param selection: the union of the runs' selections; None if it cannot be one selection.
     """
 
     saves: int = 0
@@ -49,12 +47,13 @@ class Merged:
 
 
 def merge(sources: Sequence[Store | Archive], into: Store) -> Merged:
-    """Bring everything that the sources hold into one store.
+    """Copy everything from the sources into one store.
 
-    :param sources: stores, and exported files, which hold no checkpoints.
+    :param sources: stores, and exported files, which have no checkpoints.
+    :param into: the target; it may hold records already.
     :raises UsageError: a source is no store.
-    :raises StoreError: a record or checkpoint cannot be read, or not be written; or the
-        sources are shards and not all of one split, each once.
+    :raises StoreError: a record or a checkpoint cannot be read or written, or the sources
+        are shards, but not all shards of one split, each once.
     """
     stores = [source for source in sources if isinstance(source, Store)]
     for source in stores:
@@ -69,10 +68,10 @@ def merge(sources: Sequence[Store | Archive], into: Store) -> Merged:
     merged = Merged(selection=joined([found for found in selections if found]))
     target = _Target(into)
     for source in stores:
-        _bring(source, target, merged)
+        _copy_store(source, target, merged)
     for file in sources:
         if isinstance(file, Archive):
-            _bring_file(file, target, merged)
+            _copy_file(file, target, merged)
     merged.conflicts = tuple(_conflicts(into))
     if merged.selection:
         into.remember(merged.selection)
@@ -82,7 +81,7 @@ def merge(sources: Sequence[Store | Archive], into: Store) -> Merged:
 
 
 class _Target:
-    """What the store that is merged into holds: read once, and abreast of what is added."""
+    """The content of the target: read once, and updated with everything that is added."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -91,47 +90,47 @@ class _Target:
         self.checkpoints = store.checkpoints()
 
 
-def _bring(source: Store, into: _Target, merged: Merged) -> None:
-    # Checkpoints first: no record is ever there before the file that it speaks of.
+def _copy_store(source: Store, into: _Target, merged: Merged) -> None:
+    # Checkpoints first, so that an interrupted merge leaves no record without its checkpoint.
     for digest in sorted(source.checkpoints() - into.checkpoints):
         data = source.checkpoint(digest)
         assert data is not None
         into.store.put_checkpoint(digest, data)
         into.checkpoints.add(digest)
         merged.checkpoints += 1
-    merged.saves += _records(source.saves(), into.saves, into.store.add)
-    merged.loads += _records(source.loads(), into.loads, into.store.add)
-    merged.attempts += _attempts(source, into)
+    merged.saves += _add_records(source.saves(), into.saves, into.store.add)
+    merged.loads += _add_records(source.loads(), into.loads, into.store.add)
+    merged.attempts += _add_attempts(source, into)
 
 
-def _bring_file(file: Archive, into: _Target, merged: Merged) -> None:
+def _copy_file(file: Archive, into: _Target, merged: Merged) -> None:
     found = file.records()
     saves = [record for record in found if isinstance(record, Save)]
     loads = [record for record in found if isinstance(record, Load)]
-    merged.saves += _records(_by_key(saves), into.saves, into.store.add)
-    merged.loads += _records(_by_key(loads), into.loads, into.store.add)
+    merged.saves += _add_records(_by_key(saves), into.saves, into.store.add)
+    merged.loads += _add_records(_by_key(loads), into.loads, into.store.add)
 
 
 def _by_key(records: Iterable[Kept]) -> dict[str, list[Kept]]:
     return grouped((record.key, record) for record in records)
 
 
-def _records(
+def _add_records(
     found: Mapping[str, Sequence[Kept]],
     present: dict[str, list[Kept]],
     add: Callable[[Kept], None],
 ) -> int:
-    """Add what is not present, or is older than what is; return how many were added."""
+    """Add records that are new, or older than the present ones; return the number of new ones."""
     added = 0
     for key, records in found.items():
-        there = {_identity(record): record for record in present.get(key, ())}
+        kept = {_identity(record): record for record in present.get(key, ())}
         for record in records:
-            known = there.get(_identity(record))
+            known = kept.get(_identity(record))
             if known is None or _age(record) < _age(known):
                 add(record)
                 added += known is None
-                there[_identity(record)] = record
-        present[key] = list(there.values())
+                kept[_identity(record)] = record
+        present[key] = list(kept.values())
     return added
 
 
@@ -143,14 +142,14 @@ def _age(record: Save | Load) -> tuple[str, str]:
     return record.provenance.recorded_at, record.model_dump_json()
 
 
-def _attempts(source: Store, into: _Target) -> int:
+def _add_attempts(source: Store, into: _Target) -> int:
     added = 0
     for key, attempts in source.attempts().items():
-        there = into.attempts.setdefault(key, [])
+        present = into.attempts.setdefault(key, [])
         for attempt in attempts:
-            if attempt not in there:
+            if attempt not in present:
                 into.store.add_attempt(attempt)
-                there.append(attempt)
+                present.append(attempt)
                 added += 1
     return added
 
@@ -162,15 +161,14 @@ def _conflicts(store: Store) -> Iterable[str]:
     for loads in store.loads().values():
         if not agree(loads):
             first = loads[0]
-            cell = f"{first.scenario}/{first.variant}/{first.saved_by}->{first.release}"
-            yield cell
+            yield f"{first.scenario}/{first.variant}/{first.saved_by}->{first.release}"
 
 
 def joined(selections: Sequence[Selection]) -> Selection | None:
-    """Return the selection of all cells that the selections hold together.
+    """Return the union of selections.
 
-    None where there are none, or where they differ in more than releases, scenarios and
-    variants: what was run in different lanes or sizes is no one run.
+    None if there are none, or if they differ in anything except releases, candidates,
+    scenarios and variants: runs in different lanes or sizes are no single run.
     """
     if not selections:
         return None
@@ -185,7 +183,7 @@ def joined(selections: Sequence[Selection]) -> Selection | None:
 
 
 def _spelled_out(selection: Selection) -> Selection:
-    """Return a selection with savers and loaders named apart."""
+    """Return a selection whose ``releases`` are moved to ``saved_by`` and ``loaded_by``."""
     both = selection.releases
     return selection.model_copy(
         update={
@@ -197,7 +195,7 @@ def _spelled_out(selection: Selection) -> Selection:
 
 
 def _terms(selections: Sequence[Selection], name: str) -> str | None:
-    """Join one option's terms, each once; None where nobody typed any."""
+    """Join the terms of one field, each once; None if it is None in all selections."""
     texts = [getattr(selection, name) for selection in selections]
     if not any(texts):
         return None

@@ -1,4 +1,4 @@
-"""The part of a plan that one run is asked for: a phase, a band's releases, a shard."""
+"""The part of a plan that one run does: a phase, the releases of a band, a shard."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from matrix.plan.shards import Shard
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Part:
-    """What part of a plan is asked for; the whole plan where every field is None.
+class PlanPart:
+    """The part of a plan that one run does; the whole plan if every field is None.
 
     :param phase: ``save`` or ``cross-load``.
     :param band: the band whose releases save and load.
-    :param shard: ``K/N``.
+    :param shard: ``K/N`` for the Kth of N parts of equal cost.
     """
 
     phase: str | None
@@ -31,13 +31,13 @@ class Part:
 
     @property
     def whole(self) -> bool:
-        """Whether the whole plan is asked for, so that it can be judged afterwards."""
+        """Whether it is the whole plan. Only then is the run judged."""
         return not (self.phase or self.band or self.shard)
 
     def take_shard(self, plan: Plan, evidence: EvidenceIndex) -> Shard | None:
-        """Return the shard that is asked for, if one is.
+        """Return the shard, or None if the part is not a shard.
 
-        :raises UsageError: it cannot be had together with the rest of the part, or at all.
+        :raises UsageError: there is no such shard, or it excludes the other fields.
         """
         if self.shard is None:
             return None
@@ -56,13 +56,13 @@ class Part:
     def scope(
         self, documentation: Documentation, takes_part: ReleaseFilter, shard: Shard | None
     ) -> Scope:
-        """Return which saves and loads the part has.
+        """Return the saves and loads of the part.
 
-        :param takes_part: tells which releases can be run.
-        :param shard: what :meth:`take_shard` returned.
+        :param takes_part: filter for the releases that can be run.
+        :param shard: the result of :meth:`take_shard`.
         :raises UsageError: there is no such band.
         """
-        in_band = band_test(self.band, documentation)
+        in_band = band_filter(self.band, documentation)
         if shard:
             return shard.scope(self.phase)
 
@@ -77,8 +77,8 @@ class Part:
         )
 
 
-def band_test(band: str | None, documentation: Documentation) -> ReleaseFilter:
-    """Return a test for the releases of a band; None stands for all.
+def band_filter(band: str | None, documentation: Documentation) -> ReleaseFilter:
+    """Return a filter for the releases of a band, or for all releases if it is None.
 
     :raises UsageError: there is no such band.
     """

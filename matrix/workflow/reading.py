@@ -1,4 +1,4 @@
-"""Reading what earlier runs left: a report.json, a store, or an exported file."""
+"""Reports and records of earlier runs, read from a store, a report.json or an exported file."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from matrix.workflow.selecting import Request, select
 
 
 def read_report(place: str, request: Request, today: datetime.date) -> Report:
-    """Return a run's report: read from a report.json, or judged from a store.
+    """Return the report of a run, read from a report.json or judged from a store.
 
-    :param request: what to judge; where it selects nothing, what the store's last run selected.
+    :param place: path of a report.json, or path or URL of a store.
+    :param request: the cells to judge; an empty selection means that of the store's last run.
     :param today: the date that ledger entries expire by.
-    :raises UsageError: there is neither at ``place``.
+    :raises UsageError: ``place`` is neither.
     """
     if place.endswith(".json"):
         return document.read(Path(place))
@@ -30,9 +31,10 @@ def read_report(place: str, request: Request, today: datetime.date) -> Report:
 
 
 def read_records(place: str) -> list[Save | Load]:
-    """Return every save and load of a store, or of an exported file.
+    """Return all saves and loads of a store or of an exported file.
 
-    :raises UsageError: there is neither at ``place``.
+    :param place: path of an exported file, or path or URL of a store.
+    :raises UsageError: ``place`` is neither.
     """
     if is_exported(place):
         return Archive(Path(place)).records()

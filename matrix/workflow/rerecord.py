@@ -1,4 +1,4 @@
-"""Re-recording: a live run of the whole catalogue becomes the recorded evidence."""
+"""Replaces the recorded evidence by that of a live run of the whole catalogue."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from matrix.store.store import Store
 
 
 def refresh(index: EvidenceIndex, store: Store, today: datetime.date) -> int:
-    """Replace ``fixtures/`` by the live evidence on a plan.
+    """Replace the recorded evidence of a lane, in ``fixtures/``, by live evidence.
 
-    :param index: evidence of a live run, and nothing recorded.
-    :param store: where the checkpoints are.
+    :param index: the live evidence on the whole catalogue.
+    :param store: the store with its checkpoints.
     :param today: the date to record.
-    :returns: how many records there are now.
-    :raises SourceUnavailable: something in the plan was not run live.
+    :returns: the number of records.
+    :raises SourceUnavailable: a save or a load of the plan was not run live.
     """
     plan = index.plan
     saves: dict[str, Save] = {}

@@ -1,4 +1,4 @@
-"""What runs the releases of a plan, and where their code is, on this machine or another."""
+"""Makes the runner of a selection, on this machine or on a worker of a cluster."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ from matrix.workflow.selecting import Selected
 
 @dataclasses.dataclass(frozen=True)
 class RunnerFactory:
-    """Makes the runner of a selection wherever it is called; cluster workers get it pickled.
+    """Makes the runner of a selection on the machine on which it is called.
 
-    :param git_url: the git repository, or a mirror of it, that sources come from.
-    :param offline: whether sources are taken from the cache only.
+    Workers of a cluster get it pickled, so that it holds no evidence.
+
+    :param selected: the selection, without evidence.
+    :param git_url: the git repository, or a mirror, from which sources are fetched.
+    :param offline: whether sources are taken from the cache alone.
     """
 
     selected: Selected
@@ -29,7 +32,7 @@ class RunnerFactory:
     offline: bool
 
     def __call__(self, progress: Progress | None = None) -> tuple[CodeSource, Runner]:
-        """Return where the code is and what runs it, after all checks.
+        """Return where the code of releases is, and their runner, after all checks.
 
         :raises EngineError: there is no container engine, or it cannot do what is asked.
         :raises DeviceError: there is no GPU that can do FP8 attention.
@@ -49,13 +52,13 @@ class RunnerFactory:
         )
 
     def sources(self) -> CodeSource:
-        """Return where the code is, without making a runner."""
+        """Return where the code of releases is, without making a runner."""
         if self.selected.plan.lane == Lane.GPU:
             return containers.in_images(self.selected.bases)
         return FetchedSources(self.git_url, offline=self.offline)
 
     def takes_part(self) -> ReleaseFilter:
-        """Return a test for the releases that can be run: all, or the installed one."""
+        """Return a filter for the releases that can be run: all, or the installed one."""
         if not self.selected.on_local_gpu:
             return every_release
         found = local_gpu.find_installed(self.selected.selection.candidate)

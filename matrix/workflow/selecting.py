@@ -1,4 +1,4 @@
-"""From a selection to a plan, its evidence and its judgement: where every command starts."""
+"""Turns a request into a plan, with its evidence and its judgement."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from matrix.store.store import Store
 from matrix.workflow import containers, local_gpu
 
 SIZES = {Lane.GPU: "device"}
-"""The size of scenarios.toml that a lane uses unless one is asked for."""
+"""The size in scenarios.toml that a lane uses by default; else each scenario has its own."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What the selection options of a command line ask for.
+    """The selection options of a command line.
 
-    :param candidate_as: which of a candidate's cells are planned: ``loader``, ``saver`` or
-        ``both``; None for the command's default.
-    :param ledger_file: ledger entries to judge by beside the packaged ones.
+    :param candidate_as: which cells of candidates are planned: those in which they are the
+        ``loader``, the ``saver``, or ``both``; None for the default of the command.
+    :param ledger_file: a file with ledger entries in addition to the packaged ones.
     """
 
     selection: Selection
@@ -43,23 +43,23 @@ class Request:
     ledger_file: Path | None = None
 
     def replace(self, **options: RunnerName | str | tuple[str, ...] | None) -> Self:
-        """Return the request with other values for options of its selection."""
+        """Return the request with other values for fields of its selection."""
         return dataclasses.replace(self, selection=self.selection.model_copy(update=options))
 
     def with_candidate_as(self, default: str) -> Self:
-        """Return the request with a default for ``candidate_as``."""
+        """Return the request with ``candidate_as`` set where it was None."""
         return dataclasses.replace(self, candidate_as=self.candidate_as or default)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Selected:
-    """A plan, with all that measuring and judging it need.
+    """A plan, and what is needed to measure and to judge it.
 
-    :param selection: what was selected, with the releases that are installed for this
-        interpreter spelled out.
-    :param bases: the images that containers are built on.
-    :param store: where live evidence is, if anywhere.
-    :param live_only: whether recorded evidence is left out.
+    :param selection: the selection; on the local GPU it names its releases.
+    :param entries: the ledger.
+    :param bases: the base images that containers are built on.
+    :param store: the store with the live evidence; None for recorded evidence alone.
+    :param live_only: whether recorded evidence is ignored.
     """
 
     selection: Selection
@@ -72,17 +72,17 @@ class Selected:
 
     @functools.cached_property
     def evidence(self) -> EvidenceIndex:
-        """The evidence on the plan, read once; a run adds what it measures."""
+        """The evidence on the plan. It is read on first use; a run adds its results."""
         archive = None if self.live_only else recorded.evidence(self.plan.lane)
         return EvidenceIndex(self.plan, self.store, archive)
 
     @property
     def on_local_gpu(self) -> bool:
-        """Whether the release that is installed for this interpreter runs, on its GPU."""
+        """Whether the release that is installed for this interpreter is measured, on its GPU."""
         return (self.plan.lane, self.plan.runner) == local_gpu.LOCAL_GPU
 
     def without_evidence(self) -> Self:
-        """Return the same with no store, to be sent to other machines."""
+        """Return a copy without store and evidence, to be sent to other machines."""
         return dataclasses.replace(self, store=None)
 
     def judge(self, today: datetime.date) -> Judgement:
@@ -102,48 +102,16 @@ def select(
 ) -> Selected:
     """Turn a request into a plan.
 
-    :param store: where evidence is; with what is installed for this interpreter it also
-        says which releases have saved.
-    :param resume: take up the selection of the store's last run where none is given.
-    :param defaults: what is selected where an option is left out.
-    :raises MatrixError: the request cannot be planned here.
+    :param store: the store with the live evidence. On the local GPU it also determines the
+        savers, unless they are selected by name.
+    :param resume: whether an empty selection means that of the last run into the store.
+    :param defaults: the values of selection options that are left out.
+    :raises MatrixError: the request cannot be planned.
     """
-    chosen = request.selection
-    if resume and store and chosen == Selection():
-        chosen = store.remembered() or chosen
-    lane, runner = lane_and_runner(chosen)
-    on_local_gpu = (lane, runner) == local_gpu.LOCAL_GPU
-    if on_local_gpu and not (chosen.saved_by and chosen.loaded_by):
-        everything = defaults["releases"] == EVERYTHING["releases"]
-        chosen = local_gpu.spelled_out(chosen, store, everything=everything)
+    chosen = _spelled_out(request.selection, store, resume, defaults)
     documentation = faq.load()
-    known, bases = _catalogue(chosen, lane, runner)
-    savers, loaders = (
-        selection.releases(
-            known,
-            documentation,
-            text or chosen.releases or defaults["releases"],
-            with_candidates=not on_local_gpu,
-        )
-        for text in (chosen.saved_by, chosen.loaded_by)
-    )
-    sized = scenarios.load(chosen.scenario_file, chosen.size or SIZES.get(lane))
-    variants = scenarios.variants()
-    scenario_names = selection.names("scenario", sized, chosen.scenario or defaults["scenario"])
-    variant_names = selection.names("variant", variants, chosen.variant or defaults["variant"])
-    plan = plan_cells(
-        documentation,
-        {name: sized[name] for name in scenario_names},
-        {name: variants[name] for name in variant_names},
-        savers,
-        loaders,
-        candidate_as=request.candidate_as or "both",
-        lane=lane,
-        runner=runner,
-        whole=list(known.releases) == savers == loaders
-        and scenario_names == list(sized)
-        and variant_names == list(variants),
-    )
+    known, bases = _catalogue(chosen)
+    plan = _plan(chosen, request.candidate_as, known, documentation, defaults)
     return Selected(
         selection=chosen,
         documentation=documentation,
@@ -154,17 +122,64 @@ def select(
     )
 
 
+def _spelled_out(
+    given: Selection, store: Store | None, resume: bool, defaults: Mapping[str, str]
+) -> Selection:
+    """Return the selection to plan, completed from the store and this environment."""
+    if resume and store and given == Selection():
+        given = store.remembered() or given
+    if lane_and_runner(given) != local_gpu.LOCAL_GPU or (given.saved_by and given.loaded_by):
+        return given
+    everything = defaults["releases"] == EVERYTHING["releases"]
+    return local_gpu.spelled_out(given, store, everything=everything)
+
+
+def _plan(
+    chosen: Selection,
+    candidate_as: str | None,
+    known: Catalogue,
+    documentation: Documentation,
+    defaults: Mapping[str, str],
+) -> Plan:
+    lane, runner = lane_and_runner(chosen)
+    savers, loaders = (
+        selection.releases(
+            known,
+            documentation,
+            text or chosen.releases or defaults["releases"],
+            with_candidates=(lane, runner) != local_gpu.LOCAL_GPU,
+        )
+        for text in (chosen.saved_by, chosen.loaded_by)
+    )
+    sized = scenarios.load(chosen.scenario_file, chosen.size or SIZES.get(lane))
+    variants = scenarios.variants()
+    scenario_names = selection.names("scenario", sized, chosen.scenario or defaults["scenario"])
+    variant_names = selection.names("variant", variants, chosen.variant or defaults["variant"])
+    return plan_cells(
+        documentation,
+        {name: sized[name] for name in scenario_names},
+        {name: variants[name] for name in variant_names},
+        savers,
+        loaders,
+        candidate_as=candidate_as or "both",
+        lane=lane,
+        runner=runner,
+        whole=list(known.releases) == savers == loaders
+        and scenario_names == list(sized)
+        and variant_names == list(variants),
+    )
+
+
 def lane_and_runner(chosen: Selection) -> tuple[Lane, RunnerName]:
-    """Return the lane and the runner that a selection means."""
+    """Return the lane and the runner of a selection, or their defaults."""
     runner = chosen.runner or RunnerName.LOCAL
     in_docker = runner == RunnerName.DOCKER
     return chosen.lane or (Lane.GPU if in_docker else Lane.CPU), runner
 
 
-def _catalogue(
-    chosen: Selection, lane: Lane, runner: RunnerName
-) -> tuple[Catalogue, tuple[BaseImage, ...]]:
-    """Return the catalogue with its candidates, and the bases that containers are built on."""
+def _catalogue(chosen: Selection) -> tuple[Catalogue, tuple[BaseImage, ...]]:
+    """Return the catalogue with the candidates, and the base images to build on."""
+    lane, runner = lane_and_runner(chosen)
     if (lane, runner) == local_gpu.LOCAL_GPU:
         return local_gpu.catalogue(chosen.candidate), ()
     known = releases.load()

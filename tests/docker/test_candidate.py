@@ -10,6 +10,7 @@ import pytest
 
 from helpers.running import TEST_BASE
 from matrix.catalogue import releases
+from matrix.catalogue.words import RunnerName
 from matrix.errors import EngineError, UsageError
 from matrix.lane.containers.candidate import from_image
 from matrix.lane.sources import FetchedSources
@@ -42,7 +43,7 @@ def test_its_python_files_are_run_in_the_cpu_lane(image, client, bench, make_hos
     assert base.digest == client.images.get(image).id
 
     bench.known = bench.known.with_candidate(release)
-    made = bench.plan(["1.11"], [release.name], variants=("trusted",), runner="docker")
+    made = bench.plan(["1.11"], [release.name], variants=("trusted",), runner=RunnerName.DOCKER)
     bench.run(made, host=make_host())
     (verdict,) = bench.judge(made).verdicts
     assert (verdict.outcome, verdict.verdict) == ("loaded", "conforms")

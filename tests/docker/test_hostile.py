@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from matrix.catalogue.words import RunnerName
 from matrix.plan.cells import Cell
 from matrix.plan.remaining import Scope
 
@@ -75,7 +76,7 @@ def plant(bench: Any, made: Any, release: str, folder: Path) -> None:
 
 def test_everything_is_refused_and_the_next_cells_are_as_ever(bench, make_host, tmp_path) -> None:
     made = bench.plan(
-        ["1.11", "2.16", "2.17.1"], ["2.17.1"], variants=("trusted",), runner="docker"
+        ["1.11", "2.16", "2.17.1"], ["2.17.1"], variants=("trusted",), runner=RunnerName.DOCKER
     )
     bench.run(made, host=make_host(), scope=Scope(loads=False))
     plant(bench, made, "1.11", tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from helpers.running import broken_copy
+from matrix.catalogue.words import RunnerName
 from matrix.errors import ExitCode
 from matrix.plan.cells import Cell
 
@@ -16,7 +17,7 @@ LOADING = r"(    def set_extra_state\(self, state: torch.Tensor\) -> None:\n    
 def run_candidate(bench, root, host, timeout):
     """Load 1.11 and 2.17.1 with a candidate that misbehaves on what 1.x saved."""
     name = bench.candidate(root)
-    made = bench.plan(["1.11", "2.17.1"], [name], variants=("trusted",), runner="docker")
+    made = bench.plan(["1.11", "2.17.1"], [name], variants=("trusted",), runner=RunnerName.DOCKER)
     bench.run(made, host=host, timeout=timeout)
     verdicts = {verdict.cell: verdict for verdict in bench.judge(made).verdicts}
     hit = verdicts.pop(Cell("autocast", "trusted", "1.11", name))
@@ -53,7 +54,9 @@ def test_the_cell_at_fault_is_infra(
 
 
 def test_a_container_that_is_removed_is_replaced(bench, make_host, client) -> None:
-    made = bench.plan(["1.11", "2.17.1"], ["2.17.1"], variants=("trusted",), runner="docker")
+    made = bench.plan(
+        ["1.11", "2.17.1"], ["2.17.1"], variants=("trusted",), runner=RunnerName.DOCKER
+    )
     host = make_host()
     opening, killed = host.open, []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from matrix.catalogue.words import RunnerName
 from matrix.lane.containers import images
 from matrix.report import build
 
@@ -11,7 +12,7 @@ VARIANTS = ("plain", "trusted")
 
 def test_all_four_pairs_agree_with_the_uncontained_lane(bench, make_host, client) -> None:
     host = make_host()
-    made = bench.plan(RELEASES, RELEASES, variants=VARIANTS, runner="docker")
+    made = bench.plan(RELEASES, RELEASES, variants=VARIANTS, runner=RunnerName.DOCKER)
     bench.run(made, host=host)
     contained = bench.judge(made, with_recorded=False)
     assert host.started == 2 * len(RELEASES)
@@ -42,7 +43,7 @@ def _of_releases(client):
 
 
 def test_built_images_say_what_they_are(bench, make_host, client) -> None:
-    made = bench.plan(["1.11"], ["1.11"], runner="docker")
+    made = bench.plan(["1.11"], ["1.11"], runner=RunnerName.DOCKER)
     bench.run(made, host=make_host())
     (verdict,) = bench.judge(made).verdicts
     labels = client.images.get(verdict.load.provenance.image).labels
@@ -55,7 +56,7 @@ def test_built_images_say_what_they_are(bench, make_host, client) -> None:
 
 
 def test_nothing_known_is_run_twice(bench, make_host) -> None:
-    made = bench.plan(["1.11"], ["1.11"], runner="docker")
+    made = bench.plan(["1.11"], ["1.11"], runner=RunnerName.DOCKER)
     assert bench.run(made, host=make_host()).measured > 0
     again = make_host()
     assert bench.run(made, host=again).measured == 0
@@ -63,7 +64,7 @@ def test_nothing_known_is_run_twice(bench, make_host) -> None:
 
 
 def test_only_so_many_images_are_kept_at_once(bench, make_host, client) -> None:
-    made = bench.plan([*RELEASES, "1.12"], [*RELEASES, "1.12"], runner="docker")
+    made = bench.plan([*RELEASES, "1.12"], [*RELEASES, "1.12"], runner=RunnerName.DOCKER)
     host = make_host(most=1)
     seen: list[int] = []
     opening = host.open

@@ -18,9 +18,9 @@ from matrix.store.records import (
     Failure,
     Load,
     Moved,
+    Part,
     Provenance,
     Save,
-    Part,
     StateEntry,
     Tensor,
 )

@@ -14,6 +14,7 @@ from typing import Any
 from matrix import report
 from matrix.catalogue import faq, releases, scenarios
 from matrix.catalogue.releases import Catalogue
+from matrix.catalogue.words import RunnerName
 from matrix.judge import judge, ledger
 from matrix.judge.judgement import Judgement
 from matrix.lane import sources
@@ -56,7 +57,7 @@ class Bench:
         scenario: str = "autocast",
         variants: tuple[str, ...] = ("plain",),
         scenario_file: Path | None = None,
-        runner: str = "local",
+        runner: RunnerName = RunnerName.LOCAL,
     ) -> Plan:
         return plan_cells(
             self.documentation,

@@ -1,4 +1,4 @@
-"""What every format of checkpoint files can do: recognise a file, read it, write it anew."""
+"""The protocol of file formats: recognise a file, read it, write it with edited states."""
 
 from __future__ import annotations
 
@@ -18,59 +18,55 @@ from matrix.checkpoint.limits import Budget
 
 @dataclasses.dataclass(frozen=True)
 class Destination:
-    """Where a checkpoint is written.
-
-    :param open: return a new file, open to be written and read, by its path relative to the
-        checkpoint.
-    :param place: put an unchanged file there, under such a path.
-    """
+    """Where a checkpoint is written; paths are relative to the checkpoint."""
 
     open: Callable[[str], AbstractContextManager[BinaryIO]]
+    """Return a new file at a path, open for writing and reading."""
     place: Callable[[Path, str], None]
+    """Copy or link an unchanged file to a path."""
     copied: Copied
 
 
 class Format(Protocol):
-    """One format."""
+    """A file format."""
 
     @abstractmethod
     def claims(self, file: Path) -> bool:
-        """Tell by its name and folder whether a file of a folder is in this format."""
+        """Return whether a file in a folder has this format, by its name and parent folder."""
 
     @abstractmethod
     def read(self, part: Part, contents: Contents, budget: Budget) -> str:
-        """Add what a file holds to the checkpoint's contents.
+        """Add the content of a file to that of the checkpoint.
 
-        :returns: what kind of file it is, for people.
-        :raises CheckpointError: the file is not in this format, or is not whole.
+        :param budget: what may still be read of the checkpoint's pickles.
+        :returns: the kind of the file, as text for users.
+        :raises CheckpointError: the file does not have this format, or is incomplete.
         """
 
     @abstractmethod
     def write(self, part: Part, edits: Sequence[Edit], form: Form, to: Destination) -> None:
-        """Write a file anew with its extra states edited.
+        """Write a file with edited extra states.
 
-        :param edits: one for each of its extra states, in their order.
+        :param edits: one for each of its extra states, in the order of reading.
         :param form: the form that the states are rewritten into.
-        :raises CheckpointError: it cannot be written faithfully.
-        :raises Malformed: it cannot be read any more.
+        :raises CheckpointError: the file cannot be reproduced.
+        :raises Malformed: it can no longer be read.
         """
 
     def rewrites(self, edits: Sequence[Edit]) -> bool:
-        """Tell whether a file with these edits is written anew, rather than placed as it is."""
+        """Return whether these edits require a file to be written, rather than copied or linked."""
         return any(edit.changes for edit in edits)
 
     def new_name(self, edit: Edit) -> str:
-        """Return the file that a state lies in afterwards, relative to the checkpoint."""
+        """Return the file that contains a state after an edit, relative to the checkpoint."""
         return edit.state.file
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One file of a checkpoint that is read on its own.
-
-    :param name: the file's path, relative to the checkpoint.
-    """
+    """One file of a checkpoint that is read by its format."""
 
     file: Path
     name: str
+    """Its path relative to the checkpoint."""
     format: Format

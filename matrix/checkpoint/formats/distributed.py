@@ -1,7 +1,7 @@
-"""Distributed checkpoints: PyTorch's DCP, and Megatron's torch_dist, which is one.
+"""Distributed checkpoints of PyTorch (DCP), such as Megatron-LM's torch_dist.
 
-Read through the index. On writing, the files that hold the tensors stay as they are: states
-that change go into one more file, and the index points there.
+They are read through their index. When one is rewritten, the files with tensors stay as they
+are; changed states go into an additional file, and the new index refers to that.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from matrix.catalogue.forms import Form
 from matrix.checkpoint import nodes, objects, states, torch_writing, torchfile
 from matrix.checkpoint.contents import Contents
-from matrix.checkpoint.edits import Edit, moved
+from matrix.checkpoint.edits import Edit, key_in_form
 from matrix.checkpoint.errors import CheckpointError, Malformed, refusing_malformed
 from matrix.checkpoint.formats import distributed_index
 from matrix.checkpoint.formats.base import Destination, Format, Part
@@ -26,20 +26,20 @@ from matrix.checkpoint.states import ExtraState
 INDEX = ".metadata"
 DATA_SUFFIX = ".distcp"
 _FILE = "__te_matrix_0.distcp"
-"""The file that rewritten states go into."""
+"""The additional file for changed states."""
 
 
 class Distributed(Format):
-    """A distributed checkpoint, by its index."""
+    """A distributed checkpoint, of which the index is the file that is read."""
 
     def claims(self, file: Path) -> bool:
-        """Tell by its name whether a file is an index."""
+        """Return whether a file is an index, by its name."""
         return file.name == INDEX
 
     def read(self, part: Part, contents: Contents, budget: Budget) -> str:
-        """Add the keys that the index has, and the extra states that it points to.
+        """Add the keys in the index, and the extra states that it refers to.
 
-        :raises CheckpointError: it is no index, or a file that it names is not whole.
+        :raises CheckpointError: it is no index, or a file that it names is incomplete.
         """
         with refusing_malformed(
             f"{part.file} is no index of a distributed checkpoint",
@@ -57,20 +57,20 @@ class Distributed(Format):
         return "distributed checkpoint"
 
     def rewrites(self, edits: Sequence[Edit]) -> bool:
-        """Tell that the index is always written anew: a placed one might be a link."""
+        """Return True: an index is always written, so that it is never a link to the original."""
         return True
 
     def new_name(self, edit: Edit) -> str:
-        """Return the file that a state lies in afterwards: another one if it was changed."""
+        """Return the file that contains a state after an edit."""
         if edit.payload is None:
             return edit.state.file
         return _beside(edit.state.index, _FILE)
 
     def write(self, part: Part, edits: Sequence[Edit], form: Form, to: Destination) -> None:
-        """Write the index anew, and where a state changed a file for those beside it.
+        """Write the index, and the additional file if a state has changed.
 
-        :raises CheckpointError: it cannot be written again faithfully.
-        :raises Malformed: it cannot be read any more.
+        :raises CheckpointError: the index cannot be reproduced.
+        :raises Malformed: a file can no longer be read.
         """
         folder = part.file.parent
         index = distributed_index.read(part.file)
@@ -90,11 +90,11 @@ class Distributed(Format):
             with to.open(_beside(part.name, _FILE)) as out:
                 out.write(content.getvalue())
         with to.open(part.name) as out:
-            out.write(torch_writing.faithful(index.root, index.protocol))
+            out.write(torch_writing.verified_pickle(index.root, index.protocol))
 
 
 def _beside(index: str, name: str) -> str:
-    """Return the path of a file that the index names, relative to the checkpoint."""
+    """Return the path, relative to the checkpoint, of a file that an index names."""
     return (PurePosixPath(index).parent / name).as_posix()
 
 
@@ -112,7 +112,7 @@ def _decode(part: Part, item: StoredItem, budget: Budget) -> ExtraState:
 def _repoint(
     folder: Path, index: DistributedIndex, item: StoredItem, payload: bytes, content: io.BytesIO
 ) -> None:
-    """Add an item's new bytes to the new file, and have the index say that they are there."""
+    """Append an item's new value to the additional file, and update the index."""
     inner = torchfile.of_bytes(bytes_of(folder, item))
     start = content.tell()
     new = io.BytesIO()
@@ -129,7 +129,7 @@ def _repoint(
 
 
 def _set(node: Node, **new: Node) -> None:
-    """Set attributes of an object, where its pickle sets them."""
+    """Change attributes of an object where its pickle sets them."""
     for state in node.state if isinstance(node, Call) else ():
         for part in state if isinstance(state, tuple) else (state,):
             if isinstance(part, Map):
@@ -137,24 +137,24 @@ def _set(node: Node, **new: Node) -> None:
 
 
 def _rename(root: Node, form: Form) -> None:
-    """Move keys wherever the index has them: as keys, in index entries, at the end of paths.
+    """Rename keys everywhere in the index: in dicts, in its entries and at the end of paths.
 
-    A key that the form does not have goes, with what is stored for it.
+    Keys that do not exist in the form are removed, with their values.
     """
     for node in list(nodes.every(root)):
         if isinstance(node, (Map, Call)):
             kept = [(key, value) for key, value in node.pairs if not _gone(key, form)]
-            node.pairs[:] = [(_moved(key, form), _moved(value, form)) for key, value in kept]
+            node.pairs[:] = [(_renamed(key, form), _renamed(value, form)) for key, value in kept]
 
 
 def _gone(key: Node, form: Form) -> bool:
     named = key if isinstance(key, str) else objects.attributes(key).get("fqn")
-    return isinstance(named, str) and states.is_state(named) and moved(named, form) is None
+    return isinstance(named, str) and states.is_state(named) and key_in_form(named, form) is None
 
 
-def _moved(node: Node, form: Form) -> Node:
+def _renamed(node: Node, form: Form) -> Node:
     if isinstance(node, str) and states.is_state(node):
-        return moved(node, form) or node
+        return key_in_form(node, form) or node
     if isinstance(node, tuple) and any(states.is_state(part) for part in node):
-        return tuple(_moved(part, form) for part in node)
+        return tuple(_renamed(part, form) for part in node)
     return node

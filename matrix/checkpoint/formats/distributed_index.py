@@ -1,6 +1,6 @@
-"""The index of a distributed checkpoint, ``.metadata``: a pickle that says where each key lies.
+"""The index of a distributed checkpoint: the pickle ``.metadata``, which locates every key.
 
-An item is a ``torch.save`` file of its own inside a ``.distcp`` file.
+An item is a complete ``torch.save`` file inside a ``.distcp`` file.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from matrix.checkpoint.nodes import Node
 
 @dataclasses.dataclass(frozen=True)
 class StoredItem:
-    """Where one key's bytes are. ``index`` and ``info`` are its nodes in the pickle."""
+    """The location of one key's value."""
 
     key: str
     file: str
     offset: int
     length: int
-    index: Node
     info: Node
+    """The part of the pickle that states the location."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +36,12 @@ class DistributedIndex:
 
     @property
     def files(self) -> set[str]:
-        """The files that it names, relative to it."""
+        """The files that it names, relative to its folder."""
         return {item.file for item in self.items}
 
 
 def read(path: Path) -> DistributedIndex:
-    """Read ``.metadata`` and see that every file that it names is there and long enough.
+    """Read an index, and check that every file that it names exists and is long enough.
 
     :raises Malformed: it is no index.
     :raises CheckpointError: a file that it names is missing or cut short.
@@ -72,14 +72,14 @@ def _item(index: Node, info: Node) -> StoredItem:
             place = PurePosixPath(file)
             if place.is_absolute() or ".." in place.parts or "\0" in file:
                 raise Malformed(f"it names a file outside the checkpoint: {file!r}")
-            return StoredItem(key, file, offset, length, index, info)
+            return StoredItem(key, file, offset, length, info)
     raise Malformed("an entry of storage_data does not say where its bytes are")
 
 
 def bytes_of(folder: Path, item: StoredItem) -> bytes:
-    """Return an item's bytes.
+    """Return the value of an item that is an extra state, as a ``torch.save`` file.
 
-    :raises Malformed: there are more than an extra state has.
+    :raises Malformed: it is larger than an extra state can be.
     """
     if item.length > limits.STATE_BYTES:
         raise Malformed(f"{item.length} bytes where an extra state was expected")

@@ -1,4 +1,4 @@
-"""safetensors files: a header, then tensors. The format holds tensors and strings, nothing else."""
+"""safetensors files: a JSON header, then tensors; the format contains nothing executable."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Safetensors(Format):
     """A safetensors file."""
 
     def claims(self, file: Path) -> bool:
-        """Tell by its suffix whether a file is in this format."""
+        """Return whether a file has this format, by its suffix."""
         return file.suffix == SUFFIX
 
     def read(self, part: Part, contents: Contents, budget: Budget) -> str:
         """Add the keys, and the extra states that are byte tensors.
 
-        :raises CheckpointError: the file is not in this format.
+        :raises CheckpointError: the file does not have this format.
         """
         with (
             part.file.open("rb") as stream,
@@ -59,10 +59,10 @@ class Safetensors(Format):
         return "safetensors"
 
     def write(self, part: Part, edits: Sequence[Edit], form: Form, to: Destination) -> None:
-        """Write the file anew, and check that its tensors are the same bytes.
+        """Write the file with edits applied, and check that other tensors are unchanged.
 
-        :raises CheckpointError: it cannot be written faithfully.
-        :raises Malformed: it cannot be read any more.
+        :raises CheckpointError: a tensor differs.
+        :raises Malformed: the file can no longer be read.
         """
         by_key = {edit.state.key: edit for edit in edits}
         with part.file.open("rb") as stream, to.open(part.name) as out:
@@ -77,22 +77,24 @@ class Safetensors(Format):
 
 @dataclasses.dataclass(frozen=True)
 class SafetensorsHeader:
-    """A safetensors file's tensors by key, where their data begins, and what else is said."""
+    """The header of a safetensors file."""
 
     tensors: dict[str, dict[str, Any]]
+    """The header's entry for each tensor, by key."""
     start: int
+    """Position of the first tensor in the file."""
     metadata: dict[str, str] | None = None
 
     def place(self, key: str) -> tuple[int, int]:
-        """Return where a tensor begins in the file, and its size, in bytes."""
+        """Return position and size of a tensor in the file, in bytes."""
         first, last = self.tensors[key]["data_offsets"]
         return self.start + first, last - first
 
 
 def read_header(stream: BinaryIO) -> SafetensorsHeader:
-    """Read the header.
+    """Read the header of a file.
 
-    :raises Malformed: it is none, or the file is shorter than it says.
+    :raises Malformed: there is none, or the file is shorter than it states.
     """
     end = stream.seek(0, 2)
     stream.seek(0)
@@ -126,7 +128,7 @@ def _whole(entry: Any, size: int) -> bool:
 def states_of(
     header: SafetensorsHeader, stream: BinaryIO, file: str, budget: Budget
 ) -> Iterator[ExtraState]:
-    """Yield the extra states that the file holds as byte tensors."""
+    """Yield the extra states that a file contains as byte tensors."""
     for key in filter(states.is_state, header.tensors):
         yield _state(header, key, stream, file, budget)
 
@@ -157,7 +159,7 @@ def _write(
     out: BinaryIO,
     copied: Copied,
 ) -> None:
-    """Write the file with edits applied, tensors in the order of their data."""
+    """Write a file with edits applied; the tensors keep their order."""
     entries: dict[str, Any] = {"__metadata__": header.metadata} if header.metadata else {}
     parts: list[Iterable[bytes]] = []
     place = 0

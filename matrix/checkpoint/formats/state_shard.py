@@ -1,6 +1,6 @@
-"""Files of ``torch.save`` that hold one extra state, ``<key>/shard_I_N.pt``, and nothing else.
+"""Files of ``torch.save`` that contain one extra state only: ``<key>/shard_I_N.pt``.
 
-Megatron's zarr folders, which NeMo has, keep extra states like this.
+Megatron-LM's zarr checkpoints, which NeMo writes too, store extra states in this way.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ NAME = re.compile(r"^shard_(?P<place>[\d.]+)_(?P<total>[\d.]+)\.pt$")
 
 
 class StateShard(Format):
-    """A file that holds one shard of one extra state."""
+    """A file with one shard of one extra state."""
 
     def claims(self, file: Path) -> bool:
-        """Tell by its folder and name whether a file is in this format."""
+        """Return whether a file has this format, by its folder and name."""
         return states.is_state(file.parent.name) and NAME.match(file.name) is not None
 
     def read(self, part: Part, contents: Contents, budget: Budget) -> str:
@@ -41,17 +41,17 @@ class StateShard(Format):
         return source.storages.kind.value
 
     def new_name(self, edit: Edit) -> str:
-        """Return the file that the state lies in afterwards: its folder is named for its key."""
+        """Return the file that contains the state after an edit; the key names its folder."""
         if edit.new_key is None:
             return edit.state.file
         key, _, shard = edit.new_key.rpartition("/")
         return (PurePosixPath(edit.state.file).parent.parent / key / f"{shard}.pt").as_posix()
 
     def write(self, part: Part, edits: Sequence[Edit], form: Form, to: Destination) -> None:
-        """Write or place the file where the state's new key wants it; not if it has none.
+        """Write the file, or place it under its new key; omit it if the state is removed.
 
         :raises CheckpointError: it cannot be written.
-        :raises Malformed: it cannot be read any more.
+        :raises Malformed: it can no longer be read.
         """
         (edit,) = edits
         if edit.new_key is None:

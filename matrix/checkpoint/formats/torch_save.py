@@ -1,4 +1,4 @@
-"""Files of ``torch.save``: state dicts at any depth of mappings and lists."""
+"""Files of ``torch.save``, with state dicts at any depth of mappings and lists."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from matrix.catalogue.forms import Form
-from matrix.checkpoint import copying, objects, states, torch_writing, torchfile
+from matrix.checkpoint import copying, names, objects, states, torch_writing, torchfile
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.copying import Copied
 from matrix.checkpoint.edits import Edit, by_place
@@ -24,7 +24,7 @@ class TorchSave(Format):
     """A file of ``torch.save``, zip or legacy, or a plain pickle."""
 
     def claims(self, file: Path) -> bool:
-        """Tell by its suffix whether a file is in this format."""
+        """Return whether a file has this format, by its suffix."""
         return file.suffix in SUFFIXES
 
     def read(self, part: Part, contents: Contents, budget: Budget) -> str:
@@ -40,10 +40,10 @@ class TorchSave(Format):
         return f"{source.storages.kind.value}{lightning}"
 
     def write(self, part: Part, edits: Sequence[Edit], form: Form, to: Destination) -> None:
-        """Write the file anew, and check that its tensors are the same bytes.
+        """Write the file with edits applied, and check that tensors are unchanged.
 
-        :raises CheckpointError: it cannot be written faithfully.
-        :raises Malformed: it cannot be read any more.
+        :raises CheckpointError: the pickle cannot be reproduced, or a tensor differs.
+        :raises Malformed: the file can no longer be read.
         """
         with part.file.open("rb") as stream, to.open(part.name) as out:
             source = torchfile.read(stream)
@@ -56,9 +56,9 @@ class TorchSave(Format):
 
 
 def read_file(part: Part, stream: BinaryIO, budget: Budget) -> TorchFile:
-    """Read a file's pickle.
+    """Read the pickle of a file.
 
-    :raises CheckpointError: it cannot be read.
+    :raises CheckpointError: the file does not have this format, or is incomplete.
     """
     with refusing_malformed(
         f"{part.file} is no checkpoint that can be read",
@@ -69,9 +69,9 @@ def read_file(part: Part, stream: BinaryIO, budget: Budget) -> TorchFile:
 
 
 def add(source: TorchFile, name: str, contents: Contents) -> None:
-    """Add what a file holds to a checkpoint's contents.
+    """Add the content of a file to that of a checkpoint.
 
-    :param name: the file's path, relative to the checkpoint.
+    :param name: the path of the file, relative to the checkpoint.
     """
     contents.files += 1
     contents.add_names(source.root)
@@ -82,7 +82,7 @@ def add(source: TorchFile, name: str, contents: Contents) -> None:
                 contents.add_state(dataclasses.replace(state, inside=inside))
             elif objects.tensor(value) is not None:
                 contents.keys += 1
-            elif rebuilt_by := objects.te_class(value):
+            elif rebuilt_by := names.te_class(value):
                 contents.keys += 1
                 contents.weights.add(str(rebuilt_by))
                 if isinstance(value.arguments, tuple):

@@ -1,4 +1,7 @@
-"""Pipeline files for plain CI: jobs that each run one shard, and one that merges and gates."""
+"""Pipeline files for CI services: jobs that run one shard each, and one that merges and gates.
+
+The files are rendered from ``templates/``, one for each service.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,17 @@ from collections.abc import Sequence
 import jinja2
 
 NAMES = {"github": "github.yml", "gitlab": "gitlab.yml"}
-"""The file of each service."""
+"""The file name for each service."""
 
 
 def render(service: str, shards: int, selection: Sequence[str]) -> str:
-    """Return a service's pipeline file.
+    """Return the text of a service's pipeline file.
 
     :param service: a key of :data:`NAMES`.
-    :param shards: how many jobs run the matrix.
-    :param selection: selection options, word by word, for `te-matrix run`.
+    :param shards: the number of jobs that run the matrix.
+    :param selection: arguments for ``te-matrix run`` that select the cells.
     """
-    # Both services write their own variables in braces.
+    # The services use braces for variables of their own.
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("matrix.gate.pipelines", "templates"),
         undefined=jinja2.StrictUndefined,

@@ -8,6 +8,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
 from matrix.catalogue.releases import Release
+from matrix.catalogue.words import AttemptKind, Lane, RunnerName
 from matrix.errors import EngineError, StoreError
 from matrix.lane.cluster import worker
 from matrix.lane.measure import Result, now
@@ -126,8 +127,8 @@ class TaskGraph:
     def _resources(self, task: Task) -> dict[str, float]:
         """Return what a worker must have: a GPU in its lane, the image where workers name any."""
         plan = self._run.plan
-        wanted = {"GPU": 1.0} if plan.lane == "gpu" else {}
-        if plan.runner == "docker" and any(
+        wanted = {"GPU": 1.0} if plan.lane == Lane.GPU else {}
+        if plan.runner == RunnerName.DOCKER and any(
             name.startswith("image-") for offered in self._offered() for name in offered
         ):
             wanted[f"image-{task.release.name}"] = 1.0
@@ -171,7 +172,7 @@ class TaskGraph:
             if self._begun.get(key) == address:
                 del self._begun[key]
                 message = f"worker {address} was lost while it was at this"
-                self._run.note_retry(self._failed(task, message))
+                self._run.note(self._failed(task, message), final=False)
 
     def _finished(self, future: Future) -> None:
         task, _future = self._submitted.pop(future.key, (None, None))
@@ -179,9 +180,13 @@ class TaskGraph:
             return
         self._begun.pop(future.key, None)
         result = self._result(task, future)
-        if isinstance(result, Attempt) and result.kind == "infra" and task.tried < RETRIES:
+        if (
+            isinstance(result, Attempt)
+            and result.kind == AttemptKind.INFRA
+            and task.tried < RETRIES
+        ):
             self._waiting.appendleft(dataclasses.replace(task, tried=task.tried + 1))
-            self._run.note_retry(result)
+            self._run.note(result, final=False)
             return
         self._run.note(result)
         self._run.progress.step(task.release.name)
@@ -222,6 +227,6 @@ class TaskGraph:
         else:
             saver = releases[task.cell.saved_by]
             key = index.attempt_key(task.scenario, task.cell.variant, saver, task.release)
-        attempt = Attempt(key=key, kind="infra", message=message, at=now())
+        attempt = Attempt(key=key, kind=AttemptKind.INFRA, message=message, at=now())
         self._run.store.add_attempt(attempt)
         return attempt

@@ -13,6 +13,7 @@ import docker
 
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Release
+from matrix.catalogue.words import Lane
 from matrix.lane.containers import image_spec, images, lock, packages, registry
 from matrix.lane.containers.engine import with_retry
 from matrix.lane.containers.image_spec import ImageSpec
@@ -47,7 +48,7 @@ class ImageBuilder:
         self._first = threading.Lock()
 
     @contextlib.contextmanager
-    def image(self, release: Release, source: Path | None, lane: str) -> Iterator[str]:
+    def image(self, release: Release, source: Path | None, lane: Lane) -> Iterator[str]:
         """Have a release's image there for as long as the context is entered; yield its id.
 
         :param source: cpu lane: the folder that holds the release's ``transformer_engine``.
@@ -109,4 +110,4 @@ class ImageSources:
 
         :raises SourceUnavailable: no base serves the release.
         """
-        lock.base_for(self._bases, "gpu", release)
+        lock.base_for(self._bases, Lane.GPU, release)

@@ -16,13 +16,14 @@ from pydantic import Field, ValidationError, field_validator
 from matrix.catalogue import tables
 from matrix.catalogue.ranges import covers
 from matrix.catalogue.releases import Release
+from matrix.catalogue.words import Lane
 from matrix.errors import EngineError, SourceUnavailable, UsageError, os_errors_as
 from matrix.system import shipped
 from matrix.system.digests import of_tree
 
 UNLOCKED = "unlocked"
 Kind = Literal["ngc", "pip", "cpu"]
-KINDS: dict[str, tuple[Kind, ...]] = {"gpu": ("ngc", "pip"), "cpu": ("cpu",)}
+KINDS: dict[Lane, tuple[Kind, ...]] = {Lane.GPU: ("ngc", "pip"), Lane.CPU: ("cpu",)}
 """The kinds of image that serve a lane, the preferred one first."""
 
 _HEAD = """\
@@ -122,7 +123,7 @@ def given(text: str, bases: Iterable[BaseImage]) -> tuple[BaseImage, ...]:
         ) from error
 
 
-def base_for(bases: Iterable[BaseImage], lane: str, release: Release) -> BaseImage:
+def base_for(bases: Iterable[BaseImage], lane: Lane, release: Release) -> BaseImage:
     """Return the base that the image of a release is built on in a lane.
 
     :raises SourceUnavailable: there is none.
@@ -140,7 +141,7 @@ def base_for(bases: Iterable[BaseImage], lane: str, release: Release) -> BaseIma
     )
 
 
-def identified(bases: Iterable[BaseImage], lane: str, release: Release) -> Release:
+def identified(bases: Iterable[BaseImage], lane: Lane, release: Release) -> Release:
     """Return the release with the digest that its evidence is kept under in a lane.
 
     The cpu lane runs the catalogued Python files. An image that carries Transformer Engine

@@ -12,6 +12,7 @@ import docker
 from docker.errors import DockerException
 
 from matrix.catalogue.releases import Release
+from matrix.catalogue.words import Lane
 from matrix.errors import MatrixError, WorkerError
 from matrix.lane.containers import volumes
 from matrix.lane.containers.confinement import WRITABLE, ConfinedContainer, ContainerLimits
@@ -62,7 +63,7 @@ class DockerRunner:
             own = process_label()
             with_retry(self._client, lambda: remove_owned(self._client, lambda label: label == own))
 
-    def open(self, release: Release, source: Path | None, lane: str) -> ReleaseProcess:
+    def open(self, release: Release, source: Path | None, lane: Lane) -> ReleaseProcess:
         """Start a container for one release and have it import its Transformer Engine."""
         with contextlib.ExitStack() as held:
             try:

@@ -47,7 +47,7 @@ def test_two_rules_on_one_combination(table: Table) -> None:
         '[[rule]]\nloaded_by = ["all"]\nsaved_by = ["all"]\nvariants = ["plain"]\n'
         'outcome = "loaded"\nsentence = "s"\n'
     )
-    with pytest.raises(TableError, match="two rules speak of plain / all / all"):
+    with pytest.raises(TableError, match="two rules apply to plain / all / all"):
         faq.load(table(HEAD + BAND + rule + rule))
 
 
@@ -83,7 +83,7 @@ def test_two_rules_on_one_combination_with_another_between(table: Table) -> None
         'outcome = "loaded"\nsentence = "s"\n'
     )
     rules = [rule.format(variant) for variant in ("plain", "trusted", "plain")]
-    with pytest.raises(TableError, match="two rules speak of plain / all / all"):
+    with pytest.raises(TableError, match="two rules apply to plain / all / all"):
         faq.load(table(HEAD + BAND + "".join(rules)))
 
 

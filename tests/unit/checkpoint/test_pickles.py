@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers.formats import recorded_bytes
-from matrix.checkpoint import emit, limits, nodes, objects, pickles, torchfile
+from matrix.checkpoint import emit, limits, names, nodes, objects, pickles, torchfile
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.errors import Malformed
 from matrix.checkpoint.formats import torch_save
@@ -231,7 +231,7 @@ def test_a_laughing_memo_costs_what_it_is_long() -> None:
     read = pickles.read(bomb)
     _seconds, peak = spent(lambda: sum(1 for _ in nodes.every(read.root)))
     assert peak < 1 << 20
-    assert list(objects.strangers(read.root)) == []
+    assert list(names.unknown_names(read.root)) == []
     assert len(emit.emit(read.root, 2)) < 10_000
 
 
@@ -333,7 +333,7 @@ def test_a_legacy_file_whose_lengths_lie_is_cut_short(tmp_path: Path) -> None:
 
 def test_getattr_is_excused_only_where_it_names_a_method_of_te() -> None:
     def strangers(arguments: bytes) -> list[str]:
-        return list(objects.strangers(pickles.read(b"cbuiltins\ngetattr\n" + arguments).root))
+        return list(names.unknown_names(pickles.read(b"cbuiltins\ngetattr\n" + arguments).root))
 
     fine = b"(ctransformer_engine.pytorch.float8_tensor\nFloat8Tensor\nS'_make_in_reduce_ex'\ntR."
     assert strangers(fine) == []

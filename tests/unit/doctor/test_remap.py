@@ -286,6 +286,15 @@ def test_a_folder_is_walked_once(
     assert len(walked) == 2 and walked[0] == path and walked[1].parent == out
 
 
+def test_states_beside_the_index_of_a_distributed_checkpoint(tmp_path: Path, out: Path) -> None:
+    """A file in its folder that holds states of its own is rewritten in its own format."""
+    path = FORMATS["torch_dist"](layered(recorded_state("1.7"), 2), tmp_path)
+    torch.save({"ema": recorded_state("1.7")}, path / "common.pt")
+    done = remap(path, out / path.name, "1.11")
+    check(loaded(path), loaded(done.out))
+    check(recorded_state("1.7"), torch.load(done.out / "common.pt", weights_only=False)["ema"])
+
+
 # Giving the state up.
 
 

@@ -264,7 +264,7 @@ def test_what_no_entry_can_excuse(loader: str, outcome: str, complaint: str) -> 
     report = a_report(a_cell("2.4", loader, outcome))
     rows = [r.model_copy(update={"candidate": "@" in r.name}) for r in report.releases]
     with pytest.raises(accept.UsageError, match=complaint):
-        accept.chosen(report.model_copy(update={"releases": tuple(rows)}), ["*"])
+        accept.select_cells(report.model_copy(update={"releases": tuple(rows)}), ["*"])
 
 
 def test_an_entry_knows_exactly_the_cells_it_was_made_of() -> None:
@@ -273,10 +273,10 @@ def test_an_entry_knows_exactly_the_cells_it_was_made_of() -> None:
     pairs = [("2.3", "2.3"), ("2.3", "2.5"), ("2.5", "2.3")]
     cells = [a_cell(*pair, "error", error_message=hostile) for pair in pairs]
     cells.append(a_cell("2.5", "2.5"))
-    said = accept.review(
+    justification = accept.justify(
         id="x", cause="c", owner="o", reference="r", advice="a", expires="2027-01-01"
     )
-    found = accept.entries(cells[:3], said, ORDER)
+    found = accept.entries(cells[:3], justification, ORDER)
     assert [entry.id for entry in found] == ["x", "x-2"]
     everyone = releases.load().releases
     covered = {
@@ -297,10 +297,13 @@ def tables_read(text: str) -> tuple[ledger.LedgerEntry, ...]:
 
 def test_frozen_and_default_at_once_need_two_entries() -> None:
     cell = a_cell("2.3", "2.5", "defaults", after_load="frozen")
-    said = accept.review(
+    justification = accept.justify(
         id="x", cause="c", owner="o", reference="r", advice="a", expires="2027-01-01"
     )
-    assert [e.observed for e in accept.entries([cell], said, ORDER)] == ["defaults", "frozen"]
+    assert [e.observed for e in accept.entries([cell], justification, ORDER)] == [
+        "defaults",
+        "frozen",
+    ]
 
 
 def test_the_ledger_is_listed() -> None:

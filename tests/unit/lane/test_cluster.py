@@ -11,6 +11,7 @@ import pytest
 from dask.utils import key_split
 
 from helpers.builders import a_load, a_save
+from matrix.catalogue.words import Lane, RunnerName
 from matrix.errors import EngineError, ExitCode, StoreError
 from matrix.lane.cluster import tasks
 from matrix.lane.cluster.executor import DaskExecutor
@@ -222,7 +223,7 @@ def test_what_cannot_be_kept_or_is_forgotten_ends_the_run(
 
 
 def test_workers_are_chosen_by_what_they_offer(make_plan: MakePlan, store: Store) -> None:
-    gpu = make_plan(NAMES, NAMES, lane="gpu", runner="docker")
+    gpu = make_plan(NAMES, NAMES, lane=Lane.GPU, runner=RunnerName.DOCKER)
     _running, cluster = run(gpu, store, answers(gpu), offered={"GPU": 1, "image-2.3": 1})
     for _key, options, what in cluster.asked:
         assert options["resources"] == {"GPU": 1.0, f"image-{what[0]}": 1.0}

@@ -160,7 +160,7 @@ def test_an_engine_that_goes_away(address: Path, monkeypatch: pytest.MonkeyPatch
     with Listener(address, VERSION, FINE):
         client = engine.connect()
     with pytest.raises(engine.EngineGone) as raised:
-        engine.patiently(client, client.ping)
+        engine.with_retry(client, client.ping)
     client.close()
     assert open_sockets() == before
     del raised

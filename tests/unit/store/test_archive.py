@@ -88,7 +88,7 @@ def test_a_doubled_line_is_refused(path: Path) -> None:
         footer = json.dumps({"records": len(lines) - 1})
         return [*lines[:-1], lines[1], footer]
 
-    with pytest.raises(StoreError, match=r"evidence.jsonl:4 stands there twice"):
+    with pytest.raises(StoreError, match=r"evidence.jsonl:4 repeats an earlier line"):
         Archive(edited(path, double))
 
 

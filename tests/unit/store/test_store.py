@@ -78,7 +78,7 @@ def test_a_record_under_another_name_is_refused(store: Store, plan: Plan, tmp_pa
     store.add(a_save(plan, "1.8"))
     (path,) = (tmp_path / "store" / "saves").iterdir()
     path.rename(path.with_name("0" * 64 + "-x.json"))
-    with pytest.raises(StoreError, match="is not the one its name says"):
+    with pytest.raises(StoreError, match="does not match its name"):
         store.saves()
 
 
