@@ -106,6 +106,8 @@ class Deviation(Word):
     """A part other than the attention is loaded, and later steps do not change it."""
     SPOILT = "spoilt"
     """The checkpoint is not what the saving module held."""
+    WEIGHTS = "weights"
+    """The outcome is ``partial`` because parameters or buffers are not the checkpoint's."""
 
 
 class Absence(Word):
@@ -144,9 +146,47 @@ class Undocumented(Word):
     """The FAQ has no rule for the cell."""
 
 
-def outcome_text(outcome: Outcome | Absence, after_load: AfterLoad) -> str:
+class RestState(Word):
+    """What became of the parts other than the attention, of which the checkpoint holds something.
+
+    ``none``: there are no such parts, or the load failed.
+    """
+
+    NONE = "none"
+    KEPT = "kept"
+    """All of them are loaded."""
+    FROZEN = "frozen"
+    """All of them are loaded, and later steps do not change at least one of them."""
+    LOST = "lost"
+    """At least one of them is not what the checkpoint holds."""
+
+    @classmethod
+    def of(cls, rest: Outcome | None, after_load: AfterLoad) -> RestState:
+        """Return the word for what became of those parts together."""
+        if rest is None:
+            return cls.NONE
+        if rest != Outcome.LOADED:
+            return cls.LOST
+        return cls.FROZEN if after_load == AfterLoad.FROZEN else cls.KEPT
+
+
+def outcome_text(
+    outcome: Outcome | Absence,
+    after_load: AfterLoad,
+    rest: RestState = RestState.NONE,
+    *,
+    resized: bool = False,
+) -> str:
     """Return an outcome as reports show it, e.g. ``loaded`` or ``loaded (frozen)``."""
-    return outcome.value + (" (frozen)" if after_load == AfterLoad.FROZEN else "")
+    marks = {
+        "resized": resized,
+        "frozen": after_load == AfterLoad.FROZEN,
+        "rest lost": rest == RestState.LOST,
+        # Where all is frozen, one word says it.
+        "rest frozen": rest == RestState.FROZEN and after_load != AfterLoad.FROZEN,
+    }
+    shown = ", ".join(mark for mark, applies in marks.items() if applies)
+    return f"{outcome.value} ({shown})" if shown else outcome.value
 
 
 class Verdict(Word):
@@ -259,6 +299,21 @@ class EntryState(Word):
             case EntryState.UNUSED:
                 return whole
         assert_never(self)
+
+
+class ControlName(Word):
+    """A check of a loading release with its own save, sound or damaged on purpose."""
+
+    OWN = "own"
+    """The save as it is."""
+    AGAIN = "again"
+    """The same, loaded twice in one process; the second load counts."""
+    UNKNOWN_KEY = "unknown-key"
+    """With a key that no release can know."""
+    TRUNCATED = "truncated"
+    """With every extra state cut to half its bytes."""
+    EMPTY = "empty"
+    """With every extra state empty."""
 
 
 class Requirement(Word):

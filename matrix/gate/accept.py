@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from matrix.catalogue import ranges
-from matrix.catalogue.words import AfterLoad, Outcome, Stage, Verdict
+from matrix.catalogue.words import Deviation, Outcome, Stage, Verdict
 from matrix.errors import StoreError, UsageError, nearest, os_errors_as
 from matrix.judge import ledger
 from matrix.judge.ledger import LedgerEntry
@@ -126,21 +126,19 @@ def entries(
     return found
 
 
-_Deviation = tuple[Outcome | AfterLoad, Stage | None, str | None, str | None]
+_Deviation = tuple[Deviation, Stage | None, str | None, str | None]
 
 
 def _deviations(cells: Sequence[ReportCell]) -> dict[_Deviation, list[ReportCell]]:
-    """Group cells by deviation; a cell whose outcome deviates and that is frozen is in two."""
+    """Group cells by deviation; a cell that has several is in several groups."""
     found: dict[_Deviation, list[ReportCell]] = {}
     for cell in cells:
-        if cell.outcome == Outcome.ERROR:
-            fragment = (cell.error_message or "")[:_FRAGMENT]
-            key: _Deviation = (Outcome.ERROR, cell.stage, cell.error_type, fragment)
+        for deviation in cell.deviations:
+            key: _Deviation = (deviation, None, None, None)
+            if deviation == Deviation.ERROR:
+                fragment = (cell.error_message or "")[:_FRAGMENT]
+                key = (deviation, cell.stage, cell.error_type, fragment)
             found.setdefault(key, []).append(cell)
-        elif isinstance(cell.outcome, Outcome) and cell.outcome != cell.documented:
-            found.setdefault((cell.outcome, None, None, None), []).append(cell)
-        if cell.after_load == AfterLoad.FROZEN:
-            found.setdefault((AfterLoad.FROZEN, None, None, None), []).append(cell)
     return found
 
 

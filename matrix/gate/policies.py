@@ -178,7 +178,7 @@ def _stale_entries(report: Report) -> dict[str, list[str]]:
     candidates = {row.name for row in report.releases if row.candidate}
     found: dict[str, list[str]] = {}
     for entry in report.ledger:
-        if entry.state != EntryState.STALE:
+        if entry.state != EntryState.STALE or entry.saved_by is None:
             continue
         saves, loads = covers(entry.saved_by), covers(entry.loaded_by)
         for cell in report.cells:

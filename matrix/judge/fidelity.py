@@ -137,9 +137,12 @@ def _of_save(save: Save) -> dict[str, str]:
 
 def _of_load(save: Save, load: Load) -> dict[str, str]:
     """Return facts on a load: outcome, after_load, stage, error, keys, metadata."""
+    result = outcomes.result(save, load)
     return {
-        "outcome": outcomes.outcome(save, load).value,
-        "after_load": outcomes.after_load(load).value,
+        "outcome": result.outcome.value,
+        "after_load": result.after_load.value,
+        "rest": result.rest_state.value,
+        "weights": result.weights.value if result.weights else "none",
         "stage": load.stage.value,
         "error": load.error.type if load.error else "none",
         "missing keys": ", ".join(load.missing_keys),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 from collections.abc import Iterator, Sequence
 from typing import assert_never
 
@@ -12,11 +13,15 @@ from matrix.catalogue.releases import Release
 from matrix.catalogue.state_keys import EXTRA_STATE
 from matrix.catalogue.words import (
     Absence,
-    AfterLoad,
     AttemptKind,
+    ControlName,
+    Deviation,
     EntryState,
     Outcome,
     Requirement,
+    RestState,
+    SaveOutcome,
+    Stage,
     Undocumented,
     Verdict,
 )
@@ -29,9 +34,10 @@ from matrix.judge.judgement import (
     SaveCheck,
 )
 from matrix.judge.ledger import LedgerEntry
+from matrix.judge.outcomes import LoadResult
 from matrix.plan.cells import CONTROLS, Cell, Control, Plan
 from matrix.plan.evidence_index import EvidenceIndex, Kept, Known, control_variant
-from matrix.store.records import Attempt, Load, Save
+from matrix.store.records import Attempt, Failure, Load, Save
 from matrix.system.collector import gc_paused
 
 
@@ -71,6 +77,7 @@ class _Judge:
         }
         self._documented_by_bands: dict[tuple[str, str, str], Documented] = {}
         self._saved: dict[tuple[str, str], Known[Save] | _Absent] = {}
+        self._results: dict[tuple[int, int], LoadResult] = {}
         self._attempts: dict[tuple[str, str], Sequence[Attempt]] = {}
 
     def all(self) -> Judgement:
@@ -78,19 +85,18 @@ class _Judge:
             self._control(scenario, loader, control)
             for scenario in self._plan.scenarios
             for loader in self._plan.loaders
-            for control in CONTROLS
+            for control in self._possible_controls(scenario, loader)
         ]
-        # Of several failed controls the first is reported, as the later ones may follow from it.
-        self._bad = {
-            (check.scenario, check.release): check for check in reversed(controls) if not check.good
-        }
+        self._controls: dict[tuple[str, str], list[ControlCheck]] = {}
+        for check in controls:
+            self._controls.setdefault((check.scenario, check.release), []).append(check)
         verdicts = tuple(self._verdict(cell) for cell in self._plan.cells)
         return Judgement(
             self._plan,
             verdicts,
             tuple(self._save_checks()),
             tuple(controls),
-            tuple(self._entry_checks(verdicts)),
+            tuple(self._entry_checks(verdicts, controls)),
             self._today,
         )
 
@@ -102,12 +108,17 @@ class _Judge:
         saved = self._save(cell.scenario, saver)
         if isinstance(saved, _Absent):
             return _absent(cell, documented, saved)
+        if saved.records[0].outcome == SaveOutcome.ERROR:
+            return self._without_checkpoint(cell, documented, saved)
         loaded = self._load(cell.scenario, cell.variant, saved, saver, loader)
         if isinstance(loaded, _Absent):
             return _absent(cell, documented, loaded)
-        if bad := self._bad.get((cell.scenario, cell.loaded_by)):
-            return _absent(cell, documented, _Absent(Absence.INFRA, bad.sentence))
-        return self._compare(cell, documented, saved, loaded)
+        failing = [c for c in self._controls[cell.scenario, cell.loaded_by] if not c.good]
+        for check in failing:
+            if isinstance(check.observed, Absence):
+                return _absent(cell, documented, _Absent(check.observed, check.sentence))
+        controls = tuple(check.control for check in failing)
+        return self._compare(cell, documented, saved, loaded, controls)
 
     def _documented(self, variant: str, saver: Release, loader: Release) -> Documented:
         """Return the documented outcome, which is the same for all cells of the same bands."""
@@ -120,25 +131,29 @@ class _Judge:
         return found
 
     def _compare(
-        self, cell: Cell, documented: Documented, saved: Known[Save], loaded: Known[Load]
+        self,
+        cell: Cell,
+        documented: Documented,
+        saved: Known[Save],
+        loaded: Known[Load],
+        controls: tuple[ControlName, ...],
     ) -> JudgedCell:
         save, load = saved.records[0], loaded.records[0]
-        outcome, after = outcomes.outcome(save, load), outcomes.after_load(load)
-        deviations: list[Outcome | AfterLoad] = []
-        deviations += [] if outcome == documented.outcome else [outcome]
-        deviations += [after] if after == AfterLoad.FROZEN else []
-        verdict, used = Verdict.CONFORMS, tuple[str, ...]()
+        result = self._result(save, load)
+        deviations = result.deviations(documented.outcome)
+        matching = self._matching.get(cell, ())
+        verdict, used = _excused(deviations, matching, load.stage, load.error)
         if documented.outcome == Undocumented.UNDOCUMENTED:
-            verdict = Verdict.UNDOCUMENTED
-        elif deviations:
-            verdict, used = self._excuse(cell, load, deviations)
+            verdict, used = Verdict.UNDOCUMENTED, ()
         return JudgedCell(
             cell=cell,
             documented=documented,
             verdict=verdict,
-            outcome=outcome,
-            after_load=after,
-            note=_explanation(outcome, save, load) if outcome == Outcome.PARTIAL else "",
+            outcome=result.outcome,
+            after_load=result.after_load,
+            result=result,
+            note="; ".join((*save.flaws, *result.flaws)),
+            controls=controls,
             entries=used,
             save=save,
             load=load,
@@ -146,21 +161,33 @@ class _Judge:
             load_live=loaded.live,
         )
 
-    def _excuse(
-        self, cell: Cell, load: Load, deviations: list[Outcome | AfterLoad]
-    ) -> tuple[Verdict, tuple[str, ...]]:
-        """Return ``known-deviation`` and the entries only if the ledger explains all deviations."""
-        used = []
-        for deviation in deviations:
-            entries = [
-                entry.id
-                for entry in self._matching.get(cell, ())
-                if entry.explains(deviation, load.stage, load.error)
-            ]
-            if not entries:
-                return Verdict.DEVIATES, ()
-            used += sorted(entries)
-        return Verdict.KNOWN_DEVIATION, tuple(used)
+    def _result(self, save: Save, load: Load) -> LoadResult:
+        # Savers that wrote the same state share their loads.
+        place = id(save), id(load)
+        if place not in self._results:
+            self._results[place] = outcomes.result(save, load)
+        return self._results[place]
+
+    def _without_checkpoint(
+        self, cell: Cell, documented: Documented, saved: Known[Save]
+    ) -> JudgedCell:
+        """Return the verdict on a cell whose saver raised an exception."""
+        save = saved.records[0]
+        deviations = [] if documented.outcome == Outcome.ERROR else [Deviation.ERROR]
+        matching = self._matching.get(cell, ())
+        verdict, used = _excused(deviations, matching, Stage.SAVE, save.error)
+        if documented.outcome == Undocumented.UNDOCUMENTED:
+            verdict, used = Verdict.UNDOCUMENTED, ()
+        return JudgedCell(
+            cell=cell,
+            documented=documented,
+            verdict=verdict,
+            outcome=Outcome.ERROR,
+            entries=used,
+            save=save,
+            save_live=saved.live,
+            load_live=saved.live,
+        )
 
     # Evidence.
 
@@ -194,31 +221,47 @@ class _Judge:
 
     # Controls, saves and ledger entries.
 
-    def _control(self, scenario: str, loader: Release, control: Control) -> ControlCheck:
-        observed, note = self._control_outcome(scenario, loader, control)
-        supports = self._documentation.band(loader).saves_to is not None
-        required = control.required
-        if required == Requirement.LOADED and not supports:
-            required = Requirement.NONE
-        good = _meets(observed, required)
-        return ControlCheck(
-            scenario, loader.name, control.name, required, observed, good, "" if good else note
-        )
+    def _possible_controls(self, scenario: str, loader: Release) -> Sequence[Control]:
+        """Return the controls that a loader's save allows: of one that raised, ``own``."""
+        saved = self._save(scenario, loader)
+        failed = isinstance(saved, Known) and saved.records[0].outcome == SaveOutcome.ERROR
+        return CONTROLS[:1] if failed else CONTROLS
 
-    def _control_outcome(
-        self, scenario: str, loader: Release, control: Control
-    ) -> tuple[Outcome | Absence, str]:
-        """Return the outcome, or why there is none, and a line that explains it."""
+    def _control(self, scenario: str, loader: Release, control: Control) -> ControlCheck:
+        check = functools.partial(ControlCheck, scenario, loader.name, control.name)
         saved = self._save(scenario, loader)
         if isinstance(saved, _Absent):
-            return saved.kind, saved.why
+            return check(control.required, saved.kind, saved.kind.verdict, saved.why)
+        save = saved.records[0]
+        required = control.required
+        if required == Requirement.LOADED and not any(p.tensors for p in save.attention().values()):
+            required = Requirement.NONE
+        if save.error:
+            entries = self._control_entries(scenario, loader.name, control.name)
+            verdict, used = _excused([Deviation.ERROR], entries, Stage.SAVE, save.error)
+            return check(required, Outcome.ERROR, verdict, _line(save.error), used)
         variant = control_variant(control, loader, self._plan.scenarios[scenario])
         loaded = self._load(scenario, variant, saved, loader, loader)
         if isinstance(loaded, _Absent):
-            return loaded.kind, loaded.why
-        save, load = saved.records[0], loaded.records[0]
-        outcome = outcomes.outcome(save, load)
-        return outcome, _explanation(outcome, save, load)
+            return check(required, loaded.kind, loaded.kind.verdict, loaded.why)
+        load = loaded.records[0]
+        result = self._result(save, load)
+        if _meets(result, required):
+            return check(required, result.outcome, Verdict.CONFORMS)
+        entries = self._control_entries(scenario, loader.name, control.name)
+        verdict, used = _excused(_unmet(result, required), entries, load.stage, load.error)
+        note = _line(load.error) if load.error else "; ".join((*save.flaws, *result.flaws))
+        return check(required, result.outcome, verdict, note, used)
+
+    def _control_entries(
+        self, scenario: str, loader: str, control: ControlName
+    ) -> list[LedgerEntry]:
+        release = self._plan.releases[loader]
+        return [
+            entry
+            for entry in self._entries
+            if entry.control == control and scenario in entry.scenarios and entry.loads(release)
+        ]
 
     def _save_checks(self) -> list[SaveCheck]:
         checks = []
@@ -231,18 +274,28 @@ class _Judge:
 
     def _save_check(self, scenario: str, saver: Release, save: Save) -> SaveCheck:
         documented = self._documentation.band(saver).saves_to or "none"
-        keys = {f"{site.path}.{EXTRA_STATE}" for site in save.attention().values()}
+        if save.error:
+            note = _line(save.error)
+            return SaveCheck(scenario, saver.name, documented, "none", True, save.outcome, note)
+        paths = [part.path for part in save.attention().values() if part.tensors]
+        keys = {key for key in (f"{path}.{EXTRA_STATE}" for path in paths) if key in save.keys}
         observed = ", ".join(sorted(keys)) or "none"
         conforms = all(key.endswith(documented) for key in keys) and bool(keys) == (
             documented != "none"
         )
-        return SaveCheck(scenario, saver.name, documented, observed, conforms)
+        note = "; ".join(save.flaws)
+        return SaveCheck(scenario, saver.name, documented, observed, conforms, save.outcome, note)
 
-    def _entry_checks(self, verdicts: Sequence[JudgedCell]) -> Iterator[EntryCheck]:
+    def _entry_checks(
+        self, verdicts: Sequence[JudgedCell], controls: Sequence[ControlCheck]
+    ) -> Iterator[EntryCheck]:
         seen: dict[str, list[Verdict]] = {entry.id: [] for entry in self._entries}
         for verdict in verdicts:
             for entry in self._matching.get(verdict.cell, ()):
                 seen[entry.id].append(verdict.verdict)
+        for check in controls:
+            for entry in self._control_entries(check.scenario, check.release, check.control):
+                seen[entry.id].append(check.verdict)
         for entry in self._entries:
             found = seen[entry.id]
             yield EntryCheck(entry, self._state(entry, found), len(found))
@@ -255,33 +308,57 @@ class _Judge:
         return EntryState.STALE if Verdict.CONFORMS in verdicts else EntryState.USED
 
 
-def _meets(observed: Outcome | Absence, required: Requirement) -> bool:
-    """Return whether the outcome of a control meets its requirement."""
+def _meets(result: LoadResult, required: Requirement) -> bool:
+    """Return whether a control meets its requirement."""
+    kept = result.rest_state != RestState.LOST
     match required:
         case Requirement.SHOWN_ONLY:
             return True
         case Requirement.NOT_LOADED:
-            return isinstance(observed, Outcome) and observed != Outcome.LOADED
+            return result.outcome != Outcome.LOADED
         case Requirement.LOADED:
-            return observed == Outcome.LOADED
+            return result.outcome == Outcome.LOADED and kept
         case Requirement.NONE:
-            return observed == Outcome.NONE
+            return result.outcome == Outcome.NONE and kept
         case Requirement.ERROR:
-            return observed == Outcome.ERROR
+            return result.outcome == Outcome.ERROR
     assert_never(required)
 
 
-def _explanation(outcome: Outcome, save: Save, load: Load) -> str:
-    """Return the error, or the reasons for ``partial``, as one line; empty for the others."""
-    if load.error:
-        return f"{load.error.type}: {' '.join(load.error.message.split())}"
-    return "; ".join(outcomes.flaws(save, load)) if outcome == Outcome.PARTIAL else ""
+def _unmet(result: LoadResult, required: Requirement) -> list[Deviation]:
+    """Return in what a control differs from its requirement, which it does not meet."""
+    if required in (Requirement.LOADED, Requirement.NONE):
+        wanted = Outcome(required.value)
+        beside = (Deviation.FROZEN, Deviation.REST_FROZEN, Deviation.SPOILT)
+        return [found for found in result.deviations(wanted) if found not in beside]
+    return [Deviation(result.outcome.value)]
+
+
+def _excused(
+    deviations: Sequence[Deviation],
+    entries: Sequence[LedgerEntry],
+    stage: Stage,
+    error: Failure | None,
+) -> tuple[Verdict, tuple[str, ...]]:
+    """Return ``known-deviation`` and the entries only if the ledger explains all deviations."""
+    used: list[str] = []
+    for deviation in deviations:
+        explaining = [entry.id for entry in entries if entry.explains(deviation, stage, error)]
+        if not explaining:
+            return Verdict.DEVIATES, ()
+        used += sorted(explaining)
+    return (Verdict.KNOWN_DEVIATION, tuple(used)) if deviations else (Verdict.CONFORMS, ())
+
+
+def _line(error: Failure) -> str:
+    """Return an exception as one line."""
+    return f"{error.type}: {' '.join(error.message.split())}"
 
 
 def _matching(entries: Sequence[LedgerEntry], plan: Plan) -> dict[Cell, list[LedgerEntry]]:
     """Return the ledger entries that match each planned cell."""
     found: dict[Cell, list[LedgerEntry]] = {}
-    for entry in entries:
+    for entry in (entry for entry in entries if entry.control is None):
         savers = {release.name for release in plan.savers if entry.saves(release)}
         loaders = {release.name for release in plan.loaders if entry.loads(release)}
         for cell in plan.cells:

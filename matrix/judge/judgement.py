@@ -11,14 +11,19 @@ from matrix.catalogue.faq import Documented
 from matrix.catalogue.words import (
     Absence,
     AfterLoad,
+    ControlName,
     EntryState,
     Outcome,
     Requirement,
+    RestState,
+    SaveOutcome,
+    Stage,
     Verdict,
     outcome_text,
 )
 from matrix.errors import ExitCode, worst
 from matrix.judge.ledger import LedgerEntry
+from matrix.judge.outcomes import LoadResult
 from matrix.plan.cells import Cell, Plan
 from matrix.store.records import Failure, Load, Save
 
@@ -37,8 +42,12 @@ class JudgedCell:
     """The outcome, or why there is none."""
     after_load: AfterLoad = AfterLoad.UNTESTED
     """Whether training steps still update the metadata."""
+    result: LoadResult | None = None
+    """What became of the load, part by part; None where none was made."""
     note: str = ""
-    """Why there is no outcome, or why the outcome is ``partial``; else empty."""
+    """Why there is no outcome, or what is flawed in the save or the load; else empty."""
+    controls: tuple[ControlName, ...] = ()
+    """Controls of the loader that came out wrong."""
     detail: str = ""
     """The end of a failed attempt's output, or its traceback."""
     entries: tuple[str, ...] = ()
@@ -46,7 +55,7 @@ class JudgedCell:
     save: Save | None = None
     """The record of the save; None where there is no outcome."""
     load: Load | None = None
-    """The record of the load; None where there is no outcome."""
+    """The record of the load; None where there is no outcome, or no checkpoint to load."""
     save_live: bool = False
     """Whether the evidence on the save is live."""
     load_live: bool = False
@@ -54,8 +63,16 @@ class JudgedCell:
 
     @property
     def error(self) -> Failure | None:
-        """The exception that the load raised; None where it raised none."""
-        return self.load.error if self.load else None
+        """The exception that the load, or the save, raised; None where they raised none."""
+        record = self.load or self.save
+        return record.error if record else None
+
+    @property
+    def stage(self) -> Stage | None:
+        """The last stage that was begun; None where there is no outcome."""
+        if self.load:
+            return self.load.stage
+        return Stage.SAVE if self.save else None
 
     @property
     def unexpected(self) -> tuple[str, ...]:
@@ -65,7 +82,10 @@ class JudgedCell:
     @property
     def seen(self) -> str:
         """The outcome as it is shown, e.g. ``loaded (frozen)``."""
-        return outcome_text(self.outcome, self.after_load)
+        rest, resized = RestState.NONE, False
+        if self.result:
+            rest, resized = self.result.rest_state, self.result.resized
+        return outcome_text(self.outcome, self.after_load, rest, resized=resized)
 
     @property
     def live(self) -> bool:
@@ -82,7 +102,7 @@ class JudgedCell:
 
 @dataclasses.dataclass(frozen=True)
 class SaveCheck:
-    """Comparison of the keys under which a release saves attention metadata with the FAQ."""
+    """A save, and where it has the attention's metadata beside where the FAQ says."""
 
     scenario: str
     """Name of the scenario."""
@@ -93,7 +113,11 @@ class SaveCheck:
     observed: str
     """The keys found, joined by commas, or ``none``."""
     conforms: bool
-    """Whether the keys are the documented ones."""
+    """Whether the keys are the documented ones, or there is no checkpoint to look at."""
+    outcome: SaveOutcome = SaveOutcome.SAVED
+    """Whether the state dict is what the module held."""
+    note: str = ""
+    """The exception, or what of the state dict is not what the module held."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,23 +128,30 @@ class ControlCheck:
     """Name of the scenario."""
     release: str
     """Name of the release that loaded its own save."""
-    control: str
+    control: ControlName
     """Name of the control."""
     required: Requirement
     """The outcome that it must have."""
     observed: Outcome | Absence
     """The outcome that it had, or why it had none."""
-    good: bool
-    """Whether the requirement is met."""
+    verdict: Verdict
+    """``conforms`` where the requirement is met."""
     note: str = ""
     """The error, or what is not as required; empty where the requirement is met."""
+    entries: tuple[str, ...] = ()
+    """Ids of the ledger entries that explain a known deviation."""
+
+    @property
+    def good(self) -> bool:
+        """Whether the requirement is met."""
+        return self.verdict == Verdict.CONFORMS
 
     @property
     def sentence(self) -> str:
         """The observed and the required outcome as one line of text."""
         why = f" ({self.note.rstrip('.')})" if self.note else ""
         return (
-            f"control {self.control} of {self.release}: {self.observed.value}{why} "
+            f"control {self.control.value} of {self.release}: {self.observed.value}{why} "
             f"where {self.required.value} was required"
         )
 
@@ -166,6 +197,7 @@ class Judgement:
             [
                 *(verdict.exit_code for verdict, count in self.totals.items() if count),
                 *(ExitCode.DEVIATES for save in self.saves if not save.conforms),
+                *(control.verdict.exit_code for control in self.controls),
                 *(ExitCode.DEVIATES for _entry in self.failing_entries),
             ]
         )

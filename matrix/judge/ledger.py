@@ -12,28 +12,28 @@ from pydantic import model_validator
 from matrix.catalogue import tables
 from matrix.catalogue.ranges import common, covers
 from matrix.catalogue.releases import Release
-from matrix.catalogue.words import AfterLoad, Outcome, Stage
+from matrix.catalogue.words import ControlName, Deviation, Stage
 from matrix.errors import TableError
 from matrix.store.records import Failure
 
-_NO_DEVIATION = (Outcome.PARTIAL, AfterLoad.UPDATES, AfterLoad.UNTESTED)
-
 
 class LedgerEntry(tables.Row):
-    """One known deviation and the cells in which it occurs."""
+    """One known deviation, and the cells or the controls in which it occurs."""
 
     id: str
     """Name of the entry in reports."""
-    saved_by: str
-    """Closed ranges of saving releases."""
+    control: ControlName | None = None
+    """The control that deviates; None for an entry on cells."""
+    saved_by: str | None = None
+    """Closed ranges of saving releases; None for a control, whose saver is its loader."""
     loaded_by: str
     """Closed ranges of loading releases."""
     scenarios: tuple[str, ...]
     """Names of the scenarios."""
-    variants: tuple[str, ...]
-    """Names of the variants."""
-    observed: Outcome | AfterLoad
-    """The observed outcome, or ``frozen``."""
+    variants: tuple[str, ...] = ()
+    """Names of the variants; none for a control."""
+    observed: Deviation
+    """What was observed."""
     stage: Stage | None = None
     """Stage of an error."""
     error: str | None = None
@@ -53,51 +53,57 @@ class LedgerEntry(tables.Row):
 
     @model_validator(mode="after")
     def _well_formed(self) -> Self:
-        if self.observed in _NO_DEVIATION:
-            raise ValueError(f"observed cannot be {self.observed.value!r}")
-        if (self.observed == Outcome.ERROR) != bool(self.stage and self.error and self.fragment):
+        if self.observed == Deviation.PARTIAL:
+            raise ValueError("observed cannot be 'partial': what is left of it has no name")
+        if (self.control is None) != bool(self.saved_by and self.variants):
+            raise ValueError("an entry on cells, and no other, has saved_by and variants")
+        if (self.observed == Deviation.ERROR) != bool(self.stage and self.error and self.fragment):
             raise ValueError("an error, and only an error, has stage, error and fragment")
-        for ranges in (self.saved_by, self.loaded_by):
+        for ranges in filter(None, (self.saved_by, self.loaded_by)):
             covers(ranges)
         return self
 
     def saves(self, release: Release) -> bool:
         """Return whether a release is one of the entry's savers. A candidate never is."""
-        return not release.candidate and covers(self.saved_by)(release.version)
+        ranges = self.saved_by or self.loaded_by
+        return not release.candidate and covers(ranges)(release.version)
 
     def loads(self, release: Release) -> bool:
         """Return whether a release is one of the entry's loaders. A candidate never is."""
         return not release.candidate and covers(self.loaded_by)(release.version)
 
-    def explains(self, deviation: Outcome | AfterLoad, stage: Stage, error: Failure | None) -> bool:
+    def explains(self, deviation: Deviation, stage: Stage, error: Failure | None) -> bool:
         """Return whether a deviation is the one that the entry describes.
 
-        :param deviation: the observed outcome, or ``frozen``.
-        :param stage: stage of the load.
+        :param deviation: what was observed.
+        :param stage: stage of the load, or ``save``.
         :param error: the exception that the load raised; None where it raised none.
         """
         if deviation != self.observed:
             return False
-        if deviation != Outcome.ERROR or error is None:
-            return deviation != Outcome.ERROR
+        if deviation != Deviation.ERROR or error is None:
+            return deviation != Deviation.ERROR
         same = (stage, error.type) == (self.stage, self.error)
         return same and str(self.fragment) in error.message
 
     def same_deviation(self, other: LedgerEntry) -> bool:
         """Return whether two entries can explain the same deviation of a cell."""
         mine, theirs = self.fragment or "", other.fragment or ""
-        return (self.observed, self.stage, self.error) == (
-            other.observed,
-            other.stage,
-            other.error,
-        ) and (mine in theirs or theirs in mine)
+        same = (self.control, self.observed, self.stage, self.error)
+        return same == (other.control, other.observed, other.stage, other.error) and (
+            mine in theirs or theirs in mine
+        )
+
+    @property
+    def _variants(self) -> tuple[str, ...]:
+        return self.variants or (str(self.control),)
 
     def shared(self, other: LedgerEntry) -> str:
         """Return the id of a cell that matches both entries; empty where there can be none."""
         parts = [
             next((name for name in self.scenarios if name in other.scenarios), ""),
-            next((name for name in self.variants if name in other.variants), ""),
-            common(self.saved_by, other.saved_by),
+            next((name for name in self._variants if name in other._variants), ""),
+            common(self.saved_by or self.loaded_by, other.saved_by or other.loaded_by),
             common(self.loaded_by, other.loaded_by),
         ]
         return "{}/{}/{}->{}".format(*parts) if all(parts) else ""

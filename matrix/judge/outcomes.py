@@ -1,82 +1,219 @@
-"""The outcome of a load: what became of the attention's FP8 metadata, from the records."""
+"""The outcome of a load: what became of the metadata of every part, from the records."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+
 from packaging.version import Version
 
-from matrix.catalogue.words import AfterLoad, Outcome
-from matrix.store.records import Load, Save, Tensor
+from matrix.catalogue.words import (
+    AfterLoad,
+    Deviation,
+    Outcome,
+    RestState,
+    SaveOutcome,
+    Undocumented,
+    Weights,
+)
+from matrix.store.records import Load, Moved, Part, Save, Tensor
 
 RECIPES_SINCE = Version("2.0")
 """The first release whose extra states contain the recipe; see ``forms.toml``."""
 
 
-def outcome(save: Save, load: Load) -> Outcome:
-    """Return the outcome of a load.
+@dataclasses.dataclass(frozen=True)
+class PartResult:
+    """What became of the FP8 metadata of one part."""
 
-    ``none``: the loader has no such metadata. ``loaded``: every tensor that both sides have
-    is bit-equal to the checkpoint's. ``defaults``: every tensor has the FAQ's default.
-    ``partial``: everything else, such as a lost recipe, a state dict that the load changed,
-    or an output that differs from the saving module's; :func:`flaws` lists the reasons.
-    """
+    name: str
+    """Name of the part that is the same in all releases."""
+    attention: bool
+    """Whether the part computes attention."""
+    held: bool
+    """Whether the saving module held metadata for it that is not the default."""
+    outcome: Outcome
+    """What became of it; never ``error``, which is of a load as a whole."""
+    resized: bool
+    """Whether its amax histories were cut or extended with zeros, and agree otherwise."""
+    after_load: AfterLoad
+    """Whether training steps still update it."""
+    flaws: tuple[str, ...]
+    """Why the outcome is ``partial``, one sentence each."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadResult:
+    """What became of a load: of the attention, of the other parts, and of the weights."""
+
+    outcome: Outcome
+    """Of the attention's metadata; ``partial`` also where weights or the state dict changed."""
+    after_load: AfterLoad
+    """Whether training steps still update the attention's metadata."""
+    resized: bool
+    """Whether the attention's amax histories were cut or extended."""
+    rest: Outcome | None
+    """Of the other parts that the checkpoint holds something for; None where there are none."""
+    rest_after_load: AfterLoad
+    """Whether training steps still update those."""
+    weights: Weights | None
+    """Whether parameters and buffers are the checkpoint's; None where the load failed."""
+    spoilt: bool
+    """Whether the checkpoint is not what the saving module held."""
+    parts: tuple[PartResult, ...]
+    """Every part."""
+    flaws: tuple[str, ...]
+    """Why the outcome, or that of the other parts, is ``partial``, one sentence each."""
+
+    @property
+    def rest_state(self) -> RestState:
+        """What became of the other parts, in one word."""
+        return RestState.of(self.rest, self.rest_after_load)
+
+    def deviations(self, documented: Outcome | Undocumented) -> list[Deviation]:
+        """Return in what the load differs from a documented outcome."""
+        return deviations(
+            documented, self.outcome, self.after_load, self.rest_state, self.weights, self.spoilt
+        )
+
+
+def deviations(
+    documented: Outcome | Undocumented,
+    outcome: Outcome,
+    after_load: AfterLoad,
+    rest: RestState,
+    weights: Weights | None,
+    spoilt: bool,
+) -> list[Deviation]:
+    """Return in what a load differs from a documented outcome, the outcome itself first."""
+    if outcome == Outcome.PARTIAL and weights == Weights.CHANGED:
+        own = Deviation.WEIGHTS
+    else:
+        own = Deviation(outcome.value)
+    found = {
+        own: outcome != documented,
+        Deviation.FROZEN: after_load == AfterLoad.FROZEN,
+        Deviation.REST: rest == RestState.LOST,
+        Deviation.REST_FROZEN: rest == RestState.FROZEN,
+        Deviation.SPOILT: spoilt,
+    }
+    return [deviation for deviation, applies in found.items() if applies]
+
+
+def result(save: Save, load: Load) -> LoadResult:
+    """Return what became of a load, held against what the saving module held."""
+    spoilt = save.outcome == SaveOutcome.SPOILT
     if load.error is not None:
-        return Outcome.ERROR
-    if load.changed_keys:
-        return Outcome.PARTIAL
-    found = load.attention()
-    if not found:
-        return Outcome.NONE
-    if all(tensor.default for site in found.values() for tensor in site.tensors.values()):
-        return Outcome.DEFAULTS
-    return Outcome.PARTIAL if flaws(save, load) else Outcome.LOADED
-
-
-def flaws(save: Save, load: Load) -> list[str]:
-    """Return the reasons why a load that raised no exception is ``partial``, as text."""
-    found, saved = load.attention(), save.attention()
-    changed = [f"the load changed {key} of the caller's state dict" for key in load.changed_keys]
-    apart = sorted(found.keys() ^ saved.keys()) if found else []
-    absent = [f"{name}: only one side has it" for name in apart]
-    differing = [
-        f"{name}: {tensor} is not the checkpoint's"
-        for name in sorted(found.keys() & saved.keys())
-        for tensor in _differing(found[name].tensors, saved[name].tensors)
+        untested = AfterLoad.UNTESTED
+        return LoadResult(Outcome.ERROR, untested, False, None, untested, None, spoilt, (), ())
+    parts = tuple(_parts(save, load))
+    attention = [part for part in parts if part.attention]
+    rest = [part for part in parts if part.held and not part.attention]
+    whole = [
+        *(f"the load changed {key} of the caller's state dict" for key in load.changed_keys),
+        *(f"{key} is not the checkpoint's" for key in load.changed_weights),
+        *_differing_output(load),
     ]
-    return [*changed, *absent, *differing, *_lost_recipes(load), *_unlike(load)]
+    return LoadResult(
+        outcome=Outcome.PARTIAL if whole else _together(attention),
+        after_load=_slowest(attention),
+        resized=any(part.resized for part in attention),
+        rest=_together(rest) if rest else None,
+        rest_after_load=_slowest(rest),
+        weights=Weights.CHANGED if load.changed_weights else Weights.EQUAL,
+        spoilt=spoilt,
+        parts=parts,
+        flaws=(*whole, *_apart(attention), *(flaw for part in parts for flaw in part.flaws)),
+    )
 
 
-def _unlike(load: Load) -> list[str]:
-    if load.output is None or load.output.same:
+def _parts(save: Save, load: Load) -> Iterator[PartResult]:
+    saved = {part.name: part for part in save.parts}
+    found = {part.name: part for part in load.parts}
+    moved = {part.name: part for part in load.after_load or ()}
+    lost_recipes = _lost_recipes(load)
+    for name in {**saved, **found}:
+        yield _part(saved.get(name), found.get(name), moved.get(name), lost_recipes)
+
+
+def _part(
+    saved: Part | None, found: Part | None, moved: Moved | None, lost_recipes: Sequence[str]
+) -> PartResult:
+    part = found or saved
+    assert part is not None
+    before = saved.tensors if saved else {}
+    after = found.tensors if found else {}
+    held = any(not tensor.default for tensor in before.values())
+    flaws: list[str] = []
+    if not after:
+        outcome = Outcome.NONE
+    elif all(tensor.default for tensor in after.values()):
+        outcome = Outcome.DEFAULTS
+    else:
+        flaws = [
+            f"{part.name}: {tensor} is not the checkpoint's" for tensor in _differing(after, before)
+        ]
+        if part.path in lost_recipes:
+            flaws.append(f"{part.path}: the recipe is not the checkpoint's")
+        outcome = Outcome.PARTIAL if flaws else Outcome.LOADED
+    resized = outcome == Outcome.LOADED and any(tensor.resized for tensor in after.values())
+    return PartResult(
+        part.name, part.attention, held, outcome, resized, _after_load(moved), tuple(flaws)
+    )
+
+
+def _together(parts: Sequence[PartResult]) -> Outcome:
+    """Return the outcome of several parts: what they agree on, else ``partial``."""
+    outcomes = {part.outcome for part in parts}
+    if not outcomes:
+        return Outcome.NONE
+    return outcomes.pop() if len(outcomes) == 1 else Outcome.PARTIAL
+
+
+def _apart(parts: Sequence[PartResult]) -> list[str]:
+    """Return what the parts came to, where that makes the whole ``partial``."""
+    if len({part.outcome for part in parts}) < 2:
         return []
-    difference, largest = load.output.largest_difference, load.output.largest
-    return [f"its output differs from the saving module's by {difference:g} of {largest:g}"]
+    return [f"{part.name}: {part.outcome.value}" for part in parts]
 
 
 def _differing(found: dict[str, Tensor], saved: dict[str, Tensor]) -> list[str]:
+    """Return the tensors that are not the saved ones; the same for fewer or more of them."""
     # Releases from 2.0 on have no scale_inv, so that one side may lack it.
     shared = found.keys() & saved.keys()
     needed = {name for name in found if not name.endswith("scale_inv")}
     return sorted(
         name
         for name in needed | shared
-        if name not in shared or found[name].digest != saved[name].digest
+        if name not in shared
+        or not (found[name].resized or found[name].digest == saved[name].digest)
     )
 
 
-def _lost_recipes(load: Load) -> list[str]:
+def _lost_recipes(load: Load) -> Sequence[str]:
     # Releases before 2.0 do not save the recipe.
-    if Version(load.release.partition("@")[0]) < RECIPES_SINCE:
+    old = Version(load.release.partition("@")[0]) < RECIPES_SINCE
+    return () if old else load.lost_recipes
+
+
+def _differing_output(load: Load) -> list[str]:
+    if load.output is None or load.output.same:
         return []
-    return [f"{path}: the recipe is not the checkpoint's" for path in load.lost_recipes]
+    difference, largest = load.output.largest_difference, load.output.largest
+    return [f"its output differs from the saving module's by {difference:g} of {largest:g}"]
 
 
-def after_load(load: Load) -> AfterLoad:
-    """Return whether training steps still update the metadata.
-
-    ``updates`` means that one training step rolled every amax history and moved every scale,
-    forward and backward; ``frozen``, that at least one tensor stayed as it was.
-    """
-    if not load.after_load:
+def _after_load(moved: Moved | None) -> AfterLoad:
+    """Return whether one training step rolled every amax history and moved every scale."""
+    if moved is None or not moved.moved:
         return AfterLoad.UNTESTED
-    moved = all(all(site.moved.values()) for site in load.after_load)
-    return AfterLoad.UPDATES if moved else AfterLoad.FROZEN
+    return AfterLoad.UPDATES if all(moved.moved.values()) else AfterLoad.FROZEN
+
+
+def _slowest(parts: Iterable[PartResult]) -> AfterLoad:
+    """Return ``frozen`` if any part is, else ``updates`` if any was tested."""
+    found = {part.after_load for part in parts}
+    for state in (AfterLoad.FROZEN, AfterLoad.UPDATES):
+        if state in found:
+            return state
+    return AfterLoad.UNTESTED

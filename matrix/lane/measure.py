@@ -264,7 +264,7 @@ class Measurer:
     def _how(self, cell: Cell, loader: Release) -> tuple[str | None, str | None, int]:
         """Return the rewrite to apply, the opt-in to set, and how often to load."""
         for control in CONTROLS:
-            if cell.variant == CONTROL + control.name:
+            if cell.variant == CONTROL + control.name.value:
                 return control.rewrite, loader.opt_in, control.loads
         variant = self._variants[cell.variant]
         return variant.rewrite, None if variant.opt_in == "never" else loader.opt_in, 1

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import SizedScenario, Variant
-from matrix.catalogue.words import Lane, Requirement, RunnerName
+from matrix.catalogue.words import ControlName, Lane, Requirement, RunnerName
 from matrix.errors import UsageError
 from matrix.system.collector import gc_paused
 
@@ -35,12 +35,9 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Control:
-    """A check of a loading release on its own save, sound or damaged on purpose.
+    """A check of a loading release on its own save, sound or damaged on purpose."""
 
-    Cells of a loader that fails a control are ``infra``.
-    """
-
-    name: str
+    name: ControlName
     """Name of the control in reports."""
     rewrite: str | None
     """Name of the change to the state dict that the worker makes; None for a sound save."""
@@ -54,13 +51,13 @@ CONTROL = "control:"
 """Prefix of the variants that the loads of controls are recorded under."""
 
 CONTROLS = (
-    Control("own", None, Requirement.LOADED),
-    Control("again", None, Requirement.LOADED, loads=2),
-    Control("unknown-key", "unknown-key", Requirement.ERROR),
-    Control("truncated", "truncated", Requirement.NOT_LOADED),
-    Control("empty", "empty", Requirement.SHOWN_ONLY),
+    Control(ControlName.OWN, None, Requirement.LOADED),
+    Control(ControlName.AGAIN, None, Requirement.LOADED, loads=2),
+    Control(ControlName.UNKNOWN_KEY, "unknown-key", Requirement.ERROR),
+    Control(ControlName.TRUNCATED, "truncated", Requirement.NOT_LOADED),
+    Control(ControlName.EMPTY, "empty", Requirement.SHOWN_ONLY),
 )
-"""The controls of every loader, in the order in which failures are reported."""
+"""The controls of every loader."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import SizedScenario
+from matrix.catalogue.words import ControlName
 from matrix.plan.cells import CONTROL, CONTROLS, Cell, Control, Plan
 from matrix.store import keys
 from matrix.store.archive import Archive
@@ -140,9 +141,9 @@ def control_variant(control: Control, loader: Release, scenario: SizedScenario) 
     opt-in for pickled extra state, else ``plain``; unless the scenario loads under another
     recipe than it saves, which no control does.
     """
-    if control.name == "own" and scenario.one_recipe:
+    if control.name == ControlName.OWN and scenario.one_recipe:
         return "trusted" if loader.opt_in else "plain"
-    return CONTROL + control.name
+    return CONTROL + control.name.value
 
 
 def pairs(plan: Plan) -> list[Cell]:

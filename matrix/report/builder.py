@@ -6,8 +6,9 @@ import dataclasses
 
 from matrix import __version__
 from matrix.catalogue.faq import Documentation
-from matrix.catalogue.words import Basis
-from matrix.judge.judgement import JudgedCell, Judgement
+from matrix.catalogue.words import AfterLoad, Basis
+from matrix.judge.judgement import ControlCheck, JudgedCell, Judgement
+from matrix.judge.outcomes import PartResult
 from matrix.judge.summary import BandTable, band_tables, live_counts
 from matrix.report.document import (
     BandRow,
@@ -15,6 +16,7 @@ from matrix.report.document import (
     ControlRow,
     Counts,
     LedgerRow,
+    PartRow,
     ReleaseRow,
     Report,
     ReportCell,
@@ -25,7 +27,7 @@ from matrix.report.document import (
 def cell_object(verdict: JudgedCell, judgement: Judgement) -> ReportCell:
     """Return the part of a report on one cell."""
     plan, load, error = judgement.plan, verdict.load, verdict.error
-    documented = verdict.documented
+    documented, result = verdict.documented, verdict.result
     return ReportCell.model_construct(
         id=verdict.cell.id,
         scenario=verdict.cell.scenario,
@@ -37,7 +39,7 @@ def cell_object(verdict: JudgedCell, judgement: Judgement) -> ReportCell:
         outcome=verdict.outcome,
         after_load=verdict.after_load,
         measured_with=load.saved_by if load else None,
-        stage=load.stage if load else None,
+        stage=verdict.stage,
         error_type=error.type if error else None,
         error_message=error.message if error else None,
         missing_keys=load.missing_keys if load else (),
@@ -49,6 +51,13 @@ def cell_object(verdict: JudgedCell, judgement: Judgement) -> ReportCell:
         verdict=verdict.verdict,
         ledger=verdict.entries,
         note=verdict.note or None,
+        save=verdict.save.outcome if verdict.save else None,
+        rest=result.rest if result else None,
+        rest_after_load=result.rest_after_load if result else AfterLoad.UNTESTED,
+        resized=bool(result and result.resized),
+        weights=result.weights if result else None,
+        parts=tuple(_part(part) for part in result.parts) if result else (),
+        controls=verdict.controls,
         provenance=Basis.of(verdict.live) if load else None,
         save_provenance=Basis.of(verdict.save_live) if verdict.save else None,
         load_provenance=Basis.of(verdict.load_live) if load else None,
@@ -56,6 +65,16 @@ def cell_object(verdict: JudgedCell, judgement: Judgement) -> ReportCell:
         load_image=load.provenance.image if load else None,
         output_difference=load.output.largest_difference if load and load.output else None,
         output_largest=load.output.largest if load and load.output else None,
+    )
+
+
+def _part(part: PartResult) -> PartRow:
+    return PartRow.model_construct(
+        name=part.name,
+        attention=part.attention,
+        outcome=part.outcome,
+        resized=part.resized,
+        after_load=part.after_load,
     )
 
 
@@ -83,7 +102,7 @@ def build(judgement: Judgement, documentation: Documentation) -> Report:
         ),
         bands=tuple(_bands(table) for table in band_tables(judgement, documentation)),
         saves=tuple(SaveRow(**dataclasses.asdict(check)) for check in judgement.saves),
-        controls=tuple(ControlRow(**dataclasses.asdict(check)) for check in judgement.controls),
+        controls=tuple(_control(check) for check in judgement.controls),
         ledger=tuple(
             LedgerRow.model_validate(
                 {**check.entry.model_dump(), "state": check.state, "cells": check.cells}
@@ -91,6 +110,20 @@ def build(judgement: Judgement, documentation: Documentation) -> Report:
             for check in judgement.entries
         ),
         cells=tuple(cell_object(verdict, judgement) for verdict in judgement.verdicts),
+    )
+
+
+def _control(check: ControlCheck) -> ControlRow:
+    return ControlRow(
+        scenario=check.scenario,
+        release=check.release,
+        control=check.control,
+        required=check.required,
+        observed=check.observed,
+        good=check.good,
+        note=check.note,
+        verdict=check.verdict,
+        ledger=check.entries,
     )
 
 

@@ -13,18 +13,24 @@ from matrix.catalogue.words import (
     Absence,
     AfterLoad,
     Basis,
+    ControlName,
+    Deviation,
     EntryState,
     Lane,
     Outcome,
     Requirement,
+    RestState,
     RunnerName,
+    SaveOutcome,
     Stage,
     Undocumented,
     Verdict,
+    Weights,
     outcome_text,
 )
 from matrix.errors import StoreError
 from matrix.judge.ledger import LedgerEntry
+from matrix.judge.outcomes import deviations
 from matrix.store.records import Number
 
 FORMAT = 1
@@ -35,6 +41,21 @@ class ReportModel(BaseModel):
     """Base of all parts. Unknown fields are ignored, as fields may be added under one format."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
+
+
+class PartRow(ReportModel):
+    """What became of one part: a submodule that holds, or would hold, FP8 state."""
+
+    name: str
+    """Name of the part that is the same in all releases, e.g. ``core_attention``."""
+    attention: bool
+    """Whether it computes attention."""
+    outcome: Outcome
+    """What became of its metadata."""
+    resized: bool
+    """Whether its amax histories were cut or extended, and agree otherwise."""
+    after_load: AfterLoad
+    """Whether training steps still update it."""
 
 
 class ReportCell(ReportModel):
@@ -83,7 +104,21 @@ class ReportCell(ReportModel):
     ledger: tuple[str, ...]
     """Ids of the ledger entries that explain a known deviation."""
     note: str | None
-    """Why there is no outcome, or why it is ``partial``."""
+    """Why there is no outcome, or what is flawed in the save or the load."""
+    save: SaveOutcome | None = None
+    """What became of the save; null where there is no outcome."""
+    rest: Outcome | None = None
+    """What became of the parts other than the attention that the checkpoint holds state for."""
+    rest_after_load: AfterLoad = AfterLoad.UNTESTED
+    """Whether training steps still update those parts."""
+    resized: bool = False
+    """Whether the attention's amax histories were cut or extended, and agree otherwise."""
+    weights: Weights | None = None
+    """Whether parameters and buffers are the checkpoint's; null where the load failed."""
+    parts: tuple[PartRow, ...] = ()
+    """Every part that holds, or would hold, FP8 state; none where the load failed."""
+    controls: tuple[ControlName, ...] = ()
+    """Controls of the loader that came out wrong."""
     provenance: Basis | None
     """``live`` if both save and load are; null where there is no outcome."""
     save_provenance: Basis | None
@@ -102,7 +137,22 @@ class ReportCell(ReportModel):
     @property
     def seen(self) -> str:
         """The outcome as it is shown, e.g. ``loaded (frozen)``."""
-        return outcome_text(self.outcome, self.after_load)
+        return outcome_text(self.outcome, self.after_load, self.rest_state, resized=self.resized)
+
+    @property
+    def rest_state(self) -> RestState:
+        """What became of the parts other than the attention, in one word."""
+        return RestState.of(self.rest, self.rest_after_load)
+
+    @property
+    def deviations(self) -> list[Deviation]:
+        """In what the cell differs from the documentation; nothing without an outcome."""
+        if not isinstance(self.outcome, Outcome):
+            return []
+        spoilt = self.save == SaveOutcome.SPOILT
+        return deviations(
+            self.documented, self.outcome, self.after_load, self.rest_state, self.weights, spoilt
+        )
 
     @property
     def rewritten(self) -> bool:
@@ -181,7 +231,11 @@ class SaveRow(ReportModel):
     observed: str
     """The keys found, joined by commas, or ``none``."""
     conforms: bool
-    """Whether the keys are the documented ones."""
+    """Whether the keys are the documented ones, or there is no checkpoint to look at."""
+    outcome: SaveOutcome = SaveOutcome.SAVED
+    """Whether the state dict is what the module held."""
+    note: str = ""
+    """The exception, or what of the state dict is not what the module held."""
 
 
 class ControlRow(ReportModel):
@@ -191,7 +245,7 @@ class ControlRow(ReportModel):
     """Name of the scenario."""
     release: str
     """Name of the release."""
-    control: str
+    control: ControlName
     """Name of the control."""
     required: Requirement
     """The outcome that it must have."""
@@ -201,6 +255,10 @@ class ControlRow(ReportModel):
     """Whether the requirement is met."""
     note: str = ""
     """The error, or what is not as required; empty where the requirement is met."""
+    verdict: Verdict = Verdict.CONFORMS
+    """``conforms`` where the requirement is met; else whether the ledger knows it."""
+    ledger: tuple[str, ...] = ()
+    """Ids of the ledger entries that explain a known deviation."""
 
 
 class LedgerRow(LedgerEntry):
