@@ -103,7 +103,7 @@ class Deviation(Word):
     REST = "rest"
     """A part other than the attention lost what the checkpoint held for it."""
     REST_FROZEN = "rest-frozen"
-    """A part other than the attention is loaded, and later steps do not change it."""
+    """A part other than the attention is loaded and frozen, while the attention is not frozen."""
     SPOILT = "spoilt"
     """The checkpoint is not what the saving module held."""
     WEIGHTS = "weights"

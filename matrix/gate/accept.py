@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from matrix.catalogue import ranges
-from matrix.catalogue.words import Deviation, Outcome, Stage, Verdict
+from matrix.catalogue.words import Deviation, Stage, Verdict
 from matrix.errors import StoreError, UsageError, nearest, os_errors_as
 from matrix.judge import ledger
 from matrix.judge.ledger import LedgerEntry
@@ -84,7 +84,7 @@ def select_cells(report: Report, patterns: Sequence[str]) -> list[ReportCell]:
 def _check_excusable(report: Report, cells: Sequence[ReportCell]) -> None:
     candidates = {row.name for row in report.releases if row.candidate}
     for cell in cells:
-        if cell.outcome == Outcome.PARTIAL:
+        if Deviation.PARTIAL in cell.deviations:
             raise UsageError(
                 f"{cell.id} is partial, and that is never excused",
                 why="metadata that is neither intact nor default has no known meaning",

@@ -94,7 +94,8 @@ def deviations(
         own: outcome != documented,
         Deviation.FROZEN: after_load == AfterLoad.FROZEN,
         Deviation.REST: rest == RestState.LOST,
-        Deviation.REST_FROZEN: rest == RestState.FROZEN,
+        # Where the attention is frozen too, that says it.
+        Deviation.REST_FROZEN: rest == RestState.FROZEN and after_load != AfterLoad.FROZEN,
         Deviation.SPOILT: spoilt,
     }
     return [deviation for deviation, applies in found.items() if applies]

@@ -108,6 +108,7 @@ def _real_steps(
     # Without gradients leaving the context updates no scale and rolls no history.
     with torch.no_grad(), model.autocast(model.recipe(recipe)):
         for site in stepping:
+            model.read_before_update(site)
             with model.forward(site, scenario["hidden_size"]):
                 found["parts"].append(facts.of_site(site, payloads[site.path]))
     before = [_copies(site) for site in stepping]
@@ -171,6 +172,7 @@ def _first_step(
     stepping = _stepping(built, scenario)
     with model.autocast(model.recipe(scenario["load_recipe"])):
         for site in stepping:
+            model.read_before_update(site)
             with model.forward(site, scenario["hidden_size"]):
                 found["parts"].append(facts.of_site(site, payloads[site.path]))
         before = [_copies(site) for site in stepping]

@@ -187,6 +187,16 @@ def forward(site: Site, hidden_size: int) -> Iterator[None]:
         yield
 
 
+def read_before_update(site: Site) -> None:
+    """Have the next :func:`forward` leave the metadata as it was loaded.
+
+    Releases up to 1.5 begin a forward pass with the update that later ones end the step before
+    with, if the checkpoint says that it is due (``update_amax_and_scale_fwd`` in
+    ``prepare_forward``, pytorch/module/base.py). It is computed from what was loaded.
+    """
+    site.module.fp8_meta.pop("update_amax_and_scale_fwd", None)
+
+
 def global_state() -> Any:
     """Return the release's ``FP8GlobalStateManager``."""
     for name in ("quantization", "fp8"):
