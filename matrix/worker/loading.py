@@ -1,4 +1,4 @@
-"""Load one checkpoint and read back what the first FP8 step would see."""
+"""Loads one checkpoint and reads back the metadata that the first FP8 step will see."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ _STANDIN = _HERE + "standin" + os.sep
 
 
 class _Trace:
-    """Where the load stands, for the record of an error."""
+    """The current stage of a load, and the keys that PyTorch reports."""
 
     def __init__(self) -> None:
         self.stage = "deserialize"
@@ -24,7 +24,7 @@ class _Trace:
         self.unexpected: List[str] = []
 
     def watch(self, built: Any) -> None:
-        """Note missing and unexpected keys as PyTorch finds them."""
+        """Note missing and unexpected keys when PyTorch reports them."""
 
         def note(_module: Any, keys: Any) -> None:
             self.missing = list(keys.missing_keys)
@@ -34,18 +34,18 @@ class _Trace:
 
 
 def load(built: Any, request: Dict[str, Any]) -> Dict[str, Any]:
-    """Take a checkpoint through every stage and report how far it came.
+    """Load a checkpoint stage by stage, and report how far that went.
 
-    :param built: the scenario's model, fresh.
+    :param built: the scenario's model, newly built.
     :param request: ``scenario``, ``lane``, ``path``, ``rewrite`` (name or None), ``opt_in``
         (environment variable to set, or None), and in the gpu lane ``expected``: the file
-        that holds the saving module's output.
+        with the saving module's output.
     :returns: ``stage``, ``error`` (None or its facts), ``missing_keys``,
-        ``unexpected_keys``, ``changed_keys`` (of the state dict that was handed over),
-        ``lost_recipes`` (modules that do not hold the recipe that their state has),
-        ``sites`` (metadata at the first step), ``after_load``, ``output`` (None in the
-        cpu lane) and ``gaps``.
-    :raises Exception: what went wrong is ours, not TE's or PyTorch's.
+        ``unexpected_keys``, ``changed_keys`` (of the state dict passed to the release),
+        ``lost_recipes`` (modules without the recipe of their saved state), ``sites``
+        (metadata at the first step), ``after_load``, ``output`` (None in the cpu lane) and
+        ``gaps``.
+    :raises Exception: an error of the worker, not of TE or PyTorch.
     """
     if request["opt_in"]:
         os.environ[request["opt_in"]] = "1"
@@ -97,24 +97,24 @@ def _run(built: Any, request: Dict[str, Any], trace: _Trace, found: Dict[str, An
 
 
 def _real_steps(built: Any, request: Dict[str, Any], found: Dict[str, Any]) -> None:
-    """Start FP8, read the metadata back, compare the module's output, and train on."""
+    """Gpu lane: start FP8, read the metadata back, compare the output, and train further."""
     scenario = request["scenario"]
     recipe = scenario["load_recipe"]
     stepping, attention = _stepping(built, scenario)
-    # Without gradients leaving the context updates no scale and rolls no history.
+    # Without gradients, leaving the context updates no scale and rolls no history.
     with torch.no_grad(), model.autocast(model.recipe(recipe)):
         for site in stepping:
             with model.forward(site, scenario["hidden_size"]):
                 found["sites"].append(facts.of_site(site))
     before = [_copies(site) for site in attention]
     found["output"] = _difference(training.output(built, scenario, recipe), request["expected"])
-    training.train(built, scenario, recipe, training.FURTHER_STEPS, training.LOUDER)
+    training.train(built, scenario, recipe, training.FURTHER_STEPS, training.FURTHER_GAIN)
     if attention:
         found["after_load"] = [_moved(site, copies) for site, copies in zip(attention, before)]
 
 
 def _difference(found: torch.Tensor, expected: str) -> Dict[str, float]:
-    """Compare an output with the saving module's, in single precision."""
+    """Compare an output with the saving module's in single precision."""
     with open(expected, "rb") as stream:
         saved = torch.load(stream, weights_only=True).float()
     return {
@@ -124,7 +124,7 @@ def _difference(found: torch.Tensor, expected: str) -> Dict[str, float]:
 
 
 def _stepping(built: Any, scenario: Dict[str, Any]) -> Tuple[List[Site], List[Site]]:
-    """Return the sites that the scenario has step in FP8, and those of them that attend."""
+    """Return the sites that take FP8 steps in the scenario, and those of them that attend."""
     stepping = [site for site in model.sites(built) if site.attention or scenario["state"] == "all"]
     return stepping, [site for site in stepping if site.attention]
 
@@ -134,7 +134,7 @@ def _changed(before: Dict[str, str], after: Dict[str, str]) -> List[str]:
 
 
 def _lost_recipes(built: Any, state: Dict[str, Any]) -> List[str]:
-    """Return the attention modules whose state has a recipe that they do not hold now."""
+    """Return the paths of attention modules that do not hold the recipe of their saved state."""
     lost = []
     for site in model.sites(built):
         if not site.attention:
@@ -147,15 +147,15 @@ def _lost_recipes(built: Any, state: Dict[str, Any]) -> List[str]:
 
 
 def _recipe_of(payload: Any) -> Any:
-    """Return the recipe in an extra state; None where there is none that can be read."""
-    # The release took it, whatever it is: a damaged one is among the controls.
+    """Return the recipe in an extra state; None if there is none or it cannot be read."""
+    # Controls load damaged states, which may not be readable here.
     with contextlib.suppress(Exception):
         return digest.decode(payload)["state"]["recipe"]
     return None
 
 
 def _first_step(built: Any, scenario: Dict[str, Any], found: Dict[str, Any]) -> None:
-    """Start FP8, read every site's metadata back, and see whether it lives on."""
+    """Cpu lane: start FP8, read the metadata back, and check whether a step changes it."""
     stepping, attention = _stepping(built, scenario)
     with model.autocast(model.recipe(scenario["load_recipe"])):
         for site in stepping:
@@ -174,7 +174,7 @@ def _copies(site: Site) -> Dict[str, torch.Tensor]:
 
 
 def _write_amaxes(attention: List[Site], direction: str) -> None:
-    """Write new amaxes where a kernel would: through the quantizers, where there are any."""
+    """Write new amaxes where a kernel would: through the quantizers if there are any."""
     key = model.DIRECTIONS[direction]
     with torch.no_grad():
         for site in attention:
@@ -191,10 +191,10 @@ def _amax_slots(site: Site, key: str) -> List[torch.Tensor]:
 
 
 def _moved(site: Site, before: Dict[str, torch.Tensor]) -> Dict[str, Any]:
-    """Tell, tensor by tensor, whether the step's amaxes changed it as delayed scaling does.
+    """Tell for each tensor whether the step changed it as delayed scaling does.
 
-    A history that only received the amaxes in row 0 and was not rolled has not
-    moved: nothing will ever read it.
+    A history that has new amaxes in row 0 but was not rolled counts as unchanged, because
+    nothing will ever read them.
     """
     after = site.tensors()
     moved = {}
@@ -209,10 +209,10 @@ def _moved(site: Site, before: Dict[str, torch.Tensor]) -> Dict[str, Any]:
 
 
 def is_ours(raised: BaseException) -> bool:
-    """Tell whether an exception came from the worker itself, or from want of memory.
+    """Tell whether an exception came from the worker itself, or from lack of memory.
 
-    Frames of the stand-in do not count: they lie between TE and PyTorch, and what the
-    stand-in itself raises is noted as a gap.
+    Frames of the stand-in do not count: they are between TE and PyTorch, and exceptions of the
+    stand-in itself are noted as gaps.
     """
     if isinstance(raised, MemoryError):
         return True
@@ -232,7 +232,7 @@ def _facts(raised: Exception) -> Dict[str, Any]:
 
 
 def _frames(raised: BaseException) -> List[str]:
-    """Return the innermost frames as ``file:function``, release-relative."""
+    """Return the innermost frames as ``file:function``, with paths relative to the package."""
     frames = traceback.extract_tb(raised.__traceback__)[-5:]
     return ["{}:{}".format(_relative(frame.filename), frame.name) for frame in frames]
 
@@ -245,7 +245,7 @@ def _relative(path: str) -> str:
 
 
 def _without_addresses(text: str) -> str:
-    """Replace what differs between two runs of the same thing: folders and addresses."""
+    """Remove what differs from run to run: folders and memory addresses."""
     roots = r"((?:transformer_engine|torch|worker)/)"
     text = re.sub(r"(?<=['\"])/[^'\"\n]*?/" + roots, r"\1", text)
     return re.sub(r"0x[0-9a-f]{6,}", "0x...", text)

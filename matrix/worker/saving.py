@@ -1,4 +1,4 @@
-"""Save one checkpoint as a module that has been through a training step would."""
+"""Saves one checkpoint of a module in the state that a training step leaves."""
 
 from typing import Any, Dict, List
 
@@ -9,20 +9,21 @@ from matrix.worker.model import Site
 
 
 class Refused(RuntimeError):
-    """A save that could not tell ``loaded`` from ``defaults`` afterwards."""
+    """A checkpoint by which ``loaded`` and ``defaults`` could not be told apart."""
 
 
 def save(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Build, train, write ``request["path"]`` and describe it.
+    """Build a model, train it, and save it.
 
-    The cpu lane runs TE's bookkeeping of one training step and stamps every slot; the
-    gpu lane trains, and writes the module's output as it then is.
+    The cpu lane runs TE's bookkeeping of one training step and writes a canary into every slot.
+    The gpu lane trains, and also saves the module's output.
 
-    :param request: ``scenario``, ``lane``, ``path`` and, in the gpu lane, ``output``.
+    :param request: the request: ``scenario``, ``lane``, ``path`` and, in the gpu lane,
+        ``output``.
     :returns: ``state_digest``, ``keys``, ``sites``, ``gaps``, and ``backend``: the attention
         backend that ran, None in the cpu lane.
-    :raises Refused: the release supports FP8 attention, but it did not run, or the
-        checkpoint does not hold what its attention held.
+    :raises Refused: the release has FP8 attention but did not run it, or the checkpoint does
+        not hold what its attention held.
     """
     scenario = request["scenario"]
     built = model.build(scenario, scenario["save_recipe"])
@@ -49,22 +50,22 @@ def save(request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _train(built: Any, attention: List[Site], scenario: Dict[str, Any]) -> str:
-    """Train on the device, and see that it was FP8 attention that did; return the backend."""
+    """Train on the device, check that FP8 attention ran, and return the backend."""
     canary.fill_weights(built, training.WEIGHTS)
-    with training.watching(built) as watch:
+    with training.recording(built) as recorder:
         training.train(built, scenario, scenario["save_recipe"], training.STEPS)
-    backend = ", ".join(sorted(watch.backends)) or "none"
-    if attention and not all(map(training.is_fp8, watch.backends or {"none"})):
+    backend = ", ".join(sorted(recorder.backends)) or "none"
+    if attention and not all(map(training.is_fp8, recorder.backends or {"none"})):
         raise Refused("FP8 attention did not run, {} did".format(backend))
-    if missing := training.unused(attention, watch):
+    if missing := training.unused(attention, recorder):
         raise Refused("{} ran, but never wrote {}".format(backend, ", ".join(missing)))
     return backend
 
 
 def _stamp(built: Any, stateful: List[Site], scenario: Dict[str, Any]) -> None:
-    """Leave what a training step leaves, and in every slot a canary."""
+    """Run the bookkeeping of a training step, and write a canary into every slot."""
     _train_one_step(stateful, scenario)
-    # FP8 weights are cast by the stamped scales, and casting them notes their amaxes.
+    # FP8 weights are cast with the stamped scales, and casting changes amaxes.
     canary.stamp(stateful)
     canary.fill_weights(built)
     canary.stamp(stateful)
@@ -75,7 +76,7 @@ def _stamp(built: Any, stateful: List[Site], scenario: Dict[str, Any]) -> None:
 
 
 def _train_one_step(stateful: List[Site], scenario: Dict[str, Any]) -> None:
-    """Run TE's bookkeeping of one forward and backward pass, kernels left out."""
+    """Run TE's bookkeeping of one forward and backward pass, without kernels."""
     with model.autocast(model.recipe(scenario["save_recipe"])):
         for site in stateful:
             with model.forward(site, scenario["hidden_size"]):
@@ -84,7 +85,7 @@ def _train_one_step(stateful: List[Site], scenario: Dict[str, Any]) -> None:
 
 
 def _check(attention: List[Site], state: Dict[str, Any]) -> None:
-    """Hold the attention's payload in ``state`` against the live metadata."""
+    """Check that the saved state of the attention equals its metadata."""
     for site in attention:
         key = site.path + "." + digest.EXTRA_STATE
         if key not in state:
@@ -99,7 +100,7 @@ def _check(attention: List[Site], state: Dict[str, Any]) -> None:
 
 
 def _check_recipe(key: str, payload: Dict[str, Any], held: Any) -> None:
-    """See that a payload has the recipe, which from 2.0 on stands in for scale_inv."""
+    """Check that a payload has the recipe, which replaces scale_inv from 2.0 on."""
     if "recipe" not in payload:
         if not any(name.startswith("scale_inv") for name in payload):
             raise Refused("{}: neither the recipe nor scale_inv is saved".format(key))
