@@ -15,7 +15,7 @@ import click
 from matrix.store.store import Store
 from matrix.workflow import arguments
 from matrix.workflow.containers import ContainerOptions
-from matrix.workflow.parts import Part
+from matrix.workflow.parts import PlanPart
 
 STORE = "te-matrix-store"
 REPORT = "te-matrix-report"
@@ -107,7 +107,7 @@ def with_band(command: Command) -> Command:
 def with_part(command: Command) -> Command:
     """Add ``--phase``, ``--band`` and ``--shard`` to a command. It takes them as ``part``."""
     return _with(
-        gathered_in(Part, "part")(command),
+        gathered_in(PlanPart, "part")(command),
         click.option(
             "--phase",
             type=click.Choice(["save", "cross-load"]),

@@ -34,7 +34,7 @@ from matrix.store import recorded
 from matrix.store.store import Store
 from matrix.workflow import measuring, rerecord
 from matrix.workflow.containers import ContainerOptions
-from matrix.workflow.parts import Part
+from matrix.workflow.parts import PlanPart
 from matrix.workflow.runners import RunnerFactory
 from matrix.workflow.selecting import Request, Selected, select
 
@@ -98,7 +98,7 @@ def run_command(
     store: Store,
     today: datetime.date,
     containers: ContainerOptions,
-    part: Part,
+    part: PlanPart,
     options: RunArguments,
 ) -> None:
     """Save and load what the store lacks, judge all cells of the selection, and report."""
@@ -138,7 +138,7 @@ def _measure(
     selected: Selected,
     store: Store,
     containers: ContainerOptions,
-    part: Part,
+    part: PlanPart,
     options: RunArguments,
     screen: Console,
 ) -> tuple[Shard | None, Run]:

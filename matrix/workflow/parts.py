@@ -17,7 +17,7 @@ from matrix.plan.shards import Shard
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Part:
+class PlanPart:
     """The part of a plan that one run does; the whole plan if every field is None.
 
     :param phase: ``save`` or ``cross-load``.

@@ -16,6 +16,7 @@ from helpers.formats import FORMATS, loaded, recorded_bytes, recorded_state, spa
 from matrix.catalogue import forms, releases
 from matrix.checkpoint import layout
 from matrix.doctor import CheckpointError, inspect, remap, verify
+from matrix.lane.protocol import LoadAnswer
 from matrix.lane.sources import FetchedSources
 from matrix.store import keys
 
@@ -158,12 +159,13 @@ def test_dropped_state_loads_strictly_in_the_target(bench, tmp_path) -> None:
     path = tmp_path / "x.pt"
     path.write_bytes(recorded_bytes("2.17.1"))
     done = remap(path, tmp_path / "out.pt", "1.11", drop_fp8_state=True)
-    release, recipe = bench.known["1.11"], load()["autocast"]
-    with LocalRunner(tmp_path / "logs") as host:
-        process = host.open(release, FetchedSources().get(release), "cpu")
-        process.enter(recipe, 60)
-        answer = process.load(recipe, done.out, 60, None, None)["answer"]
+    release, scenario = bench.known["1.11"], load()["autocast"]
+    with LocalRunner(tmp_path / "logs") as runner:
+        process = runner.open(release, FetchedSources().get(release), "cpu")
+        process.enter(scenario, 60)
+        answer = process.load(scenario, done.out, 60, None, None)
         process.close()
-    assert answer["error"] is None
-    attention = next(site for site in answer["sites"] if site["attention"])
-    assert all(tensor["default"] for tensor in attention["tensors"].values())
+    assert isinstance(answer, LoadAnswer)
+    assert answer.error is None
+    attention = next(site for site in answer.sites if site.attention)
+    assert all(tensor.default for tensor in attention.tensors.values())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -96,6 +97,20 @@ def test_a_report_that_cannot_be_written(elsewhere: Path) -> None:
     result = te_matrix("report", "--report", "file/report")
     assert result.exit_code == ExitCode.INFRA
     assert "report cannot be written to file/report" in result.output
+
+
+@pytest.mark.parametrize("words", [("run", "--offline"), ("gate",), ("report",), ("plan",)])
+def test_evidence_is_read_once(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def counted(kind: str) -> Callable[[Store], Any]:
+        real = getattr(Store, kind)
+        return lambda store: read.append(kind) or real(store)
+
+    for kind in ("saves", "loads", "attempts"):
+        monkeypatch.setattr(Store, kind, counted(kind))
+    te_matrix(*words, "--releases", "1.7")
+    assert sorted(read) == ["attempts", "loads", "saves"]
 
 
 def commands(group: click.Group) -> Iterator[click.Command]:
