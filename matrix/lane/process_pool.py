@@ -74,15 +74,15 @@ class ProcessPool:
         :param enter: whether the scenario's model has to be built.
         :raises WorkerError: the process cannot be started, or cannot build the model.
         """
-        place = release.name, scenario.name
+        start = release.name, scenario.name
         try:
             process = self._running(release) or self._open(release)
             if enter:
                 process.enter(scenario, self._timeout)
         except WorkerError as error:
-            if not isinstance(error, LostError) or place in self._lost_once:
-                self._start_errors[place] = error
-            self._lost_once.add(place)
+            if not isinstance(error, LostError) or start in self._lost_once:
+                self._start_errors[start] = error
+            self._lost_once.add(start)
             raise
         return process
 

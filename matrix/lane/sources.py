@@ -91,20 +91,20 @@ class FetchedSources:
         :raises SourceUnavailable: it is not cached and cannot be fetched.
         :raises SourceError: it differs from what the catalogue says.
         """
-        place = cache_folder() / "sources" / release.digest
-        if place in self._sound:
-            return place
-        if place.is_dir():
-            _check(place, release, f"it was changed in the cache {place}", "Delete that folder")
-            self._sound.add(place)
-            return place
+        cached = cache_folder() / "sources" / release.digest
+        if cached in self._sound:
+            return cached
+        if cached.is_dir():
+            _check(cached, release, f"it was changed in the cache {cached}", "Delete that folder")
+            self._sound.add(cached)
+            return cached
         if release.path is None and self.offline:
             raise SourceUnavailable(
                 f"the source of {release.name} is not cached, and --offline is set"
             )
-        what = f"the source of {release.name} could not be put into the cache {place.parent}"
+        what = f"the source of {release.name} could not be put into the cache {cached.parent}"
         with os_errors_as(SourceError, what):
-            return _fetch_into(place, self._fetcher(release), release)
+            return _fetch_into(cached, self._fetcher(release), release)
 
     def _fetcher(self, release: Release) -> Callable[[Release, Path], None]:
         if release.path is not None:
@@ -191,19 +191,19 @@ def _refuse_wheel(release: Release, stderr: str) -> None:
     raise SourceUnavailable(f"pip could not fetch {PACKAGE} {release.wheel}", why=last)
 
 
-def _fetch_into(place: Path, fetch: Callable[[Release, Path], None], release: Release) -> Path:
+def _fetch_into(cached: Path, fetch: Callable[[Release, Path], None], release: Release) -> Path:
     """Fetch into a temporary folder, check it, and rename it to its final place."""
-    place.parent.mkdir(parents=True, exist_ok=True)
+    cached.parent.mkdir(parents=True, exist_ok=True)
     own = cleanup.mark(cleanup.PART)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=own) as work:
+    with tempfile.TemporaryDirectory(dir=cached.parent, prefix=own) as work:
         folder = Path(work) / "source"
         folder.mkdir()
         fetch(release, folder)
         why = "another build was published under the same name, or the catalogue is wrong"
         why = "it changed meanwhile" if release.candidate else why
         _check(folder, release, why, "Do not use it before somebody has looked at it")
-        _move_into(folder, place)
-    return place
+        _move_into(folder, cached)
+    return cached
 
 
 def _check(folder: Path, release: Release, why: str, do: str) -> None:
@@ -218,13 +218,13 @@ def _check(folder: Path, release: Release, why: str, do: str) -> None:
         )
 
 
-def _move_into(folder: Path, place: Path) -> None:
+def _move_into(folder: Path, cached: Path) -> None:
     """Compile to bytecode, as an installer does, and rename to the final place."""
     compileall.compile_dir(folder, quiet=2, workers=1)
     try:
-        folder.rename(place)
+        folder.rename(cached)
     except OSError:
-        if not place.is_dir():  # else another process was first
+        if not cached.is_dir():  # else another process was first
             raise
 
 
@@ -278,9 +278,9 @@ def keep_candidate(root: Path, version: str, name: str) -> Release:
     :raises SourceError: they cannot be put into the cache.
     """
     release = _candidate(root, version, name)
-    place = cache_folder() / "sources" / release.digest
-    if not place.is_dir():
-        _fetch_into(place, lambda _release, folder: _copy_package(root, folder), release)
+    cached = cache_folder() / "sources" / release.digest
+    if not cached.is_dir():
+        _fetch_into(cached, lambda _release, folder: _copy_package(root, folder), release)
     return release
 
 
@@ -307,17 +307,17 @@ def _candidate_version(path: Path, root: Path) -> str:
     try:
         return str(parse_wheel_filename(path.name)[1])
     except InvalidWheelFilename:
-        for place in ("build_tools/VERSION.txt", "VERSION"):
-            if (root / place).is_file():
-                return _version((root / place).read_bytes().decode(errors="replace"), root / place)
+        for name in ("build_tools/VERSION.txt", "VERSION"):
+            if (root / name).is_file():
+                return _version((root / name).read_bytes().decode(errors="replace"), root / name)
     raise UsageError(f"{path} does not say its version", why="it has no build_tools/VERSION.txt")
 
 
-def _version(text: str, place: Path) -> str:
+def _version(text: str, file: Path) -> str:
     try:
         Version(text)
     except InvalidVersion as error:
-        raise UsageError(f"{place} holds no version: {text.strip()[:40]!r}") from error
+        raise UsageError(f"{file} holds no version: {text.strip()[:40]!r}") from error
     return text.strip()
 
 

@@ -138,8 +138,8 @@ def recording(built: Any) -> Iterator[AttentionRecorder]:
 
 def _kernel_name(kernel: Any) -> str:
     """Return the name of a backend in ``FusedAttnBackend``, from 2.20 on an enumeration."""
-    place = "transformer_engine.pytorch.cpp_extensions.fused_attn"
-    known = importlib.import_module(place).FusedAttnBackend
+    module = "transformer_engine.pytorch.cpp_extensions.fused_attn"
+    known = importlib.import_module(module).FusedAttnBackend
     names = getattr(known, "__members__", known)
     return next((name for name in names if known[name] == kernel), str(kernel))
 

@@ -53,9 +53,9 @@ def connected(scheduler: str) -> Iterator[Client]:
             yield client
         return
     by_file = Path(scheduler).is_file()
-    place = {"scheduler_file": scheduler} if by_file else {"address": scheduler}
+    where = {"scheduler_file": scheduler} if by_file else {"address": scheduler}
     try:
-        client = Client(**place, timeout=CONNECT_TIMEOUT)
+        client = Client(**where, timeout=CONNECT_TIMEOUT)
     except ValueError as error:
         raise UsageError(
             f"--scheduler {scheduler} is no scheduler",

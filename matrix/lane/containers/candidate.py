@@ -42,9 +42,9 @@ def from_image(client: docker.DockerClient, name: str) -> tuple[Release, BaseIma
             why="there is neither a file nor a folder nor an image of that name",
             do="Pull or load the image into the engine first",
         ) from error
-    place, version = _locate(client, name)
+    package, version = _locate(client, name)
     with tempfile.TemporaryDirectory() as folder:
-        _copy_out(client, image, place, Path(folder))
+        _copy_out(client, image, package, Path(folder))
         release = keep_candidate(Path(folder), version.partition("+")[0], name)
     base = BaseImage(kind="ngc", image=name, digest=image)
     return release.model_copy(update={"image": name}), base
@@ -54,20 +54,20 @@ def _locate(client: docker.DockerClient, name: str) -> tuple[str, str]:
     """Return the folder of the Transformer Engine in an image, and its version."""
     try:
         stdout = run_program(client, name, "python3", ["-c", _ASK])
-        place, version = json.loads(stdout.splitlines()[-1])
+        package, version = json.loads(stdout.splitlines()[-1])
     except (APIError, ContainerError, ValueError, IndexError) as error:
         raise EngineError(
             f"image {name} holds no Transformer Engine that its python3 finds",
             why=explanation(error),
         ) from error
-    return str(place), str(version)
+    return str(package), str(version)
 
 
-def _copy_out(client: docker.DockerClient, image: str, place: str, folder: Path) -> None:
+def _copy_out(client: docker.DockerClient, image: str, package: str, folder: Path) -> None:
     """Copy the Python files of a package out of an image, without running it."""
     container: Any = client.containers.create(image, ["true"], labels={OWNER: process_label()})
     try:
-        chunks, _stat = container.get_archive(place)
+        chunks, _stat = container.get_archive(package)
         with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
             python = [entry for entry in archive if entry.isdir() or entry.name.endswith(".py")]
             archive.extractall(folder, members=python, filter="data")

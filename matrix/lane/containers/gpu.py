@@ -77,10 +77,10 @@ def require_fp8_attention(client: docker.DockerClient, gpu: str, image: str) -> 
 def _ask(client: docker.DockerClient, gpu: str, image: str) -> list[str]:
     """Return name, compute capability and driver version."""
     try:
-        said = run_program(
+        stdout = run_program(
             client, image, "nvidia-smi", _QUERY, device_requests=device_requests(gpu)
         )
-        (row,) = csv.reader(io.StringIO(said.decode()), skipinitialspace=True)
+        (row,) = csv.reader(io.StringIO(stdout.decode()), skipinitialspace=True)
         name, capability, driver = row
     except (APIError, ContainerError, ValueError) as error:
         raise EngineError(
