@@ -28,6 +28,7 @@ from matrix import leftovers
 from matrix.catalogue import PACKAGE, Release
 from matrix.digests import of_files
 from matrix.errors import SourceError, SourceUnavailable, UsageError
+from matrix.unpacking import unpack
 
 GIT_URL = "https://github.com/NVIDIA/TransformerEngine.git"
 GIT_TIMEOUT = 300
@@ -149,7 +150,7 @@ class Sources:
             tree = Path(work) / "tree.tar"
             self._git([*git, "archive", "--output", str(tree), commit, PACKAGE])
             with tarfile.open(tree) as archive:
-                archive.extractall(folder, filter="data")
+                unpack(archive, folder)
 
     def _git(self, command: list[str]) -> None:
         environment = dict(os.environ, GIT_TERMINAL_PROMPT="0")

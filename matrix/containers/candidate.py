@@ -17,6 +17,7 @@ from matrix.containers.engine import OWNER, ask, owner, remove, words
 from matrix.containers.lock import Base
 from matrix.errors import EngineError, UsageError
 from matrix.sources import keep_candidate
+from matrix.unpacking import unpack
 
 _ASK = (
     "import importlib.metadata as m, importlib.util as u, json; "
@@ -68,6 +69,6 @@ def _take(client: docker.DockerClient, image: str, place: str, folder: Path) -> 
         chunks, _stat = still.get_archive(place)
         with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
             python = [entry for entry in archive if entry.isdir() or entry.name.endswith(".py")]
-            archive.extractall(folder, members=python, filter="data")
+            unpack(archive, folder, python)
     finally:
         remove(still)
