@@ -28,6 +28,7 @@ from matrix.catalogue.releases import PACKAGE, Release
 from matrix.errors import SourceError, SourceUnavailable, UsageError, os_errors_as
 from matrix.system import cleanup
 from matrix.system.digests import of_files
+from matrix.system.unpacking import unpack
 
 GIT_URL = "https://github.com/NVIDIA/TransformerEngine.git"
 GIT_TIMEOUT = 300
@@ -142,7 +143,7 @@ class FetchedSources:
             tree = Path(work) / "tree.tar"
             self._git([*git, "archive", "--output", str(tree), commit, PACKAGE])
             with tarfile.open(tree) as archive:
-                archive.extractall(folder, filter="data")
+                unpack(archive, folder)
 
     def _git(self, command: list[str]) -> None:
         environment = dict(os.environ, GIT_TERMINAL_PROMPT="0")

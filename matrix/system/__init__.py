@@ -5,4 +5,5 @@ collector: pausing the garbage collector
 digests: SHA-256 of files and folders
 progress: the interface by which long work reports its progress
 shipped: folders that ship with the package
+unpacking: tar archives unpacked so that nothing leaves the folder
 """

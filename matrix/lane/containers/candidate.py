@@ -18,6 +18,7 @@ from matrix.lane.containers.engine import OWNER, explanation, remove, run_progra
 from matrix.lane.containers.lock import BaseImage
 from matrix.lane.sources import keep_candidate
 from matrix.system.cleanup import process_label
+from matrix.system.unpacking import unpack
 
 _ASK = (
     "import importlib.metadata as m, importlib.util as u, json; "
@@ -70,6 +71,6 @@ def _copy_out(client: docker.DockerClient, image: str, package: str, folder: Pat
         chunks, _stat = container.get_archive(package)
         with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
             python = [entry for entry in archive if entry.isdir() or entry.name.endswith(".py")]
-            archive.extractall(folder, members=python, filter="data")
+            unpack(archive, folder, python)
     finally:
         remove(container)
