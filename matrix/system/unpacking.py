@@ -23,7 +23,7 @@ def unpack(
 
 
 def _plain(entry: tarfile.TarInfo) -> bool:
-    """Return whether to unpack a member. Links and devices are left out; Python files may be neither."""
+    """Return whether to unpack a member: a file or folder; a Python file may be nothing else."""
     place = PurePosixPath(entry.name)
     if place.is_absolute() or ".." in place.parts:
         raise tarfile.TarError(f"{entry.name} lies outside of the folder")
