@@ -103,7 +103,10 @@ def a_save(plan_: Plan, release: str, *, digest: str = "canary", path: str | Non
         scenario_digest=recipe.digest,
         lane=plan_.lane,
         state_digest=f"state-{release}",
-        keys={"qkv.weight": StateEntry(kind="Tensor", dtype="bfloat16", shape=(2, 2))},
+        keys={
+            "qkv.weight": StateEntry(kind="Tensor", dtype="bfloat16", shape=(2, 2)),
+            f"{saved.path}._extra_state": StateEntry(kind="BytesIO"),
+        },
         parts=(saved,) if supports else (),
         file_digest="0" * 64,
         provenance=provenance(),
