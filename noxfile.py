@@ -81,7 +81,7 @@ def tests(session: nox.Session) -> None:
     """Run the tests, on every core; needs no GPU, engine or git host. Options go to pytest."""
     install(session, "cpu", "docker", "dask", "s3", "test")
     # Each process imports PyTorch: eight need some 4 GB.
-    spread = ["--numprocesses=logical", "--maxprocesses=8", "--dist=loadgroup"]
+    spread = ["--numprocesses=logical", "--maxprocesses=8"]
     session.run("pytest", *spread, *session.posargs)
 
 
