@@ -91,7 +91,7 @@ class Echoes:
         records = kept.records()
         self._save = next(r for r in records if isinstance(r, Save) and r.release == "2.15")
         loads = [r for r in records if isinstance(r, Load) and r.variant == "plain"]
-        self._load = next(r for r in loads if outcomes.outcome(self._save, r) == "loaded")
+        self._load = next(r for r in loads if outcomes.result(self._save, r).outcome == "loaded")
 
     def __enter__(self) -> Self:
         return self
