@@ -16,7 +16,7 @@ from helpers.builders import a_cell, a_report
 from matrix.catalogue import releases, scenarios
 from matrix.cli import main
 from matrix.report import behaviour
-from matrix.report.document import ReportCell
+from matrix.report.cells import ReportCell
 
 ORDER = releases.order([])
 

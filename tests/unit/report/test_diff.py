@@ -17,7 +17,7 @@ from matrix.cli import main
 from matrix.errors import ExitCode, UsageError
 from matrix.plan.cells import Plan
 from matrix.report import diff, document
-from matrix.report.document import ReportCell
+from matrix.report.cells import ReportCell
 from matrix.store import recorded
 from matrix.store.records import Failure
 from matrix.store.store import Store
