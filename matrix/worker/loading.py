@@ -160,7 +160,9 @@ def _payload(state: Dict[str, Any], site: Site) -> Payload:
     """Return what the checkpoint holds for a module; None where there is nothing to read."""
     # Controls load damaged states, which may not be readable here.
     with contextlib.suppress(Exception):
-        found = digest.decode(state[site.path + "." + digest.EXTRA_STATE])["state"]
+        # The key of 1.6 and 1.7, which the attention of later releases reads.
+        old, own = (site.path + place + digest.EXTRA_STATE for place in (".fused_attention.", "."))
+        found = digest.decode(state[old if site.attention and old in state else own])["state"]
         return found if isinstance(found, dict) else None
     return None
 
