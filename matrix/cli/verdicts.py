@@ -11,7 +11,7 @@ from rich.console import Console
 
 from matrix import report
 from matrix.cli.options import with_json, with_report, with_selection, with_store, with_today
-from matrix.report import console
+from matrix.report import console, document
 from matrix.store.store import Store
 from matrix.workflow.selecting import Request, select
 
@@ -47,7 +47,7 @@ def report_command(
     selected = select(request, store, resume=True)
     judgement = selected.judge(today)
     if as_json:
-        click.echo(report.build(judgement, selected.documentation).model_dump_json(indent=1))
+        click.echo(document.text(report.build(judgement, selected.documentation)), nl=False)
     else:
         page = report.write(judgement, selected.documentation, folder, selected.selection)
         click.echo(f"report: {page}")

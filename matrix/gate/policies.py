@@ -10,8 +10,9 @@ from matrix.catalogue.ranges import covers
 from matrix.catalogue.words import Basis, EntryState, Verdict, Word
 from matrix.errors import ExitCode, worst
 from matrix.report import diff
+from matrix.report.cells import ReportCell
 from matrix.report.diff import Direction
-from matrix.report.document import Report, ReportCell
+from matrix.report.document import Report
 
 
 class PolicyName(Word):

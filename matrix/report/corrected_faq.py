@@ -9,7 +9,8 @@ from matrix.catalogue import ranges
 from matrix.catalogue.scenarios import SizedScenario, Variant
 from matrix.catalogue.words import AfterLoad, RestState, Stage, Weights, outcome_text
 from matrix.report import rendering
-from matrix.report.document import Report, ReportCell
+from matrix.report.cells import ReportCell
+from matrix.report.document import Report
 
 SENTENCES = {
     "loaded": "loads the FP8 metadata of the checkpoint",

@@ -16,6 +16,7 @@ from matrix.catalogue import releases
 from matrix.catalogue.selection import Selection
 from matrix.cli import main
 from matrix.errors import ExitCode, worst
+from matrix.report import document
 from matrix.store import recorded
 from matrix.store.store import Store
 
@@ -184,22 +185,23 @@ def test_the_gate_fails_when_the_ledger_has_expired() -> None:
 def test_report_writes_three_files(elsewhere: Path) -> None:
     result = te_matrix("report", "--releases", "1.5,1.7,1.11,2.17.1", "--variant", "all")
     assert result.exit_code == 0, result.output
-    data = json.loads((elsewhere / "te-matrix-report" / "report.json").read_text())
-    assert data["planned"] == len(data["cells"]) == sum(data["totals"].values())
+    data = document.read(elsewhere / "te-matrix-report" / "report.json")
+    assert data.planned == len(data.cells) == sum(data.totals.values())
     needed = {
         "scenario", "variant", "saved_by", "loaded_by", "lane", "runner", "outcome", "after_load",
         "stage", "error_type", "error_message", "documented", "documented_reason", "verdict",
         "provenance", "measured_with",
     }  # fmt: skip
-    assert all(needed <= cell.keys() for cell in data["cells"])
+    assert all(needed <= cell.model_dump().keys() for cell in data.cells)
     assert "frozen" in (elsewhere / "te-matrix-report" / "report.md").read_text()
     assert "<!doctype html>" in (elsewhere / "te-matrix-report" / "index.html").read_text()
 
 
 def test_report_and_judge_as_json() -> None:
-    report = json.loads(te_matrix("report", "--releases", "1.7", "--json").output)
+    output = te_matrix("report", "--releases", "1.7", "--json").output
+    read = document.ReportFile.model_validate_json(output).report()
     cells = json.loads(te_matrix("judge", "--releases", "1.7", "--json").output)
-    assert report["cells"] == cells
+    assert [cell.model_dump(mode="json") for cell in read.cells] == cells
 
 
 def test_the_last_runs_selection_is_taken_up(elsewhere: Path) -> None:
