@@ -84,7 +84,7 @@ class _Judge:
         controls = [
             self._control(scenario, loader, control)
             for scenario in self._plan.scenarios
-            for loader in self._plan.loaders
+            for loader in self._plan.controlled
             for control in self._possible_controls(scenario, loader)
         ]
         self._controls: dict[tuple[str, str], list[ControlCheck]] = {}
@@ -113,12 +113,13 @@ class _Judge:
         loaded = self._load(cell.scenario, cell.variant, saved, saver, loader)
         if isinstance(loaded, _Absent):
             return _absent(cell, documented, loaded)
-        failing = [c for c in self._controls[cell.scenario, cell.loaded_by] if not c.good]
+        controls = self._controls.get((cell.scenario, cell.loaded_by), [])
+        failing = [check for check in controls if not check.good]
         for check in failing:
             if isinstance(check.observed, Absence):
                 return _absent(cell, documented, _Absent(check.observed, check.sentence))
-        controls = tuple(check.control for check in failing)
-        return self._compare(cell, documented, saved, loaded, controls)
+        failed = tuple(check.control for check in failing)
+        return self._compare(cell, documented, saved, loaded, failed)
 
     def _documented(self, variant: str, saver: Release, loader: Release) -> Documented:
         """Return the documented outcome, which is the same for all cells of the same bands."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from packaging.version import Version
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import ConfigDict, ValidationError, model_validator
 
 from matrix.catalogue.scenarios import REWRITE
 from matrix.catalogue.words import (
@@ -31,16 +31,11 @@ from matrix.catalogue.words import (
 from matrix.errors import StoreError
 from matrix.judge.ledger import LedgerEntry
 from matrix.judge.outcomes import deviations
+from matrix.report.qualification import Qualification, ReportModel
 from matrix.store.records import Number
 
 FORMAT = 1
 """Version of the format of ``report.json``; a reader refuses a newer one."""
-
-
-class ReportModel(BaseModel):
-    """Base of all parts. Unknown fields are ignored, as fields may be added under one format."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
 
 
 class PartRow(ReportModel):
@@ -117,6 +112,8 @@ class ReportCell(ReportModel):
     """Whether parameters and buffers are the checkpoint's; null where the load failed."""
     parts: tuple[PartRow, ...] = ()
     """Every part that holds, or would hold, FP8 state; none where the load failed."""
+    held: tuple[str, ...] = ()
+    """Names of the parts for which the saving module held metadata other than the default."""
     controls: tuple[ControlName, ...] = ()
     """Controls of the loader that came out wrong."""
     provenance: Basis | None
@@ -189,6 +186,8 @@ class ReleaseRow(ReportModel):
     """Where its code was obtained."""
     candidate: bool = False
     """Whether it is a source tree, wheel or image under test."""
+    digest: str = ""
+    """SHA-256 over its Python files, or the digest of its image."""
 
 
 class BandRow(ReportModel):
@@ -297,7 +296,7 @@ class Report(ReportModel):
     runner: RunnerName
     """Where it was executed."""
     exit_code: int
-    """The exit code of a gate with its default policy."""
+    """The exit code of the comparison with a baseline, else of the policy ``ledger``."""
     planned: int
     """Number of planned cells."""
     whole: bool = False
@@ -306,6 +305,10 @@ class Report(ReportModel):
     """Number of cells by verdict."""
     evidence: Counts
     """Number of cells by where their evidence was obtained."""
+    torch: tuple[str, ...] = ()
+    """Versions of PyTorch that the loads were made with."""
+    qualification: Qualification | None = None
+    """How the candidates compare with their baselines; null unless that was asked for."""
     releases: tuple[ReleaseRow, ...]
     """The releases of the plan, oldest first."""
     bands: tuple[Bands, ...]
