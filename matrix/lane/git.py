@@ -89,7 +89,8 @@ def _git(url: str, command: list[str]) -> str:
         raise _gone(url, f"no answer within {GIT_TIMEOUT} s") from error
     except subprocess.CalledProcessError as error:
         lines = (error.stderr or "").strip().splitlines() or [f"exit status {error.returncode}"]
-        raise _gone(url, lines[-1]) from error
+        fatal = [line.removeprefix("fatal: ") for line in lines if line.startswith("fatal: ")]
+        raise _gone(url, (fatal or lines[-1:])[0]) from error
     return done.stdout
 
 

@@ -10,7 +10,7 @@ places: groups of cells as lines of text
 behaviour: releases grouped by how they save and load
 corrected_faq: the FAQ's section with the observed outcomes
 diff: comparison of two reports
-comparison: how candidates compare with their baselines
+comparison: how candidates compare with their baselines; comparison_texts says it
 qualification: types of that part of ``report.json``; standings makes it, by cause
 explain: what is documented and observed for one pair of releases
 schema, schemas/: JSON Schemas of everything that other programs may read or write
@@ -64,6 +64,6 @@ def _texts(judgement: Judgement, report: Report, selection: Selection) -> dict[s
     return {
         "report.json": document.text(report),
         "report.md": rendering.render("report.md.j2", report=report),
-        "badge.svg": rendering.badge(report.lane.value, report.exit_code),
+        "badge.svg": rendering.badge(report.lane.value, report.exit_code, report.title),
         "index.html": page.render(judgement, report, selection),
     }

@@ -22,6 +22,7 @@ from matrix.catalogue.words import (
     Weights,
 )
 from matrix.errors import ExitCode, worst
+from matrix.report import comparison_texts as texts
 from matrix.report import diff
 from matrix.report.document import ControlRow, PartRow, Report, ReportCell, SaveRow
 
@@ -48,6 +49,8 @@ class Compared:
     """The cell's id, ``save/SCENARIO/RELEASE`` or ``control/SCENARIO/RELEASE/CONTROL``."""
     scenario: str
     """Name of the scenario."""
+    control: str
+    """Name of the control; empty for cells and saves."""
     standing: Standing
     """How the candidate compares with the baseline."""
     before: str
@@ -136,12 +139,14 @@ def _dropped(
 
 def _cell(old: ReportCell | None, new: ReportCell) -> Compared:
     if not new.present:
-        before = _seen(old) if old else _NOTHING
+        before = texts.seen(old) if old else _NOTHING
         return _missing(new, before, new.verdict.value, new.reason, new.verdict.exit_code)
     if old is None or not old.present:
         why = f"{_LACKS}: {old.reason}" if old else _LACKS
-        return _missing(new, old.verdict.value if old else _NOTHING, _seen(new), why)
-    return _found(new, _standing(old, new), _seen(old), _seen(new), _why(old, new))
+        return _missing(new, old.verdict.value if old else _NOTHING, texts.seen(new), why)
+    return _found(
+        new, _standing(old, new), texts.seen(old), texts.seen(new), texts.reason(old, new)
+    )
 
 
 def _found(row: _Row, standing: Standing, before: str, after: str, reason: str) -> Compared:
@@ -151,6 +156,7 @@ def _found(row: _Row, standing: Standing, before: str, after: str, reason: str) 
         kind=_kind(row),
         id=_id(row),
         scenario=row.scenario,
+        control=row.control.value if isinstance(row, ControlRow) else "",
         standing=standing,
         before=before,
         after=after,
@@ -265,35 +271,6 @@ def _part(part: PartRow | None, known: bool) -> int:
     return int(part.resized)
 
 
-def _seen(cell: ReportCell) -> str:
-    marks = {
-        "weights changed": cell.weights == Weights.CHANGED,
-        "checkpoint spoilt": cell.save == SaveOutcome.SPOILT,
-    }
-    shown = [mark for mark, applies in marks.items() if applies]
-    return ", ".join([cell.seen, *shown])
-
-
-def _why(old: ReportCell, new: ReportCell) -> str:
-    """Return the error, or which parts changed in what, and what is flawed."""
-    if new.error_type:
-        return new.reason
-    before = {part.name: _part_text(part) for part in old.parts}
-    changes: dict[str, list[str]] = {}
-    for part in new.parts:
-        was, is_now = before.get(part.name, Outcome.NONE.value), _part_text(part)
-        if was != is_now and before:
-            changes.setdefault(f"{was}, now {is_now}", []).append(part.name)
-    texts = [f"{', '.join(names)}: {change}" for change, names in changes.items()]
-    return "; ".join([*texts, *([new.note] if new.note else [])])
-
-
-def _part_text(part: PartRow) -> str:
-    marks = {"resized": part.resized, "frozen": part.after_load == AfterLoad.FROZEN}
-    shown = ", ".join(mark for mark, applies in marks.items() if applies)
-    return f"{part.outcome.value} ({shown})" if shown else part.outcome.value
-
-
 # Saves.
 
 _SAVES = {SaveOutcome.SAVED: 0, SaveOutcome.ERROR: 1, SaveOutcome.SPOILT: 2}
@@ -307,10 +284,13 @@ def _saves(before: Report, after: Report, instead: Mapping[str, str]) -> Iterato
             continue
         old = known.get((row.scenario, instead[row.release]))
         if old is None:
-            yield _missing(row, _NOTHING, _save_text(row), _LACKS)
+            yield _missing(row, _NOTHING, texts.save(row, keys=True), _LACKS)
         else:
             standing = _save_standing(old, row)
-            yield _found(row, standing, _save_text(old), _save_text(row), row.note)
+            moved = old.observed != row.observed
+            was, is_now = (texts.save(one, keys=moved) for one in (old, row))
+            why = row.note if row.outcome == SaveOutcome.ERROR else texts.shortened(row.note)
+            yield _found(row, standing, was, is_now, why)
 
 
 def _save_standing(old: SaveRow, new: SaveRow) -> Standing:
@@ -322,10 +302,6 @@ def _save_standing(old: SaveRow, new: SaveRow) -> Standing:
     if ranks[0] != ranks[1]:
         return Standing.WORSE if ranks[1] > ranks[0] else Standing.BETTER
     return _by_flaws(old.note, new.note, old.observed == new.observed)
-
-
-def _save_text(row: SaveRow) -> str:
-    return f"{row.outcome.value}, attention's metadata under {row.observed}"
 
 
 # Controls.
@@ -346,13 +322,14 @@ def _controls(before: Report, after: Report, instead: Mapping[str, str]) -> Iter
             continue
         old = known.get((row.scenario, instead[row.release], row.control))
         if isinstance(row.observed, Absence):
-            was = _control_text(old) if old else _NOTHING
+            was = texts.control(old) if old else _NOTHING
             yield _missing(row, was, row.observed.value, row.note, row.observed.verdict.exit_code)
         elif old is None or isinstance(old.observed, Absence):
-            yield _missing(row, _NOTHING, _control_text(row), _LACKS)
+            yield _missing(row, _NOTHING, texts.control(row), _LACKS)
         else:
             standing = _control_standing(old, row)
-            yield _found(row, standing, _control_text(old), _control_text(row), row.note)
+            why = row.note if row.observed == Outcome.ERROR else texts.shortened(row.note)
+            yield _found(row, standing, texts.control(old), texts.control(row), why)
 
 
 def _control_standing(old: ControlRow, new: ControlRow) -> Standing:
@@ -368,8 +345,3 @@ def _control_standing(old: ControlRow, new: ControlRow) -> Standing:
         if ranks[0] != ranks[1]:
             return Standing.WORSE if ranks[1] > ranks[0] else Standing.BETTER
     return Standing.CHANGED
-
-
-def _control_text(row: ControlRow) -> str:
-    wanted = "" if row.good else f", {row.required.value} is required"
-    return f"{row.control.value}: {row.observed.value}{wanted}"

@@ -46,16 +46,24 @@ def print_judgement(console: Console, judgement: Judgement, documentation: Docum
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def print_qualification(console: Console, qualification: Qualification) -> None:
-    """Print what was compared with what, what is worse, better and changed, and the answer."""
+def print_qualification(
+    console: Console, qualification: Qualification, *, worse: bool = True
+) -> None:
+    """Print what was compared with what, what is worse, better and changed, and the answer.
+
+    :param worse: whether to list what is worse or missing, which the gate does by itself.
+    """
+    listed = {Standing.BETTER, Standing.CHANGED}
+    if worse:
+        listed |= {Standing.WORSE, Standing.MISSING}
     for match in qualification.matches:
         _line(console, f"candidate: {match.name} from {match.source}, digest {match.digest}")
         _line(console, f"baseline:  {match.baseline}, {qualification.evidence}")
     for standing in Standing:
-        if standing != Standing.SAME:
+        if standing in listed:
             for line in standings.lines(qualification, standing, _CAUSES):
                 _line(console, line)
-    _line(console, standings.totals(qualification))
+    _line(console, qualification.totals)
     if inherited := qualification.inherited:
         _line(
             console,

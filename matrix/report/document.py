@@ -334,6 +334,11 @@ class Report(ReportModel):
         return self
 
     @property
+    def title(self) -> str:
+        """What is held against what; empty where nothing is."""
+        return self.qualification.title if self.qualification else ""
+
+    @property
     def farthest(self) -> ReportCell | None:
         """The ``loaded`` cell with the largest :attr:`ReportCell.output_part`; None without any."""
         loaded = [

@@ -36,6 +36,8 @@ class StandingGroup(ReportModel):
     """How the candidate compares with its baseline."""
     kind: str
     """What is compared: ``cells``, ``saves`` or ``controls``."""
+    control: str
+    """Name of the control; empty for cells and saves."""
     before: str
     """What the baseline came to."""
     after: str
@@ -46,6 +48,22 @@ class StandingGroup(ReportModel):
     """Ids of the cells, saves or controls."""
     where: tuple[str, ...]
     """The same as ranges of savers and loaders, one line for each scenario and variant."""
+
+    @property
+    def title(self) -> str:
+        """How many things of which kind these are, e.g. ``3 controls (own)``."""
+        control = f" ({self.control})" if self.control else ""
+        return f"{len(self.ids)} {self.kind}{control}"
+
+    @property
+    def change(self) -> str:
+        """What they were and are, see :func:`change`."""
+        return change(self.before, self.after)
+
+
+def change(before: str, after: str) -> str:
+    """Return what something was and is, e.g. ``loaded -> defaults``; once if that is the same."""
+    return after if before == after else f"{before} -> {after}"
 
 
 class Qualification(ReportModel):
@@ -96,9 +114,14 @@ class Qualification(ReportModel):
         return f"lane {self.lane.value}, {kernels}, PyTorch {torch}, {evidence}"
 
     @property
+    def title(self) -> str:
+        """What is held against what."""
+        return f"{self.candidates} against {self.baselines}"
+
+    @property
     def sentence(self) -> str:
         """The answer with its limits, in one sentence."""
-        return f"{self.candidates} against {self.baselines}: {self.answer} ({self.limits})."
+        return f"{self.title}: {self.answer} ({self.limits})."
 
     @property
     def inherited(self) -> int:
@@ -108,6 +131,17 @@ class Qualification(ReportModel):
             for group in self.of(Standing.SAME)
             if group.kind == "cells" and group.after not in _SOUND
         )
+
+    @property
+    def totals(self) -> str:
+        """The counts as one line: cells first, then saves and controls."""
+        shown = []
+        for kind, counts in reversed(self.counts.items()):
+            counted = [
+                f"{number} {standing.value}" for standing, number in counts.items() if number
+            ]
+            shown.append(f"{kind}: {', '.join(counted) or 'none'}")
+        return "; ".join(shown)
 
     def count(self, standing: Standing, kind: str = "cells") -> int:
         """Return the number of cells, saves or controls that have a standing."""

@@ -62,13 +62,13 @@ def _counts(found: Iterable[Compared], kind: str) -> dict[Standing, int]:
 
 def _groups(found: Iterable[Compared], order: Sequence[str]) -> Iterator[StandingGroup]:
     """Yield everything that was compared: the worst first, then controls, then by number."""
-    grouped: dict[tuple[Standing, str, str, str, str], list[Compared]] = {}
+    grouped: dict[tuple[Standing, str, str, str, str, str], list[Compared]] = {}
     for one in found:
         reason = " ".join(one.reason.split())[:_REASON]
-        key = one.standing, one.kind, one.before, one.after, reason
+        key = one.standing, one.kind, one.control, one.before, one.after, reason
         grouped.setdefault(key, []).append(one)
     places_of = list(Standing), list(_KINDS)
-    for (standing, kind, before, after, reason), members in sorted(
+    for (standing, kind, control, before, after, reason), members in sorted(
         grouped.items(),
         key=lambda item: (
             places_of[0].index(item[0][0]),
@@ -79,6 +79,7 @@ def _groups(found: Iterable[Compared], order: Sequence[str]) -> Iterator[Standin
         yield StandingGroup(
             standing=standing,
             kind=kind,
+            control=control,
             before=before,
             after=after,
             reason=reason,
@@ -99,27 +100,9 @@ def lines(qualification: Qualification, standing: Standing, most: int) -> Iterat
     """
     groups = qualification.of(standing)
     for group in groups[:most]:
-        yield f"{standing.value}, {len(group.ids)} {group.kind}: {change(group)}"
+        yield f"{standing.value}, {group.title}: {group.change}"
         if group.reason:
             yield f"    {group.reason}"
         yield from (f"    {line}" for line in group.where)
     if len(groups) > most:
         yield f"... and {len(groups) - most} more causes; the report has them all"
-
-
-def change(group: StandingGroup) -> str:
-    """Return what a group was and is, e.g. ``loaded -> defaults``."""
-    return group.after if group.before == group.after else f"{group.before} -> {group.after}"
-
-
-def totals(qualification: Qualification) -> str:
-    """Return the counts of a comparison as one line."""
-    texts = []
-    for kind in reversed(_KINDS):
-        counted = [
-            f"{count} {standing.value}"
-            for standing in Standing
-            if (count := qualification.count(standing, kind))
-        ]
-        texts.append(f"{kind}: {', '.join(counted) or 'none'}")
-    return "; ".join(texts)

@@ -111,7 +111,8 @@ def qualify(
     :raises MatrixError: nothing can be measured here, or there is no such baseline.
     """
     # Read first: a baseline that is not there should not be found out after an hour.
-    held = baseline(selected, against, today)
+    names = [release.name for release in selected.candidates]
+    held = baseline(selected, names, against, today)
     takes_part = factory.takes_part()
 
     def wanted(release: Release, _scenario: str) -> bool:
@@ -134,14 +135,17 @@ def compared(selected: Selected, held: Baseline, today: datetime.date) -> Qualif
     return Qualified(judgement=judgement, report=whole, standings=tuple(found))
 
 
-def baseline(selected: Selected, against: str | None, today: datetime.date) -> Baseline:
-    """Return what the candidates of a plan are held against.
+def baseline(
+    selected: Selected, names: Sequence[str], against: str | None, today: datetime.date
+) -> Baseline:
+    """Return what candidates are held against.
 
+    :param selected: a plan of their cells; it may lack the candidates themselves.
+    :param names: the names of the candidates.
     :param against: a release, a store or a report.json; by default the newest catalogued
         release before each candidate, by the evidence that ships with this package.
     :raises UsageError: it is none of them, or there is no release before a candidate.
     """
-    names = [release.name for release in selected.candidates]
     if against is not None and against.endswith(".json"):
         return from_report(document.read(Path(against)), names, against)
     catalogued = [r.name for r in selected.catalogue.releases if not r.candidate]
@@ -152,6 +156,30 @@ def baseline(selected: Selected, against: str | None, today: datetime.date) -> B
     evidence = dataclasses.replace(selected, store=store, plan=_plan(selected, instead))
     made = report.build(evidence.judge(today), selected.documentation)
     return Baseline(report=made, instead=instead, source=place or SHIPPED)
+
+
+def without_candidates(made: Report, request: Request) -> Selected:
+    """Return a plan for the baselines of the candidates in a report.
+
+    :param request: what was asked for beside what the report says, e.g. a file of scenarios.
+    """
+    mine = {row.name for row in made.releases if row.candidate}
+    cells = [cell for cell in made.cells if {cell.saved_by, cell.loaded_by} & mine]
+    others = [
+        ",".join(dict.fromkeys(name for name in names if name not in mine)) or "latest:1"
+        for names in ([cell.saved_by for cell in cells], [cell.loaded_by for cell in cells])
+    ]
+    wanted = request.replace(
+        candidate=(),
+        releases=None,
+        saved_by=others[0],
+        loaded_by=others[1],
+        scenario=",".join(dict.fromkeys(cell.scenario for cell in cells)),
+        variant=",".join(dict.fromkeys(cell.variant for cell in cells)),
+        lane=made.lane,
+        runner=made.runner,
+    )
+    return select(wanted)
 
 
 def from_report(made: Report, candidates: Sequence[str], source: str) -> Baseline:

@@ -44,7 +44,7 @@ class Request:
     ledger_file: Path | None = None
     git_url: str | None = None
 
-    def replace(self, **options: RunnerName | str | tuple[str, ...] | None) -> Self:
+    def replace(self, **options: Lane | RunnerName | str | tuple[str, ...] | None) -> Self:
         """Return the request with other values for fields of its selection."""
         return dataclasses.replace(self, selection=self.selection.model_copy(update=options))
 
