@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -45,6 +46,18 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Leave the browser's folder alone unless asked for: its imports need playwright."""
     unasked = "browser" not in config.option.markexpr
     return True if collection_path.name == "browser" and unasked else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_at_the_end() -> Iterator[None]:
+    """What the tests left open is found while a test can still fail for it.
+
+    pytest looks once more when a process ends, but what a process of pytest-xdist says then,
+    nobody hears.
+    """
+    yield
+    for _ in range(5):  # what one round frees can leave more for the next
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

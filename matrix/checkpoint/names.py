@@ -42,6 +42,7 @@ _ALLOWED = {
 _ALLOWED["__builtin__"] = _ALLOWED["builtins"]
 _ALLOWED["torch.cuda"] = _ALLOWED["torch"]
 _DCP = re.compile(r"torch\.distributed\.checkpoint\.metadata\.\w+")
+_DCP_ENUM = "torch.distributed.checkpoint.metadata._MEM_FORMAT_ENCODING"
 _TE = re.compile(r"transformer_engine(_extensions|_torch)?(\.|$)")
 
 
@@ -75,6 +76,19 @@ def te_names(root: Node) -> set[str]:
     return set(filter(_TE.match, names))
 
 
+def _dcp_constant(node: Call) -> bool:
+    """Return whether a call is ``getattr(enum of a distributed checkpoint's index, member)``.
+
+    Python 3.11.0 to 3.11.3, and no other, pickles members of enumerations so.
+    """
+    if not node.calls(*builtin("getattr")):
+        return False
+    match node.arguments:
+        case (Global() as owner, str(member)):
+            return str(owner) == _DCP_ENUM and member.isupper()
+    return False
+
+
 def unknown_names(root: Node) -> Iterator[str]:
     """Yield the names in a pickle that neither rebuild tensors nor are Transformer Engine's.
 
@@ -87,7 +101,8 @@ def unknown_names(root: Node) -> Iterator[str]:
         if isinstance(node, Global) and not _known(node):
             named[id(node)] = node
         elif isinstance(node, Call):
-            (excused if _te_method(node) else called).add(id(node.function))
+            fine = _te_method(node) or _dcp_constant(node)
+            (excused if fine else called).add(id(node.function))
     strange = {place: node for place, node in named.items() if place not in excused - called}
     yield from sorted({f"{n}()" if place in called else str(n) for place, n in strange.items()})
 

@@ -1,9 +1,11 @@
-"""Verdicts on evidence, from the FAQ's documentation and the ledger. Nothing is run here.
+"""From evidence to verdicts: outcome, documentation, ledger. Nothing is run here.
 
-outcomes: the outcome of one load, from its records
-judge: verdicts on all cells of a plan
-judgement: types of the result
+evidence: the evidence that a judgement may use
+outcomes: what became of a load: of every part, and of the weights
+controls: what loading releases do with their own saves
+judge: the verdicts on all cells of a plan
+judgement: the types of the result
 ledger: known deviations from the FAQ
-summary: outcomes counted by band
-fidelity: comparison of the cpu lane with the gpu lane
+summary: verdicts counted by band
+fidelity: the cpu lane beside the gpu lane
 """

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
-import functools
 from collections.abc import Iterator, Sequence
-from typing import assert_never
 
 from matrix.catalogue.faq import Documentation, Documented
 from matrix.catalogue.releases import Release
 from matrix.catalogue.state_keys import EXTRA_STATE
 from matrix.catalogue.words import (
     Absence,
-    AttemptKind,
     ControlName,
     Deviation,
     EntryState,
     Outcome,
-    Requirement,
-    RestState,
     SaveOutcome,
     Stage,
     Undocumented,
     Verdict,
 )
-from matrix.judge import outcomes
+from matrix.judge import controls
+from matrix.judge.evidence import Absent, UsableEvidence
 from matrix.judge.judgement import (
     ControlCheck,
     EntryCheck,
@@ -33,11 +28,10 @@ from matrix.judge.judgement import (
     Judgement,
     SaveCheck,
 )
-from matrix.judge.ledger import LedgerEntry
-from matrix.judge.outcomes import LoadResult
-from matrix.plan.cells import CONTROLS, Cell, Control, Plan
-from matrix.plan.evidence_index import EvidenceIndex, Kept, Known, control_variant
-from matrix.store.records import Attempt, Failure, Load, Save
+from matrix.judge.ledger import LedgerEntry, excused
+from matrix.plan.cells import Cell, Plan
+from matrix.plan.evidence_index import EvidenceIndex, Known
+from matrix.store.records import Load, Save
 from matrix.system.collector import gc_paused
 
 
@@ -66,8 +60,8 @@ class _Judge:
         entries: Sequence[LedgerEntry],
         today: datetime.date,
     ) -> None:
-        self._index = index
         self._plan = index.plan
+        self._evidence = UsableEvidence(index)
         self._documentation = documentation
         self._entries = entries
         self._today = today
@@ -76,27 +70,19 @@ class _Judge:
             name: documentation.band(release).name for name, release in index.plan.releases.items()
         }
         self._documented_by_bands: dict[tuple[str, str, str], Documented] = {}
-        self._saved: dict[tuple[str, str], Known[Save] | _Absent] = {}
-        self._results: dict[tuple[int, int], LoadResult] = {}
-        self._attempts: dict[tuple[str, str], Sequence[Attempt]] = {}
 
     def all(self) -> Judgement:
-        controls = [
-            self._control(scenario, loader, control)
-            for scenario in self._plan.scenarios
-            for loader in self._plan.controlled
-            for control in self._possible_controls(scenario, loader)
-        ]
+        checks = tuple(controls.checks(self._evidence, self._entries))
         self._controls: dict[tuple[str, str], list[ControlCheck]] = {}
-        for check in controls:
+        for check in checks:
             self._controls.setdefault((check.scenario, check.release), []).append(check)
         verdicts = tuple(self._verdict(cell) for cell in self._plan.cells)
         return Judgement(
             self._plan,
             verdicts,
             tuple(self._save_checks()),
-            tuple(controls),
-            tuple(self._entry_checks(verdicts, controls)),
+            checks,
+            tuple(self._entry_checks(verdicts, checks)),
             self._today,
         )
 
@@ -105,21 +91,22 @@ class _Judge:
     def _verdict(self, cell: Cell) -> JudgedCell:
         saver, loader = (self._plan.releases[n] for n in (cell.saved_by, cell.loaded_by))
         documented = self._documented(cell.variant, saver, loader)
-        saved = self._save(cell.scenario, saver)
-        if isinstance(saved, _Absent):
+        saved = self._evidence.save(cell.scenario, saver)
+        if isinstance(saved, Absent):
             return _absent(cell, documented, saved)
         if saved.records[0].outcome == SaveOutcome.ERROR:
             return self._without_checkpoint(cell, documented, saved)
-        loaded = self._load(cell.scenario, cell.variant, saved, saver, loader)
-        if isinstance(loaded, _Absent):
+        loaded = self._evidence.load(cell.scenario, cell.variant, saved, saver, loader)
+        if isinstance(loaded, Absent):
             return _absent(cell, documented, loaded)
-        controls = self._controls.get((cell.scenario, cell.loaded_by), [])
-        failing = [check for check in controls if not check.good]
+        known = self._controls.get((cell.scenario, cell.loaded_by), [])
+        failing = [check for check in known if not check.good]
         for check in failing:
             if isinstance(check.observed, Absence):
-                return _absent(cell, documented, _Absent(check.observed, check.sentence))
-        failed = tuple(check.control for check in failing)
-        return self._compare(cell, documented, saved, loaded, failed)
+                return _absent(cell, documented, Absent(check.observed, check.sentence))
+        return self._compare(
+            cell, documented, saved, loaded, tuple(check.control for check in failing)
+        )
 
     def _documented(self, variant: str, saver: Release, loader: Release) -> Documented:
         """Return the documented outcome, which is the same for all cells of the same bands."""
@@ -137,13 +124,13 @@ class _Judge:
         documented: Documented,
         saved: Known[Save],
         loaded: Known[Load],
-        controls: tuple[ControlName, ...],
+        failing: tuple[ControlName, ...],
     ) -> JudgedCell:
         save, load = saved.records[0], loaded.records[0]
-        result = self._result(save, load)
+        result = self._evidence.result(save, load)
         deviations = result.deviations(documented.outcome)
         matching = self._matching.get(cell, ())
-        verdict, used = _excused(deviations, matching, load.stage, load.error)
+        verdict, used = excused(deviations, matching, load.stage, load.error)
         if documented.outcome == Undocumented.UNDOCUMENTED:
             verdict, used = Verdict.UNDOCUMENTED, ()
         return JudgedCell(
@@ -154,20 +141,13 @@ class _Judge:
             after_load=result.after_load,
             result=result,
             note="; ".join((*save.flaws, *result.flaws)),
-            controls=controls,
+            controls=failing,
             entries=used,
             save=save,
             load=load,
             save_live=saved.live,
             load_live=loaded.live,
         )
-
-    def _result(self, save: Save, load: Load) -> LoadResult:
-        # Savers that wrote the same state share their loads.
-        place = id(save), id(load)
-        if place not in self._results:
-            self._results[place] = outcomes.result(save, load)
-        return self._results[place]
 
     def _without_checkpoint(
         self, cell: Cell, documented: Documented, saved: Known[Save]
@@ -176,7 +156,7 @@ class _Judge:
         save = saved.records[0]
         deviations = [] if documented.outcome == Outcome.ERROR else [Deviation.ERROR]
         matching = self._matching.get(cell, ())
-        verdict, used = _excused(deviations, matching, Stage.SAVE, save.error)
+        verdict, used = excused(deviations, matching, Stage.SAVE, save.error)
         if documented.outcome == Undocumented.UNDOCUMENTED:
             verdict, used = Verdict.UNDOCUMENTED, ()
         return JudgedCell(
@@ -190,85 +170,13 @@ class _Judge:
             load_live=saved.live,
         )
 
-    # Evidence.
-
-    def _save(self, scenario: str, saver: Release) -> Known[Save] | _Absent:
-        found = self._saved.get((scenario, saver.name))
-        if found is None:
-            found = _usable(self._index.save(scenario, saver), self._tried(scenario, saver))
-            self._saved[scenario, saver.name] = found
-        return found
-
-    def _tried(self, scenario: str, release: Release) -> Sequence[Attempt]:
-        """Return the failed attempts at a release's save.
-
-        They count for its loads too, as a missing source or image makes both fail.
-        """
-        place = scenario, release.name
-        if place not in self._attempts:
-            key = self._index.save_attempt_key(scenario, release)
-            self._attempts[place] = self._index.attempts(key)
-        return self._attempts[place]
-
-    def _load(
-        self, scenario: str, variant: str, saved: Known[Save], saver: Release, loader: Release
-    ) -> Known[Load] | _Absent:
-        attempts = [
-            *self._tried(scenario, loader),
-            *self._index.load_attempts(scenario, variant, saver, loader),
-        ]
-        known = self._index.load(scenario, variant, saved.records[0], loader)
-        return _usable(known, attempts)
-
-    # Controls, saves and ledger entries.
-
-    def _possible_controls(self, scenario: str, loader: Release) -> Sequence[Control]:
-        """Return the controls that a loader's save allows: of one that raised, ``own``."""
-        saved = self._save(scenario, loader)
-        failed = isinstance(saved, Known) and saved.records[0].outcome == SaveOutcome.ERROR
-        return CONTROLS[:1] if failed else CONTROLS
-
-    def _control(self, scenario: str, loader: Release, control: Control) -> ControlCheck:
-        check = functools.partial(ControlCheck, scenario, loader.name, control.name)
-        saved = self._save(scenario, loader)
-        if isinstance(saved, _Absent):
-            return check(control.required, saved.kind, saved.kind.verdict, saved.why)
-        save = saved.records[0]
-        required = control.required
-        if required == Requirement.LOADED and not any(p.tensors for p in save.attention().values()):
-            required = Requirement.NONE
-        if save.error:
-            entries = self._control_entries(scenario, loader.name, control.name)
-            verdict, used = _excused([Deviation.ERROR], entries, Stage.SAVE, save.error)
-            return check(required, Outcome.ERROR, verdict, _line(save.error), used)
-        variant = control_variant(control, loader, self._plan.scenarios[scenario])
-        loaded = self._load(scenario, variant, saved, loader, loader)
-        if isinstance(loaded, _Absent):
-            return check(required, loaded.kind, loaded.kind.verdict, loaded.why)
-        load = loaded.records[0]
-        result = self._result(save, load)
-        if _meets(result, required):
-            return check(required, result.outcome, Verdict.CONFORMS)
-        entries = self._control_entries(scenario, loader.name, control.name)
-        verdict, used = _excused(_unmet(result, required), entries, load.stage, load.error)
-        note = _line(load.error) if load.error else "; ".join((*save.flaws, *result.flaws))
-        return check(required, result.outcome, verdict, note, used)
-
-    def _control_entries(
-        self, scenario: str, loader: str, control: ControlName
-    ) -> list[LedgerEntry]:
-        release = self._plan.releases[loader]
-        return [
-            entry
-            for entry in self._entries
-            if entry.control == control and scenario in entry.scenarios and entry.loads(release)
-        ]
+    # Saves and ledger entries.
 
     def _save_checks(self) -> list[SaveCheck]:
         checks = []
         for scenario in self._plan.scenarios:
             for saver in self._plan.savers:
-                saved = self._save(scenario, saver)
+                saved = self._evidence.save(scenario, saver)
                 if isinstance(saved, Known):
                     checks.append(self._save_check(scenario, saver, saved.records[0]))
         return checks
@@ -276,7 +184,7 @@ class _Judge:
     def _save_check(self, scenario: str, saver: Release, save: Save) -> SaveCheck:
         documented = self._documentation.band(saver).saves_to or "none"
         if save.error:
-            note = _line(save.error)
+            note = save.error.line
             return SaveCheck(scenario, saver.name, documented, "none", True, save.outcome, note)
         paths = [part.path for part in save.attention().values() if part.tensors]
         keys = {key for key in (f"{path}.{EXTRA_STATE}" for path in paths) if key in save.keys}
@@ -288,14 +196,15 @@ class _Judge:
         return SaveCheck(scenario, saver.name, documented, observed, conforms, save.outcome, note)
 
     def _entry_checks(
-        self, verdicts: Sequence[JudgedCell], controls: Sequence[ControlCheck]
+        self, verdicts: Sequence[JudgedCell], checks: Sequence[ControlCheck]
     ) -> Iterator[EntryCheck]:
         seen: dict[str, list[Verdict]] = {entry.id: [] for entry in self._entries}
         for verdict in verdicts:
             for entry in self._matching.get(verdict.cell, ()):
                 seen[entry.id].append(verdict.verdict)
-        for check in controls:
-            for entry in self._control_entries(check.scenario, check.release, check.control):
+        for check in checks:
+            loader = self._plan.releases[check.release]
+            for entry in controls.matching(self._entries, check.scenario, loader, check.control):
                 seen[entry.id].append(check.verdict)
         for entry in self._entries:
             found = seen[entry.id]
@@ -307,53 +216,6 @@ class _Judge:
         if not verdicts:
             return EntryState.UNUSED
         return EntryState.STALE if Verdict.CONFORMS in verdicts else EntryState.USED
-
-
-def _meets(result: LoadResult, required: Requirement) -> bool:
-    """Return whether a control meets its requirement."""
-    kept = result.rest_state != RestState.LOST
-    match required:
-        case Requirement.SHOWN_ONLY:
-            return True
-        case Requirement.NOT_LOADED:
-            return result.outcome != Outcome.LOADED
-        case Requirement.LOADED:
-            return result.outcome == Outcome.LOADED and kept
-        case Requirement.NONE:
-            return result.outcome == Outcome.NONE and kept
-        case Requirement.ERROR:
-            return result.outcome == Outcome.ERROR
-    assert_never(required)
-
-
-def _unmet(result: LoadResult, required: Requirement) -> list[Deviation]:
-    """Return in what a control differs from its requirement, which it does not meet."""
-    if required in (Requirement.LOADED, Requirement.NONE):
-        wanted = Outcome(required.value)
-        beside = (Deviation.FROZEN, Deviation.REST_FROZEN, Deviation.SPOILT)
-        return [found for found in result.deviations(wanted) if found not in beside]
-    return [Deviation(result.outcome.value)]
-
-
-def _excused(
-    deviations: Sequence[Deviation],
-    entries: Sequence[LedgerEntry],
-    stage: Stage,
-    error: Failure | None,
-) -> tuple[Verdict, tuple[str, ...]]:
-    """Return ``known-deviation`` and the entries only if the ledger explains all deviations."""
-    used: list[str] = []
-    for deviation in deviations:
-        explaining = [entry.id for entry in entries if entry.explains(deviation, stage, error)]
-        if not explaining:
-            return Verdict.DEVIATES, ()
-        used += sorted(explaining)
-    return (Verdict.KNOWN_DEVIATION, tuple(used)) if deviations else (Verdict.CONFORMS, ())
-
-
-def _line(error: Failure) -> str:
-    """Return an exception as one line."""
-    return f"{error.type}: {' '.join(error.message.split())}"
 
 
 def _matching(entries: Sequence[LedgerEntry], plan: Plan) -> dict[Cell, list[LedgerEntry]]:
@@ -373,34 +235,7 @@ def _matching(entries: Sequence[LedgerEntry], plan: Plan) -> dict[Cell, list[Led
     return found
 
 
-@dataclasses.dataclass(frozen=True)
-class _Absent:
-    """The absence of usable evidence: its kind, why, and the failed attempt's output."""
-
-    kind: Absence
-    why: str
-    detail: str = ""
-
-
-def _usable(known: Known[Kept] | None, attempts: Sequence[Attempt]) -> Known[Kept] | _Absent:
-    """Return the evidence if it may be used, else why not.
-
-    Live evidence is used whatever attempts failed. Recorded evidence is used only where the
-    source was unavailable or nothing was attempted, and not after a crash.
-    """
-    if known is not None and known.conflict:
-        seen = sorted({record.observed()[:8] for record in known.records})
-        return _Absent(Absence.INFRA, f"records under one key disagree: {', '.join(seen)}")
-    broken = [attempt for attempt in attempts if attempt.kind != AttemptKind.UNAVAILABLE]
-    if known is not None and (known.live or not broken):
-        return known
-    if attempts:
-        last = (broken or attempts)[-1]
-        return _Absent(last.kind.absence, last.message, last.detail)
-    return _Absent(Absence.NOT_RUN, "nothing was run for it, and nothing is recorded")
-
-
-def _absent(cell: Cell, documented: Documented, absent: _Absent) -> JudgedCell:
+def _absent(cell: Cell, documented: Documented, absent: Absent) -> JudgedCell:
     return JudgedCell(
         cell=cell,
         documented=documented,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -12,7 +12,7 @@ from pydantic import model_validator
 from matrix.catalogue import tables
 from matrix.catalogue.ranges import common, covers
 from matrix.catalogue.releases import Release
-from matrix.catalogue.words import ControlName, Deviation, Stage
+from matrix.catalogue.words import ControlName, Deviation, Stage, Verdict
 from matrix.errors import TableError
 from matrix.store.records import Failure
 
@@ -152,3 +152,22 @@ def _check_pair(file: Path, one: LedgerEntry, other: LedgerEntry) -> None:
             why="their ranges overlap",
             do="Leave each cell's deviation to one of them",
         )
+
+
+def excused(
+    deviations: Sequence[Deviation],
+    entries: Sequence[LedgerEntry],
+    stage: Stage,
+    error: Failure | None,
+) -> tuple[Verdict, tuple[str, ...]]:
+    """Return the verdict on deviations, and the ids of the entries that explain them.
+
+    ``known-deviation`` only if the entries explain all of them; ``conforms`` if there are none.
+    """
+    used: list[str] = []
+    for deviation in deviations:
+        explaining = [entry.id for entry in entries if entry.explains(deviation, stage, error)]
+        if not explaining:
+            return Verdict.DEVIATES, ()
+        used += sorted(explaining)
+    return (Verdict.KNOWN_DEVIATION, tuple(used)) if deviations else (Verdict.CONFORMS, ())

@@ -1,13 +1,21 @@
-"""The running of releases: their code, their processes, the measuring, and the run itself.
+"""Runs releases: fetches their code, starts their processes, saves and loads with them.
 
-sources: where a release's Python code comes from
+sources: fetches and caches the Python code of releases
 installed: the release that is installed for this interpreter
 device: the GPU of this machine
-process: the process of one release
-wire, protocol: JSON Lines to and from the worker
-local: the local runner, a fork server
-measure: one save or one load, measured and kept
-run: all that a plan still lacks
+environment: the worker's folder, its digest and its environment variables
+wire: JSON Lines over a socket
+protocol: the messages of a worker, as types
+context: where a release process runs, and how files get there
+process: one release process: requests and answers
+runner: the interface of runners, which open release processes
+local: the local runner, a fork server on this machine
+process_pool: the processes of a run, one per release
+checkpoint_files: checkpoints as files that a release process can load
+measure: one save or one load, from the request to the record
+run: what a plan still lacks, and what has been done
+execution: the steps of a run; the interface of executors
+threads: the executor of this machine
 containers/: the docker runner
-cluster/: a run on a Dask cluster
+cluster/: the executor of a Dask cluster
 """

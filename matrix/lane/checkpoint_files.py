@@ -1,4 +1,4 @@
-"""Checkpoints as files that a release process can load: each is fetched or rewritten once."""
+"""Checkpoints as local files that a release process can load."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from matrix.store.store import Store
 
 
 class CheckpointFiles:
-    """Checkpoints of known saves, in a folder of this machine. Threads may share it.
+    """Copies checkpoints from the store into a folder, each once. Safe to share by threads.
 
-    :param folder: where the files are written.
+    :param folder: the folder for the files.
     """
 
     def __init__(self, store: Store, folder: Path) -> None:
@@ -25,10 +25,10 @@ class CheckpointFiles:
         self._lock = threading.Lock()
 
     def get(self, save: Save, digest: str) -> Path:
-        """Return one of a save's files, its bytes checked.
+        """Return the path of one of a save's files, after checking its digest.
 
         :param digest: SHA-256 of the checkpoint or of the output.
-        :raises StoreError: it is neither in the store nor among the recorded ones.
+        :raises StoreError: it is neither in the store nor in the recorded evidence.
         """
         path = self._folder / f"{digest}.pt"
         with self._lock:
@@ -47,7 +47,7 @@ class CheckpointFiles:
         return path
 
     def rewritten(self, checkpoint: Path, form: str) -> Path:
-        """Return a checkpoint rewritten to another form.
+        """Return the path of a checkpoint that was rewritten to another form.
 
         :param form: a form's name in ``forms.toml``.
         :raises CheckpointError: it cannot be rewritten.

@@ -1,4 +1,4 @@
-"""Where a release process runs, and how files get to it and back."""
+"""Where a release process runs, and how files are transferred to and from there."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from pathlib import Path
 
 
 class ProcessContext:
-    """The context of a process on this machine; a runner elsewhere has one of its own."""
+    """The context of a process on this machine. Other runners have subclasses."""
 
     image: str | None = None
-    """Id of the container image, where there is one."""
+    """Id of the container image; None without a container."""
 
     source: str | None = None
-    """What that image says its Transformer Engine is, where there is one."""
+    """The Transformer Engine that the image's label names; None without a container."""
 
     def path_to_read(self, path: Path) -> str:
-        """Return how the process sees a file that it shall read."""
+        """Make a file readable for the process, and return its path there."""
         return str(path)
 
     def path_to_write(self, path: Path) -> str:
-        """Return where the process shall write what :meth:`collect` brings to ``path``."""
+        """Return the path that the process writes to, before :meth:`collect` copies it."""
         return str(path)
 
     def collect(self, path: Path) -> None:
-        """Bring what the process wrote to ``path``.
+        """Copy the file that the process has written to ``path``.
 
-        :raises WorkerError: it cannot be had.
+        :raises WorkerError: it cannot be copied.
         """
 
     def exit_reason(self) -> str:
-        """Return how the process ended, where that is known here; else an empty string."""
+        """Return why the process ended, or an empty string if that is not known."""
         return ""
 
     def close(self) -> None:
-        """End whatever still runs there, and give up what was held for it."""
+        """End all processes there and release the resources."""

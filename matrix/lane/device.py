@@ -1,4 +1,4 @@
-"""The GPU of this machine, for the gpu lane without a container; and which GPU is enough."""
+"""The GPU of this machine, for the gpu lane without containers; requirements on any GPU."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ ONLY_CPU = "The cpu lane is possible here: `--lane cpu`"
 
 
 def is_enough(capability: str) -> bool:
-    """Tell whether a GPU of that compute capability, "9.0", can do FP8 attention."""
+    """Tell whether a GPU can do FP8 attention.
+
+    :param capability: its compute capability, e.g. "9.0".
+    """
     return tuple(int(part) for part in capability.split(".")) >= FP8_ATTENTION
 
 
 def require(gpu: str | None) -> Device:
-    """Return the GPU that a worker of this interpreter would use.
+    """Return the GPU that a worker of this interpreter will use.
 
-    :param gpu: index or UUID; None for the first that the environment shows.
-    :raises DeviceError: there is none, or it cannot do FP8 attention.
+    :param gpu: index or UUID; None for the first visible one.
+    :raises DeviceError: there is no GPU, or it cannot do FP8 attention.
     """
     found = _probe(gpu)
     if without := found.get("without"):
@@ -43,7 +46,7 @@ def require(gpu: str | None) -> Device:
 
 
 def _probe(gpu: str | None) -> dict[str, str]:
-    """Ask a process of its own: the harness itself never imports PyTorch."""
+    """Ask a separate process, because the harness itself never imports PyTorch."""
     command = [sys.executable, str(WORKER), "device"]
     try:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The worker as this machine has it: its folder, the digest of that, its environment variables."""
+"""The worker's folder, the digest of its files, and the environment variables that it gets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matrix.system import shipped
 from matrix.system.digests import of_files
 
 WORKER = shipped.PACKAGE / "worker"
-"""Folder that Python runs as a program."""
+"""Folder of the worker; Python runs it as a program."""
 
 _COMMON = {
     # TorchScript compiles functions that run once here.
@@ -19,11 +19,11 @@ _COMMON = {
     # Asking whether there is a GPU must not start CUDA in a process that forks.
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
 }
-# Large pages keep the page tables small that every fork copies: measured, a fork of
-# the loaded server takes 5 ms with them and 21 ms without.
+# Every fork copies the page tables, which large pages keep small: a fork of the loaded
+# server takes 5 ms with them and 21 ms without.
 _FORKING = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "PYTHONMALLOC": "malloc"}
-# Of the caller's environment only this reaches the worker: the last line for the gpu lane,
-# whose Transformer Engine looks for its libraries there.
+# Nothing else of the caller's environment reaches the worker, so that no NVTE_* variable
+# changes what is measured. The last line is for the gpu lane, where TE finds its libraries by it.
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _INHERITED = (
     *("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV"),
@@ -32,9 +32,9 @@ _INHERITED = (
 
 
 def worker_environment(gpu: str | None = None) -> dict[str, str]:
-    """Return the environment of a worker on this machine; no ``NVTE_*`` variable is inherited.
+    """Return the environment variables of a worker on this machine.
 
-    :param gpu: the only GPU to be seen, by index or UUID; None for what the caller sees.
+    :param gpu: the only visible GPU, by index or UUID; None for those that the caller sees.
     """
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     chosen = {} if gpu is None else {_VISIBLE: gpu}
@@ -42,9 +42,9 @@ def worker_environment(gpu: str | None = None) -> dict[str, str]:
 
 
 def container_environment(home: str) -> dict[str, str]:
-    """Return the environment of a worker in a container; the image's own variables stay.
+    """Return the variables that a worker in a container gets in addition to the image's.
 
-    :param home: a folder that the container can write to.
+    :param home: a writable folder of the container.
     """
     return {**_COMMON, "HOME": home, "PYTHONDONTWRITEBYTECODE": "1"}
 

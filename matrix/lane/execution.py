@@ -1,4 +1,4 @@
-"""The way of a run: fetch sources, save, load; an executor says where and how much at once."""
+"""The steps of a run: fetch sources, save, load. An executor does the saving and loading."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from matrix.plan.remaining import grouped
 
 
 class Executor(Protocol):
-    """Does the saves and loads of one run. A context manager that ends what it has started."""
+    """Does the saves and loads of one run. Leaving the context ends what was started."""
 
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *error: object) -> None: ...
 
     def prepare(self, run: Run) -> None:
-        """Start what takes a while. Called as soon as there is something to run, by any thread."""
+        """Start what takes long to start. Called by any thread once there is something to run."""
 
     def execute(self, run: Run) -> None:
-        """Save, then load, and note every result in the run.
+        """Do all saves and loads that are left, and note every result in the run.
 
-        :raises StoreError: a result cannot be kept.
+        :raises StoreError: a result cannot be stored.
         """
 
 
 def execute(run: Run, executor: Executor) -> None:
-    """Do all that a run has left to do.
+    """Do everything that is left to do in a run.
 
-    :raises StoreError: a result cannot be kept.
+    :raises StoreError: a result cannot be stored.
     """
     with executor:
         savers = run.savers()
@@ -44,7 +44,7 @@ def execute(run: Run, executor: Executor) -> None:
 
 
 def _fetch(run: Run, executor: Executor, releases: Iterable[Release]) -> None:
-    """Fetch the sources of releases, in parallel; say which cannot be had."""
+    """Fetch the sources of releases in parallel, and report those that cannot be fetched."""
 
     def fetch(release: Release) -> tuple[str, str] | None:
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from matrix.errors import SourceUnavailable, UsageError
 from matrix.system import cleanup
+from matrix.system.unpacking import unpack
 
 GIT_URL = "https://github.com/NVIDIA/TransformerEngine.git"
 GIT_TIMEOUT = 300
@@ -23,20 +24,20 @@ def chosen_url(given: str | None) -> str:
 
 
 def export(url: str, commit: str, folder: Path, *paths: str) -> None:
-    """Fetch one commit, shallow, and unpack its tree.
+    """Fetch one commit, shallow, and unpack those of the paths that it has.
 
     :param folder: where to unpack.
-    :param paths: the paths to unpack; all of the tree without any.
     :raises SourceUnavailable: the repository cannot be used.
     """
     with cleanup.scratch() as work:
         git = ["git", "-c", "advice.detachedHead=false", "-C", work]
         _git(url, [*git, "init", "--quiet", "--bare"])
         _git(url, [*git, "fetch", "--quiet", "--depth=1", url, commit])
+        there = _git(url, [*git, "ls-tree", "--name-only", commit, *paths]).splitlines()
         tree = Path(work) / "tree.tar"
-        _git(url, [*git, "archive", "--output", str(tree), commit, *paths])
+        _git(url, [*git, "archive", "--output", str(tree), commit, *there])
         with tarfile.open(tree) as archive:
-            archive.extractall(folder, filter="data")
+            unpack(archive, folder)
 
 
 def resolve(url: str, ref: str) -> str:

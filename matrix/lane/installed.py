@@ -1,7 +1,7 @@
 """The Transformer Engine that is installed for this interpreter, as a release.
 
-Where its Python files are those of a release in the catalogue, it is that release,
-whatever it calls itself; any other is a candidate.
+If its Python files are those of a release in the catalogue, it is that release, whatever
+version it reports. Otherwise it is a candidate.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from matrix.lane.sources import OPT_IN, mentions_opt_in
 from matrix.system.digests import of_files
 
 _OPT_IN = "+opt-in"
-_SPELLED = re.compile(r"(?P<version>[^@\s]+)@(?P<digest>[0-9a-f]{64})(?P<opt_in>\+opt-in)?")
+_CANDIDATE = re.compile(r"(?P<version>[^@\s]+)@(?P<digest>[0-9a-f]{64})(?P<opt_in>\+opt-in)?")
 
 
 class InstalledRelease:
-    """The release that is installed here; the only one that this interpreter can run."""
+    """The installed release, as the source of its own code; this interpreter can run no other."""
 
     def __init__(self, release: Release, folder: Path) -> None:
         self.release = release
@@ -32,7 +32,7 @@ class InstalledRelease:
     def get(self, release: Release) -> Path:
         """Return the folder that holds the release's ``transformer_engine``.
 
-        :raises SourceUnavailable: it is another one.
+        :raises SourceUnavailable: another release is asked for.
         """
         if release.digest != self.release.digest:
             raise SourceUnavailable(
@@ -43,9 +43,9 @@ class InstalledRelease:
 
 
 def find(catalogue: Catalogue) -> InstalledRelease:
-    """Return what is installed here.
+    """Return the installed release.
 
-    :raises DeviceError: nothing is.
+    :raises DeviceError: no Transformer Engine is installed.
     """
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
@@ -71,12 +71,12 @@ def _candidate(package: Path, digest: str) -> Release:
 
 
 def read(text: str) -> Release | None:
-    """Return an installed candidate that is described by ``text``, or None for anything else.
+    """Return the installed candidate that ``text`` describes, or None if it describes none.
 
-    Its path is that text: version, ``@``, digest and, where it has one, ``+opt-in``, so that
-    a machine on which it is not installed can judge what was seen of it.
+    The text is the candidate's path: version, ``@``, digest and possibly ``+opt-in``. By it,
+    a machine on which the candidate is not installed can judge its evidence.
     """
-    found = _SPELLED.fullmatch(text)
+    found = _CANDIDATE.fullmatch(text)
     if found is None:
         return None
     return Release(

@@ -20,12 +20,12 @@ from matrix.lane.process import ReleaseProcess, start_message
 
 
 class LocalRunner:
-    """The fork server. Use it as a context manager: leaving it ends every process.
+    """Starts a fork server and opens release processes by it. Leaving the context ends them.
 
-    It takes seconds to get ready; entering does not wait for it, opening a process does.
+    The server takes seconds to start. Opening a process waits for it; entering does not.
 
     :param logs: folder for one log per release.
-    :param gpu: the GPU that they may see, by index or UUID; None for what the caller sees.
+    :param gpu: the only visible GPU, by index or UUID; None for those that the caller sees.
     """
 
     resident = True
@@ -54,7 +54,7 @@ class LocalRunner:
         return self
 
     def _await_ready(self) -> None:
-        """Wait for the server, once.
+        """Wait until the server is ready.
 
         :raises RunnerError: it does not start.
         """
@@ -72,11 +72,15 @@ class LocalRunner:
     def _received(self) -> bytes:
         try:
             return self._control.recv(16)
-        except OSError:  # it timed out, or has been given up before
+        except OSError:  # it timed out, or was ended before
             return b""
 
     def open(self, release: Release, source: Path | None, lane: Lane) -> ReleaseProcess:
-        """Fork a process for one release and have it import its Transformer Engine."""
+        """Fork a process for one release, which imports its Transformer Engine.
+
+        :raises RunnerError: the fork server does not start.
+        :raises WorkerError: the release cannot be imported, or is not the one asked for.
+        """
         self._await_ready()
         ours, theirs = socket.socketpair()
         log = self._logs / f"{release.name}.log"

@@ -1,4 +1,4 @@
-"""Measuring: one save or one load, done by a release's process and kept in the store."""
+"""Measures one save or one load with a release's process, and stores the record."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from matrix.store.store import Store
 from matrix.system import cleanup
 
 CELL_TIMEOUT = 120.0
-"""Seconds that one save or load may take, unless the user says otherwise."""
+"""Default limit for one save or load, in seconds."""
 
 Result = Save | Load | Attempt
-"""What a save or a load comes to: a record, or why there is none."""
+"""The result of a save or a load: its record, or the failed attempt."""
 
 Kept = TypeVar("Kept", Save, Load)
 
 
 class Measurer:
-    """Has releases save and load, and keeps what comes of it. A context manager.
+    """Has releases save and load, and stores the results. Leaving the context ends processes.
 
-    Any number of threads may ask at the same time; each release is asked one thing at a time.
+    Safe to use from any number of threads; each release does one thing at a time.
 
-    :param sources: where the code of releases is.
-    :param runner: it is entered and left together with this.
-    :param timeout: seconds that one save or load may take.
-    :param most: release processes kept at the same time; None for any number.
+    :param sources: provides the code of releases.
+    :param runner: opens release processes; its context is entered and left with this one.
+    :param timeout: limit for one save or load, in seconds.
+    :param most: maximum number of release processes at a time; None for no limit.
     """
 
     def __init__(
@@ -61,9 +61,9 @@ class Measurer:
         self._store = store
         self._timeout = timeout
         self._pool = ProcessPool(plan, sources, runner, timeout, most)
-        # Evidence is the caller's affair; of the index only the names of keys are used.
+        # Only for the names of keys: looking up evidence is the caller's task.
         self._keys = EvidenceIndex(plan, None, None)
-        # A loader's own save is a control in a variant that the plan may not have.
+        # The control that loads a release's own save may use a variant that is not planned.
         self._variants = scenarios.variants() | plan.variants
 
     def __enter__(self) -> Self:
@@ -78,9 +78,11 @@ class Measurer:
         self._held.close()
 
     def save(self, release: Release, scenario: str) -> Save | Attempt:
-        """Have a release save a scenario's checkpoint; keep it, and the record of it.
+        """Have a release save a checkpoint, and store it with its record.
 
-        :raises StoreError: the result cannot be kept.
+        :param scenario: name of a scenario of the plan.
+        :returns: the record, or the failed attempt; it is stored already.
+        :raises StoreError: the result cannot be stored.
         """
         sized, timeout = self._plan.scenarios[scenario], self._timeout
         path = self._scratch / f"{release.name}.{scenario}.pt"
@@ -97,10 +99,12 @@ class Measurer:
             return self._measured(release, sized, key, ask, enter=False)
 
     def load(self, release: Release, cell: Cell, save: Save) -> Load | Attempt:
-        """Have a release load the checkpoint of a known save, and keep the record of it.
+        """Have a release load a checkpoint, and store the record.
 
         :param cell: a cell of the plan, or a control.
-        :raises StoreError: the result cannot be kept.
+        :param save: the record of the checkpoint.
+        :returns: the record, or the failed attempt; it is stored already.
+        :raises StoreError: the result cannot be stored.
         """
         sized, timeout = self._loaded_under(cell), self._timeout
         saver = self._plan.releases[cell.saved_by]
@@ -110,7 +114,7 @@ class Measurer:
             output = self._files.get(save, save.output_digest) if save.output_digest else None
         except (StoreError, CheckpointError) as error:
             return self._failed(key, AttemptKind.INFRA, str(error))
-        rewrite, opt_in, loads = self._how(cell, release)
+        rewrite, opt_in, loads = self._load_options(cell, release)
 
         def ask(process: ReleaseProcess) -> Load | WorkerFailure:
             answer = process.load(sized, checkpoint, timeout, rewrite, opt_in, loads, output)
@@ -128,7 +132,7 @@ class Measurer:
         return scenario if scenario.one_recipe or not is_control else scenario.under_own_recipe()
 
     def end(self, release: Release) -> None:
-        """End a release's process, where one is running."""
+        """End the process of a release, if it is running."""
         self._pool.end(release)
 
     def _measured(
@@ -140,10 +144,10 @@ class Measurer:
         *,
         enter: bool,
     ) -> Kept | Attempt:
-        """Keep the record that a release's process comes to, or the attempt in its place.
+        """Ask the process of a release for a record, and store it or the failed attempt.
 
-        :param key: of attempts.
-        :param enter: whether the scenario's model has to be built before.
+        :param key: key of a failed attempt.
+        :param enter: whether the scenario's model has to be built first.
         """
         if start_error := self._pool.start_error(release, scenario.name):
             return self._failed(key, _kind(start_error), str(start_error))
@@ -193,9 +197,9 @@ class Measurer:
         )
 
     def _move_to_store(self, path: Path, release: Release) -> str:
-        """Keep a file that a release wrote, and return the digest of its bytes.
+        """Move a file that a release has written to the store, and return its digest.
 
-        :raises AnswerError: it was not written.
+        :raises AnswerError: the file does not exist.
         """
         try:
             digest = self._store.add_checkpoint(path)
@@ -253,7 +257,7 @@ class Measurer:
         )
 
     def _checkpoint(self, save: Save, cell: Cell) -> Path:
-        """Return the file that a cell loads: rewritten, where its variant says so."""
+        """Return the file that a cell loads; it is rewritten if the variant requires that."""
         assert save.file_digest is not None, "a save that raised has nothing to load"
         path = self._files.get(save, save.file_digest)
         variant = self._variants.get(cell.variant)
@@ -261,8 +265,8 @@ class Measurer:
             return path
         return self._files.rewritten(path, variant.form)
 
-    def _how(self, cell: Cell, loader: Release) -> tuple[str | None, str | None, int]:
-        """Return the rewrite to apply, the opt-in to set, and how often to load."""
+    def _load_options(self, cell: Cell, loader: Release) -> tuple[str | None, str | None, int]:
+        """Return the rewrite to apply, the opt-in to set, and the number of loads."""
         for control in CONTROLS:
             if cell.variant == CONTROL + control.name.value:
                 return control.rewrite, loader.opt_in, control.loads
@@ -275,5 +279,5 @@ def _kind(error: WorkerError) -> AttemptKind:
 
 
 def now() -> str:
-    """Return the time, as attempts and records carry it."""
+    """Return the current time in the format of attempts and records."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")

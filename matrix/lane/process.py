@@ -1,4 +1,4 @@
-"""The process of one release, wherever it runs: what it is asked, and what it answers."""
+"""The process of one release: sends requests to its worker and checks the answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from matrix.lane.wire import Wire, WireError
 from matrix.worker import PROTOCOL
 
 GRACE = 30
-"""Seconds beyond a cell's own limit before its release process is given up."""
+"""Seconds beyond the limit of a request after which the process counts as lost."""
 
 
 def start_message(
@@ -36,9 +36,9 @@ def start_message(
 ) -> StartMessage:
     """Return the first message to the process of a release.
 
-    :param source: where the process sees the folder that holds ``transformer_engine``;
-        None for the one that is installed there.
-    :param log: where the harness keeps what the process prints.
+    :param source: the folder that holds ``transformer_engine``, as the process sees it; None
+        for the installed one.
+    :param log: the file for what the process prints.
     :param scratch: folders of a container that are emptied before every save and load.
     """
     version = Version(release.version).base_version
@@ -46,7 +46,7 @@ def start_message(
 
 
 def _same_base(one: str, other: str) -> bool:
-    """Tell whether two versions differ in no more than post-release and build marks."""
+    """Tell whether two versions are equal except for post-release and build marks."""
     try:
         return Version(Version(one).base_version) == Version(Version(other).base_version)
     except InvalidVersion:
@@ -54,12 +54,12 @@ def _same_base(one: str, other: str) -> bool:
 
 
 class ReleaseProcess:
-    """The process of one release: knows what it is, answers one request at a time.
+    """The process of one release. It answers one request at a time.
 
-    :param connection: the harness's end of the conversation, JSON Lines both ways.
-    :param start: the message that it has been started with.
-    :param context: where it runs; None for this machine.
-    :raises WorkerError: it does not start, or is not what it was asked to be.
+    :param connection: socket to the worker.
+    :param start: the message that the worker was started with.
+    :param context: where the process runs; None for this machine.
+    :raises WorkerError: it does not start, or has not imported the right release.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class ReleaseProcess:
             failure = WorkerFailure.model_validate(message["failure"])
         except ValidationError as error:
             raise WorkerError(
-                f"the worker of {name} does not say what it is: {protocol.wrong(error)}"
+                f"the worker of {name} does not say what it is: {protocol.errors_of(error)}"
             ) from error
         raise failure.error(f"release {name} cannot be imported: {failure}", do=f"See {start.log}")
 
@@ -112,7 +112,7 @@ class ReleaseProcess:
             )
 
     def _check_origin(self, source: str | None) -> None:
-        """See that what was imported is the source given, or of the release's version."""
+        """Check that the given source was imported, or without one, the release's version."""
         if source is not None:
             if not self.hello.te_file.startswith(source):
                 raise WorkerError(
@@ -132,9 +132,11 @@ class ReleaseProcess:
     ) -> SaveAnswer | WorkerFailure:
         """Have the release save a checkpoint to ``path``.
 
-        :param output: in the gpu lane, where the module's output shall be written.
-        :raises WorkerError: the release process, or what it wrote, is lost.
-        :raises AnswerError: what it answered is no answer.
+        :param timeout: limit in seconds.
+        :param output: gpu lane: the file for the module's output.
+        :returns: the answer, or why there is none.
+        :raises WorkerError: the process, or the file that it wrote, is lost.
+        :raises AnswerError: the answer is malformed.
         """
         files = {"path": path, "output": output} if output else {"path": path}
         places = {name: self.context.path_to_write(file) for name, file in files.items()}
@@ -155,14 +157,16 @@ class ReleaseProcess:
         loads: int = 1,
         output: Path | None = None,
     ) -> LoadAnswer | WorkerFailure:
-        """Have the release load the checkpoint at ``path``, after :meth:`enter`.
+        """Have the release load the checkpoint at ``path``; :meth:`enter` comes first.
 
-        :param rewrite: name of what is done to the state dict first.
+        :param timeout: limit in seconds.
+        :param rewrite: name of the change that is made to the state dict before.
         :param opt_in: environment variable to set.
-        :param loads: how often it is loaded; the last is answered for.
-        :param output: in the gpu lane, the saving module's output.
-        :raises WorkerError: the release process is lost.
-        :raises AnswerError: what it answered is no answer.
+        :param loads: number of loads; the answer is about the last one.
+        :param output: gpu lane: the file with the saving module's output.
+        :returns: the answer, or why there is none.
+        :raises WorkerError: the process is lost.
+        :raises AnswerError: the answer is malformed.
         """
         reply = self.ask(
             "load",
@@ -183,14 +187,14 @@ class ReleaseProcess:
         except ValidationError as error:
             raise AnswerError(
                 f"the worker of {self.release.name} answered what is no answer: "
-                f"{protocol.wrong(error)}"
+                f"{protocol.errors_of(error)}"
             ) from error
 
     def ask(self, operation: str, timeout: float, **fields: Any) -> Reply:
         """Send one request and return its reply.
 
-        :param timeout: seconds that the request may take.
-        :raises LostError: the release process itself is gone.
+        :param timeout: limit in seconds.
+        :raises LostError: the process has ended or does not answer.
         """
         if self._lost:
             raise LostError(self._lost)
@@ -206,16 +210,17 @@ class ReleaseProcess:
         try:
             return Reply.model_validate(message)
         except ValidationError as error:
+            why = protocol.errors_of(error)
             raise self._lose(
-                f"it answered neither with an answer nor with a failure: {protocol.wrong(error)}"
+                f"it answered neither with an answer nor with a failure: {why}"
             ) from error
 
     def enter(self, sized: SizedScenario, timeout: float) -> None:
-        """Have the release build a scenario's model with no checkpoint at all.
+        """Have the release build a scenario's model without any checkpoint.
 
-        Every load asked for afterwards starts from that model.
+        Every later load starts from that model.
 
-        :raises WorkerError: it cannot; then it is no loader.
+        :raises WorkerError: the release cannot build it.
         """
         if self._scenario == sized.name:
             return
@@ -234,7 +239,7 @@ class ReleaseProcess:
         self._scenario = sized.name
 
     def _receive(self, timeout: float) -> dict[str, Any]:
-        """Return the next message; the last one of a process says how it ended."""
+        """Return the next message. The last message of a process says how it ended."""
         try:
             message = self._wire.receive(timeout)
         except WireError as error:

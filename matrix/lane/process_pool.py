@@ -1,4 +1,4 @@
-"""The release processes of a run: one per release, started when it is first needed."""
+"""A pool of release processes: one per release, started when it is first needed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from matrix.plan.cells import Plan
 
 
 class ProcessPool:
-    """Opens processes, remembers what could not be started, and ends them all when left.
+    """Starts processes and remembers start errors. Leaving the context ends all processes.
 
-    Any number of threads may use it, each with the releases that it has reserved.
+    Safe to use from any number of threads, each with the releases that it has reserved.
 
-    :param sources: where the code of releases is.
-    :param runner: opens the processes; it is entered and left together with the pool.
-    :param timeout: seconds that building a scenario's model may take.
-    :param most: processes kept at the same time; None for any number.
+    :param sources: provides the code of releases.
+    :param runner: opens the processes; its context is entered and left with the pool's.
+    :param timeout: limit for building a scenario's model, in seconds.
+    :param most: maximum number of processes at a time; None for no limit.
     """
 
     def __init__(
@@ -58,37 +58,36 @@ class ProcessPool:
 
     @contextlib.contextmanager
     def reserved(self, release: Release) -> Iterator[None]:
-        """Keep a release's process from being asked, or ended, by another thread meanwhile."""
+        """Reserve the process of a release for this thread; others wait."""
         with self._reserved[release.name]:
             yield
 
     def start_error(self, release: Release, scenario: str) -> WorkerError | None:
-        """Return why a release cannot be started for a scenario, if that is known by now."""
+        """Return the error of an earlier start that will not be repeated, or None."""
         return self._start_errors.get((release.name, scenario))
 
     def start(self, release: Release, scenario: SizedScenario, *, enter: bool) -> ReleaseProcess:
-        """Return the process of a reserved release, started if it is not running.
+        """Return the process of a reserved release; start it if it is not running.
 
-        What cannot be started is not tried again in this run; what was lost while it
-        started is, once.
+        A failed start is not repeated in this run, except once where the process was lost.
 
         :param enter: whether the scenario's model has to be built.
-        :raises WorkerError: it cannot be started.
+        :raises WorkerError: the process cannot be started, or cannot build the model.
         """
-        place = release.name, scenario.name
+        start = release.name, scenario.name
         try:
             process = self._running(release) or self._open(release)
             if enter:
                 process.enter(scenario, self._timeout)
         except WorkerError as error:
-            if not isinstance(error, LostError) or place in self._lost_once:
-                self._start_errors[place] = error
-            self._lost_once.add(place)
+            if not isinstance(error, LostError) or start in self._lost_once:
+                self._start_errors[start] = error
+            self._lost_once.add(start)
             raise
         return process
 
     def end(self, release: Release) -> None:
-        """End a release's process, where one is running."""
+        """End the process of a release, if it is running."""
         with self._lock:
             process = self._processes.pop(release.name, None)
         if process is not None:
@@ -112,7 +111,7 @@ class ProcessPool:
         return process
 
     def _make_room(self) -> None:
-        """End the processes that were not asked for the longest time, until one more may be."""
+        """End the least recently used processes that nobody has reserved, until there is room."""
         if self._most is None:
             return
         with self._lock:

@@ -1,7 +1,7 @@
-"""The messages between the harness and a worker, as types; what does not fit is an error.
+"""The messages between the harness and a worker, as types that pydantic validates.
 
-Of an answer only what becomes evidence is looked at, and once: a record is made of its parts
-as they are.
+The parts of an answer that become evidence have the types of the records, so that they are
+validated once.
 """
 
 from __future__ import annotations
@@ -15,47 +15,47 @@ from matrix.errors import GapError, WorkerError
 from matrix.store.records import Device, Failure, Moved, Output, Part, StateEntry
 
 START_TIMEOUT = 180.0
-"""Seconds that a release may take to be imported."""
+"""Limit for importing a release, in seconds."""
 
 NOT_EMULATED = "not emulated"
-"""Kind of the failure that the gaps of an answer are."""
+"""Kind of the failure that stands for an answer with gaps."""
 
 _SHOWN = 3
 
 
 class Message(BaseModel):
-    """Base of all messages: immutable; fields that nobody here knows are passed over."""
+    """Base of all messages: immutable; unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True)
 
 
 class StartMessage(Message):
-    """The first message to a release process: what it is to be."""
+    """The first message to a release process: which release to import, and how."""
 
     lane: Lane
     source: str | None
-    """Where the process sees the folder that holds ``transformer_engine``; None for the one
-    that is installed there."""
+    """The folder that holds ``transformer_engine``, as the process sees it; None for the
+    installed one."""
     version: str
-    """Without post-release and build marks."""
+    """The release's version without post-release and build marks."""
     log: str
-    """Where the harness keeps what the process prints."""
+    """The file for what the process prints."""
     timeout: float = START_TIMEOUT
     scratch: tuple[str, ...] = ()
-    """In a container: the folders that are emptied before every save and load."""
+    """Folders of a container that are emptied before every save and load."""
 
 
 class WorkerFailure(Message):
-    """Why a worker has no answer: an exception of its own, a crash or a time-out."""
+    """Why a worker has no answer: an exception, a crash or a time-out."""
 
     message: str
     type: str = ""
-    """Class of the exception."""
+    """Class name of the exception; empty for none."""
     kind: str = ""
-    """``exception``, ``crash`` or ``timeout``."""
+    """``exception``, ``crash``, ``timeout``, or :data:`NOT_EMULATED`."""
     traceback: str = ""
     gaps: tuple[str, ...] = ()
-    """Operations that the cpu lane was asked for and does not emulate."""
+    """Operations that were needed and that the cpu lane does not emulate."""
 
     @model_validator(mode="after")
     def _named(self) -> Self:
@@ -64,7 +64,11 @@ class WorkerFailure(Message):
         return self
 
     def error(self, what: str, do: str = "") -> WorkerError:
-        """Return the error that it is, for whoever cannot go on."""
+        """Return the error to raise for this failure.
+
+        :param what: what happened.
+        :param do: what the user can do.
+        """
         return (GapError if self.gaps else WorkerError)(what, do=do)
 
     def __str__(self) -> str:
@@ -72,25 +76,26 @@ class WorkerFailure(Message):
 
 
 class Hello(Message):
-    """The first message of a release process: what it has imported, and with what."""
+    """The first message of a release process: what it has imported, and its environment."""
 
     release: str
-    """The version that it was asked to be."""
+    """The version in the start message."""
     te_file: str
+    """File of the imported ``transformer_engine``."""
     te_version: str
-    """What Transformer Engine itself says; empty where it says nothing."""
+    """The version that Transformer Engine itself reports; empty if it reports none."""
     torch: str
     python: str
     machine: str
     opt_in: str | None
-    """The release's environment variable that lets pickled extra state in."""
+    """The release's environment variable that permits pickled extra state; None if it has none."""
     device: Device | None = None
     """The GPU; None in the cpu lane."""
     import_seconds: float = 0.0
 
 
 class Answer(Message):
-    """What all answers have."""
+    """Fields that all answers have."""
 
     seconds: float
     gaps: tuple[str, ...] = ()
@@ -125,7 +130,7 @@ class LoadAnswer(Answer):
 
 
 class Reply(Message):
-    """A message in reply to a request: a failure, or an answer of which only ``gaps`` is sure."""
+    """The reply to a request: a failure, or an answer that is not validated yet."""
 
     failure: WorkerFailure | None = None
     answer: dict[str, Any] = {}
@@ -142,12 +147,12 @@ class Reply(Message):
     @model_validator(mode="after")
     def _gaps_are_texts(self) -> Self:
         if not isinstance(self.gaps, list) or not all(isinstance(gap, str) for gap in self.gaps):
-            raise ValueError("its gaps are no texts")
+            raise ValueError("its gaps are not a list of texts")
         return self
 
     @property
     def gaps(self) -> list[str]:
-        """Operations that the answer would need, and that the cpu lane does not emulate."""
+        """Operations that were needed and that the cpu lane does not emulate."""
         gaps: list[str] = self.answer.get("gaps", [])
         return gaps
 
@@ -156,9 +161,10 @@ AnyAnswer = TypeVar("AnyAnswer", SaveAnswer, LoadAnswer)
 
 
 def read_answer(kind: type[AnyAnswer], reply: Reply) -> AnyAnswer | WorkerFailure:
-    """Return the answer in a reply, or why there is none. With gaps it is none.
+    """Return the answer in a reply, or a failure. An answer with gaps is a failure.
 
-    :raises pydantic.ValidationError: it is not what was asked for.
+    :param kind: class of the expected answer.
+    :raises pydantic.ValidationError: the answer is malformed.
     """
     if reply.gaps:
         message = "; ".join(reply.gaps)
@@ -166,8 +172,8 @@ def read_answer(kind: type[AnyAnswer], reply: Reply) -> AnyAnswer | WorkerFailur
     return reply.failure or kind.model_validate({**reply.answer, "seconds": reply.seconds})
 
 
-def wrong(error: ValidationError) -> str:
-    """Return in one line what is wrong with a message, field by field."""
+def errors_of(error: ValidationError) -> str:
+    """Return the first validation errors of a message as one line of text."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(
         f"{'.'.join(map(str, one['loc'])) or 'message'}: {one['msg']}" for one in found[:_SHOWN]

@@ -1,4 +1,4 @@
-"""A run: what a plan still lacks, and what has come of it so far."""
+"""The state of a run: what a plan still lacks, and what has been done."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from matrix.system.progress import Progress
 class RunOptions:
     """How a run is carried out.
 
-    :param jobs: releases worked on at the same time.
-    :param timeout: seconds that one save or load may take.
-    :param every_cell: load also what another saver's cell has answered in this run,
-        because both wrote the very same state.
+    :param jobs: number of releases that work at the same time.
+    :param timeout: limit for one save or load, in seconds.
+    :param every_cell: whether to load also the cells whose checkpoint has the same state as
+        one that was loaded already.
     :param scope: the part of the plan to do.
     """
 
@@ -41,16 +41,16 @@ class RunOptions:
 
 
 class Run:
-    """The saves and loads to be done to bring a store up to date with a plan.
+    """The saves and loads that bring a store up to date with a plan; safe to share by threads.
 
-    ``execution.execute`` has an executor do them. A release whose source cannot be had takes
-    part with recorded evidence. Threads may share a run.
+    ``execution.execute`` carries it out. A release whose source cannot be fetched takes part
+    with recorded evidence.
 
-    :param store: where results are kept; it is made ready to be written.
-    :param sources: where the code of releases is.
-    :param archive: the recorded evidence; None for a run that shall be live throughout.
-    :param index: what is known of the plan, where that has been read already. Every result is
-        added to it, so that what came of the run can be judged by it.
+    :param store: the store for the results; it is prepared for writing.
+    :param sources: provides the code of releases.
+    :param archive: the recorded evidence; None to measure everything live.
+    :param index: the evidence, if it has been read already; else it is read from the store
+        and the archive. Every result is added, so that the run can be judged by it afterwards.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Run:
         self.progress = progress or Progress()
         self.measured = 0
         self.unsaved: set[str] = set()
-        """Savers whose checkpoints are needed and are not here yet."""
+        """Names of releases whose checkpoints are needed and do not exist here yet."""
         self._remaining = Remaining(self.index, options.scope)
         self._available: set[str] = set()
         self._unavailable: dict[str, Release] = {}
@@ -94,42 +94,42 @@ class Run:
         incomplete = self.unsaved or any(without_evidence)
         return worst([*found, *([ExitCode.INCOMPLETE] if incomplete else [])])
 
-    # What is to be done.
+    # What is left to do.
 
     def savers(self) -> dict[str, Release]:
-        """Return the releases that still have to save."""
+        """Return the releases that still have to save, by name."""
         return {release.name: release for _scenario, release in self._remaining.saves()}
 
     def loaders(self, savers: dict[str, Release]) -> dict[str, Release]:
-        """Return the releases that still have to load.
+        """Return the releases that still have to load, by name.
 
         :param savers: the releases that still have to save.
         """
         return {name: self.plan.releases[name] for name in self._remaining.loads(set(savers))}
 
     def saves(self) -> dict[str, list[str]]:
-        """Return the scenarios that each available release still has to save."""
+        """Return the scenarios still to be saved by releases whose source is available, by name."""
         found = grouped((release.name, scenario) for scenario, release in self._remaining.saves())
         return {name: scenarios for name, scenarios in found.items() if name in self._available}
 
     def loads(self) -> dict[str, list[Cell]]:
-        """Return what each available release can load now and has not loaded yet."""
+        """Return the cells that can be loaded now, by name of a loader with available source."""
         wanted = {n: cells for n, cells in self._remaining.loads().items() if n in self._available}
         found = {n: [c for c in cells if self._is_saved(c)] for n, cells in wanted.items()}
         return {name: cells for name, cells in found.items() if cells}
 
     def is_due(self, cell: Cell) -> bool:
-        """Tell whether a cell still has to be loaded: another's load may have answered it."""
+        """Tell whether a cell still has to be loaded, as another one may have answered it."""
         return self.options.every_cell or self._remaining.unknown(cell)
 
     def saved(self, cell: Cell) -> Save:
-        """Return the save that a cell loads, which is known."""
+        """Return the record of the save that a cell loads; there has to be one."""
         known = self.index.save(cell.scenario, self.plan.releases[cell.saved_by])
         assert known is not None
         return known.records[0]
 
     def _is_saved(self, cell: Cell) -> bool:
-        """Tell whether a cell's checkpoint is here, or was recorded; if not, note it."""
+        """Tell whether the checkpoint of a cell is available; if not, note its saver."""
         known = self.index.save(cell.scenario, self.plan.releases[cell.saved_by])
         assert known is not None
         digest = known.records[0].file_digest
@@ -139,12 +139,12 @@ class Run:
             self.unsaved.add(cell.saved_by)
         return there
 
-    # What has come of it.
+    # What has been done.
 
     def note(self, result: Result, *, final: bool = True) -> None:
-        """Take what a save or a load came to, kept already, into account.
+        """Note the result of a save or a load, which is stored already.
 
-        :param final: False for a failed attempt that is about to be repeated.
+        :param final: False for a failed attempt that will be repeated.
         """
         with self._lock:
             self.index.add(result)
@@ -154,11 +154,11 @@ class Run:
                 self._failures.add(result.kind)
 
     def note_source(self, release: Release) -> None:
-        """Note that a release's source is here, so that it can save and load."""
+        """Note that the source of a release is available, so that it can save and load."""
         self._available.add(release.name)
 
     def note_no_source(self, release: Release, kind: AttemptKind, why: str) -> None:
-        """Keep why a release has no source, unless that is what the last attempt says.
+        """Note why a release has no source, and store it unless the last attempt says the same.
 
         :param kind: of the attempt: unavailable, or infra.
         """
@@ -172,7 +172,7 @@ class Run:
                 self.note(attempt)
 
     def has_source(self, release: Release) -> bool | None:
-        """Tell whether a release's source is here; None where nobody has asked yet."""
+        """Tell whether the source of a release is available; None if that is not known yet."""
         if release.name in self._available:
             return True
         return False if release.name in self._unavailable else None

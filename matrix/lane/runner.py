@@ -1,4 +1,4 @@
-"""What a runner is: it opens release processes."""
+"""The interface of runners, which open release processes."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from matrix.lane.sources import CodeSource
 
 
 class Runner(Protocol):
-    """Opens release processes. A context manager that ends them when left."""
+    """Opens release processes. Leaving the context ends them."""
 
     resident: bool
-    """Whether processes are kept between saving and loading."""
+    """Whether processes stay open between saving and loading."""
 
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *error: object) -> None: ...
 
     def open(self, release: Release, source: Path | None, lane: Lane) -> ReleaseProcess:
-        """Start a process for one release and have it import its Transformer Engine.
+        """Start a process for one release, which imports its Transformer Engine.
 
-        :param source: folder that holds the release's ``transformer_engine``; None where
-            the lane runs the one that is installed.
-        :raises WorkerError: it cannot be imported, or is not what was asked for.
+        :param source: folder that holds the release's ``transformer_engine``; None for the
+            installed one.
+        :raises WorkerError: the release cannot be imported, or is not the one asked for.
         """
 
 
 MakeRunner = Callable[[], tuple[CodeSource, Runner]]
-"""Says, on the machine it is called on, where the code of releases is, and what runs it."""
+"""Returns the code source and the runner for the machine on which it is called."""

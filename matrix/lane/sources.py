@@ -1,6 +1,6 @@
-"""Where a release's Python code comes from: fetched once, checked, cached.
+"""The Python code of releases: fetched once, checked against the catalogue, and cached.
 
-Nothing of it is imported here, and no byte of it lies in the project.
+It is never imported here, and no part of it is kept in this project.
 """
 
 from __future__ import annotations
@@ -31,19 +31,21 @@ from matrix.lane import git
 from matrix.system import cleanup
 from matrix.system.digests import of_files
 
+_VERSIONS = ("build_tools/VERSION.txt", "VERSION")
+"""Files of a source tree that hold its version, the newer place first."""
 OPT_IN = "NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE"
 
 
 def cache_folder() -> Path:
-    """Return where fetched sources are kept; ``TE_MATRIX_CACHE`` overrides it."""
+    """Return the folder for fetched sources; ``TE_MATRIX_CACHE`` overrides the default."""
     chosen = os.environ.get("TE_MATRIX_CACHE")
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("te-matrix"))
 
 
 def prepare_cache() -> None:
-    """Create the cache, and remove what killed runs left in it.
+    """Create the cache folder, and remove what killed runs left in it.
 
-    :raises SourceError: it cannot be written.
+    :raises SourceError: the folder cannot be written.
     """
     do = "Name a writable folder in TE_MATRIX_CACHE"
     with os_errors_as(SourceError, f"the cache {cache_folder()} cannot be written", do):
@@ -52,22 +54,21 @@ def prepare_cache() -> None:
 
 
 class CodeSource(Protocol):
-    """Says where the code of a release is."""
+    """Provides the folder with the code of a release."""
 
     def get(self, release: Release) -> Path | None:
         """Return the folder that holds the release's ``transformer_engine``.
 
-        :returns: None where the lane runs the one that is installed in the release's image.
-        :raises SourceUnavailable: it cannot be had here.
+        :returns: None if the code is installed in the release's image.
+        :raises SourceUnavailable: there is no source for it here.
         """
 
 
 class FetchedSources:
-    """Fetches sources on demand.
+    """Fetches sources on demand, from the package index or from git.
 
-    :param git_url: URL or local mirror of the git repository;
-        ``TE_MATRIX_GIT_URL`` overrides the public one.
-    :param offline: use what is cached and fetch nothing.
+    :param git_url: git repository or mirror, see :func:`chosen_git_url`.
+    :param offline: whether to use the cache only and fetch nothing.
     """
 
     def __init__(self, git_url: str | None = None, *, offline: bool = False) -> None:
@@ -81,23 +82,23 @@ class FetchedSources:
     def get(self, release: Release) -> Path:
         """Return the folder that holds the release's ``transformer_engine``.
 
-        :raises SourceUnavailable: it cannot be had here.
-        :raises SourceError: what was fetched is not what the catalogue says.
+        :raises SourceUnavailable: it is not cached and cannot be fetched.
+        :raises SourceError: it differs from what the catalogue says.
         """
-        place = cache_folder() / "sources" / release.digest
-        if place in self._sound:
-            return place
-        if place.is_dir():
-            _check(place, release, f"it was changed in the cache {place}", "Delete that folder")
-            self._sound.add(place)
-            return place
+        cached = cache_folder() / "sources" / release.digest
+        if cached in self._sound:
+            return cached
+        if cached.is_dir():
+            _check(cached, release, f"it was changed in the cache {cached}", "Delete that folder")
+            self._sound.add(cached)
+            return cached
         if self.offline and (release.path is None or is_git(release.path)):
             raise SourceUnavailable(
                 f"the source of {release.name} is not cached, and --offline is set"
             )
-        what = f"the source of {release.name} could not be put into the cache {place.parent}"
+        what = f"the source of {release.name} could not be put into the cache {cached.parent}"
         with os_errors_as(SourceError, what):
-            return _into_place(place, self._fetcher(release), release)
+            return _fetch_into(cached, self._fetcher(release), release)
 
     def _fetcher(self, release: Release) -> Callable[[Release, Path], None]:
         if release.path is not None:
@@ -105,7 +106,7 @@ class FetchedSources:
         return self._from_wheel if release.wheel else self._from_git
 
     def _from_wheel(self, release: Release, folder: Path) -> None:
-        """Have pip fetch and verify the wheel, then unpack it."""
+        """Download and verify the wheel with pip, then unpack it."""
         wanted = folder / "requirements.txt"
         wanted.write_text(f"{PACKAGE}=={release.wheel} --hash=sha256:{release.sha256}\n")
         done = _pip_download(folder, "--require-hashes", "-r", str(wanted))
@@ -123,7 +124,7 @@ class FetchedSources:
         git.export(self.git_url, commit, folder, PACKAGE)
 
     def _from_git(self, release: Release, folder: Path) -> None:
-        """Fetch one commit. Until the repository has answered once, one at a time."""
+        """Fetch one commit; one at a time until the repository has answered once."""
         with contextlib.nullcontext() if self._git_answers else self._first:
             if self._git_refusal is not None:
                 raise self._git_refusal
@@ -137,7 +138,7 @@ class FetchedSources:
 
 
 def _pip_download(folder: Path, *what: str) -> subprocess.CompletedProcess[str]:
-    """Have pip download a wheel of the package alone into ``folder``."""
+    """Download a wheel of the package into ``folder`` with pip, without dependencies."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--only-binary=:all:", "--dest", str(folder), *what]
     return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -154,23 +155,23 @@ def _refuse_wheel(release: Release, stderr: str) -> None:
     raise SourceUnavailable(f"pip could not fetch {PACKAGE} {release.wheel}", why=last)
 
 
-def _into_place(place: Path, fetch: Callable[[Release, Path], None], release: Release) -> Path:
-    """Fetch into a folder of its own, check it, and move it into place whole."""
-    place.parent.mkdir(parents=True, exist_ok=True)
+def _fetch_into(cached: Path, fetch: Callable[[Release, Path], None], release: Release) -> Path:
+    """Fetch into a temporary folder, check it, and rename it to its final place."""
+    cached.parent.mkdir(parents=True, exist_ok=True)
     own = cleanup.mark(cleanup.PART)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=own) as work:
+    with tempfile.TemporaryDirectory(dir=cached.parent, prefix=own) as work:
         folder = Path(work) / "source"
         folder.mkdir()
         fetch(release, folder)
         why = "another build was published under the same name, or the catalogue is wrong"
         why = "it changed meanwhile" if release.candidate else why
         _check(folder, release, why, "Do not use it before somebody has looked at it")
-        _settle(folder, place)
-    return place
+        _move_into(folder, cached)
+    return cached
 
 
 def _check(folder: Path, release: Release, why: str, do: str) -> None:
-    """See that a folder holds the release's Python files, each byte of them."""
+    """Check that the Python files in a folder have the release's digest."""
     found = of_files(folder / PACKAGE)
     if found != release.digest:
         raise SourceError(
@@ -181,21 +182,22 @@ def _check(folder: Path, release: Release, why: str, do: str) -> None:
         )
 
 
-def _settle(folder: Path, place: Path) -> None:
-    """Compile to bytecode, as an installer would, and move into place."""
+def _move_into(folder: Path, cached: Path) -> None:
+    """Compile to bytecode, as an installer does, and rename to the final place."""
     compileall.compile_dir(folder, quiet=2, workers=1)
     try:
-        folder.rename(place)
+        folder.rename(cached)
     except OSError:
-        if not place.is_dir():  # else another process was first
+        if not cached.is_dir():  # else another process was first
             raise
 
 
 def describe(version: str) -> Release:
-    """Fetch a published wheel that the catalogue lacks and describe it as a row.
+    """Describe a published wheel that is not in the catalogue, as a row of the catalogue.
 
-    :param version: of the package, as the index has it.
-    :raises SourceUnavailable: pip could not fetch it, or it holds no Python files.
+    :param version: version of the package on the index.
+    :raises SourceUnavailable: pip could not fetch it.
+    :raises UsageError: it holds no ``transformer_engine``.
     """
     with cleanup.scratch() as work:
         done = _pip_download(Path(work), f"{PACKAGE}=={version}")
@@ -250,7 +252,7 @@ def git_candidate(text: str, git_url: str | None = None) -> Release:
             return Release(version=version, digest=digest, path=text, opt_in=opt_in)
     with cleanup.scratch() as work:
         root = Path(work)
-        git.export(git.chosen_url(git_url), note.name, root)
+        git.export(git.chosen_url(git_url), note.name, root, PACKAGE, *_VERSIONS)
         _require_package(root, text)
         found = keep_candidate(root, _candidate_version(Path(text), root), text)
     with os_errors_as(SourceError, f"the cache {cache_folder()} cannot be written"):
@@ -287,16 +289,17 @@ def _candidate(root: Path, version: str, path: str) -> Release:
 
 
 def keep_candidate(root: Path, version: str, name: str) -> Release:
-    """Describe Python files that lie in a folder for now as a candidate, and cache them.
+    """Describe the Python files in a temporary folder as a candidate, and cache them.
 
     :param root: folder that holds ``transformer_engine``.
-    :param name: where they come from.
+    :param version: the candidate's version.
+    :param name: origin of the files, e.g. the name of an image.
     :raises SourceError: they cannot be put into the cache.
     """
     release = _candidate(root, version, name)
-    place = cache_folder() / "sources" / release.digest
-    if not place.is_dir():
-        _into_place(place, lambda _release, folder: _copy_package(root, folder), release)
+    cached = cache_folder() / "sources" / release.digest
+    if not cached.is_dir():
+        _fetch_into(cached, lambda _release, folder: _copy_package(root, folder), release)
     return release
 
 
@@ -327,7 +330,7 @@ def _candidate_version(path: Path, root: Path) -> str:
     try:
         return str(parse_wheel_filename(path.name)[1])
     except InvalidWheelFilename:
-        for place in ("build_tools/VERSION.txt", "VERSION"):
+        for place in _VERSIONS:
             if (root / place).is_file():
                 return _version((root / place).read_bytes().decode(errors="replace"), root / place)
     for info in root.glob(f"{PACKAGE}-*.dist-info"):
@@ -339,16 +342,16 @@ def _candidate_version(path: Path, root: Path) -> str:
     )
 
 
-def _version(text: str, place: Path) -> str:
+def _version(text: str, file: Path) -> str:
     try:
         Version(text)
     except InvalidVersion as error:
-        raise UsageError(f"{place} holds no version: {text.strip()[:40]!r}") from error
+        raise UsageError(f"{file} holds no version: {text.strip()[:40]!r}") from error
     return text.strip()
 
 
 def mentions_opt_in(root: Path) -> bool:
-    """Tell whether the code below ``root`` knows the opt-in for pickled extra state."""
+    """Tell whether the code below ``root`` has the opt-in for pickled extra state."""
     files = (root / PACKAGE / "pytorch").rglob("*.py")
     return any(OPT_IN in file.read_text(encoding="utf-8") for file in files)
 

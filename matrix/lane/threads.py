@@ -1,4 +1,4 @@
-"""The executor of this machine: a thread for every release that is worked on."""
+"""The executor of this machine: one thread per release."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Item = TypeVar("Item")
 
 
 class ThreadExecutor:
-    """Has every saver save, then every loader load: releases in parallel, each in order.
+    """Does all saves, then all loads: releases in parallel, the work of each in order.
 
-    :param runner: what the releases' processes are opened by; it is entered when needed.
+    :param runner: opens release processes; its context is entered when the first is needed.
     """
 
     def __init__(self, runner: Runner) -> None:
@@ -37,7 +37,7 @@ class ThreadExecutor:
         self._held.close()
 
     def prepare(self, run: Run) -> None:
-        """Start the runner, once."""
+        """Start the runner, unless it is started."""
         self._started(run)
 
     def _started(self, run: Run) -> Measurer:
@@ -48,9 +48,9 @@ class ThreadExecutor:
             return self._measurer
 
     def execute(self, run: Run) -> None:
-        """Save, then load.
+        """Do all saves, then all loads.
 
-        :raises StoreError: a result cannot be kept.
+        :raises StoreError: a result cannot be stored.
         """
         measurer = self._started(run)
 
@@ -71,7 +71,7 @@ class ThreadExecutor:
         work: dict[str, list[Item]],
         do: Callable[[Release, Item], None],
     ) -> None:
-        """Do every release's items, releases in parallel, items in order."""
+        """Do the work of every release: releases in parallel, the work of each in order."""
         run.progress.start(what, sum(len(items) for items in work.values()))
 
         def one(name: str) -> None:
@@ -88,7 +88,7 @@ class ThreadExecutor:
                 for done in as_completed([pool.submit(one, name) for name in work]):
                     done.result()
             except BaseException:
-                # An interrupt, or a result that cannot be kept: every thread ends
-                # after the cell that it is at.
+                # An interrupt, or a result that cannot be stored: every thread ends
+                # after its current cell.
                 self._stopping.set()
                 raise

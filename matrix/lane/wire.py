@@ -1,4 +1,4 @@
-"""JSON Lines to and from a worker that may say anything, at any pace, or nothing."""
+"""JSON Lines over a socket to a worker that may send anything, at any pace, or nothing."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import time
 from typing import Any
 
 LONGEST = 16 << 20
-"""Bytes that one line of a worker may have; the longest answers known have some 100 kB."""
+"""Maximum length of a line in bytes; known answers have up to about 100 kB."""
 
 _PART = 1 << 16
 
 
 class WireError(Exception):
-    """What is wrong with the other end, as a clause about it: "it ..."."""
+    """The worker does not communicate as it should. The message is a clause: "it ..."."""
 
 
 class Wire:
-    """The harness's end of a conversation.
+    """The harness's end of the connection.
 
-    :param connection: a stream socket; closing the wire closes it.
+    :param connection: a stream socket; it is closed with the wire.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -31,8 +31,8 @@ class Wire:
     def send(self, message: dict[str, Any], timeout: float) -> None:
         """Send one message.
 
-        :param timeout: seconds to wait for the other end to take it.
-        :raises WireError: it does not.
+        :param timeout: limit in seconds.
+        :raises WireError: the message could not be sent.
         """
         self._connection.settimeout(timeout)
         try:
@@ -43,8 +43,8 @@ class Wire:
     def receive(self, timeout: float) -> dict[str, Any]:
         """Return the next message.
 
-        :param timeout: seconds until its last byte has to be here, however they trickle.
-        :raises WireError: none came that is one.
+        :param timeout: limit in seconds until its last byte arrives.
+        :raises WireError: no valid message arrived in time.
         """
         line = self._line(time.monotonic() + timeout)
         try:
@@ -83,20 +83,20 @@ class Wire:
             raise WireError(f"it did not answer: {error}") from error
 
     def close(self) -> None:
-        """End the conversation; the other end reads its end, too."""
+        """Close the connection, so that the worker reads the end of its input."""
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
         self._connection.close()
 
 
 def _parsed(line: bytes) -> Any:
-    """Return what a line of JSON holds, its texts such that UTF-8 can write them.
+    """Return the value of a line of JSON, with lone surrogates in its texts replaced.
 
     :raises ValueError: it is no JSON.
     :raises RecursionError: it is nested too deeply.
     """
     found = json.loads(line)
-    if b"\\ud" in line.lower():  # perhaps half of a surrogate pair; no record could hold it
+    if b"\\ud" in line.lower():  # maybe a lone surrogate, which UTF-8 cannot encode
         text = json.dumps(found, ensure_ascii=False).encode("utf-8", "replace")
         found = json.loads(text)
     return found

@@ -11,7 +11,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from matrix.catalogue.faq import Documentation
-from matrix.catalogue.words import Absence, AfterLoad, Standing, Verdict
+from matrix.catalogue.words import Absence, Standing, Verdict
 from matrix.errors import ExitCode
 from matrix.judge.judgement import JudgedCell, Judgement
 from matrix.judge.summary import band_tables, live_counts
@@ -108,7 +108,8 @@ def _failures(judgement: Judgement) -> list[str]:
         for check in judgement.failing_entries
     ]
     for control in judgement.controls:
-        if not control.good and control.observed not in _NOT_MEASURED:
+        known = control.good or control.verdict == Verdict.KNOWN_DEVIATION
+        if not known and control.observed not in _NOT_MEASURED:
             lines.append(f"{control.scenario}: {control.sentence}")
     bad = [v for v in judgement.verdicts if v.verdict in _LISTED]
     lines += [f"{v.verdict.value}: {v.cell.id}: {_why(v)}" for v in bad[:20]]
@@ -118,11 +119,10 @@ def _failures(judgement: Judgement) -> list[str]:
 
 
 def _why(verdict: JudgedCell) -> str:
-    if verdict.load and verdict.error:
+    if verdict.error:
         message = " ".join(verdict.error.message.split())[:120]
-        return f"{verdict.outcome} at {verdict.load.stage}: {verdict.error.type}: {message}"
-    frozen = ", and it is frozen" if verdict.after_load == AfterLoad.FROZEN else ""
-    return verdict.note or f"documented {verdict.documented.outcome}, {verdict.outcome}{frozen}"
+        return f"{verdict.outcome} at {verdict.stage}: {verdict.error.type}: {message}"
+    return verdict.note or f"documented {verdict.documented.outcome}, {verdict.seen}"
 
 
 def progress(console: Console) -> Progress:

@@ -144,6 +144,11 @@ class Failure(Record):
     traceback: str = ""
     """The end of the traceback as text."""
 
+    @property
+    def line(self) -> str:
+        """Class and message in one line."""
+        return f"{self.type}: {' '.join(self.message.split())}"
+
 
 class Save(Record):
     """A checkpoint that a release saved."""

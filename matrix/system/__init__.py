@@ -1,8 +1,9 @@
-"""What the harness needs of the machine it runs on.
+"""The machine that the harness runs on: files, folders, processes, progress.
 
 cleanup: temporary files, and the removal of those that a killed process left
-collector: the garbage collector paused
-digests: digests of files and folders
+collector: pausing the garbage collector
+digests: SHA-256 of files and folders
+progress: the interface by which long work reports its progress
 shipped: folders that ship with the package
-progress: how a run reports what it is doing
+unpacking: tar archives unpacked so that nothing leaves the folder
 """

@@ -1,8 +1,7 @@
 """Temporary files and folders, and the removal of those that a killed process left behind.
 
-Whatever may outlive a killed process bears the name of its process and of its machine. A
-later start removes it, and touches nothing of a process that still runs, or of another
-machine: a store or a cache may be shared.
+The names of such files hold the machine and the process id. A later start removes them only
+if the process has ended, and never those of another machine: stores and caches may be shared.
 """
 
 from __future__ import annotations
@@ -19,24 +18,27 @@ SCRATCH = "te-matrix-"
 """Prefix of temporary folders."""
 
 PART = ".part-"
-"""Prefix of what is written beside its place, to be moved there when it is whole."""
+"""Prefix of files and folders that are moved to their final name when they are complete."""
 
 
 def mark(kind: str) -> str:
-    """Return the prefix of a name: its kind, this machine and this process."""
+    """Return a file name prefix that holds this machine and this process.
+
+    :param kind: the beginning of the prefix, e.g. :data:`SCRATCH`.
+    """
     return f"{kind}{platform.node()}-{os.getpid()}-"
 
 
 def scratch() -> tempfile.TemporaryDirectory[str]:
-    """Return a temporary folder, to be used as a context manager."""
+    """Return a temporary folder as a context manager that removes it."""
     return tempfile.TemporaryDirectory(prefix=mark(SCRATCH))
 
 
 def sweep(folder: Path, kind: str) -> list[str]:
     """Remove what ended processes of this machine left in a folder.
 
-    :param kind: what :func:`mark` was given.
-    :returns: the names of what is gone.
+    :param kind: the kind that :func:`mark` was called with.
+    :returns: the names of the removed files and folders.
     """
     pattern = re.compile(rf"{re.escape(kind + platform.node())}-(\d+)-")
     found = []
@@ -60,9 +62,9 @@ def process_label() -> str:
 
 
 def may_be_running(label: str) -> bool:
-    """Tell whether the process that a label names still runs; of another machine, it may.
+    """Tell whether a process may still be running; True for every process of another machine.
 
-    :param label: what :func:`process_label` returned.
+    :param label: what :func:`process_label` returned in that process.
     """
     import psutil
 
@@ -86,7 +88,7 @@ def _is_running(pid: int) -> bool:
 
 
 def _remove(path: Path) -> None:
-    # Another start may be sweeping, too.
+    # Another process may be removing the same.
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -1,4 +1,4 @@
-"""Making very many objects of which none is garbage."""
+"""Pausing Python's garbage collector while many objects are made."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def gc_paused() -> Iterator[None]:
-    """Look for no cyclic garbage meanwhile.
+    """Pause the cyclic garbage collector; it is on again afterwards if it was on before.
 
-    Python's collector looks at all objects again and again while their number grows:
-    measured, reading 10,000 records takes twice to three times as long with it.
+    It visits all objects again and again while their number grows: reading 10,000 records
+    takes two to three times as long with it.
     """
     was_on = gc.isenabled()
     gc.disable()

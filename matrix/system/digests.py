@@ -1,4 +1,4 @@
-"""Digests of files: of a release's Python code, of a candidate's whole tree, of the worker."""
+"""SHA-256 digests of folders: of Python files only, or of all files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def of_files(folder: Path) -> str:
 
 
 def of_tree(path: Path) -> str:
-    """Return the same of every file below a folder but what git and Python keep there.
+    """Return the same over every file below ``path``, except ``.git`` and ``__pycache__``.
 
     :param path: a folder, or one file.
     """

@@ -1,17 +1,24 @@
-"""What a run tells whoever watches it; ``console`` shows it."""
+"""The interface by which long work reports its progress."""
 
 
 class Progress:
-    """A watcher that is told everything and shows nothing."""
+    """Ignores all reports. Subclasses show them."""
 
     def start(self, what: str, total: int) -> None:
-        """Begin a phase of ``total`` steps."""
+        """Report that a phase begins.
+
+        :param what: name of the phase.
+        :param total: number of its steps.
+        """
 
     def step(self, release: str) -> None:
-        """One step of the phase is done, for ``release``."""
+        """Report that one step of the phase is done.
+
+        :param release: the release that it was done for.
+        """
 
     def stop(self) -> None:
-        """The run is over, or was interrupted."""
+        """Report that the work is finished or was interrupted."""
 
     def say(self, line: str) -> None:
-        """Something happened that a reader should see."""
+        """Show one line of text to the user."""

@@ -1,4 +1,4 @@
-"""Folders that ship with the package: inside it once installed, beside it in a checkout."""
+"""Folders that ship with the package: inside it when installed, beside it in a checkout."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Entry point: makes this directory importable as ``matrix.worker``, wherever it lies.
+"""Entry point. Makes this directory importable as ``matrix.worker``, wherever it is.
 
-The ``matrix`` made here is an empty package: of the harness, nothing else can be imported.
+The package ``matrix`` made here is empty, so that nothing else of the harness can be imported.
 """
 
 import importlib.util

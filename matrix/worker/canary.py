@@ -1,6 +1,6 @@
-"""Canaries: metadata that no default can equal, distinct in every slot.
+"""Canaries: metadata values that are never a default and differ from slot to slot.
 
-Each is the float32 after a round number, so that nothing of lower precision holds it.
+Each value is the float32 after a round number, which no type of lower precision can hold.
 """
 
 from typing import Any, List
@@ -9,20 +9,20 @@ import torch
 
 from matrix.worker.model import Site, fill
 
-_PERIOD = 97  # prime, so that no roll of the history by a few rows goes unnoticed
+_PERIOD = 97  # prime, so that a history rolled by a few rows differs
 
 
 def fill_weights(model: Any, largest: float = 1.0) -> None:
-    """Fill every parameter by a fixed pattern, each by one of its own.
+    """Fill every parameter with a fixed pattern of its own.
 
-    :param largest: magnitude that none exceeds.
+    :param largest: upper bound of the magnitudes.
     """
     for number, parameter in enumerate(model.parameters()):
         fill(parameter, 2 * number + 1, largest)
 
 
 def stamp(stateful: List[Site]) -> None:
-    """Give every slot of every site a scale and amaxes of its own."""
+    """Write canaries into every slot of every site."""
     place = 0
     with torch.no_grad():
         for site in stateful:
@@ -62,11 +62,17 @@ def _default(name: str) -> float:
 
 
 def is_default(name: str, tensor: torch.Tensor) -> bool:
-    """Tell whether a metadata tensor holds the FAQ's defaults: scales 1, amaxes 0."""
+    """Tell whether a metadata tensor holds defaults only: scales 1, amaxes 0.
+
+    :param name: name of the tensor, e.g. ``forward.scale``.
+    """
     return bool((tensor.detach() == _default(name)).all())
 
 
 def holds_defaults_somewhere(name: str, tensor: torch.Tensor) -> bool:
-    """Tell whether any slot of a saved tensor is still at its default."""
+    """Tell whether any slot of a tensor holds a default or a value that is not finite.
+
+    :param name: name of the tensor, e.g. ``forward.scale``.
+    """
     slots = tensor.detach().reshape(-1, tensor.shape[-1])
     return bool((slots == _default(name)).all(dim=0).any() or not torch.isfinite(slots).all())

@@ -1,4 +1,4 @@
-"""What a release's processes do for a request: enter a scenario, save, load."""
+"""The operations that requests name: enter a scenario, save, load."""
 
 from typing import Any, Callable, Dict
 
@@ -8,11 +8,12 @@ _built: Dict[str, Any] = {}
 
 
 def enter(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Build the scenario's model with no checkpoint at all, for every load to start from.
+    """Build the scenario's model without any checkpoint; loads start from it.
 
-    A recipe that the release does not take fails here as well.
+    A recipe that the release does not accept fails here.
 
-    :param request: ``scenario``.
+    :param request: the request, with ``scenario``.
+    :returns: ``keys`` of the state dict, and ``gaps``.
     """
     load_recipe = request["scenario"]["load_recipe"]
     model.recipe(load_recipe)
@@ -21,12 +22,13 @@ def enter(request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def load(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Load into the model that :func:`enter` built, where that was in this process's past.
+    """Load into the model that :func:`enter` has built in this process or before its fork.
 
-    On a GPU every process builds its own: what is on the device does not survive a fork.
+    On a GPU there is none, because nothing on the device survives a fork: it is built here.
 
-    :param request: what :func:`loading.load` takes, and ``loads``: how often, each time
-        into a model of its own. The last one's answer is returned.
+    :param request: the request, as :func:`loading.load` takes it, with ``loads``: the number of
+        loads, each into a model of its own.
+    :returns: the answer about the last load.
     """
     answer: Dict[str, Any] = {}
     for _ in range(request["loads"]):

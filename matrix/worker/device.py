@@ -1,4 +1,4 @@
-"""What a process sees of its GPU. Asked in a process of its own: a fork cannot share CUDA."""
+"""Describes the GPU of this process. Forks cannot share CUDA, so each process asks itself."""
 
 import re
 import subprocess
@@ -8,7 +8,7 @@ _KERNEL_MODULE = "/proc/driver/nvidia/version"
 
 
 def probe() -> Dict[str, Any]:
-    """Return what :func:`observe` does, or ``without``: why there is no GPU to observe."""
+    """Return what :func:`observe` returns, or ``without``: why there is no GPU."""
     try:
         import torch
     except ImportError as error:
@@ -21,9 +21,10 @@ def probe() -> Dict[str, Any]:
 
 
 def observe() -> Dict[str, Any]:
-    """Return the GPU's name, compute capability and driver, and the versions of CUDA and cuDNN.
+    """Describe the GPU and its software.
 
-    :returns: ``gpu``, ``capability`` ("9.0"), ``driver``, ``cuda``, ``cudnn``.
+    :returns: ``gpu`` (its name), ``capability`` ("9.0"), and the versions of ``driver``,
+        ``cuda`` and ``cudnn``.
     """
     import torch
 
@@ -37,7 +38,7 @@ def observe() -> Dict[str, Any]:
 
 
 def _driver() -> str:
-    """Return the driver's version; "unknown" where neither its tool nor its module tells."""
+    """Return the version of the driver; "unknown" if it cannot be found."""
     command = ["nvidia-smi", "--id=0", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         return subprocess.check_output(command, universal_newlines=True, timeout=30).strip()
@@ -46,7 +47,7 @@ def _driver() -> str:
 
 
 def _kernel_module() -> str:
-    """Ask the kernel: a container may be given a GPU without the driver's tools."""
+    """Return the version that the kernel reports: a container may lack the driver's tools."""
     try:
         with open(_KERNEL_MODULE) as stream:
             found = re.search(r"\d{3,}\.[\d.]+", stream.read())

@@ -1,4 +1,4 @@
-"""Digests of what a checkpoint means, not of the bytes it is written in.
+"""Digests of what a checkpoint means, not of the bytes of its file.
 
 The pickle of the same state differs between PyTorch and Python versions; keys,
 kinds, dtypes, shapes and values do not.
@@ -29,7 +29,7 @@ def of_tensor(tensor: torch.Tensor) -> str:
 
 
 def of_state(state: Mapping[str, Any]) -> str:
-    """Return the semantic digest of a state dict."""
+    """Return the digest of a state dict: keys, kinds, dtypes, shapes and values."""
     seen = hashlib.sha256()
     for key in sorted(state):
         value = decode(state[key]) if key.endswith(EXTRA_STATE) else state[key]
@@ -38,7 +38,7 @@ def of_state(state: Mapping[str, Any]) -> str:
 
 
 def of_entries(state: Mapping[str, Any]) -> Dict[str, str]:
-    """Return a digest of each entry's own bytes, nothing of it unpickled."""
+    """Return a digest of each entry's bytes by key; nothing is unpickled."""
     return {key: of_bytes(_raw(value).encode()) for key, value in state.items()}
 
 
@@ -53,7 +53,7 @@ def of_recipe(recipe: Any) -> str:
 
 
 def same_weight(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Tell whether two parameters or buffers hold the same: quantized ones, bytes and scales.
+    """Tell whether two parameters or buffers are equal; of quantized ones, data and scales.
 
     Where only one of them is quantized, as in releases that save quantized weights in high
     precision, their values are compared, in the other's type.
@@ -95,7 +95,7 @@ def field(name: str) -> str:
 
 
 def payload_kind(value: Any) -> str:
-    """Name the container that an extra state came in."""
+    """Return the kind of container of an extra state, e.g. "BytesIO"."""
     if isinstance(value, io.BytesIO):
         return "BytesIO"
     if isinstance(value, torch.Tensor):
@@ -104,11 +104,11 @@ def payload_kind(value: Any) -> str:
 
 
 def decode(value: Any) -> Any:
-    """Return what an extra state holds, and in what kind of container.
+    """Return the ``kind`` of an extra state's container and the ``state`` in it.
 
     Of one that cannot be unpickled the digest of its bytes stands for what it holds.
 
-    Unpickles: only for states made in this process.
+    It unpickles, so that it must only be called for states that were made in this process.
     """
     kind = payload_kind(value)
     if kind not in ("BytesIO", "byte tensor"):
@@ -125,7 +125,10 @@ def decode(value: Any) -> Any:
 
 
 def describe(key: str, value: Any) -> Dict[str, Any]:
-    """Return kind, and dtype and shape where there are any, of one entry of a state dict."""
+    """Describe an entry of a state dict.
+
+    :returns: ``kind`` and ``fields`` of an extra state; ``kind``, ``dtype`` and ``shape`` else.
+    """
     if key.endswith(EXTRA_STATE):
         inside = decode(value)["state"]
         fields = sorted(inside) if isinstance(inside, dict) else None
@@ -138,7 +141,7 @@ def describe(key: str, value: Any) -> Dict[str, Any]:
 
 
 def _walk(value: Any) -> str:
-    """Render a value so that equal renderings mean equal values."""
+    """Return a text that is equal for equal values."""
     for kinds, render in _RENDERERS:
         if isinstance(value, kinds):
             return render(value)
@@ -165,7 +168,7 @@ def _walk_text(value: str) -> str:
 def _walk_tensor(value: torch.Tensor) -> str:
     if type(value) in (torch.Tensor, torch.nn.Parameter):
         return of_tensor(value)
-    # What a tensor subclass is rebuilt by decides who can read it.
+    # Which releases can read a tensor subclass depends on the function that rebuilds it.
     rebuild, arguments = value.__reduce_ex__(2)[:2]
     return "{}={}{}".format(_place(type(value)), _place(rebuild), _walk(arguments))
 
@@ -183,7 +186,7 @@ def _walk_object(value: Any) -> str:
 
 
 def _place(named: Any) -> str:
-    """Return where a pickle finds a class or function: module and qualified name."""
+    """Return the module and qualified name by which pickle finds a class or function."""
     owner = getattr(named, "__self__", None)
     if isinstance(owner, type):
         return "{}.{}".format(_place(owner), named.__name__)

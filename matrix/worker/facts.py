@@ -1,4 +1,4 @@
-"""What is reported of a module's metadata, the same for a save and for a load."""
+"""What saves and loads report of a module's metadata."""
 
 from typing import Any, Dict, Optional
 
@@ -9,7 +9,7 @@ from matrix.worker.model import Site
 
 
 def of_site(site: Site, payload: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
-    """Return a site's place and the facts of each of its tensors, as kernels are handed them.
+    """Describe a site and its tensors, as the kernels receive them.
 
     :param payload: what the loaded checkpoint holds for the site, for ``resized``.
     """
@@ -36,9 +36,11 @@ def is_resized(tensor: torch.Tensor, saved: torch.Tensor) -> bool:
 
 
 def of_tensor(name: str, tensor: torch.Tensor) -> Dict[str, Any]:
-    """Return dtype, shape, digest, the first row (at most 16 values), and whether all default.
+    """Describe a metadata tensor.
 
-    :param name: ``forward.scale`` and the like; it decides what the default is.
+    :param name: name of the tensor, e.g. ``forward.scale``; the default depends on it.
+    :returns: ``dtype``, ``shape``, ``digest``, ``first`` (up to 16 values of the first row) and
+        ``default`` (whether it holds defaults only).
     """
     first = tensor.detach().reshape(-1, tensor.shape[-1])[0][:16].tolist()
     return {

@@ -1,29 +1,29 @@
-"""What a process does before it forks, so that its children copy little of its memory.
+"""Prepares a process for forking, so that its children copy little of its memory.
 
-A child shares its parent's pages until it writes to one; reference counts count as
-writing. What costs most of a short-lived child's time is the pages that it copies.
+A child shares the pages of its parent until it writes to them, and changing a reference count
+is writing. A short-lived child spends most of its time with copying pages.
 """
 
 import gc
 import sys
 
 
-def settle() -> None:
-    """Keep the garbage collector and the interpreter's caches off the memory made so far."""
+def prepare_to_fork() -> None:
+    """Keep the garbage collector and the type cache from writing to existing memory."""
     gc.disable()
     gc.collect()
-    # A collection in a child would touch, and so copy, every page of this process.
+    # A collection in a child would write to, and so copy, every page.
     gc.freeze()
-    forget_lookups()
+    clear_type_cache()
 
 
-def forget_lookups() -> None:
-    """Empty the interpreter's cache of attribute lookups.
+def clear_type_cache() -> None:
+    """Clear the interpreter's cache of attribute lookups.
 
-    It holds the names looked up last, of which importing leaves thousands. A child that
-    overwrites such an entry lets go of the name, and copies the page that it lies in.
+    After the imports it holds thousands of names. A child that overwrites an entry changes the
+    reference count of the old name, and so copies its page.
     """
-    # Of CPython alone, and from 3.13 on under another name as well.
+    # Only CPython has it, and from 3.13 on under another name as well.
     clear = getattr(sys, "_clear_type_cache", None)
     if clear is not None:
         clear()

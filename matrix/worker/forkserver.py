@@ -1,7 +1,7 @@
-"""The fork server: pays for torch and third-party imports once.
+"""The fork server: imports torch and third-party packages once for all releases.
 
-The harness hands over one end of a socket per release; the host forks, and the
-child becomes that release's process. Nothing of TE is ever imported here.
+The harness sends one end of a socket per release. The server forks, and the child becomes the
+process of that release. Transformer Engine is never imported in the server.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import Any, Dict
 from matrix.worker import forking, release
 from matrix.worker.protocol import how_it_ended
 
-# Imported by one release or another; absent ones are left to the release.
+# Each is imported by some release. A release itself reports those that are missing.
 _SHARED = (
     "numpy",
     "packaging.version",
@@ -46,29 +46,29 @@ def _preload() -> None:
     for name in _SHARED:
         try:
             importlib.import_module(name)
-        except Exception:  # the release that needs it will say so itself
+        except Exception:  # the release that needs it reports that
             continue
     importlib.import_module("matrix.worker.cell")
     importlib.import_module("matrix.worker.warming").warm_up()
-    forking.settle()
+    forking.prepare_to_fork()
 
 
 def _serve(connection: socket.socket, start: Dict[str, Any]) -> None:
-    """Fork a release's process, and when it has ended tell the harness how."""
+    """Fork the process of a release; when it ends, tell the harness how."""
     child = os.fork()
     if child == 0:
         release.serve_socket(connection, start)
         os._exit(0)
     _pid, status = os.waitpid(child, 0)
-    with contextlib.suppress(OSError):  # the harness has gone, as it does when it is done
+    with contextlib.suppress(OSError):  # the harness has closed the connection
         connection.sendall(json.dumps({"ended": how_it_ended(status)}).encode() + b"\n")
 
 
 def run(control_fd: int) -> None:
     """Serve until the harness closes its end of the control socket.
 
-    :param control_fd: inherited descriptor of a Unix stream socket; every
-        message on it is one JSON line with the descriptor of a release's socket.
+    :param control_fd: inherited descriptor of a Unix socket; each message on it is a start
+        message as JSON, with the descriptor of a release's socket.
     """
     _preload()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

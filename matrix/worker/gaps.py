@@ -1,10 +1,10 @@
-"""Asks the cpu lane's stand-in, where it is in use, what it could not emulate."""
+"""The operations that the cpu lane was asked for and does not emulate."""
 
 import sys
 from typing import List
 
 
 def met() -> List[str]:
-    """Return the operations met and not emulated in this process; empty on a GPU."""
+    """Return those of this process so far; none in the gpu lane."""
     gap = sys.modules.get("matrix.worker.standin.gap")
     return gap.met() if gap is not None else []

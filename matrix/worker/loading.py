@@ -1,4 +1,4 @@
-"""Load one checkpoint and read back what the first FP8 step would see."""
+"""Loads one checkpoint and reads back the metadata that the first FP8 step will see."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ Payload = Optional[Dict[str, Any]]
 
 
 class _Trace:
-    """Where the load stands, for the record of an error."""
+    """The current stage of a load, and the keys that PyTorch reports."""
 
     def __init__(self) -> None:
         self.stage = "deserialize"
@@ -22,7 +22,7 @@ class _Trace:
         self.unexpected: List[str] = []
 
     def watch(self, built: Any) -> None:
-        """Note missing and unexpected keys as PyTorch finds them."""
+        """Note missing and unexpected keys when PyTorch reports them."""
 
         def note(_module: Any, keys: Any) -> None:
             self.missing = list(keys.missing_keys)
@@ -32,19 +32,19 @@ class _Trace:
 
 
 def load(built: Any, request: Dict[str, Any]) -> Dict[str, Any]:
-    """Take a checkpoint through every stage and report how far it came.
+    """Load a checkpoint stage by stage, and report how far that went.
 
-    :param built: the scenario's model, fresh.
+    :param built: the scenario's model, newly built.
     :param request: ``scenario``, ``lane``, ``path``, ``rewrite`` (name or None), ``opt_in``
         (environment variable to set, or None), and in the gpu lane ``expected``: the file
-        that holds the saving module's output.
+        with the saving module's output.
     :returns: ``stage``, ``error`` (None or its facts), ``missing_keys``,
-        ``unexpected_keys``, ``changed_keys`` (of the state dict that was handed over),
+        ``unexpected_keys``, ``changed_keys`` (of the state dict passed to the release),
         ``changed_weights`` (parameters and buffers that are not the checkpoint's),
-        ``lost_recipes`` (modules that do not hold the recipe that their state has),
+        ``lost_recipes`` (modules without the recipe of their saved state),
         ``parts`` (metadata at the first step), ``after_load``, ``output`` (None in the
         cpu lane) and ``gaps``.
-    :raises Exception: what went wrong is ours, not TE's or PyTorch's.
+    :raises Exception: an error of the worker, not of TE or PyTorch.
     """
     if request["opt_in"]:
         os.environ[request["opt_in"]] = "1"
@@ -101,11 +101,11 @@ def _run(built: Any, request: Dict[str, Any], trace: _Trace, found: Dict[str, An
 def _real_steps(
     built: Any, request: Dict[str, Any], payloads: Dict[str, Payload], found: Dict[str, Any]
 ) -> None:
-    """Start FP8, read the metadata back, compare the module's output, and train on."""
+    """Gpu lane: start FP8, read the metadata back, compare the output, and train further."""
     scenario = request["scenario"]
     recipe = scenario["load_recipe"]
     stepping = _stepping(built, scenario)
-    # Without gradients leaving the context updates no scale and rolls no history.
+    # Without gradients, leaving the context updates no scale and rolls no history.
     with torch.no_grad(), model.autocast(model.recipe(recipe)):
         for site in stepping:
             model.read_before_update(site)
@@ -113,12 +113,12 @@ def _real_steps(
                 found["parts"].append(facts.of_site(site, payloads[site.path]))
     before = [_copies(site) for site in stepping]
     found["output"] = _difference(training.output(built, scenario, recipe), request["expected"])
-    training.train(built, scenario, recipe, training.FURTHER_STEPS, training.LOUDER)
+    training.train(built, scenario, recipe, training.FURTHER_STEPS, training.FURTHER_GAIN)
     found["after_load"] = [_moved(site, copies) for site, copies in zip(stepping, before)]
 
 
 def _difference(found: torch.Tensor, expected: str) -> Dict[str, float]:
-    """Compare an output with the saving module's, in single precision."""
+    """Compare an output with the saving module's in single precision."""
     with open(expected, "rb") as stream:
         saved = torch.load(stream, weights_only=True).float()
     return {
@@ -128,7 +128,7 @@ def _difference(found: torch.Tensor, expected: str) -> Dict[str, float]:
 
 
 def _stepping(built: Any, scenario: Dict[str, Any]) -> List[Site]:
-    """Return the sites that the scenario has step in FP8."""
+    """Return the sites that take FP8 steps in the scenario."""
     return [site for site in model.sites(built) if site.attention or scenario["state"] == "all"]
 
 
@@ -146,7 +146,7 @@ def _changed_weights(built: Any, state: Dict[str, Any]) -> List[str]:
 
 
 def _lost_recipes(built: Any, payloads: Dict[str, Payload]) -> List[str]:
-    """Return the modules whose state has a recipe that they do not hold now."""
+    """Return the paths of modules that do not hold the recipe of their saved state."""
     lost = []
     for site in model.sites(built):
         saved = (payloads[site.path] or {}).get("recipe")
@@ -158,9 +158,11 @@ def _lost_recipes(built: Any, payloads: Dict[str, Payload]) -> List[str]:
 
 def _payload(state: Dict[str, Any], site: Site) -> Payload:
     """Return what the checkpoint holds for a module; None where there is nothing to read."""
-    # The release took it, whatever it is: a damaged one is among the controls.
+    # Controls load damaged states, which may not be readable here.
     with contextlib.suppress(Exception):
-        found = digest.decode(state[site.path + "." + digest.EXTRA_STATE])["state"]
+        # The key of 1.6 and 1.7, which the attention of later releases reads.
+        old, own = (site.path + place + digest.EXTRA_STATE for place in (".fused_attention.", "."))
+        found = digest.decode(state[old if site.attention and old in state else own])["state"]
         return found if isinstance(found, dict) else None
     return None
 
@@ -168,7 +170,7 @@ def _payload(state: Dict[str, Any], site: Site) -> Payload:
 def _first_step(
     built: Any, scenario: Dict[str, Any], payloads: Dict[str, Payload], found: Dict[str, Any]
 ) -> None:
-    """Start FP8, read every site's metadata back, and see whether it lives on."""
+    """Cpu lane: start FP8, read the metadata back, and check whether a step changes it."""
     stepping = _stepping(built, scenario)
     with model.autocast(model.recipe(scenario["load_recipe"])):
         for site in stepping:
@@ -205,10 +207,10 @@ def _amax_slots(site: Site, key: str) -> List[torch.Tensor]:
 
 
 def _moved(site: Site, before: Dict[str, torch.Tensor]) -> Dict[str, Any]:
-    """Tell, tensor by tensor, whether the step's amaxes changed it as delayed scaling does.
+    """Tell for each tensor whether the step changed it as delayed scaling does.
 
-    A history that only received the amaxes in row 0 and was not rolled has not
-    moved: nothing will ever read it.
+    A history that has new amaxes in row 0 but was not rolled counts as unchanged, because
+    nothing will ever read them.
     """
     after = site.tensors()
     moved = {}

@@ -1,4 +1,4 @@
-"""The module under test, and the steps TE takes around it.
+"""The module under test, and the steps that TE takes around its forward and backward pass.
 
 ``MultiheadAttention`` as the FAQ's example has it: bias, no input layernorm,
 fused interleaved QKV, self-attention, bf16.
@@ -20,9 +20,12 @@ ATTENTION = "core_attention"
 class Site:
     """One TE module that can hold FP8 metadata.
 
-    ``path`` is its place in the model; ``name`` is the same for every release:
-    for attention the path up to and including ``core_attention`` (1.6 and 1.7
-    keep the state one level deeper), unless a module above has that name already.
+    :param path: its path in the model.
+    :param name: the same for every release: for attention the path up to and including
+        ``core_attention`` (1.6 and 1.7 keep the state one level deeper), unless a module above
+        has that name already; otherwise the path.
+    :param module: the module.
+    :param attention: whether it is part of the attention.
     """
 
     path: str
@@ -32,20 +35,20 @@ class Site:
 
     @property
     def gemms(self) -> int:
-        """How many matrix multiplications the module announces to ``prepare_forward``."""
+        """Number of matrix multiplications that the module declares to ``prepare_forward``."""
         # DotProductAttention.forward (1.6, 1.7: FusedAttention.forward) asks for 3.
         return 3 if self.attention else 1
 
     def in_use(self) -> Dict[str, torch.Tensor]:
-        """Return :meth:`tensors` as kernels are handed them.
+        """Return :meth:`tensors` with the values that the kernels receive.
 
-        From 2.0 on that is by quantizers, one per slot, which are meant to be views of them.
+        From 2.0 on these come from quantizers, one per slot, which should be views of them.
         """
         found = self.tensors()
         for direction, key in DIRECTIONS.items():
             scale, history = direction + ".scale", direction + ".amax_history"
             quantizers = getattr(self.module, "quantizers", {}).get(key) or []
-            # Quantizers of other recipes, alone or among these, have no slot here.
+            # Quantizers of other recipes have no slots in these tensors.
             viewed = scale in found and len(quantizers) == len(found[scale])
             if not viewed or not all(hasattr(held, "amax") for held in quantizers):
                 continue
@@ -55,7 +58,7 @@ class Site:
         return found
 
     def tensors(self) -> Dict[str, torch.Tensor]:
-        """Return the site's metadata tensors, e.g. ``forward.scale``: float32, live."""
+        """Return the float32 metadata tensors themselves by name, e.g. ``forward.scale``."""
         found = {}
         for direction, key in DIRECTIONS.items():
             holder = self.module.fp8_meta.get(key)
@@ -67,7 +70,7 @@ class Site:
 
 
 def _row(held: torch.Tensor, slots: List[torch.Tensor]) -> torch.Tensor:
-    """Return ``held`` with its first values replaced by the slots'."""
+    """Return a copy of ``held`` whose first values are those of the slots."""
     values = held.detach().clone()
     for place, slot in enumerate(slots):
         values[place] = slot
@@ -81,10 +84,10 @@ def _te() -> Any:
 
 
 def recipe(fields: Dict[str, Any]) -> Any:
-    """Build ``DelayedScaling`` with FP8 attention on, where the release has that.
+    """Build ``DelayedScaling``, with FP8 attention if the release has that.
 
-    :param fields: further fields, as the scenario declares them.
-    :raises ValueError: the release's recipe has no such field.
+    :param fields: further fields from the scenario.
+    :raises ValueError: the recipe of the release has no such field.
     """
     from transformer_engine.common.recipe import DelayedScaling
 
@@ -103,10 +106,10 @@ def build(scenario: Dict[str, Any], recipe_fields: Dict[str, Any]) -> Any:
 
 
 def fill(parameter: torch.Tensor, stride: int = 1, largest: float = 1.0) -> None:
-    """Fill a tensor in place by a fixed pattern, exact in bf16, within (-1, 1) times ``largest``.
+    """Fill a tensor in place with a fixed pattern, exact in bf16, within (-1, 1) * ``largest``.
 
-    It is also the modules' initialiser: casting random weights would leave their
-    amaxes in the metadata of a module with FP8 weights.
+    Modules are initialised by it too: casting random weights would leave their amaxes in the
+    metadata of modules with FP8 weights.
     """
     with torch.no_grad():
         steps = torch.arange(parameter.numel()) * stride
@@ -124,7 +127,7 @@ def _build_layer(scenario: Dict[str, Any], recipe_fields: Dict[str, Any]) -> Any
             input_layernorm=False,
             fuse_qkv_params=True,
             attention_type="self",
-            # FP8 attention trains without; a dropout leaves no trace in a checkpoint.
+            # FP8 attention trains without dropout, which leaves no trace in a checkpoint.
             attention_dropout=0.0,
             qkv_weight_interleaved=True,
             init_method=fill,
@@ -144,7 +147,7 @@ def _fp8_weights(enabled: bool, recipe_fields: Dict[str, Any]) -> Any:
 
 
 def sites(model: Any) -> List[Site]:
-    """Return every TE module of ``model`` that can hold FP8 metadata, in forward order."""
+    """Return the TE modules of a model that can hold FP8 metadata, in forward order."""
     found: List[Site] = []
     for path, module in model.named_modules():
         if hasattr(module, "fp8_meta") and hasattr(module, "prepare_forward"):
@@ -163,7 +166,7 @@ def weights(model: Any) -> Dict[str, torch.Tensor]:
 
 
 def autocast(chosen: Any) -> Any:
-    """Return TE's autocast context with the recipe ``chosen``."""
+    """Return TE's autocast context with a recipe."""
     te = _te()
     if hasattr(te, "autocast"):
         return te.autocast(enabled=True, recipe=chosen)
@@ -172,10 +175,10 @@ def autocast(chosen: Any) -> Any:
 
 @contextlib.contextmanager
 def forward(site: Site, hidden_size: int) -> Iterator[None]:
-    """Run what TE runs around one module's forward pass, without its kernels.
+    """Run what TE runs around the forward pass of a module, without its kernels.
 
-    That is ``TransformerEngineBaseModule.prepare_forward``: initialise the FP8
-    metadata where that is due, and register it for amax reduction.
+    That is ``TransformerEngineBaseModule.prepare_forward``, which initialises the FP8 metadata
+    if necessary and registers it for amax reduction.
     """
     module = site.module
     # From 2.16 the context manager has a name of its own.
@@ -211,10 +214,10 @@ def global_state() -> Any:
 
 
 def finish_backward() -> Optional[str]:
-    """Run the end of a backward pass: TE's reduction of the backward amaxes.
+    """Run TE's reduction of the backward amaxes, as at the end of a backward pass.
 
-    :returns: None, or why it could not be run. Up to 1.5 each module updates
-        its own metadata and there is nothing to call.
+    :returns: None, or why it could not be run. Up to 1.5 each module updates its own metadata
+        and there is nothing to call.
     """
     reduce = getattr(global_state(), "reduce_and_update_fp8_tensors", None)
     if reduce is None:

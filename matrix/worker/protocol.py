@@ -1,6 +1,6 @@
 """JSON Lines over a byte stream: one request, one reply, in order.
 
-A process that ended in place of a reply is reported by ``{"ended": how}``.
+If a process ends instead of replying, ``{"ended": how}`` is sent in its place.
 """
 
 import json
@@ -12,7 +12,7 @@ Message = Dict[str, Any]
 
 
 def how_it_ended(status: int) -> str:
-    """Say what a status of ``waitpid`` means."""
+    """Return a status of ``waitpid`` as text."""
     if not os.WIFSIGNALED(status):
         return "exit status {}".format(os.WEXITSTATUS(status))
     number = os.WTERMSIG(status)
@@ -21,7 +21,7 @@ def how_it_ended(status: int) -> str:
 
 
 class Channel:
-    """One end of the conversation.
+    """The worker's end of the connection.
 
     :param reader: binary stream that requests arrive on.
     :param writer: binary stream that replies leave on.
@@ -46,7 +46,7 @@ class Channel:
         self._writer.flush()
 
     def leave(self) -> None:
-        """Take no part any more: a cell's process must not speak for its release."""
+        """Detach this process from the connection: a child must not answer for its release."""
         nothing = os.open(os.devnull, os.O_RDWR)
         for stream in (self._reader, self._writer):
             os.dup2(nothing, stream.fileno())

@@ -1,4 +1,4 @@
-"""An exception that a release raised: whether it is its own, and what is reported of it."""
+"""Exceptions during saves and loads: whose they are, and what is reported of them."""
 
 import os
 import re
@@ -10,10 +10,10 @@ _STANDIN = _HERE + "standin" + os.sep
 
 
 def is_ours(raised: BaseException) -> bool:
-    """Tell whether an exception came from the worker itself, or from want of memory.
+    """Tell whether an exception came from the worker itself, or from lack of memory.
 
-    Frames of the stand-in do not count: they lie between TE and PyTorch, and what the
-    stand-in itself raises is noted as a gap.
+    Frames of the stand-in do not count: they are between TE and PyTorch, and exceptions of the
+    stand-in itself are noted as gaps.
     """
     if isinstance(raised, MemoryError):
         return True

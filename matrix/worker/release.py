@@ -1,11 +1,11 @@
-"""One release: import its TE once, then fork for every scenario and every cell.
+"""One release process: imports a release once, then forks for every scenario, save and load.
 
-On a GPU every cell imports for itself: importing a release may ask for the GPU
-(``pytorch/attention.py`` of 1.11 does, later ones where flash-attn is installed), and
-CUDA does not survive a fork.
+On a GPU every fork imports the release itself, because importing may use the GPU
+(``pytorch/attention.py`` of 1.11 does, later ones if flash-attn is installed) and CUDA does not
+survive a fork.
 
-``save`` is answered at any time. ``enter`` builds a scenario's model, ``load`` is
-answered after it, and ``leave`` ends it.
+``save`` can be requested at any time. ``enter`` builds the model of a scenario, ``load`` is
+possible after it, and ``leave`` ends the scenario.
 """
 
 import importlib
@@ -21,7 +21,7 @@ import traceback
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional
 
-from matrix.worker import PROTOCOL, alone, forking
+from matrix.worker import PROTOCOL, container_cleanup, forking
 from matrix.worker.protocol import Channel, Message, how_it_ended
 
 _INTRODUCE = "introduce"
@@ -29,18 +29,18 @@ _OPT_IN = ("transformer_engine.pytorch._extra_state", "UNSAFE_PICKLE_EXTRA_STATE
 
 
 def serve_stdio() -> None:
-    """Serve on standard input and output; everything else printed goes to stderr."""
+    """Serve on standard input and output; all other output goes to standard error."""
     channel = Channel(sys.stdin.buffer, os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)
     start = channel.receive()
     if start is not None:
         if start.get("scratch"):
-            alone.begin(start["scratch"])
+            container_cleanup.enable(start["scratch"])
         _serve(channel, start)
 
 
 def serve_socket(connection: socket.socket, start: Message) -> None:
-    """Serve on a socket handed over by the host, printing into ``start["log"]``."""
+    """Serve on a socket from the fork server; output goes to the file ``start["log"]``."""
     log = os.open(start["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -58,7 +58,7 @@ def _serve(channel: Channel, start: Message) -> None:
 
 
 def _introduce(channel: Channel, start: Message) -> Message:
-    """Return the first message: what release this is, and in the gpu lane on what device."""
+    """Return the first message: the imported release, and in the gpu lane the device."""
     if start["lane"] != "gpu":
         return _import(start)
     importlib.import_module("torch")
@@ -69,7 +69,7 @@ def _introduce(channel: Channel, start: Message) -> Message:
 
 
 def _answer_requests(channel: Channel, start: Message) -> None:
-    """Answer until the other end closes, or until it says to leave the scenario."""
+    """Answer requests until the connection is closed or the scenario is left."""
     while True:
         request = channel.receive()
         if request is None:
@@ -84,14 +84,14 @@ def _answer_requests(channel: Channel, start: Message) -> None:
 
 
 def _enter(channel: Channel, request: Message, start: Message) -> None:
-    """Fork a process that stands for the scenario and answers until told to leave.
+    """Fork a process for a scenario, which answers requests until ``leave``.
 
-    Nothing of one scenario reaches another. If it ends otherwise, the harness is told how.
+    So no scenario can influence another. If the process ends otherwise, the harness is told.
     """
-    alone.clear()
+    container_cleanup.clear()
     child = os.fork()
     if child == 0:
-        alone.adopt()
+        container_cleanup.adopt_orphans()
         on_gpu = start["lane"] == "gpu"
         reply = _in_child(channel, request, start) if on_gpu else _build(request)
         channel.send(dict(reply, id=request["id"]))
@@ -104,21 +104,21 @@ def _enter(channel: Channel, request: Message, start: Message) -> None:
 
 
 def _build(request: Message) -> Message:
-    """Build the scenario's model with no checkpoint at all, for every cell to start from."""
+    """Build the model of the scenario without any checkpoint; loads start from it."""
     cell = importlib.import_module("matrix.worker.cell")
     try:
         reply: Message = {"answer": cell.enter(request)}
     except BaseException as error:
         reply = {"failure": _crash(error)}
-    forking.settle()
+    forking.prepare_to_fork()
     return reply
 
 
 def _import(start: Message) -> Message:
-    """Import the release and say what it is.
+    """Import the release and describe it.
 
-    :param start: ``lane``, ``version``, and ``source``: the folder that holds
-        ``transformer_engine``. The gpu lane runs what is installed, there where it is given.
+    :param start: the start message: ``lane``, ``version``, and ``source``, the folder that
+        holds ``transformer_engine``. The gpu lane imports the installed one, also from there.
     """
     os.environ["NVTE_TORCH_COMPILE"] = "0"
     if start["lane"] == "cpu":
@@ -134,7 +134,7 @@ def _import(start: Message) -> Message:
     importlib.import_module("matrix.worker.cell")
     import torch
 
-    forking.settle()
+    forking.prepare_to_fork()
     return {
         "protocol": PROTOCOL,
         "release": start["version"],
@@ -149,7 +149,7 @@ def _import(start: Message) -> Message:
 
 
 def _opt_in() -> Optional[str]:
-    """Return the variable by which the release lets pickled extra state in, if it has one."""
+    """Return the environment variable that permits pickled extra state; None without one."""
     module, name = _OPT_IN
     try:
         found: str = getattr(importlib.import_module(module), name)
@@ -172,8 +172,8 @@ def _crash(error: BaseException) -> Dict[str, Any]:
 
 
 def _in_child(channel: Channel, request: Message, start: Message) -> Message:
-    """Fork, let the child answer, and tell a crash or a time-out from an answer."""
-    alone.clear()
+    """Fork, have the child answer, and report a crash or a time-out as a failure."""
+    container_cleanup.clear()
     read_end, write_end = os.pipe()
     began = time.monotonic()
     child = os.fork()
@@ -204,12 +204,12 @@ def _decode(data: bytes, status: int) -> Message:
 
 
 def _read_line(fd: int, deadline: float, channel: Channel) -> Optional[bytes]:
-    """Read a line, or less where the other end closes before its end.
+    """Read a line, or less if the other end is closed before its end.
 
-    Processes that a cell left behind may hold the other end open.
-
-    :param channel: whence no request is due; what can be read there is the harness's end.
-    :returns: None when the deadline passes first, or the harness is gone.
+    :param deadline: a time of ``time.monotonic``: processes that a child left behind may keep
+        the other end open.
+    :param channel: the connection to the harness. Nothing is expected there but its end.
+    :returns: None if the deadline passes or the harness closes the connection.
     """
     parts = []
     while True:
@@ -224,7 +224,7 @@ def _read_line(fd: int, deadline: float, channel: Channel) -> Optional[bytes]:
 
 
 def _answer(request: Message, start: Message, fd: int) -> None:
-    """In the child: run the request, write the answer, leave."""
+    """In the child: carry out the request, write the answer, and exit."""
     status = 0
     try:
         answer = {"answer": _perform(request, start)}

@@ -1,7 +1,7 @@
-"""What is done to a state dict between ``torch.load`` and ``load_state_dict``.
+"""Changes to a state dict between ``torch.load`` and ``load_state_dict``.
 
-``remapped`` is the FAQ's key mapping. The others are the controls: damage that
-a loader must notice.
+``remap`` is the FAQ's key mapping. The others are for controls: damage that a loader must
+notice.
 """
 
 import io
@@ -21,7 +21,7 @@ State = Dict[str, Any]
 def remap(state: State) -> State:
     """Move every 1.6/1.7 attention key to where 1.8 and later keep it.
 
-    The FAQ's snippet is garbled as printed: it assigns the result of a ``del``
+    The FAQ's snippet cannot run as printed, because it assigns the result of a ``del``
     statement. This is what it means.
     """
     return {

@@ -1,4 +1,4 @@
-"""Save one checkpoint as a module that has been through a training step would."""
+"""Saves one checkpoint of a module in the state that a training step leaves."""
 
 import contextlib
 import os
@@ -11,17 +11,17 @@ from matrix.worker.model import Site
 
 
 class Refused(RuntimeError):
-    """A save that could not tell ``loaded`` from ``defaults`` afterwards."""
+    """A checkpoint by which ``loaded`` and ``defaults`` could not be told apart."""
 
 
 SAVED, SPOILT, ERROR = "saved", "spoilt", "error"
 
 
 def save(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Build, train, write ``request["path"]`` and describe it.
+    """Build a model, train it, and save it.
 
-    The cpu lane runs TE's bookkeeping of one training step and stamps every slot; the
-    gpu lane trains, and writes the module's output as it then is.
+    The cpu lane runs TE's bookkeeping of one training step and writes a canary into every slot.
+    The gpu lane trains, and also saves the module's output.
 
     :param request: ``scenario``, ``lane``, ``path`` and, in the gpu lane, ``output``.
     :returns: ``outcome``: ``saved``; ``spoilt``, where the state dict is not what the module
@@ -73,22 +73,22 @@ def _written(built: Any, path: str) -> Tuple[Dict[str, Any], Optional[Dict[str, 
 
 
 def _train(built: Any, attention: List[Site], scenario: Dict[str, Any]) -> str:
-    """Train on the device, and see that it was FP8 attention that did; return the backend."""
+    """Train on the device, check that FP8 attention ran, and return the backend."""
     canary.fill_weights(built, training.WEIGHTS)
-    with training.watching(built) as watch:
+    with training.recording(built) as recorder:
         training.train(built, scenario, scenario["save_recipe"], training.STEPS)
-    backend = ", ".join(sorted(watch.backends)) or "none"
-    if attention and not all(map(training.is_fp8, watch.backends or {"none"})):
+    backend = ", ".join(sorted(recorder.backends)) or "none"
+    if attention and not all(map(training.is_fp8, recorder.backends or {"none"})):
         raise Refused("FP8 attention did not run, {} did".format(backend))
-    if missing := training.unused(attention, watch):
+    if missing := training.unused(attention, recorder):
         raise Refused("{} ran, but never wrote {}".format(backend, ", ".join(missing)))
     return backend
 
 
 def _stamp(built: Any, stateful: List[Site], scenario: Dict[str, Any]) -> None:
-    """Leave what a training step leaves, and in every slot a canary."""
+    """Run the bookkeeping of a training step, and write a canary into every slot."""
     _train_one_step(stateful, scenario)
-    # FP8 weights are cast by the stamped scales, and casting them notes their amaxes.
+    # FP8 weights are cast with the stamped scales, and casting changes amaxes.
     canary.stamp(stateful)
     canary.fill_weights(built)
     canary.stamp(stateful)
@@ -99,7 +99,7 @@ def _stamp(built: Any, stateful: List[Site], scenario: Dict[str, Any]) -> None:
 
 
 def _train_one_step(stateful: List[Site], scenario: Dict[str, Any]) -> None:
-    """Run TE's bookkeeping of one forward and backward pass, kernels left out."""
+    """Run TE's bookkeeping of one forward and backward pass, without kernels."""
     with model.autocast(model.recipe(scenario["save_recipe"])):
         for site in stateful:
             with model.forward(site, scenario["hidden_size"]):
@@ -108,7 +108,7 @@ def _train_one_step(stateful: List[Site], scenario: Dict[str, Any]) -> None:
 
 
 def _unlike_metadata(stateful: List[Site], state: Dict[str, Any]) -> List[str]:
-    """Say in what the extra states are not what the modules hold."""
+    """Return how the saved extra states differ from what the modules hold."""
     found: List[str] = []
     for site in stateful:
         held = site.tensors()
@@ -130,7 +130,7 @@ def _unlike_metadata(stateful: List[Site], state: Dict[str, Any]) -> List[str]:
 
 
 def _unlike_recipe(key: str, payload: Dict[str, Any], held: Any) -> List[str]:
-    """Say in what a payload lacks the recipe, which from 2.0 on stands in for scale_inv."""
+    """Return how a payload lacks the recipe, which replaces scale_inv from 2.0 on."""
     if "recipe" not in payload:
         if not any(name.startswith("scale_inv") for name in payload):
             return ["{}: neither the recipe nor scale_inv is saved".format(key)]
@@ -140,7 +140,7 @@ def _unlike_recipe(key: str, payload: Dict[str, Any], held: Any) -> List[str]:
 
 
 def _unlike_weights(built: Any, state: Dict[str, Any]) -> List[str]:
-    """Say which parameters and buffers are not in the state dict as the module holds them."""
+    """Return which parameters and buffers are not saved as the module holds them."""
     return [
         "{} is not what the module holds".format(name)
         for name, tensor in model.weights(built).items()

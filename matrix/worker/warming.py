@@ -1,7 +1,7 @@
 """First-use preparations of PyTorch and of the worker, made once for all releases.
 
-Each cell's process would make them anew. Nothing of Transformer Engine is touched here:
-what a cell does with plain tensors is done with a plain module.
+Otherwise each fork would repeat them. Transformer Engine is not used here: a plain module is
+saved and loaded in the same way.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from matrix.worker import digest, facts
 
 
 class _Recipe:
-    """Stands for what an extra state keeps beside its tensors."""
+    """Represents what an extra state holds in addition to its tensors."""
 
     def __init__(self) -> None:
         self.margin = 0
@@ -24,7 +24,7 @@ class _Recipe:
 
 
 def warm_up() -> None:
-    """Save, read, describe and load a plain module's state in every way that a cell may."""
+    """Save, read, describe and load a plain module in every way that is used later."""
     torch.set_num_threads(1)
     layer = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)).bfloat16()
     layer.register_load_state_dict_post_hook(lambda module, keys: None)
@@ -46,7 +46,7 @@ def warm_up() -> None:
 
 
 def _extra_states(history: torch.Tensor) -> Dict[str, Any]:
-    """Return an extra state of each kind that releases save, read once already."""
+    """Return an extra state of each kind that releases save, after reading each once."""
     inside = {"margin": 0, "amax_history_fwd": history}
     stream = io.BytesIO()
     torch.save(inside, stream)

@@ -65,7 +65,7 @@ def main() -> None:
         path = f"{folder}/checkpoint.pt"
         saving.save({"scenario": scenario, "lane": "cpu", "path": path})
         built = model.build(scenario, scenario["load_recipe"])
-        forking.settle()
+        forking.prepare_to_fork()
         forked = [timed(lambda: in_a_child(lambda: load(built, path))) for _turn in range(TURNS)]
         again = [timed(lambda: load(built, path)) for _turn in range(TURNS)]
     print(statistics.median(forked[1:]), statistics.median(again[1:]))

@@ -67,7 +67,7 @@ def test_a_container_that_is_removed_is_replaced(bench, make_host, client) -> No
 
             def ask(operation, *more, **fields):
                 if operation == "load" and not killed:
-                    killed.append(process.place._cage.container)
+                    killed.append(process.context._container.container)
                     killed[0].kill()
                 return asking(operation, *more, **fields)
 

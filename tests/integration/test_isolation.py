@@ -13,6 +13,7 @@ import pytest
 
 from matrix.errors import ExitCode
 from matrix.lane.local import LocalRunner
+from matrix.lane.protocol import SaveAnswer
 from matrix.lane.sources import FetchedSources
 from matrix.plan.cells import Cell
 
@@ -70,7 +71,7 @@ def test_a_hanging_cell_does_not_outlive_the_harness(bench, broken_release, tmp_
     recipe, path = made.scenarios["autocast"], tmp_path / "checkpoint.pt"
     with LocalRunner(tmp_path / "logs") as host:
         process = host.open(release, FetchedSources().get(release), "cpu")
-        assert "answer" in process.save(recipe, path, 60)
+        assert isinstance(process.save(recipe, path, 60), SaveAnswer)
         process.enter(recipe, 60)
         host_process = psutil.Process(host._process.pid)
         resting = len(host_process.children(recursive=True))

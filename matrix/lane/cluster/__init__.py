@@ -1,8 +1,7 @@
-"""Running on a Dask cluster: the only part that imports Dask, and only when it is asked for.
+"""The executor of a Dask cluster. Only this package imports Dask, and only on request.
 
-===============  ==============================================================
-``connect.py``   an address, a scheduler file or "local" becomes a client
-``station.py``   what each worker has: a host of its own and the shared store
-``graph.py``     saves and loads as tasks; retries; what a lost worker costs
-===============  ==============================================================
+connect: from the value of ``--scheduler`` to a Dask client
+worker: what a Dask worker keeps during a run: a runner and the store
+tasks: saves and loads as tasks, with retries
+executor: registers the worker plugin and carries out the tasks
 """

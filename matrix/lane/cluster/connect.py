@@ -1,4 +1,4 @@
-"""From what is typed after ``--scheduler`` to a client of a Dask scheduler."""
+"""Connects to the Dask scheduler that ``--scheduler`` names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONNECT_TIMEOUT = 30
 
 
 def require() -> None:
-    """See that Dask is installed.
+    """Check that Dask is installed.
 
     :raises UsageError: it is not.
     """
@@ -32,11 +32,11 @@ def require() -> None:
 
 @contextlib.contextmanager
 def connected(scheduler: str) -> Iterator[Client]:
-    """Connect to a scheduler for as long as the context lasts.
+    """Yield a client that is connected to a scheduler.
 
     :param scheduler: an address such as ``tcp://host:8786``, a scheduler file, or ``local``
         or ``local:N`` for a cluster of N workers on this machine that ends with the context.
-    :raises UsageError: Dask is not installed, or this is none of the three.
+    :raises UsageError: Dask is not installed, or ``scheduler`` is none of these.
     :raises EngineError: no scheduler answers there.
     """
     require()
@@ -53,9 +53,9 @@ def connected(scheduler: str) -> Iterator[Client]:
             yield client
         return
     by_file = Path(scheduler).is_file()
-    place = {"scheduler_file": scheduler} if by_file else {"address": scheduler}
+    where = {"scheduler_file": scheduler} if by_file else {"address": scheduler}
     try:
-        client = Client(**place, timeout=CONNECT_TIMEOUT)
+        client = Client(**where, timeout=CONNECT_TIMEOUT)
     except ValueError as error:
         raise UsageError(
             f"--scheduler {scheduler} is no scheduler",

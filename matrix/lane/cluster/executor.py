@@ -1,4 +1,4 @@
-"""The executor of a Dask cluster: every save and every load is a task."""
+"""The executor of a Dask cluster, where every save and every load is a task."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 class DaskExecutor:
     """Does the saves and loads of one run on a Dask cluster.
 
-    :param make_runner: called on each worker; what it returns is used there.
+    :param make_runner: makes the runner of a worker; it is called there.
     """
 
     def __init__(self, client: Client, make_runner: MakeRunner) -> None:
         self._client = client
         self._make_runner = make_runner
         self.begun: dict[str, str] = {}
-        """Key of every task that a worker is at, and the worker's address."""
+        """Keys of the tasks that workers have begun, with the addresses of the workers."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Nothing outlives :meth:`execute`."""
+        """Do nothing: :meth:`execute` has ended everything."""
 
     def prepare(self, run: Run) -> None:
-        """Start nothing here: the cluster's workers do."""
+        """Do nothing: each worker starts its runner with its first task."""
 
     def execute(self, run: Run) -> None:
-        """Save and load on the cluster's workers.
+        """Do all saves and loads on the workers of the cluster.
 
-        :raises StoreError: a worker could not keep a result.
-        :raises EngineError: the scheduler has forgotten a task.
+        :raises StoreError: a worker could not store a result.
+        :raises EngineError: the scheduler has lost a task.
         """
         name = f"te-matrix-{uuid.uuid4().hex[:12]}"
         graph = TaskGraph(self._client, run, name, self.begun)

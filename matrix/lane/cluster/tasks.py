@@ -1,4 +1,4 @@
-"""The tasks of a run on a Dask cluster: submitted, tried again, and noted as they come."""
+"""The tasks of a run on a Dask cluster: submits them, retries them, and notes the results."""
 
 from __future__ import annotations
 
@@ -21,19 +21,23 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 RETRIES = 2
-"""How often a save or load that came to ``infra`` is tried again."""
+"""How often a save or load that failed with ``infra`` is repeated."""
 
 QUEUED_PER_THREAD = 4
-"""Tasks handed to the scheduler for every thread of its workers. The rest waits here, so
-that a worker that is lost takes few tasks with it."""
+"""Tasks submitted per thread of the workers. The others wait here, so that a lost worker takes
+few tasks with it."""
 
 REPORT_AFTER = 60.0
-"""Seconds without any result after which the run says what it is waiting for."""
+"""Seconds without a result after which the run reports what it is waiting for."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One save, or one load, and how often it has come to ``infra``."""
+    """One save or one load.
+
+    :param cell: the cell to load; None for a save.
+    :param tried: how often it has failed with ``infra``.
+    """
 
     release: Release
     scenario: str
@@ -42,19 +46,19 @@ class Task:
 
     @property
     def label(self) -> str:
-        """What the dashboard shows: it cuts a name at the first hyphen, so there is none."""
+        """Name on the dashboard. It has no hyphen, because the dashboard cuts names there."""
         name = self.cell.id if self.cell else f"{self.scenario}/save/{self.release.name}"
         return name.replace("->", "→").replace("-", "_")
 
 
 class TaskGraph:
-    """The tasks of one run, from first to last.
+    """The tasks of one run.
 
-    A scenario's loads follow when all its saves are settled, as only then it is known which
-    savers wrote the very same state; each depends on the save that it loads.
+    The loads of a scenario are submitted when all its saves are finished, because only then it
+    is known which checkpoints have the same state. Each load depends on its save.
 
-    :param name: of the run, by which workers know it.
-    :param begun: is kept up to date with what which worker is at.
+    :param name: name of the run on the cluster.
+    :param begun: keys of begun tasks and addresses of their workers; updated by this object.
     """
 
     def __init__(self, client: Client, run: Run, name: str, begun: dict[str, str]) -> None:
@@ -73,7 +77,7 @@ class TaskGraph:
         self._unsettled = Counter(task.scenario for task in self._waiting)
 
     def execute(self) -> None:
-        """Submit every task, and note what comes of each."""
+        """Submit all tasks and note their results."""
         self._run.progress.start("saves", len(self._waiting))
         for scenario in self._run.plan.scenarios:
             if not self._unsettled[scenario]:
@@ -83,17 +87,17 @@ class TaskGraph:
             self._handle(self._next_event())
 
     def cancel(self) -> None:
-        """Cancel what is not finished."""
+        """Cancel the tasks that are not finished."""
         self._client.cancel([future for _task, future in self._submitted.values()])
 
     def on_event(self, event: tuple[float, Any]) -> None:
-        """Pass an event of the scheduler on to the thread that runs all this."""
+        """Queue an event of the scheduler for the thread that is in :meth:`execute`."""
         self._events.put(event[1])
 
-    # What there is to do.
+    # Submitting.
 
     def _add_loads(self, scenario: str) -> None:
-        """Queue a scenario's loads, release by release, one for every state."""
+        """Queue the loads of a scenario, one for every state of a checkpoint."""
         due = [cell for cells in self._run.loads().values() for cell in cells]
         wanted = [cell for cell in due if cell.scenario == scenario]
         every_cell = self._run.options.every_cell
@@ -104,7 +108,7 @@ class TaskGraph:
         self._run.progress.start(f"loads of {scenario}", len(found))
 
     def _submit(self) -> None:
-        """Hand the scheduler what it should know of by now."""
+        """Submit as many tasks as the workers can take soon."""
         threads = sum(self._client.nthreads().values()) if self._waiting else 0
         while self._waiting and len(self._submitted) < QUEUED_PER_THREAD * max(threads, 1):
             task = self._waiting.popleft()
@@ -125,7 +129,7 @@ class TaskGraph:
         return self._client.submit(worker.load, *what, task.cell, saved, **options)
 
     def _resources(self, task: Task) -> dict[str, float]:
-        """Return what a worker must have: a GPU in its lane, the image where workers name any."""
+        """Return the Dask resources of a task: a GPU, and an image if workers offer images."""
         plan = self._run.plan
         wanted = {"GPU": 1.0} if plan.lane == Lane.GPU else {}
         if plan.runner == RunnerName.DOCKER and any(
@@ -138,7 +142,7 @@ class TaskGraph:
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
         return [worker["resources"] for worker in workers]
 
-    # What becomes of it.
+    # Results.
 
     def _next_event(self) -> Any:
         while True:
@@ -148,7 +152,7 @@ class TaskGraph:
                 self._run.progress.say(self.waiting_reason())
 
     def waiting_reason(self) -> str:
-        """Say why no result comes."""
+        """Return a line of text that says what the run is waiting for."""
         offered = self._offered()
         if not offered:
             return "waiting: the scheduler has no worker"
@@ -167,7 +171,7 @@ class TaskGraph:
             self._worker_lost(event["worker"])
 
     def _worker_lost(self, address: str) -> None:
-        """Keep an attempt for everything that a lost worker was at; Dask tries it again."""
+        """Store an attempt for every task that a lost worker had begun; Dask repeats them."""
         for key, (task, _future) in self._submitted.items():
             if self._begun.get(key) == address:
                 del self._begun[key]
@@ -201,10 +205,10 @@ class TaskGraph:
             self._add_loads(task.scenario)
 
     def _result(self, task: Task, future: Future) -> Result:
-        """Return what a task came to; what Dask or the worker itself failed at is ``infra``.
+        """Return the result of a task; an error of Dask or of the worker is ``infra``.
 
-        :raises StoreError: a worker could not keep a result.
-        :raises EngineError: the scheduler has forgotten the task.
+        :raises StoreError: the worker could not store the result.
+        :raises EngineError: the scheduler has lost the task.
         """
         if future.status == "finished":
             result: Result = future.result()

@@ -1,4 +1,4 @@
-"""What a Dask worker has for the length of a run: a runner of its own, and the shared store."""
+"""What a Dask worker keeps during a run: a runner of its own and the shared store."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from matrix.store.records import Attempt, Load, Save
 from matrix.store.store import Store
 
 RESIDENT = 8
-"""Release processes that a worker keeps; loads come release by release, so few are enough."""
+"""Release processes that a worker keeps. Loads are sorted by release, so that few suffice."""
 
 
 @dataclasses.dataclass(frozen=True)
 class WorkerConfig:
-    """What every worker of a run is told.
+    """Settings of a run, for all workers.
 
-    :param run: name of the run.
+    :param run: name of the run on the cluster.
     :param store: URL of the store.
-    :param make_runner: called on each worker; what it returns is used there.
-    :param worker: digest of the worker's files where the run was started; a Dask worker with
-        another installation would measure something else.
+    :param make_runner: makes the runner of a worker; it is called there.
+    :param timeout: limit for one save or load, in seconds.
+    :param worker: digest of the worker's files on the machine that started the run; other
+        installations are refused, because they might measure something else.
     """
 
     run: str
@@ -40,10 +41,10 @@ class WorkerConfig:
 
 
 class ClusterWorker(WorkerPlugin):  # type: ignore[misc]  # Dask has no types
-    """Starts its runner with the first task, so that a worker that gets none pays for none.
+    """A plugin that does tasks on a Dask worker. The first task starts the runner.
 
-    The runner ends with the worker: its processes end when their sockets close, and so when
-    the Dask worker is killed, too.
+    The runner ends with the worker, even if that is killed: release processes end when their
+    sockets are closed.
     """
 
     def __init__(self, config: WorkerConfig) -> None:
@@ -51,7 +52,7 @@ class ClusterWorker(WorkerPlugin):  # type: ignore[misc]  # Dask has no types
         self._config = config
 
     def setup(self, worker: Worker) -> None:
-        """Note where this is; nothing is opened yet."""
+        """Remember the worker; the runner is not started yet."""
         self._address = worker.address
         self._worker = worker
         self._lock = threading.Lock()
@@ -65,7 +66,11 @@ class ClusterWorker(WorkerPlugin):  # type: ignore[misc]  # Dask has no types
                 self._measurer = None
 
     def save(self, key: str, release: str, scenario: str) -> Save | Attempt:
-        """Have a release save, unless its save is in the store by now."""
+        """Have a release save, unless the store holds its save already.
+
+        :param key: key of the task.
+        :raises WorkerError: this worker cannot take part.
+        """
         measurer = self._begin(key)
         plan = self._config.plan
         wanted = EvidenceIndex(plan, None, None).save_key(scenario, plan.releases[release])
@@ -73,11 +78,15 @@ class ClusterWorker(WorkerPlugin):  # type: ignore[misc]  # Dask has no types
         return own[0] if own else measurer.save(plan.releases[release], scenario)
 
     def load(self, key: str, release: str, cell: Cell, saved: Save) -> Load | Attempt:
-        """Have a release load what another saved."""
+        """Have a release load a checkpoint.
+
+        :param key: key of the task.
+        :raises WorkerError: this worker cannot take part.
+        """
         return self._begin(key).load(self._config.plan.releases[release], cell, saved)
 
     def _begin(self, key: str) -> Measurer:
-        """Tell the client what is begun here, and return what does it.
+        """Report that a task has begun, and return the measurer.
 
         :raises WorkerError: this worker cannot take part.
         """
@@ -108,12 +117,12 @@ class ClusterWorker(WorkerPlugin):  # type: ignore[misc]  # Dask has no types
 
 
 def save(run: str, key: str, release: str, scenario: str) -> Save | Attempt:
-    """Save, on whichever worker this is. A task."""
+    """Save on the worker that runs this task."""
     return _worker(run).save(key, release, scenario)
 
 
 def load(run: str, key: str, release: str, cell: Cell, saved: Save) -> Load | Attempt:
-    """Load, on whichever worker this is. A task."""
+    """Load on the worker that runs this task."""
     return _worker(run).load(key, release, cell, saved)
 
 

@@ -1,4 +1,4 @@
-"""An image under test, as one more release: what it calls itself, and its Python files."""
+"""An image under test as a candidate: its version and its Python files."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from matrix.lane.containers.engine import OWNER, explanation, remove, run_progra
 from matrix.lane.containers.lock import BaseImage
 from matrix.lane.sources import keep_candidate
 from matrix.system.cleanup import process_label
+from matrix.system.unpacking import unpack
 
 _ASK = (
     "import importlib.metadata as m, importlib.util as u, json; "
@@ -27,9 +28,9 @@ _ASK = (
 
 
 def from_image(client: docker.DockerClient, name: str) -> tuple[Release, BaseImage]:
-    """Describe an image as a candidate, and as the base that it is.
+    """Describe an image as a candidate, and as the base image of that candidate.
 
-    Its Python files are taken out of it and cached, so that the cpu lane can run them.
+    Its Python files are copied out and cached, so that the cpu lane can run them.
 
     :raises UsageError: the engine has no such image.
     :raises EngineError: it holds no Transformer Engine.
@@ -42,34 +43,34 @@ def from_image(client: docker.DockerClient, name: str) -> tuple[Release, BaseIma
             why="there is neither a file nor a folder nor an image of that name",
             do="Pull or load the image into the engine first",
         ) from error
-    place, version = _look(client, name)
+    package, version = _locate(client, name)
     with tempfile.TemporaryDirectory() as folder:
-        _take(client, image, place, Path(folder))
+        _copy_out(client, image, package, Path(folder))
         release = keep_candidate(Path(folder), version.partition("+")[0], name)
     base = BaseImage(kind="ngc", image=name, digest=image)
     return release.model_copy(update={"image": name}), base
 
 
-def _look(client: docker.DockerClient, name: str) -> tuple[str, str]:
-    """Return where an image has its Transformer Engine, and its version."""
+def _locate(client: docker.DockerClient, name: str) -> tuple[str, str]:
+    """Return the folder of the Transformer Engine in an image, and its version."""
     try:
         stdout = run_program(client, name, "python3", ["-c", _ASK])
-        place, version = json.loads(stdout.splitlines()[-1])
+        package, version = json.loads(stdout.splitlines()[-1])
     except (APIError, ContainerError, ValueError, IndexError) as error:
         raise EngineError(
             f"image {name} holds no Transformer Engine that its python3 finds",
             why=explanation(error),
         ) from error
-    return str(place), str(version)
+    return str(package), str(version)
 
 
-def _take(client: docker.DockerClient, image: str, place: str, folder: Path) -> None:
-    """Copy a package out of an image that is not run."""
+def _copy_out(client: docker.DockerClient, image: str, package: str, folder: Path) -> None:
+    """Copy the Python files of a package out of an image, without running it."""
     container: Any = client.containers.create(image, ["true"], labels={OWNER: process_label()})
     try:
-        chunks, _stat = container.get_archive(place)
+        chunks, _stat = container.get_archive(package)
         with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
             python = [entry for entry in archive if entry.isdir() or entry.name.endswith(".py")]
-            archive.extractall(folder, members=python, filter="data")
+            unpack(archive, folder, python)
     finally:
         remove(container)

@@ -1,8 +1,8 @@
-"""One container: its limits, and the conversation with the worker in it.
+"""A container with limits, and the connection to the worker in it.
 
-Loading a checkpoint executes what it pickles. A container therefore has no network, no
-capability, no way to gain a privilege, a root it cannot write, a user that owns nothing,
-and limits on memory and processes; it reads the input volume and writes to memory only.
+Loading a checkpoint executes code that is pickled in it. A container therefore has no network,
+no capabilities, no way to gain privileges, a read-only root, a user that owns nothing, and
+limits on memory and processes. It reads the input volume and writes to memory only.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from matrix.lane.environment import container_environment
 from matrix.system.cleanup import process_label
 
 USER = 65534
-"""Number of the user "nobody"; it owns nothing in an image."""
+"""Id of the user "nobody", who owns nothing in an image."""
 
 TEMPORARY = "/tmp"
 SCRATCH = (TEMPORARY, OUTPUT)
-"""Folders that a container is given to write to."""
+"""Writable folders that a container is given, in memory."""
 
 WRITABLE = (*SCRATCH, "/dev/shm")
-"""All that can be written to; the worker empties it before every cell."""
+"""All writable folders; the worker empties them before every save and load."""
 
 _LOG_LIMIT = 16 << 20
 _LAST_OUTPUT = 5  # seconds that a removed container's last output may take
@@ -40,11 +40,11 @@ _LAST_OUTPUT = 5  # seconds that a removed container's last output may take
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ContainerLimits:
-    """What one container may use.
+    """Limits of one container.
 
-    :param memory: of all its processes and scratch folders, as Docker writes it: "8g".
-    :param pids: processes and threads.
-    :param scratch: size of each scratch folder.
+    :param memory: limit for all its processes and writable folders, in Docker's notation: "8g".
+    :param pids: maximum number of processes and threads.
+    :param scratch: size of each writable folder.
     """
 
     memory: str = "8g"
@@ -53,12 +53,13 @@ class ContainerLimits:
 
 
 class ConfinedContainer:
-    """A container with a worker in it, started and connected.
+    """A container with a worker in it. It is started and connected when it is made.
 
+    :param name: name of the container.
     :param image: id of its image.
     :param inputs: the input volume, as docker-py mounts it.
-    :param gpu: the GPU that it gets, by index or UUID; None for none.
-    :param log: where what it prints is added.
+    :param gpu: its GPU, by index or UUID; None for none.
+    :param log: the file to which its standard error is appended.
     """
 
     def __init__(
@@ -110,13 +111,13 @@ class ConfinedContainer:
             mem_limit=limits.memory,
             memswap_limit=limits.memory,
             pids_limit=limits.pids,
-            # Whoever prints without end fills neither the engine's disk nor ours.
+            # Endless output must not fill the disk of the engine; ours has _LOG_LIMIT.
             log_config=docker.types.LogConfig(type="none"),
             device_requests=device_requests(gpu),
         )
 
     def _connect(self) -> socket.socket:
-        """Return our end of a socket on which the worker's standard streams can be spoken to."""
+        """Return a socket that is connected to the standard streams of the worker."""
         ours, theirs = socket.socketpair()
         raw = _raw(self._stream)
         writer = threading.Thread(target=_write_input, args=(theirs, raw), daemon=True)
@@ -127,20 +128,20 @@ class ConfinedContainer:
         return ours
 
     def _read_output(self, raw: Any, theirs: socket.socket, writer: threading.Thread) -> None:
-        """Pass on what the worker says until it ends; what it prints goes into the log."""
+        """Pass on standard output until it ends; append standard error to the log."""
         with theirs:
             with self._log.open("ab") as log, contextlib.suppress(OSError, *GONE):
                 for stream, data in _frames(raw):
                     if stream == framing.STDOUT:
                         theirs.sendall(data)
                     else:
-                        _print(log, data)
+                        _append(log, data)
             with contextlib.suppress(OSError):
                 theirs.shutdown(socket.SHUT_RDWR)
             writer.join()
 
     def exit_reason(self) -> str:
-        """Say how the container ended; an empty string while it runs or nobody knows."""
+        """Return how the container ended; an empty string while it runs."""
         try:
             self.container.reload()
         except (APIError, *GONE):
@@ -153,7 +154,7 @@ class ConfinedContainer:
         return f"its container ended with exit status {state['ExitCode']}"
 
     def close(self) -> None:
-        """Remove the container; where the engine is gone, the next start does."""
+        """Remove the container; if the engine does not answer, the next run removes it."""
         if self.container is not None:
             with contextlib.suppress(*GONE):
                 remove(self.container)
@@ -166,31 +167,31 @@ class ConfinedContainer:
 
 
 def _raw(stream: Any) -> Any:
-    """Return the socket below what docker-py returns for attached streams."""
+    """Return the socket inside of what docker-py returns for attached streams."""
     return getattr(stream, "_sock", stream)
 
 
 def _frames(raw: Any) -> Iterator[tuple[int, bytes]]:
-    """Yield what arrives on a container's attached streams: the stream's number, and data."""
+    """Yield the number of a stream and data, as they arrive from the container."""
     frames: Iterator[Any] = framing.frames_iter_no_tty(raw)
     return frames
 
 
 def _write_input(theirs: socket.socket, raw: Any) -> None:
-    """Pass on what is said to the worker."""
+    """Pass on requests to the standard input of the worker."""
     with contextlib.suppress(OSError):
         while data := theirs.recv(1 << 16):
             raw.sendall(data)
 
 
-def _print(log: IO[bytes], data: bytes) -> None:
+def _append(log: IO[bytes], data: bytes) -> None:
     room = _LOG_LIMIT - log.tell()
     log.write(data[: max(0, room)])
     log.flush()
 
 
 def device_requests(gpu: str | None) -> list[Any]:
-    """Return the request for one GPU in docker-py's terms; none for None."""
+    """Return docker-py's request for one GPU; an empty list for no GPU."""
     if gpu is None:
         return []
     return [docker.types.DeviceRequest(device_ids=[gpu], capabilities=[["gpu", "utility"]])]

@@ -1,6 +1,6 @@
-"""The container engine: found by its API, and cleared of what a dead run left behind.
+"""The container engine: connecting, waiting for it, and removing what ended runs left there.
 
-Any engine that speaks the Docker API serves; ``DOCKER_HOST`` names it.
+Any engine with the Docker API will do; ``DOCKER_HOST`` names it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from matrix.system import cleanup
 from matrix.system.cleanup import process_label
 
 PATIENCE = 60.0
-"""Seconds that a run waits for an engine which is being restarted."""
+"""Seconds to wait for an engine that does not answer, e.g. while it is restarted."""
 
 TIMEOUT = 120
-"""Seconds that one call of the API may take."""
+"""Limit for one call of the API, in seconds."""
 
 OWNER = "te-matrix.owner"
-"""Label of our containers and volumes: which process on which machine made them."""
+"""Label of containers and volumes that names the process that has made them."""
 
 GONE = (
     requests.exceptions.ConnectionError,
@@ -36,13 +36,13 @@ GONE = (
     urllib3.exceptions.ProtocolError,
     ConnectionError,
 )
-"""The engine's socket refused, closed or silent. What the engine itself answers is not here."""
+"""Errors of an engine that does not answer. Error answers of the engine are not among them."""
 
 Answer = TypeVar("Answer")
 
 
 class EngineGone(EngineError):
-    """The engine was there, and is not any more."""
+    """The engine answered before, and does not any more."""
 
 
 class _Connection(unixconn.UnixHTTPConnection):
@@ -64,17 +64,17 @@ unixconn.UnixHTTPConnection = _Connection  # type: ignore[misc]
 class _API(docker.APIClient):
     """The SDK's, which asks the engine while it is made; it is closed where that fails."""
 
-    def __init__(self, *words: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, **options: Any) -> None:
         try:
-            super().__init__(*words, **options)
+            super().__init__(*args, **options)
         except BaseException:
             self.close()
             raise
 
 
 class _Client(docker.DockerClient):
-    def __init__(self, *words: Any, **options: Any) -> None:
-        self.api = _API(*words, **options)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.api = _API(*args, **options)
 
 
 def connect() -> docker.DockerClient:
@@ -106,21 +106,21 @@ def _innermost(error: BaseException) -> str:
 
 
 def explanation(error: BaseException) -> str:
-    """Return what the engine itself said of an error."""
+    """Return the explanation that the engine gives for an error, or else the error itself."""
     return str(getattr(error, "explanation", None) or error)
 
 
 def with_retry(client: docker.DockerClient, call: Callable[[], Answer]) -> Answer:
-    """Return what ``call`` returns; where the engine is gone, wait for it and call again.
+    """Return the result of ``call``; if the engine does not answer, wait and call again.
 
-    :raises EngineGone: it does not come back.
+    :raises EngineGone: the engine does not answer within :data:`PATIENCE`.
     """
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
             return call()
         except GONE as error:
-            if not _back(client, deadline):
+            if not _answers_again(client, deadline):
                 raise EngineGone(
                     f"the container engine went away and did not come back in {PATIENCE:.0f} s",
                     why=_innermost(error),
@@ -128,7 +128,7 @@ def with_retry(client: docker.DockerClient, call: Callable[[], Answer]) -> Answe
                 ) from error
 
 
-def _back(client: docker.DockerClient, deadline: float) -> bool:
+def _answers_again(client: docker.DockerClient, deadline: float) -> bool:
     while time.monotonic() < deadline:
         try:
             client.ping()
@@ -139,14 +139,14 @@ def _back(client: docker.DockerClient, deadline: float) -> bool:
 
 
 def sweep(client: docker.DockerClient) -> list[str]:
-    """Remove containers and volumes of processes that are no more; return their names."""
+    """Remove the containers and volumes of ended processes of this machine; return their names."""
     return remove_owned(client, lambda label: not cleanup.may_be_running(label))
 
 
 def remove_owned(client: docker.DockerClient, whose: Callable[[str], bool]) -> list[str]:
-    """Remove the containers and volumes whose owner satisfies ``whose``; return their names.
+    """Remove the containers and volumes of certain processes; return their names.
 
-    :param whose: is given the label of the process that made it.
+    :param whose: tells by its label whether a process is one of them.
     """
     containers: list[Any] = client.containers.list(
         all=True, filters={"label": OWNER}, ignore_removed=True
@@ -154,19 +154,19 @@ def remove_owned(client: docker.DockerClient, whose: Callable[[str], bool]) -> l
     volumes: list[Any] = client.volumes.list(filters={"label": OWNER})
     left = [container for container in containers if whose(container.labels[OWNER])]
     left += [volume for volume in volumes if whose(volume.attrs["Labels"][OWNER])]
-    for it in left:
-        remove(it)
-    return [it.name for it in left]
+    for resource in left:
+        remove(resource)
+    return [resource.name for resource in left]
 
 
-def remove(it: Any) -> None:
-    """Remove a container, running or not, or a volume, if it is still there."""
+def remove(resource: Any) -> None:
+    """Remove a container, running or not, or a volume, if it still exists."""
     try:
-        it.remove(force=True)
+        resource.remove(force=True)
     except NotFound:
         return
     except APIError as error:
-        # 409: the engine is at it already.
+        # 409: the engine is removing it already.
         if error.status_code != requests.codes.conflict:
             raise
 
@@ -174,9 +174,11 @@ def remove(it: Any) -> None:
 def run_program(
     client: docker.DockerClient, image: str, program: str, arguments: list[str], **options: Any
 ) -> bytes:
-    """Run one program of an image in a container without a network; return what it prints.
+    """Run a program in a container without a network; return its standard output.
 
-    :param options: further ones of docker-py's ``containers.create``.
+    :param image: name or id of the image.
+    :param program: name or path of the program in the image.
+    :param options: further options of docker-py's ``containers.create``.
     :raises APIError: the container could not be started.
     :raises ContainerError: the program failed.
     """

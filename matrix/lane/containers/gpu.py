@@ -1,4 +1,4 @@
-"""Which GPU the engine gives, and whether it can do FP8 attention. Asked before any build."""
+"""The GPU that the engine gives to containers. It is checked before anything is built."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _QUERY = ["--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader"
 
 
 def require_device(client: docker.DockerClient, gpu: str) -> None:
-    """See that the engine gives containers a GPU at all, without any real image.
+    """Check that the engine gives a GPU to containers; no image is needed for that.
 
     :param gpu: index or UUID.
     :raises EngineError: it does not.
@@ -33,7 +33,7 @@ def require_device(client: docker.DockerClient, gpu: str) -> None:
         probe.start()
     except APIError as error:
         why = explanation(error)
-        # The image holds no program at all: that this is all that is wrong shows the GPU is there.
+        # The image is empty: if only its program is missing, the engine has found the GPU.
         if "nothing" not in why or "device driver" in why:
             raise EngineError(
                 f"the container engine gives no GPU {gpu}",
@@ -59,11 +59,11 @@ def _empty_image(client: docker.DockerClient) -> str:
 
 
 def require_fp8_attention(client: docker.DockerClient, gpu: str, image: str) -> None:
-    """See that the chosen GPU can do FP8 attention.
+    """Check that a GPU can do FP8 attention.
 
     :param gpu: index or UUID.
-    :param image: any image with a C library; the engine's toolkit brings ``nvidia-smi``.
-    :raises EngineError: it cannot, or nobody can tell.
+    :param image: any image with a C library; the engine's toolkit adds ``nvidia-smi``.
+    :raises EngineError: the GPU cannot, or cannot be asked.
     """
     name, capability, driver = _ask(client, gpu, image)
     if not is_enough(capability):
@@ -77,10 +77,10 @@ def require_fp8_attention(client: docker.DockerClient, gpu: str, image: str) -> 
 def _ask(client: docker.DockerClient, gpu: str, image: str) -> list[str]:
     """Return name, compute capability and driver version."""
     try:
-        said = run_program(
+        stdout = run_program(
             client, image, "nvidia-smi", _QUERY, device_requests=device_requests(gpu)
         )
-        (row,) = csv.reader(io.StringIO(said.decode()), skipinitialspace=True)
+        (row,) = csv.reader(io.StringIO(stdout.decode()), skipinitialspace=True)
         name, capability, driver = row
     except (APIError, ContainerError, ValueError) as error:
         raise EngineError(

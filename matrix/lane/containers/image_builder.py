@@ -1,4 +1,4 @@
-"""From a release to its image: base, packages, blueprint, build."""
+"""From a release to its image: base image, packages, description, build."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from matrix.system.progress import Progress
 
 
 class ImageBuilder:
-    """Builds the images of releases, each where it is not there yet.
+    """Builds the images of releases that do not exist yet.
 
-    :param bases: the locked bases.
-    :param logs: folder for one log per release; what a build prints is added to it.
-    :param most: how many releases' images are kept at once; None for all.
+    :param bases: the rows of the lock.
+    :param documentation: names the band of a release, for a label.
+    :param logs: folder for one log per release, to which the output of builds is appended.
+    :param most: maximum number of releases' images at a time; None for no limit.
     """
 
     def __init__(
@@ -49,11 +50,11 @@ class ImageBuilder:
 
     @contextlib.contextmanager
     def image(self, release: Release, source: Path | None, lane: Lane) -> Iterator[str]:
-        """Have a release's image there for as long as the context is entered; yield its id.
+        """Keep the image of a release on the engine during the context; yield its id.
 
         :param source: cpu lane: the folder that holds the release's ``transformer_engine``.
-        :raises SourceUnavailable: no base serves the release.
-        :raises EngineError: the base cannot be had, or the image cannot be built.
+        :raises SourceUnavailable: there is no base image for the release.
+        :raises EngineError: the base image cannot be pulled, or the image cannot be built.
         """
         base = lock.base_for(self._bases, lane, release)
         with self._first:
@@ -65,29 +66,29 @@ class ImageBuilder:
             yield image
 
     def _packages(self, base: BaseImage, base_id: str) -> str:
-        """Return the id of the image with the cpu lane's packages, built where it is missing."""
+        """Return the id of the image with the cpu lane's packages; build it if it is missing."""
         wanted = packages.requirements()
         spec = image_spec.cpu_packages(base, base_id, wanted)
         if found := images.find(self._client, spec):
             return found
         self._progress.say(f"gathering the cpu lane's packages: {', '.join(wanted)}")
         with packages.wheel_folder(cache_folder()) as folder:
-            packages.gather(folder, wanted, packages.wheel_target(self._client, base_id))
+            packages.download(folder, wanted, packages.wheel_target(self._client, base_id))
             filled = dataclasses.replace(spec, context={"wheels": folder})
             return self._build(filled, "cpu-packages")
 
     def _build(self, spec: ImageSpec, name: str) -> str:
-        """Build one image; show its steps, and keep all that is printed in the log."""
+        """Build an image, report its steps, and append all output to the log."""
         began = time.monotonic()
         self._logs.mkdir(parents=True, exist_ok=True)
         with (self._logs / f"{name}.log").open("a") as log:
-            tell = self._teller(name, log.write)
-            image = with_retry(self._client, lambda: images.build(self._client, spec, tell))
+            say = self._line_callback(name, log.write)
+            image = with_retry(self._client, lambda: images.build(self._client, spec, say))
         took = time.monotonic() - began
         self._progress.say(f"{name}: built {spec.tag} in {took:.0f} s")
         return image
 
-    def _teller(self, name: str, write: Callable[[str], object]) -> Callable[[str], None]:
+    def _line_callback(self, name: str, write: Callable[[str], object]) -> Callable[[str], None]:
         def say(line: str) -> None:
             write(line + "\n")
             if line.startswith(("Step ", "STEP ")) and " LABEL " not in line:
@@ -97,17 +98,17 @@ class ImageBuilder:
 
 
 class ImageSources:
-    """Where the code of releases is in the gpu lane: in the images that carry them.
+    """The code source of the gpu lane: releases are installed in their images.
 
-    :param bases: the locked bases.
+    :param bases: the rows of the lock.
     """
 
     def __init__(self, bases: tuple[BaseImage, ...]) -> None:
         self._bases = bases
 
     def get(self, release: Release) -> None:
-        """See that there is an image to build.
+        """Check that there is a base image for the release.
 
-        :raises SourceUnavailable: no base serves the release.
+        :raises SourceUnavailable: there is none.
         """
         lock.base_for(self._bases, Lane.GPU, release)

@@ -1,7 +1,7 @@
-"""What an image is made of, and the tag that follows from it.
+"""The content of an image, and the tag that follows from it.
 
-The tag ends in a digest of everything that goes in, so that an image that is there
-already is the image that would be built.
+The tag ends in a digest of everything that goes into the image, so that an existing image
+with this tag need not be built again.
 """
 
 from __future__ import annotations
@@ -32,15 +32,17 @@ _CERTIFICATES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageSpec:
-    """One image.
+    """The description of one image.
 
-    :param kind: the Dockerfile's name.
+    :param kind: name of the Dockerfile.
+    :param name: readable part of the tag, e.g. the version of the release.
     :param base: id of the image that it is built on.
-    :param made_of: what else decides on its content.
-    :param arguments: build arguments beside ``BASE``.
-    :param context: files and folders of the build context by their place in it;
-        None is an empty folder.
-    :param network: whether the build may use it.
+    :param made_of: what else determines its content, for the digest in the tag.
+    :param labels: labels of the image.
+    :param arguments: build arguments in addition to ``BASE``.
+    :param context: the build context: files and folders by their path in it; None is an empty
+        folder.
+    :param network: whether the build may use the network.
     """
 
     kind: str
@@ -67,7 +69,7 @@ class ImageSpec:
 
 
 def cpu_packages(base: BaseImage, base_id: str, requirements: tuple[str, ...]) -> ImageSpec:
-    """Describe the image that holds the cpu lane's packages; its wheels are yet to be gathered."""
+    """Describe the image with the packages of the cpu lane. Its context lacks the wheels."""
     return ImageSpec(
         kind="cpu-packages",
         name="packages",
@@ -87,9 +89,12 @@ def of_release(
 ) -> ImageSpec:
     """Describe the image of one release.
 
+    :param base: the base image.
+    :param base_id: its id on the engine.
     :param band: name of the release's band.
-    :param source: cpu only: the folder that holds the release's ``transformer_engine``.
-    :param packages: cpu only: id of the image that holds the lane's packages.
+    :param source: cpu lane: the folder that holds the release's ``transformer_engine``.
+    :param packages: cpu lane: id of the image with the lane's packages.
+    :raises UsageError: a setting of pip holds credentials.
     """
     bare = ImageSpec(
         kind=base.kind,
@@ -116,7 +121,7 @@ def of_release(
 
 
 def _installed(bare: ImageSpec, base: BaseImage, release: Release) -> ImageSpec:
-    """Add what pip needs to install a release, or a candidate."""
+    """Add what pip needs to install a release or a candidate."""
     context: dict[str, Path | None] = {"certificates": None, "candidate": None}
     if bundle := _certificates():
         context["certificates/ca.pem"] = bundle
@@ -134,8 +139,11 @@ def _installed(bare: ImageSpec, base: BaseImage, release: Release) -> ImageSpec:
 
 
 def public(name: str) -> str:
-    """Return a setting that an image may keep: its history shows every build argument.
+    """Return an environment variable that may become a build argument.
 
+    The history of an image shows all build arguments, so that they must hold no secret.
+
+    :param name: name of the variable.
     :raises UsageError: it holds credentials.
     """
     value = os.environ[name]
@@ -148,7 +156,7 @@ def public(name: str) -> str:
 
 
 def _certificates() -> Path | None:
-    """Return the bundle of certificates that this machine's pip is told to trust, if any."""
+    """Return the file with the certificates that pip trusts here, or None for its default."""
     named = (os.environ.get(name) for name in _CERTIFICATES)
     return next((Path(name) for name in named if name and Path(name).is_file()), None)
 

@@ -1,4 +1,4 @@
-"""Images: built, listed, pruned, and at most so many kept at once."""
+"""Builds, lists and removes images, and keeps a limited number of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from matrix.errors import EngineError
 from matrix.lane.containers.engine import explanation, with_retry
 from matrix.lane.containers.image_spec import KIND, RELEASE, ImageSpec
 
-Say = Callable[[str], None]
+LineCallback = Callable[[str], None]
 _LEFT_OUT = {".git", "__pycache__"}
 
 
@@ -27,18 +27,18 @@ class BuildError(EngineError):
 
 
 def find(client: docker.DockerClient, spec: ImageSpec) -> str | None:
-    """Return the id of the image that is described, or None where it is not built."""
+    """Return the id of the described image, or None if it does not exist."""
     try:
         return str(client.images.get(spec.tag).id)
     except ImageNotFound:
         return None
 
 
-def build(client: docker.DockerClient, spec: ImageSpec, say: Say) -> str:
+def build(client: docker.DockerClient, spec: ImageSpec, say: LineCallback) -> str:
     """Build an image and return its id.
 
-    :param say: is given the build's output line by line, as it comes.
-    :raises BuildError: a step failed.
+    :param say: called with every line of the output.
+    :raises BuildError: the build failed.
     """
     with tempfile.TemporaryFile() as context:
         _write_context(spec, context)
@@ -65,7 +65,7 @@ def build(client: docker.DockerClient, spec: ImageSpec, say: Say) -> str:
     return image
 
 
-def _note(event: dict[str, Any], spec: ImageSpec, say: Say) -> None:
+def _note(event: dict[str, Any], spec: ImageSpec, say: LineCallback) -> None:
     if "error" in event:
         raise BuildError(f"{spec.tag} could not be built", why=str(event["error"]).strip())
     for line in str(event.get("stream", "")).splitlines():
@@ -74,7 +74,7 @@ def _note(event: dict[str, Any], spec: ImageSpec, say: Say) -> None:
 
 
 def _write_context(spec: ImageSpec, stream: BinaryIO) -> None:
-    """Write the build context, the same bytes for the same files."""
+    """Write the build context as a tar file; equal files give equal bytes."""
     with tarfile.open(fileobj=stream, mode="w") as archive, tempfile.TemporaryDirectory() as empty:
         dockerfile = Path(empty) / "Dockerfile"
         dockerfile.write_text(spec.dockerfile)
@@ -85,7 +85,7 @@ def _write_context(spec: ImageSpec, stream: BinaryIO) -> None:
 
 
 def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    """Leave out what decides nothing: owners, times, bytecode, history."""
+    """Leave out what does not matter: owners, times, bytecode, history of git."""
     if Path(entry.name).name in _LEFT_OUT:
         return None
     entry.uid = entry.gid = 0
@@ -96,15 +96,15 @@ def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
 
 
 def built(client: docker.DockerClient) -> list[Any]:
-    """Return every image of ours, oldest first."""
+    """Return all images that this harness has built, oldest first."""
     found = client.images.list(filters={"label": KIND}, all=False)
     return sorted(found, key=lambda image: str(image.attrs["Created"]))
 
 
 def prune(client: docker.DockerClient) -> list[str]:
-    """Remove every image and every stopped build container of ours, and nothing else.
+    """Remove all images and stopped build containers of this harness, and nothing else.
 
-    :returns: what was removed.
+    :returns: the names of the removed images.
     :raises EngineError: an image is in use.
     """
     for container in client.containers.list(
@@ -112,7 +112,7 @@ def prune(client: docker.DockerClient) -> list[str]:
     ):
         container.remove()
     removed = []
-    # Youngest first: an image goes before the one that it is built on.
+    # Newest first: an image can only be removed before the one that it is built on.
     for image in reversed(built(client)):
         name = image.tags[0] if image.tags else image.short_id
         drop(client, image.tags or [image.id])
@@ -121,8 +121,9 @@ def prune(client: docker.DockerClient) -> list[str]:
 
 
 def drop(client: docker.DockerClient, names: list[str]) -> None:
-    """Remove an image by all of its names.
+    """Remove an image.
 
+    :param names: all its names.
     :raises EngineError: it is in use.
     """
     for name in names:
@@ -139,9 +140,9 @@ def drop(client: docker.DockerClient, names: list[str]) -> None:
 
 
 class ImageCache:
-    """The releases' images that are kept on the engine: at most so many at once.
+    """Keeps a limited number of releases' images on the engine. Safe to share by threads.
 
-    :param most: how many; None for no limit.
+    :param most: the maximum number; None for no limit.
     """
 
     def __init__(self, client: docker.DockerClient, most: int | None) -> None:
@@ -149,14 +150,14 @@ class ImageCache:
         self._most = most
         self._changed = threading.Condition()
         self._used: Counter[str] = Counter()
-        # One at a time: what is removed may be a layer that a build has just found.
+        # One at a time: a removal could take away a layer that a build has just found.
         self._changing_images = threading.Lock()
 
     @contextlib.contextmanager
     def hold(self, spec: ImageSpec, make: Callable[[], str]) -> Iterator[str]:
-        """Have an image there for as long as the context is entered; yield its id.
+        """Keep an image on the engine during the context; yield its id.
 
-        :param make: builds it where it is not there.
+        :param make: builds the image and returns its id; called if it does not exist.
         """
         self._take(spec.tag)
         try:
@@ -183,7 +184,7 @@ class ImageCache:
             self._changed.notify_all()
 
     def _make_room(self, tag: str) -> None:
-        """Remove the oldest images that are not in use until the rest are few enough."""
+        """Remove the oldest images that are not in use, until there is room for one more."""
         if self._most is None:
             return
         with self._changed:

@@ -1,6 +1,7 @@
-"""``containers/images.lock``: every base image, by readable tag and by digest.
+"""``containers/images.lock``: the base images, by readable tag and by digest.
 
-Needs no engine: judging asks it, too, for the digests that evidence is kept under.
+No engine is needed to read it, because judging uses it too: the digests are part of the keys
+of evidence.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from matrix.system.digests import of_tree
 UNLOCKED = "unlocked"
 Kind = Literal["ngc", "pip", "cpu"]
 KINDS: dict[Lane, tuple[Kind, ...]] = {Lane.GPU: ("ngc", "pip"), Lane.CPU: ("cpu",)}
-"""The kinds of image that serve a lane, the preferred one first."""
+"""The kinds of image for a lane, the preferred one first."""
 
 _HEAD = """\
 # Base images of the containers, by kind; `te-matrix images lock` reads the digests.
@@ -41,7 +42,7 @@ _HEAD = """\
 
 
 class BaseImage(tables.Row):
-    """One row of the lock; the file explains its fields."""
+    """One row of the lock. The head of the file explains the fields."""
 
     kind: Kind
     image: str = Field(pattern=r"^[^@\s]+$")
@@ -64,13 +65,13 @@ class BaseImage(tables.Row):
 
     @property
     def reference(self) -> str:
-        """What to build from: name and digest where that is known, else name and tag."""
+        """The image's name with the digest if that is known, else with the tag."""
         name, colon, tag = self.image.rpartition(":")
         untagged = name if colon and "/" not in tag else self.image
         return f"{untagged}@{self.digest}" if self.pinned else self.image
 
     def serves(self, release: Release) -> bool:
-        """Whether an image of this release is built on it."""
+        """Tell whether the image of a release can be built on this base."""
         match self.kind:
             case "ngc":
                 return release.image == self.image
@@ -86,12 +87,12 @@ class _Table(tables.Row):
 
 
 def folder() -> Path:
-    """Return the folder of the Dockerfiles and the lock: in the package, or in a checkout."""
+    """Return the folder of the Dockerfiles and the lock, in the package or in a checkout."""
     return shipped.folder("dockerfiles", "containers")
 
 
 def default() -> Path:
-    """Return the lock to use: the one ``TE_MATRIX_IMAGES_LOCK`` names, else the harness's own."""
+    """Return the path of the lock: ``TE_MATRIX_IMAGES_LOCK``, else the one of the package."""
     return Path(os.environ.get("TE_MATRIX_IMAGES_LOCK") or folder() / "images.lock")
 
 
@@ -104,10 +105,10 @@ def load(path: Path) -> tuple[BaseImage, ...]:
 
 
 def given(text: str, bases: Iterable[BaseImage]) -> tuple[BaseImage, ...]:
-    """Return the rows that stand for a base named by hand, in place of every cpu and pip row.
+    """Return the rows for a base image from the command line: one per cpu and pip row.
 
-    :param text: an image, by tag or by ``NAME@sha256:...``.
-    :raises UsageError: it is neither.
+    :param text: ``NAME:TAG`` or ``NAME@sha256:...``.
+    :raises UsageError: ``text`` is neither.
     """
     image, _, digest = text.partition("@")
     changes = {"image": image, "digest": digest or UNLOCKED}
@@ -124,7 +125,7 @@ def given(text: str, bases: Iterable[BaseImage]) -> tuple[BaseImage, ...]:
 
 
 def base_for(bases: Iterable[BaseImage], lane: Lane, release: Release) -> BaseImage:
-    """Return the base that the image of a release is built on in a lane.
+    """Return the base image of a release in a lane.
 
     :raises SourceUnavailable: there is none.
     """
@@ -142,11 +143,11 @@ def base_for(bases: Iterable[BaseImage], lane: Lane, release: Release) -> BaseIm
 
 
 def identified(bases: Iterable[BaseImage], lane: Lane, release: Release) -> Release:
-    """Return the release with the digest that its evidence is kept under in a lane.
+    """Return the release with the digest that is part of the keys of its evidence in a lane.
 
-    The cpu lane runs the catalogued Python files. An image that carries Transformer Engine
-    holds a build of its own, which the image's digest pins; a candidate is compiled, so that
-    all of its files count.
+    For the cpu lane that is the catalogue's digest of the Python files. An image that comes
+    with Transformer Engine holds a build of its own, which the image's digest identifies. A
+    candidate is compiled, so that all its files matter.
     """
     try:
         base = base_for(bases, lane, release)
@@ -162,7 +163,7 @@ def identified(bases: Iterable[BaseImage], lane: Lane, release: Release) -> Rele
 
 
 def require_pinned(bases: Iterable[BaseImage]) -> None:
-    """Refuse bases that are not pinned.
+    """Check that base images are pinned by digest.
 
     :raises EngineError: one is not.
     """
@@ -177,7 +178,7 @@ def require_pinned(bases: Iterable[BaseImage]) -> None:
 
 
 def write(path: Path, bases: Iterable[BaseImage]) -> None:
-    """Replace a lock, whole or not at all.
+    """Replace a lock in one step.
 
     :raises EngineError: it cannot be written.
     """

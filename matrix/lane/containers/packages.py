@@ -1,8 +1,8 @@
-"""The cpu lane's Python packages, gathered as wheels by this machine's pip.
+"""The Python packages of the cpu lane, downloaded as wheels by pip on this machine.
 
-They are chosen for the Python and the platform of the base image, whatever runs here,
-and by the settings that pip has here: index, certificates and credentials stay outside
-of every image, and the build itself needs no network.
+The wheels fit the Python and the platform of the base image, not those of this machine. Index,
+certificates and credentials are those of pip here: they stay out of the images, and the build
+needs no network.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from matrix.system import cleanup
 
 DISTRIBUTION = "te-checkpoint-matrix"
 _WHEELS = "wheels-"
-_OLDEST_GLIBC = 17  # manylinux2014; older wheels than that are of no interest here
+_OLDEST_GLIBC = 17  # manylinux2014; no package of the cpu lane has older wheels
 _ASK = (
     "import json, os, platform, sys; print(json.dumps({"
     "'python': '%d.%d' % sys.version_info[:2], 'machine': platform.machine(), "
@@ -39,14 +39,19 @@ _ASK = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WheelTarget:
-    """What wheels must fit: Python ("3.11"), machine ("x86_64"), minor version of glibc 2."""
+    """The platform that wheels must fit.
+
+    :param python: e.g. "3.11".
+    :param machine: e.g. "x86_64".
+    :param glibc: minor version of glibc 2, e.g. "36".
+    """
 
     python: str
     machine: str
     glibc: str
 
     def options(self) -> Iterator[str]:
-        """Yield pip's options that ask for wheels of this kind."""
+        """Yield the options by which pip downloads such wheels."""
         yield from ("--only-binary=:all:", "--implementation=cp")
         yield f"--python-version={self.python}"
         for minor in range(int(self.glibc), _OLDEST_GLIBC - 1, -1):
@@ -56,9 +61,9 @@ class WheelTarget:
 
 
 def wheel_target(client: docker.DockerClient, image: str) -> WheelTarget:
-    """Ask a base image which Python it has.
+    """Return the platform of a base image.
 
-    :raises EngineError: it does not say.
+    :raises EngineError: its Python cannot be asked.
     """
     try:
         return WheelTarget(**json.loads(run_program(client, image, "python3", ["-c", _ASK])))
@@ -72,13 +77,16 @@ def wheel_target(client: docker.DockerClient, image: str) -> WheelTarget:
 
 
 def requirements() -> tuple[str, ...]:
-    """Return what the cpu lane needs, PyTorch first; ``TE_MATRIX_TORCH`` overrides that one."""
+    """Return the requirements of the cpu lane, PyTorch first; ``TE_MATRIX_TORCH`` overrides it.
+
+    :raises UsageError: ``TE_MATRIX_TORCH`` holds credentials.
+    """
     torch = public("TE_MATRIX_TORCH") if "TE_MATRIX_TORCH" in os.environ else ""
     return (*([torch] if torch else _extra("torch")), *_extra("cpu"))
 
 
 def _extra(name: str) -> list[str]:
-    """Return the requirements of one of this package's extras, as they are on Linux."""
+    """Return the requirements of an extra of this package on Linux."""
     there = {"extra": name, "platform_system": "Linux", "sys_platform": "linux"}
     found = []
     for text in importlib.metadata.requires(DISTRIBUTION) or ():
@@ -90,11 +98,11 @@ def _extra(name: str) -> list[str]:
 
 @contextlib.contextmanager
 def wheel_folder(cache: Path) -> Iterator[Path]:
-    """Yield an empty folder for wheels, half a gigabyte of them, and remove it afterwards.
+    """Yield an empty folder for wheels, and remove it afterwards.
 
-    What an ended process has left there is removed first.
+    The wheels have half a gigabyte, so that what ended processes have left is removed first.
 
-    :param cache: folder to make it in.
+    :param cache: the folder to make it in.
     """
     cleanup.sweep(cache, _WHEELS)
     cache.mkdir(parents=True, exist_ok=True)
@@ -102,11 +110,12 @@ def wheel_folder(cache: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def gather(folder: Path, wanted: tuple[str, ...], target: WheelTarget) -> None:
-    """Download wheels, and write ``requirements.txt`` beside them.
+def download(folder: Path, wanted: tuple[str, ...], target: WheelTarget) -> None:
+    """Download wheels into a folder, and write ``requirements.txt`` there.
 
-    :param wanted: PyTorch first; it comes from ``TE_MATRIX_TORCH_INDEX`` where that is set.
-    :raises EngineError: pip could not.
+    :param wanted: requirements, PyTorch first; that comes from ``TE_MATRIX_TORCH_INDEX`` if
+        that is set.
+    :raises EngineError: pip could not download them.
     """
     torch, *others = wanted
     index = os.environ.get("TE_MATRIX_TORCH_INDEX")

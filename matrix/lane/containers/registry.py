@@ -1,4 +1,4 @@
-"""Base images from their registries: their digests, and the images themselves."""
+"""Base images and their digests, from their registries."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from matrix.lane.containers.lock import BaseImage
 
 
 def fetch(client: docker.DockerClient, base: BaseImage) -> str:
-    """Return a base's image id, pulling it where the engine does not have it.
+    """Return the id of a base image; pull it if the engine does not have it.
 
-    :raises EngineError: it is not there and cannot be pulled.
+    :raises EngineError: it cannot be pulled.
     """
     for name in filter(None, (base.digest if base.pinned else None, base.reference)):
         try:
@@ -32,9 +32,9 @@ def fetch(client: docker.DockerClient, base: BaseImage) -> str:
 
 
 def read(client: docker.DockerClient, base: BaseImage) -> BaseImage:
-    """Ask the registry for a base's digest and return the row with it.
+    """Return the row of a base image with the digest that its registry has now.
 
-    :raises EngineError: the registry did not say.
+    :raises EngineError: the registry could not be read.
     """
     try:
         digest = client.images.get_registry_data(base.image).id

@@ -1,4 +1,4 @@
-"""The docker runner: a release process is a worker in a container of its release's image."""
+"""The docker runner: opens release processes in containers of their releases' images."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ FOLDER = "/te"
 
 
 class DockerRunner:
-    """Opens release processes in containers. Leaving it removes all that it made.
+    """Opens release processes in containers. Leaving the context removes all of them.
 
+    :param image_builder: provides the images.
     :param gpu: the GPU that containers get, by index or UUID; None for none.
-    :param logs: folder for one log per release; what a worker prints is added to it.
+    :param logs: folder for one log per release, to which the workers' output is appended.
     """
 
     resident = False
@@ -64,7 +65,11 @@ class DockerRunner:
             with_retry(self._client, lambda: remove_owned(self._client, lambda label: label == own))
 
     def open(self, release: Release, source: Path | None, lane: Lane) -> ReleaseProcess:
-        """Start a container for one release and have it import its Transformer Engine."""
+        """Start a container for one release, which imports its Transformer Engine.
+
+        :raises WorkerError: there is no container, or the release cannot be imported.
+        :raises EngineGone: the engine does not answer any more.
+        """
         with contextlib.ExitStack() as held:
             try:
                 image = held.enter_context(self.image_builder.image(release, source, lane))
@@ -79,7 +84,7 @@ class DockerRunner:
             context = ContainerContext(container, self._input, labels[SOURCE], held.pop_all())
         log = self._logs / f"{release.name}.log"
         start = start_message(release, FOLDER if source else None, lane, log, WRITABLE)
-        with contextlib.suppress(OSError):  # it ended at once; its silence will tell
+        with contextlib.suppress(OSError):  # it has ended; reading from it says so
             container.connection.sendall(start.model_dump_json().encode() + b"\n")
         return ReleaseProcess(release, container.connection, start, context)
 
@@ -114,15 +119,15 @@ class ContainerContext(ProcessContext):
         self._held = held
 
     def path_to_read(self, path: Path) -> str:
-        """Put a file into the input volume and return its place in the container."""
-        return self._input.bring(self._container.image, path)
+        """Put a file into the input volume and return its path in the container."""
+        return self._input.add(self._container.image, path)
 
     def path_to_write(self, path: Path) -> str:
-        """Return a place in the container's output folder."""
+        """Return a path in the output folder of the container."""
         return f"{volumes.OUTPUT}/{path.name}"
 
     def collect(self, path: Path) -> None:
-        """Bring a file out of the container's output folder.
+        """Copy a file out of the output folder of the container.
 
         :raises WorkerError: it cannot be read.
         """
@@ -133,6 +138,6 @@ class ContainerContext(ProcessContext):
         return self._container.exit_reason()
 
     def close(self) -> None:
-        """Remove the container, and let go of its image."""
+        """Remove the container, and release its image."""
         self._container.close()
         self._held.close()

@@ -1,7 +1,7 @@
-"""Files into containers, and what they wrote out of them, wherever the engine runs.
+"""Files into containers and out of them.
 
-Both go through the engine's API, never through a folder that engine and harness share:
-the engine may be on another machine, or the harness itself in a container.
+They are transferred through the API of the engine and not through a shared folder, because the
+engine may run on another machine, or the harness in a container.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CHECKPOINTS = f"{INPUT}/checkpoints"
 
 
 class InputVolume:
-    """A volume that containers read: the worker, and the checkpoints as they are asked for.
+    """A volume that containers read: it holds the worker, and checkpoints when they are needed.
 
     :param worker: folder of the worker.
     """
@@ -38,9 +38,9 @@ class InputVolume:
         self._lock = threading.Lock()
 
     def mount(self, image: str) -> dict[str, dict[str, str]]:
-        """Return the volume as docker-py mounts it, read-only, the worker in it.
+        """Return the volume with the worker in it, as docker-py mounts it read-only.
 
-        :param image: any image that is there; putting files into a volume needs one.
+        :param image: any existing image; putting files into a volume needs one.
         """
         with self._lock:
             if self._volume is None:
@@ -51,8 +51,8 @@ class InputVolume:
                 self._put(image, _tar("worker", self._worker))
         return {self._volume.name: {"bind": INPUT, "mode": "ro"}}
 
-    def bring(self, image: str, path: Path) -> str:
-        """Put a checkpoint into the volume, once, and return its place in a container."""
+    def add(self, image: str, path: Path) -> str:
+        """Put a checkpoint into the volume, unless it is there, and return its path there."""
         with self._lock:
             if path not in self._there:
                 self._put(image, _tar(f"checkpoints/{path.name}", path))
@@ -60,13 +60,13 @@ class InputVolume:
         return f"{CHECKPOINTS}/{path.name}"
 
     def _put(self, image: str, tar: IO[bytes]) -> None:
-        """Unpack a tar in the volume, through a container that is never started."""
+        """Unpack a tar file in the volume, by a container that is never started."""
         with tar:
             with_retry(self._client, lambda: self._put_once(image, tar))
 
     def _put_once(self, image: str, tar: IO[bytes]) -> None:
         tar.seek(0)
-        hand = self._client.containers.create(
+        helper = self._client.containers.create(
             image,
             entrypoint=["true"],
             network_mode="none",
@@ -74,13 +74,13 @@ class InputVolume:
             labels={OWNER: process_label()},
         )
         try:
-            hand.put_archive(INPUT, tar)
+            helper.put_archive(INPUT, tar)
         finally:
-            remove(hand)
+            remove(helper)
 
 
 def _tar(place: str, path: Path) -> IO[bytes]:
-    """Return a tar of a file or folder, readable by any user."""
+    """Return a tar file of a file or folder whose entries any user can read."""
 
     def readable(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
         if entry.name.endswith("__pycache__"):
@@ -96,22 +96,22 @@ def _tar(place: str, path: Path) -> IO[bytes]:
 
 
 def collect(container: Any, name: str, path: Path) -> None:
-    """Bring one file out of a running container's output.
+    """Copy a file out of the output folder of a running container.
 
-    It lies in memory, where only a process of the container can read it.
+    That folder is in memory, where only processes of the container can read it.
 
-    :param name: of the file.
-    :param path: where it shall lie.
+    :param name: name of the file.
+    :param path: where to copy it.
     :raises WorkerError: it cannot be read.
     """
     try:
-        status, said = container.exec_run(["cat", f"{OUTPUT}/{name}"], demux=True)
+        status, streams = container.exec_run(["cat", f"{OUTPUT}/{name}"], demux=True)
     except APIError as error:
         raise WorkerError(
             f"{name} could not be brought out of its container", why=explanation(error)
         ) from error
-    data, cry = said
+    data, stderr = streams
     if status:
-        why = (cry or b"").decode(errors="replace").strip()
+        why = (stderr or b"").decode(errors="replace").strip()
         raise WorkerError(f"{name} could not be brought out of its container", why=why)
     path.write_bytes(data or b"")

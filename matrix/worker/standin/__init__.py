@@ -1,15 +1,14 @@
-"""The cpu lane: what stands in for hardware and compiled code, and nothing else.
+"""The cpu lane's replacement for hardware and compiled code.
 
-===================  =========================================================
-real                 the release's Python: modules, hooks, extra state, recipes
-``common.py``        ``transformer_engine.common`` without its shared objects
-``extension.py``     the compiled extension: DType, FP8 casts, scale updates
-``dtypes.py``        the numbers behind DType, by release
-``fp8.py``           arithmetic of the casts
-``cuda.py``          CUDA requests served from the CPU, reporting sm90
-``packages.py``      flash-attn metadata, dropped torch.onnx internals
-``gap.py``           EmulationGap: asked for something that is not emulated
-===================  =========================================================
+The Python code of the release is real: modules, hooks, extra state, recipes. Replaced are:
+
+common: ``transformer_engine.common``, without its shared objects
+extension: the compiled extension: DType, FP8 casts, scale updates
+dtypes: the numbers of DType by release
+fp8: the arithmetic of the casts
+cuda: CUDA requests, served by the CPU, which reports sm90
+packages: metadata of flash-attn, internals that torch.onnx has dropped
+gap: EmulationGap, raised for operations that are not emulated
 """
 
 import os
@@ -24,7 +23,7 @@ def install(source: Path, version: str) -> None:
     """
     from matrix.worker.standin import common, cuda, packages
 
-    # What torch.compile decorates runs as written: to decorate it imports PyTorch's compiler.
+    # Functions decorated by torch.compile run as written; else PyTorch's compiler is imported.
     os.environ["TORCHDYNAMO_DISABLE"] = "1"
     cuda.install()
     packages.install(version)

@@ -1,10 +1,10 @@
 """``transformer_engine.common`` without its shared objects.
 
-The real ``common/__init__.py`` mixes helper functions with statements that load
-``libtransformer_engine.so``. The helpers run as they are; only module-level
-statements that call something are left out, and the functions that look for
-compiled libraries and installed packages are replaced. Submodules, ``common.recipe``
-above all, are the release's own: ``__path__`` stays real.
+The real ``common/__init__.py`` has helper functions and statements that load
+``libtransformer_engine.so``. The helpers run unchanged. Module-level statements that call
+something are left out, and functions that look for compiled libraries or installed packages are
+replaced. Submodules such as ``common.recipe`` are the release's own, because ``__path__`` is
+unchanged.
 """
 
 import ast
@@ -22,7 +22,7 @@ NAME = "transformer_engine.common"
 
 
 def _is_inert(node: ast.stmt) -> bool:
-    """Tell whether a module-level statement runs no code of its own."""
+    """Tell whether a module-level statement only defines or imports something."""
     if isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)):
         return True
     if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
@@ -31,7 +31,11 @@ def _is_inert(node: ast.stmt) -> bool:
 
 
 def load_extension(name: str, version: str) -> types.ModuleType:
-    """Run ``extension.py`` as the compiled extension module called ``name``."""
+    """Run ``extension.py`` as the compiled extension.
+
+    :param name: name of the extension module.
+    :param version: version of the release.
+    """
     spec = spec_from_file_location(name, str(_HERE / "extension.py"))
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
@@ -58,7 +62,7 @@ class _WithoutSharedObjects(SourceFileLoader):
 
 
 class _Finder(MetaPathFinder):
-    """Answers for ``transformer_engine.common`` and nothing else."""
+    """Finds ``transformer_engine.common`` and nothing else."""
 
     def __init__(self, source: Path, version: str) -> None:
         folder = source / "transformer_engine" / "common"
@@ -72,10 +76,10 @@ class _Finder(MetaPathFinder):
 
 
 def install(source: Path, version: str) -> None:
-    """Have ``import transformer_engine.common`` find the stand-in.
+    """Replace ``transformer_engine.common`` for later imports.
 
     :param source: folder that holds the release's ``transformer_engine``.
-    :param version: the release's version, as its catalogue row has it.
+    :param version: version of the release in the catalogue.
     """
     sys.meta_path.insert(0, _Finder(source, version))
 
@@ -89,7 +93,7 @@ def _is_package_installed(name: str) -> bool:
 
 
 def _replacements(version: str) -> Dict[str, Callable[..., Any]]:
-    """Return the functions of ``common`` that would reach for a compiled library."""
+    """Return replacements for functions of ``common`` that look for compiled libraries."""
 
     def load_framework_extension(framework: str) -> None:
         load_extension("transformer_engine_" + framework, version)
@@ -100,6 +104,6 @@ def _replacements(version: str) -> Dict[str, Callable[..., Any]]:
         # 1.8 to 2.3 glob for transformer_engine_torch.*.<this suffix> below get_te_path().
         "_get_sys_extension": lambda: "py",
         "get_te_path": lambda: _HERE / "loadable",
-        # 1.10 to 2.3 run pip in a process of its own for this, six times over.
+        # 1.10 to 2.3 start pip for this, six times.
         "is_package_installed": _is_package_installed,
     }

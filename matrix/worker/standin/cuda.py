@@ -1,8 +1,7 @@
-"""CUDA requests, served from the CPU.
+"""CUDA requests, served by the CPU.
 
-Real TE code asks for device "cuda", checks ``tensor.is_cuda`` and reads device
-properties. Here every such request is answered by a CPU tensor and by the
-properties of an sm90 device. Nothing is computed differently.
+TE code asks for device "cuda", checks ``tensor.is_cuda`` and reads device properties. Here it
+gets CPU tensors and the properties of an sm90 device. No computation is changed.
 """
 
 import contextlib
@@ -24,12 +23,12 @@ def _is_cuda(device: Any) -> bool:
 
 
 def on_cpu(device: Any) -> Any:
-    """Return ``device``, or the CPU where it names a CUDA device."""
+    """Return ``device``, or the CPU if it is a CUDA device."""
     return torch.device("cpu") if _is_cuda(device) else device
 
 
 class _ServeCuda(TorchFunctionMode):  # type: ignore[misc]  # torch is Any to mypy
-    """Rewrites the device of every PyTorch call made by the release under test."""
+    """Replaces CUDA devices in the arguments of PyTorch functions by the CPU."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -43,7 +42,7 @@ class _ServeCuda(TorchFunctionMode):  # type: ignore[misc]  # torch is Any to my
 
 
 class _Stream:
-    """A stream that has always finished."""
+    """A stream or event that has always finished."""
 
     cuda_stream = 0
 
@@ -98,7 +97,7 @@ _ANSWERS = {
 
 
 def _do_nothing() -> Callable[..., None]:
-    # A new function each time: PyTorch's tracing rules want one object per name.
+    # A new function each time, because PyTorch's tracing rules need one object per name.
     return lambda *a, **k: None
 
 
@@ -107,7 +106,7 @@ def _yield_nothing() -> Callable[..., ContextManager[None]]:
 
 
 def install() -> None:
-    """Serve CUDA requests from the CPU for the rest of this process."""
+    """Serve CUDA requests by the CPU until this process ends."""
     for name, answer in _ANSWERS.items():
         setattr(torch.cuda, name, answer)
     for name in _DO_NOTHING:
@@ -126,7 +125,7 @@ def install() -> None:
         return wrapper(cls, size, *args, **kwargs)
 
     torch.Tensor._make_wrapper_subclass = staticmethod(make_wrapper_subclass)
-    # On the class, for the mode below is off inside __torch_dispatch__.
+    # On the class, because the mode below is off inside __torch_dispatch__.
     torch.Tensor.is_cuda = property(lambda self: True)
     torch.Tensor.is_cpu = property(lambda self: False)
     torch.Tensor.cuda = lambda self, *a, **k: self

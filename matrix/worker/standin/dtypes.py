@@ -1,9 +1,9 @@
-"""The numbers behind ``DType``, release by release.
+"""The numbers of ``DType`` by release.
 
-``DType`` is a pybind11 enumeration, and pybind11 pickles an enumeration by its
-number, not by its name. The numbers come from ``enum NVTEDType`` in
+``DType`` is an enumeration of pybind11, which pickles the number of a member, not its name.
+The numbers come from ``enum NVTEDType`` in
 ``transformer_engine/common/include/transformer_engine/transformer_engine.h``
-and moved once: 2.4 put ``kNVTEInt16`` at 1 and shifted everything behind it.
+and changed once: 2.4 put ``kNVTEInt16`` at 1 and shifted all later ones.
 Which names Python sees comes from ``transformer_engine/common/util/pybind_helper.h``
 (up to 1.13: ``transformer_engine/pytorch/csrc/extensions/pybind.cpp``).
 """
@@ -32,7 +32,7 @@ _FROM_2_8 = dict(_FROM_2_4, kFloat4E2M1=10)
 
 
 def numbers(version: Tuple[int, int]) -> Dict[str, int]:
-    """Return name -> number of the ``DType`` that release ``version`` exports.
+    """Return the numbers of ``DType`` members by name.
 
     :param version: (major, minor) of the release.
     """

@@ -1,11 +1,10 @@
-"""The compiled extension, as much of it as saving and loading a checkpoint needs.
+"""The part of the compiled extension that is needed to save and load checkpoints.
 
 This file is run as the module ``transformer_engine_extensions`` (up to 1.7) or
-``transformer_engine_torch`` (from 1.8), so that what it defines pickles under
-the right name; ``RELEASE`` is set before. Emulated: ``DType``, the FP8 metadata
-holder, casts to and from FP8, the transpose of FP8 bytes, and the update of
-amax history and scale. Everything else is a name only: looking at it works,
-calling it raises :class:`matrix.worker.standin.gap.EmulationGap`.
+``transformer_engine_torch`` (from 1.8), so that its classes are pickled under the right name;
+``RELEASE`` is set before. Emulated are ``DType``, the holder of FP8 metadata, casts to and from
+FP8, the transpose of FP8 bytes, and the update of amax history and scale. All other names can be
+looked up, but calling them raises :class:`matrix.worker.standin.gap.EmulationGap`.
 """
 
 import functools
@@ -130,14 +129,14 @@ def cast_to_fp8(inp: Any, scale: Any, amax: Any, scale_inv: Any, otype: Any) -> 
 def cast_to_fp8_noalloc(
     inp: Any, scale: Any, out: Any, amax: Any, scale_inv: Any, otype: Any
 ) -> None:
-    """The same, into ``out``."""
+    """Do the same as :func:`cast_to_fp8`, into ``out``."""
     out.copy_(cast_to_fp8(inp, scale, amax, scale_inv, otype).view(out.shape))
 
 
 def cast_from_fp8(
     inp: Any, scale_inv: Any, itype: Any, otype: Any, scale_inv_offset: int = 0
 ) -> torch.Tensor:
-    """Return FP8 bytes as numbers of type ``otype``. 1.14 passes an offset as well."""
+    """Return FP8 bytes as numbers of type ``otype``; 1.14 also passes an offset."""
     inverse = _slot(scale_inv, scale_inv_offset)
     return fp8.dequantize(inp, inverse, _fp8_name(itype), _torch_dtype(otype))
 
@@ -151,12 +150,12 @@ def fp8_transpose(data: Any, otype: Any = None, *, out: Optional[Any] = None) ->
 
 
 def fp8_transpose_noalloc(data: Any, out: Any, otype: Any) -> None:
-    """The same, into ``out``."""
+    """Do the same as :func:`fp8_transpose`, into ``out``."""
     out.copy_(fp8_transpose(data).view(out.shape))
 
 
 def fp8_transpose_noalloc_noop(data: Any, out: Any, noop: Any, otype: Any) -> None:
-    """The same, into ``out``, unless ``noop`` says otherwise."""
+    """Do the same as :func:`fp8_transpose`, into ``out``, unless ``noop`` is set."""
     if noop.numel() == 0 or not bool(noop.reshape(-1)[0]):
         fp8_transpose_noalloc(data, out, otype)
 
@@ -186,7 +185,7 @@ def fused_cast_transpose(
 
 
 def fused_cast_transpose_noop(inp: Any, noop: Any, *args: Any, **kwargs: Any) -> None:
-    """The same, unless ``noop`` says otherwise."""
+    """Do the same as :func:`fused_cast_transpose`, unless ``noop`` is set."""
     if noop.numel() == 0 or not bool(noop.reshape(-1)[0]):
         fused_cast_transpose(inp, *args, **kwargs)
 
@@ -246,7 +245,7 @@ def _is_delayed(quantizer: Any) -> bool:
 def quantize(
     tensor: Any, quantizer: Any, output: Optional[Any] = None, noop: Optional[Any] = None
 ) -> Any:
-    """Quantize with a delayed-scaling quantizer, into ``output`` where given."""
+    """Quantize with a delayed-scaling quantizer, into ``output`` if it is given."""
     if not _is_delayed(quantizer):
         raise EmulationGap("quantize() with a {}".format(type(quantizer).__name__))
     if output is None:
@@ -313,7 +312,7 @@ def fused_amax_and_scale_update(
     dtype: Any,
     margin: int,
 ) -> None:
-    """Up to 1.5: one module, one direction. TE passes the same tensors as old and new."""
+    """Up to 1.5: update one module, one direction. TE passes the same tensors as old and new."""
     if new_history is not history or new_scale is not scale or new_scale_inv is not scale_inv:
         raise EmulationGap("fused_amax_and_scale_update() into other tensors")
     inverse_before = scale_inv.clone()
@@ -325,7 +324,7 @@ def fused_amax_and_scale_update(
 def fused_amax_and_scale_update_after_reduction(
     amax: Any, histories: Any, scales: Any, *rest: Any
 ) -> None:
-    """From 1.6: every registered module of one direction. 1.x passes inverses as well."""
+    """From 1.6: update all registered modules, one direction. 1.x also passes inverses."""
     inverses = rest[0] if len(rest) == 4 else [None] * len(scales)
     algorithm, dtype, margin = rest[-3:]
     parts = amax.split([scale.numel() for scale in scales])
@@ -344,12 +343,12 @@ def _update(
 
 
 def get_cublasLt_version() -> int:
-    """Return a cuBLASLt version that supports FP8 everywhere."""
+    """Return a version of cuBLASLt that has FP8 for every release."""
     return 130000
 
 
 def get_cudnn_version() -> int:
-    """Return a cuDNN version that every release accepts."""
+    """Return a version of cuDNN that every release accepts."""
     return 92100
 
 
@@ -373,7 +372,7 @@ _num_cublas_streams = 4
 
 
 def _guarded(function: Any) -> Any:
-    """Turn any exception of the stand-in's own into an ``EmulationGap``."""
+    """Turn any exception in the stand-in itself into an ``EmulationGap``."""
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -401,8 +400,8 @@ torch.ops.tex_ts = _Operators()
 
 _missing: Dict[str, Missing] = {}
 
-# Hooks of out-of-tree backends: real builds do not export them, and 2.19 and
-# later look for them with getattr(tex, NAME, default).
+# Hooks of external backends. Real builds do not export them, and 2.19 and later look them
+# up with getattr(tex, NAME, default).
 _NOT_EXPORTED = frozenset({"flash_attention", "get_attention_backend"})
 
 

@@ -1,4 +1,4 @@
-"""Arithmetic of the FP8 casts, on the CPU, with PyTorch's own float8 types."""
+"""The arithmetic of FP8 casts on the CPU, with PyTorch's float8 types."""
 
 import torch
 
@@ -6,9 +6,10 @@ _TYPES = {"kFloat8E4M3": torch.float8_e4m3fn, "kFloat8E5M2": torch.float8_e5m2}
 
 
 def torch_type(name: str) -> torch.dtype:
-    """Return the PyTorch type of an FP8 ``DType`` by its name.
+    """Return the PyTorch type of an FP8 ``DType``.
 
-    :raises KeyError: the name is not that of an FP8 type.
+    :param name: name of the ``DType``.
+    :raises KeyError: it is no FP8 type.
     """
     return _TYPES[name]
 
@@ -36,7 +37,7 @@ def dequantize(
 
 
 def note_amax(src: torch.Tensor, amax: torch.Tensor) -> None:
-    """Raise ``amax`` (float32, one element) to the largest magnitude in ``src``, in place."""
+    """Update ``amax`` (float32, one element) in place with the largest magnitude in ``src``."""
     with torch.no_grad():
         amax.copy_(torch.maximum(amax, src.detach().abs().max().float().reshape(amax.shape)))
 
@@ -50,19 +51,19 @@ def update_amax_and_scale(
     fp8_max: float,
     margin: int,
 ) -> None:
-    """One step of delayed scaling, in place.
+    """Do one step of delayed scaling in place.
 
-    As the kernels in ``transformer_engine/common/recipe/delayed_scaling.cu`` do
-    it: take the largest (or most recent) amax, roll the history by one row,
-    clear row 0, and derive the scale.
+    It follows the kernels in ``transformer_engine/common/recipe/delayed_scaling.cu``: take the
+    largest (or most recent) amax, roll the history by one row, clear row 0, and compute the
+    scale.
 
     :param history: float32, (amax_history_len, slots).
     :param scale: float32, (slots,).
-    :param scale_inv: the same shape, or None where the release keeps none.
+    :param scale_inv: of the same shape, or None if the release has none.
     :param amax: float32, (slots,): row 0 of the history after the reduction.
     :param algorithm: "max" or "most_recent".
     :param fp8_max: largest finite value of the FP8 type.
-    :param margin: power of two kept free.
+    :param margin: exponent of the power of two that the scale is divided by.
     """
     with torch.no_grad():
         history[0].copy_(amax)

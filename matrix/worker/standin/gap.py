@@ -1,10 +1,9 @@
-"""The line between emulated and not: :class:`EmulationGap`.
+"""Operations that are not emulated: :class:`EmulationGap`.
 
-A stand-in that met an operation it does not emulate says nothing about the
-release under test. PyTorch catches exceptions raised while a parameter is
-copied and re-raises them as text inside a ``RuntimeError`` of its own
-(``torch/nn/modules/module.py``, ``_load_from_state_dict``), so a gap is also
-noted here, out of band, where no ``except`` can swallow it.
+If a release needs one, the cpu lane cannot tell anything about the release. PyTorch catches
+exceptions that are raised while a parameter is copied, and raises a ``RuntimeError`` with their
+text instead (``torch/nn/modules/module.py``, ``_load_from_state_dict``). Gaps are therefore also
+noted in a list.
 """
 
 import itertools
@@ -15,7 +14,7 @@ _numbers = itertools.count(1000)
 
 
 class EmulationGap(RuntimeError):
-    """An operation of the compiled extension that the stand-in does not emulate."""
+    """An operation of the compiled extension was needed that is not emulated."""
 
     def __init__(self, operation: str) -> None:
         _met.append(operation)
@@ -25,16 +24,15 @@ class EmulationGap(RuntimeError):
 
 
 def met() -> List[str]:
-    """Return the operations asked for and not emulated so far in this process."""
+    """Return the operations that were needed in this process and are not emulated."""
     return list(_met)
 
 
 class Missing:
-    """A name of the extension that may be looked at, but not called.
+    """A name of the extension that can be looked up but not called.
 
-    Attributes of it (members of enumerations, say) are again ``Missing`` and
-    are the same object every time, so identity and equality hold, and
-    ``__members__`` lists those that were looked at.
+    Its attributes, e.g. members of enumerations, are ``Missing`` too. Each is the same object
+    every time, so that identity and equality work. ``__members__`` lists those looked up so far.
     """
 
     def __init__(self, name: str) -> None:
@@ -53,16 +51,13 @@ class Missing:
         return child
 
     def __int__(self) -> int:
-        """A number of its own, for enumerations built from the extension's."""
+        """Return a unique number, for enumerations that are built from the extension's."""
         return self._number
 
     __index__ = __int__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Refuse.
-
-        :raises EmulationGap: always.
-        """
+        """Raise EmulationGap, because the operation is not emulated."""
         raise EmulationGap(self._name)
 
     def __repr__(self) -> str:

@@ -1,9 +1,8 @@
-"""Third-party things that one release or another expects beside it.
+"""Third-party packages and metadata that some releases expect.
 
-Up to 1.11 ``flash-attn`` must be installed for attention to be built at all;
-nothing of it is ever called here. ``torch.onnx`` internals that newer PyTorch
-dropped serve the export to ONNX only. A checked-out source tree has no package
-metadata, and some releases look up their own version there.
+Up to 1.11, attention can only be built if ``flash-attn`` is installed; nothing of it is called
+here. Internals of ``torch.onnx`` that newer PyTorch has dropped are needed for the export to
+ONNX only. A source tree has no package metadata, by which some releases find their own version.
 """
 
 import importlib.metadata
@@ -14,13 +13,13 @@ from typing import Any, Dict, Iterable
 
 from matrix.worker.standin.gap import Missing
 
-# The oldest that 1.5 to 1.11 accept.
+# The oldest version that 1.5 to 1.11 accept.
 _FLASH_ATTENTION = "2.0.6"
 _FLASH_ATTENTION_MODULES = ("flash_attn", "flash_attn.flash_attn_interface", "flash_attn_2_cuda")
 
 
 class _Stub(types.ModuleType):
-    """A module whose names exist, and raise ``EmulationGap`` when called."""
+    """A module in which every name exists; calling one raises ``EmulationGap``."""
 
     __path__: Any = []
 
@@ -59,9 +58,9 @@ def _answer_versions(answers: Dict[str, str]) -> None:
 
 
 def install(version: str) -> None:
-    """Put the stand-ins in place, each only where the real thing is absent.
+    """Install the replacements for what is missing.
 
-    :param version: the release's version.
+    :param version: version of the release.
     """
     answers = {"transformer-engine": version}
     if tuple(int(part) for part in version.split(".")[:2]) < (1, 12):

@@ -331,13 +331,16 @@ def test_a_legacy_file_whose_lengths_lie_is_cut_short(tmp_path: Path) -> None:
         inspect(path)
 
 
-def test_getattr_is_excused_only_where_it_names_a_method_of_te() -> None:
+def test_getattr_is_excused_only_for_methods_of_te_and_the_enum_of_an_index() -> None:
     def strangers(arguments: bytes) -> list[str]:
         return list(names.unknown_names(pickles.read(b"cbuiltins\ngetattr\n" + arguments).root))
 
     fine = b"(ctransformer_engine.pytorch.float8_tensor\nFloat8Tensor\nS'_make_in_reduce_ex'\ntR."
     assert strangers(fine) == []
     assert strangers(b"(cos\nenviron\nS'get'\ntR.") == ["builtins.getattr()", "os.environ"]
+    enum = b"(ctorch.distributed.checkpoint.metadata\n_MEM_FORMAT_ENCODING\n"
+    assert strangers(enum + b"S'TORCH_PRESERVE_FORMAT'\ntR.") == []
+    assert strangers(enum + b"S'__init_subclass__'\ntR.") == ["builtins.getattr()"]
 
 
 def test_optimizer_state_and_arguments_beside_the_model(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def collecting_again() -> Iterator[None]:
 
 
 def test_what_was_made_is_out_of_the_collector_s_reach(worker: Any) -> None:
-    worker("forking").settle()
+    worker("forking").prepare_to_fork()
     assert not gc.isenabled()
     assert gc.get_freeze_count() > 0
 
@@ -29,7 +29,7 @@ def test_an_interpreter_without_the_lookup_cache_settles_too(
     worker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(sys, "_clear_type_cache", raising=False)
-    worker("forking").settle()
+    worker("forking").prepare_to_fork()
     assert gc.get_freeze_count() > 0
 
 

@@ -228,10 +228,10 @@ def attention(worker: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         "backward.scale": torch.full((6,), 2.0),
         "backward.amax_history": torch.ones(4, 6),
     }
-    part = worker("model").Part("core_attention", "core_attention", None, True)
-    part.tensors = lambda: tensors
-    watch = training.Watch()
-    return lambda: training.unused([part], watch), tensors, watch
+    site = worker("model").Site("core_attention", "core_attention", None, True)
+    site.tensors = lambda: tensors
+    watch = training.AttentionRecorder()
+    return lambda: training.unused([site], watch), tensors, watch
 
 
 def test_slots_that_fp8_attention_wrote_are_all_told(attention: Any) -> None:
@@ -305,7 +305,7 @@ def test_the_backend_that_ran_is_named_as_the_release_names_it(
     place = "transformer_engine.pytorch.cpp_extensions.fused_attn"
     monkeypatch.setitem(sys.modules, place, fused_attn)
     model = torch.nn.ModuleDict({"core_attention": Attention(torch.ones(1))})
-    with training.watching(model) as watch:
+    with training.recording(model) as watch:
         model["core_attention"](kernel)
     model["core_attention"](kernel)
     assert watch.backends == {name}
@@ -315,7 +315,7 @@ def test_the_backend_that_ran_is_named_as_the_release_names_it(
 def test_an_output_in_fp8_is_noticed(worker: Any) -> None:
     training = worker("training")
     model = torch.nn.ModuleDict({"core_attention": Attention(torch.ones(1).as_subclass(Quantized))})
-    with training.watching(model) as watch:
+    with training.recording(model) as watch:
         model["core_attention"](None)
     assert watch.passes_fp8
     assert training.is_fp8("FusedAttention/FP8")
@@ -333,9 +333,9 @@ def test_training_without_fp8_attention_is_refused(
     def train(_built: Any, *_rest: Any) -> None:
         watch.backends |= ran
 
-    watch = training.Watch()
+    watch = training.AttentionRecorder()
     monkeypatch.setattr(training, "train", train)
-    monkeypatch.setattr(training, "watching", lambda built: contextlib.nullcontext(watch))
+    monkeypatch.setattr(training, "recording", lambda built: contextlib.nullcontext(watch))
     with pytest.raises(saving.Refused, match="FP8 attention did not run"):
         saving._train(torch.nn.Linear(1, 1), ["a part"], {"save_recipe": {}})
 

@@ -1,7 +1,7 @@
-"""What a cell may leave behind in a container: stray processes and files. Cleared away.
+"""Removes what a save or load leaves behind in a container: processes and files.
 
-Only where the release process is process 1, so that every other process is its own
-offspring and the scratch folders hold nothing of anybody else's.
+This is done only if the release process is process 1 of a container. Then all other processes
+are its descendants, and nobody else has files in the scratch folders.
 """
 
 import contextlib
@@ -15,24 +15,25 @@ _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 _scratch: List[str] = []
 
 
-def begin(scratch: List[str]) -> None:
-    """Note the folders that every cell shall find empty.
+def enable(scratch: List[str]) -> None:
+    """Enable :func:`clear`.
 
-    :raises RuntimeError: this is not the first process of a container.
+    :param scratch: the folders that it empties.
+    :raises RuntimeError: this is not process 1 of a container.
     """
     if os.getpid() != 1:
         raise RuntimeError("scratch folders are cleared in a container only")
     _scratch[:] = scratch
 
 
-def adopt() -> None:
-    """Have orphans below this process become its children, so that it can reap them."""
+def adopt_orphans() -> None:
+    """Make orphaned descendants of this process its children, so that it can reap them."""
     if _scratch:
         ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
 
 
 def clear() -> None:
-    """End every process but this one and process 1, reap them, and empty the scratch folders."""
+    """End all processes except this one and process 1, and empty the scratch folders."""
     if not _scratch:
         return
     with contextlib.suppress(ProcessLookupError):
