@@ -91,7 +91,7 @@ def tests(session: nox.Session) -> None:
     install(session, "cpu", "docker", "dask", "s3", "test")
     tools(session, *CHECKERS)
     # Each process imports PyTorch: eight need some 4 GB.
-    spread = ["--numprocesses=logical", "--maxprocesses=8", "--dist=loadgroup"]
+    spread = ["--numprocesses=logical", "--maxprocesses=8"]
     session.run("pytest", *spread, *session.posargs)
 
 

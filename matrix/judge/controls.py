@@ -15,6 +15,7 @@ from matrix.catalogue.words import (
     RestState,
     SaveOutcome,
     Stage,
+    Verdict,
 )
 from matrix.judge.evidence import Absent, UsableEvidence
 from matrix.judge.judgement import ControlCheck
@@ -75,7 +76,9 @@ def _check(
     variant = control_variant(control, loader, evidence.plan.scenarios[scenario])
     loaded = evidence.load(scenario, variant, saved, loader, loader)
     if isinstance(loaded, Absent):
-        return check(required, loaded.kind, loaded.kind.verdict, loaded.why)
+        shown_only = required == Requirement.SHOWN_ONLY
+        verdict = Verdict.CONFORMS if shown_only else loaded.kind.verdict
+        return check(required, loaded.kind, verdict, loaded.why)
     load = loaded.records[0]
     result = evidence.result(save, load)
     deviations = [] if _meets(result, required) else _unmet(result, required)

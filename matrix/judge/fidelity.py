@@ -140,11 +140,11 @@ def _of_load(save: Save, load: Load) -> dict[str, str]:
     result = outcomes.result(save, load)
     return {
         "outcome": result.outcome.value,
+        "stage": load.stage.value,
+        "error": load.error.type if load.error else "none",
         "after_load": result.after_load.value,
         "rest": result.rest_state.value,
         "weights": result.weights.value if result.weights else "none",
-        "stage": load.stage.value,
-        "error": load.error.type if load.error else "none",
         "missing keys": ", ".join(load.missing_keys),
         "unexpected keys": ", ".join(load.unexpected_keys),
         **_tensors(load.parts),

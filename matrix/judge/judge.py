@@ -103,7 +103,9 @@ class _Judge:
         failing = [check for check in known if not check.good]
         for check in failing:
             if isinstance(check.observed, Absence):
-                return _absent(cell, documented, Absent(check.observed, check.sentence))
+                gap = check.observed == Absence.INCONCLUSIVE
+                kind = Absence.INCONCLUSIVE if gap else Absence.INFRA
+                return _absent(cell, documented, Absent(kind, check.sentence))
         return self._compare(
             cell, documented, saved, loaded, tuple(check.control for check in failing)
         )
@@ -186,8 +188,7 @@ class _Judge:
         if save.error:
             note = save.error.line
             return SaveCheck(scenario, saver.name, documented, "none", True, save.outcome, note)
-        paths = [part.path for part in save.attention().values() if part.tensors]
-        keys = {key for key in (f"{path}.{EXTRA_STATE}" for path in paths) if key in save.keys}
+        keys = {f"{part.path}.{EXTRA_STATE}" for part in save.attention().values()}
         observed = ", ".join(sorted(keys)) or "none"
         conforms = all(key.endswith(documented) for key in keys) and bool(keys) == (
             documented != "none"

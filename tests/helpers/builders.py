@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from matrix.catalogue import faq, releases, scenarios
-from matrix.catalogue.words import AfterLoad, Lane, Outcome, Stage
+from matrix.catalogue.words import Deviation, Lane, Stage
 from matrix.plan.cells import Plan, plan_cells
 from matrix.report.document import Counts, ReleaseRow, Report, ReportCell
 from matrix.store import keys, recorded
@@ -103,7 +103,10 @@ def a_save(plan_: Plan, release: str, *, digest: str = "canary", path: str | Non
         scenario_digest=recipe.digest,
         lane=plan_.lane,
         state_digest=f"state-{release}",
-        keys={"qkv.weight": StateEntry(kind="Tensor", dtype="bfloat16", shape=(2, 2))},
+        keys={
+            "qkv.weight": StateEntry(kind="Tensor", dtype="bfloat16", shape=(2, 2)),
+            f"{saved.path}._extra_state": StateEntry(kind="BytesIO"),
+        },
         parts=(saved,) if supports else (),
         file_digest="0" * 64,
         provenance=provenance(),
@@ -243,8 +246,7 @@ def entry_fields(saved_by: str, loaded_by: str, /, **more: Any) -> dict[str, Any
         "expires": datetime.date(2027, 1, 1),
         **more,
     }
-    outcome = fields["observed"] in [word.value for word in Outcome]
-    fields["observed"] = (Outcome if outcome else AfterLoad)(fields["observed"])
+    fields["observed"] = Deviation(fields["observed"])
     if fields.get("stage"):
         fields["stage"] = Stage(fields["stage"])
     return fields

@@ -14,7 +14,7 @@ from helpers.builders import a_load, a_save
 from matrix.catalogue.words import Lane, Stage
 from matrix.cli import main
 from matrix.judge.fidelity import Difference, by_scenario, compare
-from matrix.judge.outcomes import outcome
+from matrix.judge.outcomes import result
 from matrix.plan.cells import Plan
 from matrix.store import archive, recorded
 from matrix.store.records import Failure, Load, Moved, Output, Save, StateEntry
@@ -115,10 +115,10 @@ def test_two_sizes_on_the_device_are_told_apart(cpu: list[Any]) -> None:
 
 def test_an_output_that_is_off_is_not_loaded(cpu: list[Any]) -> None:
     save, load = cpu
-    assert outcome(save, load) == "loaded"
+    assert result(save, load).outcome == "loaded"
     for difference, word in ((0.125, "loaded"), (0.126, "partial"), (float("nan"), "partial")):
         output = Output(largest_difference=difference, largest=1.0)
-        assert outcome(save, load.model_copy(update={"output": output})) == word
+        assert result(save, load.model_copy(update={"output": output})).outcome == word
 
 
 def te_matrix(*words: Any) -> Result:

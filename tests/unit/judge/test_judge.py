@@ -253,10 +253,13 @@ def test_a_truncated_payload_must_not_be_loaded(bench: Callable[..., Bench]) -> 
     made = pair(bench, "1.8", "1.11", skip="truncated")
     made.store.add(a_load(made.plan, made.saved("1.11"), "1.11", "control:truncated"))
     judged = made.judge()
-    assert judged.verdicts[0].verdict == "infra"
+    assert judged.verdicts[0].verdict == "conforms"
+    assert judged.verdicts[0].controls == ("truncated",)
+    assert judged.exit_code == ExitCode.DEVIATES
     (check,) = (check for check in judged.controls if not check.good)
     assert (check.scenario, check.release, check.control) == ("autocast", "1.11", "truncated")
     assert (check.required, check.observed) == ("not loaded", "loaded")
+    assert check.verdict == "deviates"
 
 
 def test_the_empty_control_is_shown_and_not_required(bench: Callable[..., Bench]) -> None:
@@ -486,9 +489,9 @@ def test_the_outcome_looks_at_every_site(make_plan: MakePlan) -> None:
     second = first.model_copy(update={"name": "1.core_attention"})
     two = save.model_copy(update={"parts": (first, second)})
     load = a_load(plan, two, "1.11")
-    assert outcomes.outcome(two, load) == "partial"
+    assert outcomes.result(two, load).outcome == "partial"
     whole = load.model_copy(update={"parts": two.parts})
-    assert outcomes.outcome(two, whole) == "loaded"
+    assert outcomes.result(two, whole).outcome == "loaded"
 
 
 def a_pair(make_plan: MakePlan, saver: str, loader: str, **more: Any) -> tuple[Save, Load]:
@@ -499,19 +502,23 @@ def a_pair(make_plan: MakePlan, saver: str, loader: str, **more: Any) -> tuple[S
 
 def test_a_load_that_changes_what_it_was_given_is_partial(make_plan: MakePlan) -> None:
     save, load = a_pair(make_plan, "1.8", "1.11", changed_keys=("proj.bias",))
-    assert outcomes.outcome(save, load) == "partial"
-    assert outcomes.flaws(save, load) == ["the load changed proj.bias of the caller's state dict"]
+    assert outcomes.result(save, load).outcome == "partial"
+    assert outcomes.result(save, load).flaws == (
+        "the load changed proj.bias of the caller's state dict",
+    )
     save, load = a_pair(make_plan, "1.8", "1.5", changed_keys=("proj.bias",))
-    assert outcomes.outcome(save, load) == "partial"
-    assert len(outcomes.flaws(save, load)) == 1
+    assert outcomes.result(save, load).outcome == "partial"
+    assert len(outcomes.result(save, load).flaws) == 1
 
 
 def test_a_lost_recipe_is_partial_where_releases_keep_one(make_plan: MakePlan) -> None:
     save, load = a_pair(make_plan, "2.1", "2.18", lost_recipes=("core_attention",))
-    assert outcomes.outcome(save, load) == "partial"
-    assert outcomes.flaws(save, load) == ["core_attention: the recipe is not the checkpoint's"]
+    assert outcomes.result(save, load).outcome == "partial"
+    assert outcomes.result(save, load).flaws == (
+        "core_attention: the recipe is not the checkpoint's",
+    )
     save, load = a_pair(make_plan, "2.1", "1.14", lost_recipes=("core_attention",))
-    assert outcomes.outcome(save, load) == "loaded"
+    assert outcomes.result(save, load).outcome == "loaded"
 
 
 def test_a_partial_cell_says_what_is_not_whole(bench: Callable[..., Bench]) -> None:
@@ -524,9 +531,11 @@ def test_a_failed_control_says_why(bench: Callable[..., Bench]) -> None:
     made = pair(bench, "1.8", "1.11", skip="own")
     own = next(s for records in made.store.saves().values() for s in records if s.release == "1.11")
     made.store.add(a_load(made.plan, own, "1.11", digest="another"))
-    (verdict,) = made.judge().verdicts
-    assert verdict.verdict == "infra"
-    assert verdict.note == (
+    judged = made.judge()
+    assert judged.verdicts[0].verdict == "conforms"
+    assert judged.verdicts[0].controls == ("own",)
+    (check,) = (check for check in judged.controls if not check.good)
+    assert check.sentence == (
         "control own of 1.11: partial (core_attention: forward.scale is not the checkpoint's) "
         "where loaded was required"
     )
