@@ -134,6 +134,15 @@ def with_report(command: Command) -> Command:
     return click.option("--report", "folder", type=path, default=Path(REPORT))(command)
 
 
+def with_against(command: Command) -> Command:
+    """Add ``--against`` to a command that holds candidates against a baseline."""
+    return click.option(
+        "--against",
+        metavar="RELEASE|STORE|report.json",
+        help="the baseline of candidates  [default: the newest release before, as recorded]",
+    )(command)
+
+
 def with_git_url(command: Command) -> Command:
     """Add ``--git-url`` to a command that fetches sources."""
     return click.option("--git-url", help="git repository or mirror  [TE_MATRIX_GIT_URL]")(command)

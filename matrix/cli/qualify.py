@@ -13,6 +13,7 @@ from rich.console import Console
 from matrix import report
 from matrix.cli.options import (
     MeasuringArguments,
+    with_against,
     with_containers,
     with_measuring,
     with_report,
@@ -37,11 +38,7 @@ from matrix.workflow.selecting import Request
 @with_containers
 @with_measuring
 @with_report
-@click.option(
-    "--against",
-    metavar="RELEASE|STORE|report.json",
-    help="the baseline  [default: the newest release before it, as recorded]",
-)
+@with_against
 def qualify_command(
     tested: str,
     request: Request,

@@ -35,7 +35,7 @@ _Row = ReportCell | SaveRow | ControlRow
 _NOTHING = "nothing"
 _LACKS = "the baseline has no evidence for it"
 _ERROR, _LOST, _SPOILT, _WEIGHTS = 2, 3, 4, 5
-_CHANGING = re.compile(r"0x[0-9a-f]+|@[0-9a-f]{8}|\d+")
+_CHANGING = re.compile(r"0x[0-9a-f]+|\d+(?:\.\w+)*(?:@[0-9a-f]{8})?")
 """What differs between the messages of one error: addresses, versions, line numbers."""
 
 
@@ -228,8 +228,10 @@ def _ranks(cell: ReportCell, old: ReportCell, new: ReportCell) -> dict[str, int]
     if cell.outcome == Outcome.ERROR:
         return {"": _ERROR}
     mine = {part.name: part for part in cell.parts or _whole(cell)}
-    # The parts that either saving module held something for, unless the baseline knows none.
-    unknown = {part.name for part in old.parts if part.outcome == Outcome.NONE}
+    # The parts that either saving module held something for, unless the baseline knows none
+    # and the candidate does not either.
+    gained = {part.name for part in new.parts if part.outcome == Outcome.LOADED}
+    unknown = {part.name for part in old.parts if part.outcome == Outcome.NONE} - gained
     known = {*old.held, *new.held} - unknown
     known |= {part.name for side in (old, new) if not side.parts for part in _whole(side)}
     ranks = {name: _part(mine.get(name), name in known) for name in {*mine, *known}}
