@@ -39,6 +39,11 @@ from matrix.workflow.selecting import Request
 @with_measuring
 @with_report
 @with_against
+@click.option(
+    "--no-gate",
+    is_flag=True,
+    help="exit with 0 whatever is worse; for use with `te-matrix gate`",
+)
 def qualify_command(
     tested: str,
     request: Request,
@@ -48,6 +53,7 @@ def qualify_command(
     measuring_options: MeasuringArguments,
     folder: Path,
     against: str | None,
+    no_gate: bool,
 ) -> None:
     """Measure a candidate, and hold every cell, save and control against a baseline.
 
@@ -80,4 +86,4 @@ def qualify_command(
     assert result.report.qualification is not None
     console.print_qualification(screen, result.report.qualification)
     screen.print(f"report: {page}", highlight=False, soft_wrap=True)
-    sys.exit(int(result.exit_code))
+    sys.exit(0 if no_gate else int(result.exit_code))
