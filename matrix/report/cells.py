@@ -119,6 +119,8 @@ class CellJudgement(ReportModel):
     """Result of comparing the outcome with the FAQ and the ledger."""
     ledger: tuple[str, ...]
     """Ids of the ledger entries that explain a known deviation."""
+    held: tuple[str, ...] = ()
+    """Names of the parts for which the saving module held metadata other than the default."""
     controls: tuple[ControlName, ...] = ()
     """Controls of the loader that came out wrong."""
 

@@ -136,7 +136,7 @@ def name(command: click.Command) -> str:
 
 
 def test_today_means_the_same_in_every_command_that_judges() -> None:
-    judging = {"bands", "diff", "explain", "gate", "judge", "accept", "report", "run"}
+    judging = {"bands", "diff", "explain", "gate", "judge", "accept", "qualify", "report", "run"}
     given = {
         str(command.name): option.help
         for command in commands(main)
