@@ -119,8 +119,6 @@ class CellJudgement(ReportModel):
     """Result of comparing the outcome with the FAQ and the ledger."""
     ledger: tuple[str, ...]
     """Ids of the ledger entries that explain a known deviation."""
-    held: tuple[str, ...] = ()
-    """Names of the parts for which the saving module held metadata other than the default."""
     controls: tuple[ControlName, ...] = ()
     """Controls of the loader that came out wrong."""
 
@@ -134,6 +132,8 @@ class CellCheckpoint(ReportModel):
     """Where the evidence on the save was obtained."""
     save_image: str | None = None
     """Id of the container image that saved, where the runner is ``docker``."""
+    held: tuple[str, ...] = ()
+    """Names of the parts for which the saving module held metadata other than the default."""
 
 
 class CellRun(ReportModel):
