@@ -20,7 +20,7 @@ from matrix.cli.options import (
 )
 from matrix.errors import UsageError
 from matrix.judge.judgement import Judgement
-from matrix.report import console
+from matrix.report import console, document
 from matrix.report.document import Report
 from matrix.store.store import Store
 from matrix.workflow import qualifying
@@ -67,7 +67,7 @@ def report_command(
     selected = select(request, store, resume=True)
     judgement, made = _reported(selected, against, today)
     if as_json:
-        click.echo(made.model_dump_json(indent=1))
+        click.echo(document.text(made), nl=False)
     else:
         page = report.write(judgement, selected.documentation, folder, selected.selection, made)
         click.echo(f"report: {page}")

@@ -16,7 +16,8 @@ from matrix.catalogue.words import Deviation, Stage, Verdict
 from matrix.errors import StoreError, UsageError, nearest, os_errors_as
 from matrix.judge import ledger
 from matrix.judge.ledger import LedgerEntry
-from matrix.report.document import Report, ReportCell
+from matrix.report.cells import ReportCell
+from matrix.report.document import Report
 
 _FRAGMENT = 120
 """The number of characters of an error message that an entry holds."""

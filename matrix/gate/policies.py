@@ -11,9 +11,10 @@ from matrix.catalogue.ranges import covers
 from matrix.catalogue.words import Basis, EntryState, Standing, Verdict, Word
 from matrix.errors import ExitCode, worst
 from matrix.report import comparison, diff, qualification, standings
+from matrix.report.cells import ReportCell
 from matrix.report.comparison import Compared
 from matrix.report.diff import Direction
-from matrix.report.document import Report, ReportCell
+from matrix.report.document import Report
 
 
 class PolicyName(Word):

@@ -1,6 +1,8 @@
 """The report of a judgement: ``report.json``, ``report.md``, ``index.html`` and a badge.
 
-document: types of ``report.json``, and its reader
+document: types of a report, and the reader and writer of ``report.json``
+cells: types of its cells
+packing: cells as rows of numbers, which ``report.json`` has
 builder: the report of a judgement
 rendering: the Jinja2 templates
 page: ``index.html``, with all evidence embedded

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from matrix.catalogue import ranges
-from matrix.report.document import Report, ReportCell
+from matrix.report.cells import ReportCell
+from matrix.report.document import Report
 
 Role = Literal["loader", "saver"]
 """Whether a release loads or saves in a cell."""

@@ -6,23 +6,33 @@ import dataclasses
 
 from matrix import __version__
 from matrix.catalogue.faq import Documentation
+from matrix.catalogue.scenarios import SizedScenario
 from matrix.catalogue.words import AfterLoad, Basis
 from matrix.judge.judgement import ControlCheck, JudgedCell, Judgement
 from matrix.judge.outcomes import PartResult
 from matrix.judge.summary import BandTable, band_tables, live_counts
+from matrix.report.cells import PartRow, ReportCell
 from matrix.report.document import (
     BandRow,
     Bands,
     ControlRow,
     Counts,
     LedgerRow,
-    PartRow,
+    RecipeRow,
     ReleaseRow,
     Report,
-    ReportCell,
     SaveRow,
+    ScenarioRow,
+    SizeRow,
+    TransportRow,
+    VariantRow,
 )
 from matrix.store.records import Save
+
+_MODULE = "MultiheadAttention"
+"""The module of all scenarios."""
+_RECIPE = "DelayedScaling"
+"""The recipe of all scenarios."""
 
 
 def cell_object(verdict: JudgedCell, judgement: Judgement) -> ReportCell:
@@ -103,6 +113,11 @@ def build(judgement: Judgement, documentation: Documentation) -> Report:
         totals=judgement.totals,
         evidence=Counts(**live_counts(judgement)),
         torch=tuple(sorted({v.load.provenance.torch for v in judgement.verdicts if v.load})),
+        scenarios=tuple(map(scenario_row, plan.scenarios.values())),
+        variants=tuple(
+            VariantRow(name=variant.name, summary=variant.summary)
+            for variant in plan.variants.values()
+        ),
         releases=tuple(
             ReleaseRow(
                 name=r.name,
@@ -123,6 +138,24 @@ def build(judgement: Judgement, documentation: Documentation) -> Report:
             for check in judgement.entries
         ),
         cells=tuple(cell_object(verdict, judgement) for verdict in judgement.verdicts),
+    )
+
+
+def scenario_row(sized: SizedScenario) -> ScenarioRow:
+    """Return the part of a report on one scenario."""
+    scenario = sized.scenario
+    return ScenarioRow(
+        name=scenario.name,
+        summary=scenario.summary,
+        module=_MODULE,
+        size=SizeRow(**sized.size.model_dump()),
+        layers=scenario.layers,
+        weights=scenario.weights,
+        state=scenario.state,
+        save_recipe=RecipeRow(name=_RECIPE, fields=scenario.save_recipe),
+        load_recipe=RecipeRow(name=_RECIPE, fields=scenario.load_recipe),
+        transport=TransportRow(**scenario.transport.model_dump()),
+        digest=sized.digest,
     )
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from matrix.catalogue.words import Verdict
-from matrix.report.document import ReportCell
+from matrix.report.cells import ReportCell
 from matrix.report.places import places
 
 _MESSAGE = 200

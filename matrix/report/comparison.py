@@ -27,7 +27,8 @@ from matrix.catalogue.words import (
 from matrix.errors import ExitCode, worst
 from matrix.report import comparison_texts as texts
 from matrix.report import diff
-from matrix.report.document import ControlRow, PartRow, Report, ReportCell, SaveRow
+from matrix.report.cells import PartRow, ReportCell
+from matrix.report.document import ControlRow, Report, SaveRow
 
 CELLS, SAVES, CONTROLS = "cells", "saves", "controls"
 """What is compared."""

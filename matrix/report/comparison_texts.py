@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from matrix.catalogue.words import AfterLoad, Outcome, SaveOutcome, Weights
-from matrix.report.document import ControlRow, PartRow, ReportCell, SaveRow
+from matrix.report.cells import PartRow, ReportCell
+from matrix.report.document import ControlRow, SaveRow
 
 _CHECKPOINTS = " is not the checkpoint's"
 

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from matrix.catalogue.words import Absence, AfterLoad, Outcome, Verdict, Word
 from matrix.errors import ExitCode, UsageError, nearest, worst
-from matrix.report.document import Report, ReportCell
+from matrix.report.cells import ReportCell
+from matrix.report.document import Report
 from matrix.report.places import places
 from matrix.report.rendering import markdown_cell
 

@@ -1,178 +1,36 @@
-"""Types of ``report.json``, and its reader."""
+"""Types of a report, and the reader and writer of ``report.json``."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from packaging.version import Version
-from pydantic import ConfigDict, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from matrix.catalogue.scenarios import REWRITE
+from matrix.catalogue.scenarios import Size, Transport
 from matrix.catalogue.words import (
     Absence,
-    AfterLoad,
-    Basis,
     ControlName,
-    Deviation,
     EntryState,
     Lane,
     Outcome,
     Requirement,
-    RestState,
     RunnerName,
     SaveOutcome,
-    Stage,
-    Undocumented,
     Verdict,
-    Weights,
-    outcome_text,
 )
 from matrix.errors import StoreError
 from matrix.judge.ledger import LedgerEntry
-from matrix.judge.outcomes import deviations
-from matrix.report.qualification import Qualification, ReportModel
-from matrix.store.records import Number
+from matrix.report.cells import ReportCell, ReportModel
+from matrix.report.packing import Packed
+from matrix.report.qualification import Qualification
+from matrix.system.collector import gc_paused
 
-FORMAT = 1
+FORMAT = 2
 """Version of the format of ``report.json``; a reader refuses a newer one."""
-
-
-class PartRow(ReportModel):
-    """What became of one part: a submodule that holds, or would hold, FP8 state."""
-
-    name: str
-    """Name of the part that is the same in all releases, e.g. ``core_attention``."""
-    attention: bool
-    """Whether it computes attention."""
-    outcome: Outcome
-    """What became of its metadata."""
-    resized: bool
-    """Whether its amax histories were cut or extended, and agree otherwise."""
-    after_load: AfterLoad
-    """Whether training steps still update it."""
-
-
-class ReportCell(ReportModel):
-    """One judged cell."""
-
-    id: str
-    """Name of the cell, e.g. ``autocast/plain/1.7->2.4``."""
-    scenario: str
-    """Name of the scenario."""
-    variant: str
-    """Name of the variant."""
-    saved_by: str
-    """Name of the release that saved."""
-    loaded_by: str
-    """Name of the release that loaded."""
-    lane: Lane
-    """What executed Transformer Engine."""
-    runner: RunnerName
-    """Where it was executed."""
-    outcome: Outcome | Absence
-    """The outcome, or why there is none."""
-    after_load: AfterLoad
-    """Whether training steps still update the loaded metadata."""
-    measured_with: str | None
-    """The release whose checkpoint was loaded: the saver, or one that wrote the same state."""
-    stage: Stage | None
-    """The last step of the load that was begun."""
-    error_type: str | None
-    """Name of the exception's class."""
-    error_message: str | None
-    """Message of the exception."""
-    missing_keys: tuple[str, ...]
-    """Keys that the loading model has and the checkpoint lacks."""
-    unexpected_keys: tuple[str, ...]
-    """Keys that the checkpoint has and the loading model lacks."""
-    documented: Outcome | Undocumented
-    """The documented outcome, or ``undocumented``."""
-    documented_reason: str | None
-    """The reason that the FAQ gives for it."""
-    documented_sentence: str | None
-    """The sentence of the FAQ that says so."""
-    same_reason: bool | None
-    """Whether an error has the documented reason; null without an error or such a reason."""
-    verdict: Verdict
-    """Result of comparing the outcome with the FAQ and the ledger."""
-    ledger: tuple[str, ...]
-    """Ids of the ledger entries that explain a known deviation."""
-    note: str | None
-    """Why there is no outcome, or what is flawed in the save or the load."""
-    save: SaveOutcome | None = None
-    """What became of the save; null where there is no outcome."""
-    rest: Outcome | None = None
-    """What became of the parts other than the attention that the checkpoint holds state for."""
-    rest_after_load: AfterLoad = AfterLoad.UNTESTED
-    """Whether training steps still update those parts."""
-    resized: bool = False
-    """Whether the attention's amax histories were cut or extended, and agree otherwise."""
-    weights: Weights | None = None
-    """Whether parameters and buffers are the checkpoint's; null where the load failed."""
-    parts: tuple[PartRow, ...] = ()
-    """Every part that holds, or would hold, FP8 state; none where the load failed."""
-    held: tuple[str, ...] = ()
-    """Names of the parts for which the saving module held metadata other than the default."""
-    controls: tuple[ControlName, ...] = ()
-    """Controls of the loader that came out wrong."""
-    provenance: Basis | None
-    """``live`` if both save and load are; null where there is no outcome."""
-    save_provenance: Basis | None
-    """Where the evidence on the save was obtained."""
-    load_provenance: Basis | None
-    """Where the evidence on the load was obtained."""
-    save_image: str | None = None
-    """Id of the container image that saved, where the runner is ``docker``."""
-    load_image: str | None = None
-    """Id of the container image that loaded, where the runner is ``docker``."""
-    output_difference: Number | None = None
-    """Largest difference of the loaded and the saving module's output; gpu lane only."""
-    output_largest: Number | None = None
-    """Largest magnitude in the saving module's output; gpu lane only."""
-
-    @property
-    def seen(self) -> str:
-        """The outcome as it is shown, e.g. ``loaded (frozen)``."""
-        return outcome_text(self.outcome, self.after_load, self.rest_state, resized=self.resized)
-
-    @property
-    def rest_state(self) -> RestState:
-        """What became of the parts other than the attention, in one word."""
-        return RestState.of(self.rest, self.rest_after_load)
-
-    @property
-    def deviations(self) -> list[Deviation]:
-        """In what the cell differs from the documentation; nothing without an outcome."""
-        if not isinstance(self.outcome, Outcome):
-            return []
-        spoilt = self.save == SaveOutcome.SPOILT
-        return deviations(
-            self.documented, self.outcome, self.after_load, self.rest_state, self.weights, spoilt
-        )
-
-    @property
-    def rewritten(self) -> bool:
-        """Whether the file was rewritten before the load."""
-        return self.variant.startswith(REWRITE)
-
-    @property
-    def output_part(self) -> float:
-        """The largest difference of the outputs, as a fraction of the largest magnitude."""
-        return (self.output_difference or 0.0) / (self.output_largest or 1.0)
-
-    @property
-    def present(self) -> bool:
-        """Whether the cell has an outcome."""
-        return self.verdict.present
-
-    @property
-    def reason(self) -> str:
-        """The error, why there is no outcome, or why it is ``partial``, as one line."""
-        if not self.error_type:
-            return self.note or ""
-        message = " ".join((self.error_message or "").split())
-        return f"{self.error_type} at {self.stage.value if self.stage else None}: {message}"
 
 
 class ReleaseRow(ReportModel):
@@ -282,11 +140,66 @@ class Counts(ReportModel):
     """Cells without evidence."""
 
 
-class Report(ReportModel):
-    """The report of a judgement."""
+class SizeRow(Size):
+    """Dimensions of the module in a scenario."""
 
-    format: int = FORMAT
-    """Version of the format."""
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=False)
+
+
+class TransportRow(Transport):
+    """How a scenario's checkpoint is read and loaded."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=False)
+
+
+class RecipeRow(ReportModel):
+    """A quantization recipe of Transformer Engine."""
+
+    name: str
+    """Name of the recipe's class."""
+    fields: dict[str, Any]
+    """Its fields, beside ``fp8_dpa`` (true) and ``fp8_mha`` (false) where the release has them."""
+
+
+class ScenarioRow(ReportModel):
+    """One scenario: how its checkpoints are made and loaded."""
+
+    name: str
+    """Name of the scenario."""
+    summary: str
+    """The scenario in one line, for people."""
+    module: str
+    """Name of the Transformer Engine module that is saved and loaded."""
+    size: SizeRow
+    """Dimensions of the module."""
+    layers: int
+    """Number of modules in the model."""
+    weights: str
+    """Format of the weights: ``high-precision``, or ``fp8`` under the release's FP8 model init."""
+    state: str
+    """The parts that hold FP8 state when the checkpoint is saved: ``all`` or ``attention``."""
+    save_recipe: RecipeRow
+    """The recipe that it is saved with."""
+    load_recipe: RecipeRow
+    """The recipe that it is loaded with."""
+    transport: TransportRow
+    """Arguments of ``torch.load`` and ``load_state_dict``."""
+    digest: str
+    """SHA-256 of what makes the checkpoint, size included; part of the keys of evidence."""
+
+
+class VariantRow(ReportModel):
+    """One variant: how checkpoints are loaded."""
+
+    name: str
+    """Name of the variant."""
+    summary: str
+    """The variant in one line, for people."""
+
+
+class ReportHead(ReportModel):
+    """All of a report but its cells."""
+
     harness: str
     """Version of te-matrix."""
     date: str
@@ -309,6 +222,10 @@ class Report(ReportModel):
     """Versions of PyTorch that the loads were made with."""
     qualification: Qualification | None = None
     """How the candidates compare with their baselines; null unless that was asked for."""
+    scenarios: tuple[ScenarioRow, ...] = ()
+    """The scenarios of the plan; none where the report was read from a file of format 1."""
+    variants: tuple[VariantRow, ...] = ()
+    """The variants of the plan; none where the report was read from a file of format 1."""
     releases: tuple[ReleaseRow, ...]
     """The releases of the plan, oldest first."""
     bands: tuple[Bands, ...]
@@ -319,6 +236,11 @@ class Report(ReportModel):
     """Results of the controls."""
     ledger: tuple[LedgerRow, ...]
     """The ledger entries."""
+
+
+class Report(ReportHead):
+    """The report of a judgement."""
+
     cells: tuple[ReportCell, ...]
     """The planned cells."""
 
@@ -331,6 +253,11 @@ class Report(ReportModel):
             raise ValueError(f"a cell is of {min(named)}, which is not among the releases")
         if not self.planned == len(self.cells) == sum(self.totals.values()):
             raise ValueError("planned, totals and the number of cells differ")
+        if Counter(cell.verdict for cell in self.cells) != Counter(self.totals):
+            raise ValueError("totals are not the numbers of the cells' verdicts")
+        ids = Counter(cell.id for cell in self.cells)
+        if self.cells and ids.most_common(1)[0][1] > 1:
+            raise ValueError(f"{ids.most_common(1)[0][0]} is listed more than once")
         return self
 
     @property
@@ -347,30 +274,88 @@ class Report(ReportModel):
         return max(loaded, key=lambda cell: cell.output_part, default=None)
 
 
+# One encoder: `json.dumps` would make one for each of thousands of lines.
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+class FileVersion(ReportModel):
+    """What every ``report.json`` has, whatever its format."""
+
+    format: int = Field(default=FORMAT, ge=1)
+    """Version of the format."""
+
+
+class ReportFile(Packed, ReportHead, FileVersion):
+    """Contents of ``report.json`` in the format that is written."""
+
+    def report(self) -> Report:
+        """Return the report that the file stands for.
+
+        :raises ValueError: numbers and lists do not fit together.
+        """
+        head = {name: getattr(self, name) for name in ReportHead.model_fields}
+        return Report(**head, cells=self.unpacked(_names(self)))
+
+
+def _names(head: ReportHead) -> dict[str, list[str]]:
+    """Return the names that a file's rows refer to, by the name of their list."""
+    return {
+        "scenarios": [row.name for row in head.scenarios],
+        "variants": [row.name for row in head.variants],
+        "releases": [row.name for row in head.releases],
+    }
+
+
 def text(report: Report) -> str:
-    """Return the text of ``report.json``."""
-    return report.model_dump_json(indent=1) + "\n"
+    """Return the text of ``report.json``: one line for each cell and each item of a list.
+
+    :raises StoreError: the report was read from a file of format 1, which lacks descriptions.
+    """
+    head = {name: getattr(report, name) for name in ReportHead.model_fields}
+    packed = Packed.of(report.cells, _names(report))
+    # Only pydantic's own JSON has texts in place of NaN and infinities.
+    written = ReportFile.model_construct(**head, **dict(packed)).model_dump_json()
+    members = (f"{_json(name)}: {_lines(value)}" for name, value in json.loads(written).items())
+    return "{\n" + ",\n".join(members) + "\n}\n"
+
+
+def _lines(value: Any) -> str:
+    if not isinstance(value, list) or not value:
+        return _json(value)
+    return "[\n" + ",\n".join(map(_json, value)) + "\n]"
 
 
 def read(path: Path) -> Report:
-    """Return the report in a file.
+    """Return the report in a file of this or an earlier format.
 
     :raises StoreError: the file cannot be read, is not a report, or has a newer format.
     """
     try:
-        report = Report.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else None
-        why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
-        why = why.removeprefix(": ")
+        with gc_paused():
+            return _parsed(path, path.read_bytes())
+    except (OSError, ValueError) as error:
         raise StoreError(
             f"{path} cannot be read as a report",
-            why=why,
+            why=_why(error),
             do="Name a report.json that `te-matrix report` wrote, or a store",
         ) from error
-    if report.format > FORMAT:
+
+
+def _parsed(path: Path, data: bytes) -> Report:
+    found = FileVersion.model_validate_json(data).format
+    if found > FORMAT:
         raise StoreError(
-            f"{path} has format {report.format}; this program reads up to {FORMAT}",
+            f"{path} has format {found}; this program reads up to {FORMAT}",
             do="Use the version of te-matrix that wrote it, or a newer one",
         )
-    return report
+    if found == 1:
+        return Report.model_validate_json(data)
+    return ReportFile.model_validate_json(data).report()
+
+
+def _why(error: Exception) -> str:
+    """Return the first mistake in a file, and its place."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from matrix.catalogue import ranges
-from matrix.report.document import ReportCell
+from matrix.report.cells import ReportCell
 
 
 def places(cells: Iterable[ReportCell], order: Sequence[str]) -> list[str]:

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
-
 from matrix.catalogue.words import Lane, Outcome, Standing
 from matrix.errors import ExitCode
+from matrix.report.cells import ReportModel
 
 _SOUND = tuple(outcome.value for outcome in (Outcome.LOADED, Outcome.NONE))
-
-
-class ReportModel(BaseModel):
-    """Base of all parts. Unknown fields are ignored, as fields may be added under one format."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
 
 
 class Match(ReportModel):

@@ -23,7 +23,7 @@ from matrix.catalogue.releases import Releases
 from matrix.catalogue.scenarios import Scenarios, Variants
 from matrix.errors import StoreError, os_errors_as
 from matrix.judge.ledger import Ledger
-from matrix.report.document import Report
+from matrix.report.document import ReportFile
 from matrix.store.archive import ArchiveFooter, ArchiveHeader
 from matrix.store.records import Attempt, Load, Save
 from matrix.system import shipped
@@ -36,7 +36,7 @@ Line = (
 """A record of a store, or any line of an exported file."""
 
 _KINDS: dict[str, tuple[str, Any]] = {
-    "report": ("report.json", Report),
+    "report": ("report.json", ReportFile),
     "evidence": ("a record of a store, or a line of an exported file", Line),
     "releases": ("releases.toml", Releases),
     "faq": ("faq.toml", Faq),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -19,6 +18,7 @@ from helpers.builders import with_message
 from matrix.cli import main
 from matrix.plan.cells import Plan
 from matrix.plan.evidence_index import EvidenceIndex
+from matrix.report import document
 from matrix.store import recorded
 from matrix.store.records import Attempt
 from matrix.store.store import Store
@@ -70,22 +70,20 @@ def test_scenario_and_variant_switch_without_a_reload(whole: Path, opened: Open)
 
 
 def test_every_cell_of_every_grid_is_what_report_json_says(whole: Path, opened: Open) -> None:
-    report = json.loads((whole.parent / "report.json").read_text())
+    report = document.read(whole.parent / "report.json")
     page = opened(whole)
-    for table in report["bands"]:
-        choose(page, table["scenario"], table["variant"])
+    for table in report.bands:
+        choose(page, table.scenario, table.variant)
         labels = page.locator("[role=gridcell]").evaluate_all(
             "cells => cells.map(cell => cell.getAttribute('aria-label').replace(/^.+: /, ''))"
         )
-        names = [row["name"] for row in report["releases"]]
+        names = [row.name for row in report.releases]
         found = {}
-        for cell_ in report["cells"]:
-            if (cell_["scenario"], cell_["variant"]) == (table["scenario"], table["variant"]):
-                place = names.index(cell_["loaded_by"]) * len(names) + names.index(
-                    cell_["saved_by"]
-                )
-                frozen = " (frozen)" if cell_["after_load"] == "frozen" else ""
-                found[place] = f"{cell_['outcome']}{frozen}, {cell_['verdict']}"
+        for cell_ in report.cells:
+            if (cell_.scenario, cell_.variant) == (table.scenario, table.variant):
+                place = names.index(cell_.loaded_by) * len(names) + names.index(cell_.saved_by)
+                frozen = " (frozen)" if cell_.after_load == "frozen" else ""
+                found[place] = f"{cell_.outcome.value}{frozen}, {cell_.verdict.value}"
         expected = [found.get(place, "no such cell") for place in range(len(names) ** 2)]
         assert labels == expected
 
@@ -215,10 +213,10 @@ def test_the_repeat_command_repeats_the_cell(whole: Path, opened: Open, tmp_path
         ["bash", "-c", program + command], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    (found,) = json.loads((tmp_path / "te-matrix-repeat" / "report.json").read_text())["cells"]
-    assert found["id"] == "autocast/plain/1.11->2.1"
-    assert (found["outcome"], found["error_type"]) == ("error", "KeyError")
-    assert found["provenance"] == "live"
+    (found,) = document.read(tmp_path / "te-matrix-repeat" / "report.json").cells
+    assert found.id == "autocast/plain/1.11->2.1"
+    assert (found.outcome, found.error_type) == ("error", "KeyError")
+    assert found.provenance == "live"
 
 
 def test_a_hostile_message_stays_text(

@@ -1,4 +1,4 @@
-"""``report.json``, read back for the gate and for a comparison."""
+"""``report.json`` of either format, read back for the gate and for a comparison."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 from fuzz.altering import altered
 from fuzz.altering import seeds as seeds_of
-from helpers.builders import a_cell, a_report
+from helpers.builders import REPORT_FORMAT_1, a_cell, a_report
 from matrix.catalogue import releases
 from matrix.errors import MatrixError
 from matrix.report import behaviour, diff, document
 
 _PATH = Path(tempfile.mkdtemp(prefix="te-matrix-fuzz-")) / "report.json"
 _OTHER = a_report(a_cell("1.7", "2.3"), a_cell("1.8", "2.3", "error"), a_cell("1.8", "1.8"))
-_DOCUMENTS = [json.loads(document.text(_OTHER))]
+_DOCUMENTS = [json.loads(document.text(_OTHER)), json.loads(REPORT_FORMAT_1.read_text())]
 
 
 def one(data: bytes) -> None:

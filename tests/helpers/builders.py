@@ -10,7 +10,9 @@ from typing import Any
 from matrix.catalogue import faq, releases, scenarios
 from matrix.catalogue.words import Deviation, Lane, Stage
 from matrix.plan.cells import Plan, plan_cells
-from matrix.report.document import Counts, ReleaseRow, Report, ReportCell
+from matrix.report.builder import scenario_row
+from matrix.report.cells import ReportCell
+from matrix.report.document import Counts, ReleaseRow, Report, ScenarioRow, VariantRow
 from matrix.store import keys, recorded
 from matrix.store.archive import Archive, write
 from matrix.store.records import (
@@ -26,6 +28,8 @@ from matrix.store.records import (
 )
 
 TODAY = datetime.date(2026, 11, 24)
+REPORT_FORMAT_1 = Path(__file__).parent / "report-format-1.json"
+"""1.7 and 2.0 in the scenario autocast, as a version before format 2 wrote it; shortened."""
 
 
 def provenance() -> Provenance:
@@ -177,10 +181,10 @@ def recorded_bytes(release: str, scenario: str = "autocast") -> bytes:
 
 def a_cell(saver: str, loader: str, outcome: str = "loaded", **more: Any) -> ReportCell:
     """A cell as ``report.json`` has it: loaded where that is documented, unless said otherwise."""
-    variant = more.get("variant", "plain")
+    scenario, variant = more.get("scenario", "autocast"), more.get("variant", "plain")
     fields: dict[str, Any] = {
-        "id": f"autocast/{variant}/{saver}->{loader}",
-        "scenario": "autocast",
+        "id": f"{scenario}/{variant}/{saver}->{loader}",
+        "scenario": scenario,
         "variant": variant,
         "saved_by": saver,
         "loaded_by": loader,
@@ -208,6 +212,11 @@ def a_cell(saver: str, loader: str, outcome: str = "loaded", **more: Any) -> Rep
     return ReportCell(**(fields | more))
 
 
+def a_scenario(name: str) -> ScenarioRow:
+    """The description of a scenario that is like autocast but for its name."""
+    return scenario_row(scenarios.load()["autocast"]).model_copy(update={"name": name})
+
+
 def a_report(*cells: ReportCell, **more: Any) -> Report:
     """A report of these cells and nothing else."""
     names = dict.fromkeys(name for cell in cells for name in (cell.saved_by, cell.loaded_by))
@@ -220,6 +229,10 @@ def a_report(*cells: ReportCell, **more: Any) -> Report:
         "planned": len(cells),
         "totals": Counter(cell.verdict for cell in cells),
         "evidence": Counts(live=len(cells), recorded=0, without=0),
+        "scenarios": tuple(a_scenario(name) for name in dict.fromkeys(c.scenario for c in cells)),
+        "variants": tuple(
+            VariantRow(name=name, summary="s") for name in dict.fromkeys(c.variant for c in cells)
+        ),
         "releases": tuple(ReleaseRow(name=name, band=">=1.12", source="s") for name in names),
         "bands": (),
         "saves": (),

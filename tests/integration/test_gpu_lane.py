@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from matrix.catalogue import releases
 from matrix.cli import main
 from matrix.lane import device
 from matrix.lane.sources import FetchedSources
+from matrix.report import document
 from matrix.store.records import Device
 from matrix.store.store import Store
 
@@ -92,17 +92,17 @@ def test_environments_visited_twice_make_a_full_matrix(
     assert merged.exit_code == 0, merged.output
     assert "more than one way" not in merged.stderr
     done = te_matrix("report", "--store", everything, "--report", tmp_path / "report")
-    cells = json.loads((tmp_path / "report" / "report.json").read_text())["cells"]
+    cells = document.read(tmp_path / "report" / "report.json").cells
     by_cell = {
-        (cell["saved_by"].partition("@")[0], cell["loaded_by"].partition("@")[0]): cell
+        (cell.saved_by.partition("@")[0], cell.loaded_by.partition("@")[0]): cell
         for cell in cells
-        if cell["variant"] == "trusted" or cell["loaded_by"].startswith("2.9")
+        if cell.variant == "trusted" or cell.loaded_by.startswith("2.9")
     }
     assert len(by_cell) == 4, done.output
     for cell in by_cell.values():
-        assert (cell["lane"], cell["runner"], cell["provenance"]) == ("gpu", "local", "live")
-        assert (cell["outcome"], cell["after_load"]) == ("loaded", "updates"), cell
-        assert cell["output_difference"] <= cell["output_largest"] / 8
+        assert (cell.lane, cell.runner, cell.provenance) == ("gpu", "local", "live")
+        assert (cell.outcome, cell.after_load) == ("loaded", "updates"), cell
+        assert cell.output_difference <= cell.output_largest / 8
     for saves in Store(everything).saves().values():
         (save,) = saves
         assert save.provenance.backend == "FusedAttention/FP8"
@@ -120,7 +120,6 @@ def test_a_save_that_fp8_attention_had_no_part_in_is_infra(
         code.write("import os; os.environ.update(NVTE_FUSED_ATTN='0', NVTE_FLASH_ATTN='0')\n")
     done = environments.run("2.9", tmp_path / "store", "--report", tmp_path / "report")
     assert done.exit_code == 4, done.output
-    report = json.loads((tmp_path / "report" / "report.json").read_text())
-    (cell,) = report["cells"]
-    assert cell["verdict"] == "infra"
-    assert "No dot product attention backend is available" in cell["note"]
+    (cell,) = document.read(tmp_path / "report" / "report.json").cells
+    assert cell.verdict == "infra"
+    assert "No dot product attention backend is available" in cell.note

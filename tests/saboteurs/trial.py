@@ -19,7 +19,8 @@ from matrix.lane.run import Run, RunOptions
 from matrix.lane.runner import Runner
 from matrix.lane.sources import FetchedSources, cache_folder, candidate
 from matrix.lane.threads import ThreadExecutor
-from matrix.report.document import Report, ReportCell, read
+from matrix.report.cells import ReportCell
+from matrix.report.document import Report, read
 from matrix.store import recorded
 from matrix.store.store import Store
 from matrix.workflow.selecting import Request, select

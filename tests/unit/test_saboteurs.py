@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from helpers.builders import a_cell, a_report
-from matrix.report.document import Report, ReportCell
+from matrix.report.cells import ReportCell
+from matrix.report.document import Report
 from saboteurs import __main__ as session
 from saboteurs import table
 from saboteurs.table import HERE, Saboteur, Wound

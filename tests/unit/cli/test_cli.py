@@ -16,6 +16,7 @@ from matrix.catalogue import releases
 from matrix.catalogue.selection import Selection
 from matrix.cli import main
 from matrix.errors import ExitCode, worst
+from matrix.report import document
 from matrix.store import recorded
 from matrix.store.store import Store
 
@@ -64,7 +65,7 @@ def test_a_malformed_scenario_file_names_the_line(elsewhere: Path) -> None:
     result = te_matrix("plan", "--scenarios", "mine.toml")
     assert result.exit_code == ExitCode.USAGE
     assert "mine.toml:2: scenario.0.name" in result.output
-    assert "mine.toml:1: scenario.0.layers: Field required" in result.output
+    assert "mine.toml:1: scenario.0.summary: Field required" in result.output
 
 
 def test_a_torn_record_stops_with_its_name(elsewhere: Path) -> None:
@@ -170,7 +171,7 @@ def test_the_gate_passes_on_the_recorded_evidence() -> None:
     everything = ["--releases", "all", "--scenario", "all", "--variant", "all"]
     result = te_matrix("gate", *everything, "--today", "2026-11-24")
     assert result.exit_code == ExitCode.OK, result.output
-    assert "7872 cells planned: 3616 conforms, 2066 known-deviation, 2190 undocumented" in (
+    assert "7872 cells planned: 3592 conforms, 2090 known-deviation, 2190 undocumented" in (
         result.output
     )
 
@@ -184,22 +185,23 @@ def test_the_gate_fails_when_the_ledger_has_expired() -> None:
 def test_report_writes_three_files(elsewhere: Path) -> None:
     result = te_matrix("report", "--releases", "1.5,1.7,1.11,2.17.1", "--variant", "all")
     assert result.exit_code == 0, result.output
-    data = json.loads((elsewhere / "te-matrix-report" / "report.json").read_text())
-    assert data["planned"] == len(data["cells"]) == sum(data["totals"].values())
+    data = document.read(elsewhere / "te-matrix-report" / "report.json")
+    assert data.planned == len(data.cells) == sum(data.totals.values())
     needed = {
         "scenario", "variant", "saved_by", "loaded_by", "lane", "runner", "outcome", "after_load",
         "stage", "error_type", "error_message", "documented", "documented_reason", "verdict",
         "provenance", "measured_with",
     }  # fmt: skip
-    assert all(needed <= cell.keys() for cell in data["cells"])
+    assert all(needed <= cell.model_dump().keys() for cell in data.cells)
     assert "frozen" in (elsewhere / "te-matrix-report" / "report.md").read_text()
     assert "<!doctype html>" in (elsewhere / "te-matrix-report" / "index.html").read_text()
 
 
 def test_report_and_judge_as_json() -> None:
-    report = json.loads(te_matrix("report", "--releases", "1.7", "--json").output)
+    output = te_matrix("report", "--releases", "1.7", "--json").output
+    read = document.ReportFile.model_validate_json(output).report()
     cells = json.loads(te_matrix("judge", "--releases", "1.7", "--json").output)
-    assert report["cells"] == cells
+    assert [cell.model_dump(mode="json") for cell in read.cells] == cells
 
 
 def test_the_last_runs_selection_is_taken_up(elsewhere: Path) -> None:

@@ -11,7 +11,8 @@ from matrix.catalogue import releases
 from matrix.errors import ExitCode
 from matrix.gate import policies
 from matrix.gate.policies import Check, Policy
-from matrix.report.document import LedgerRow, Report, ReportCell, SaveRow
+from matrix.report.cells import ReportCell
+from matrix.report.document import LedgerRow, Report, SaveRow
 
 ORDER = releases.order(["2.18@aaaaaaaa"])
 KNOWN = a_cell("2.4", "2.5", "error", verdict="known-deviation", ledger=("known",))

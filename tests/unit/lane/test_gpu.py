@@ -20,6 +20,7 @@ from matrix.cli import main
 from matrix.errors import DeviceError, SourceUnavailable, UsageError
 from matrix.lane import device, installed
 from matrix.lane.sources import OPT_IN
+from matrix.report.document import ReportFile
 from matrix.store.store import Store
 from matrix.system.digests import of_files
 from matrix.workflow import local_gpu
@@ -170,7 +171,9 @@ def test_judge_looks_for_savers_in_the_store_given(visited: Store) -> None:
 
 
 def test_report_looks_for_savers_in_the_store_given(visited: Store) -> None:
-    assert savers(listed(visited, "report")["cells"]) == {"2.9", "2.21.0", "2.22.0"}
+    read = ReportFile.model_validate(listed(visited, "report")).report()
+    cells = [cell.model_dump() for cell in read.cells]
+    assert savers(cells) == {"2.9", "2.21.0", "2.22.0"}
 
 
 def test_gate_looks_for_savers_in_the_store_given(visited: Store) -> None:

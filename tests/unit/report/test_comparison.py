@@ -11,8 +11,9 @@ from helpers.builders import a_cell, a_report
 from matrix.catalogue.words import Standing
 from matrix.errors import ExitCode
 from matrix.report import comparison, standings
+from matrix.report.cells import PartRow, ReportCell
 from matrix.report.comparison import Compared
-from matrix.report.document import ControlRow, PartRow, Report, ReportCell, SaveRow
+from matrix.report.document import ControlRow, Report, SaveRow
 
 NEW = "2.6@aaaaaaaa"
 INSTEAD = {NEW: "2.5"}

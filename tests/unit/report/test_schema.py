@@ -72,7 +72,7 @@ def test_a_report_obeys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     output = CliRunner().invoke(main, ["report", "--json", "--variant", "all"]).output
     report = json.loads(output)
     validator("report").validate(report)
-    report["cells"][0]["verdict"] = "fine"
+    report["judgements"][0]["verdict"] = "fine"
     assert not validator("report").is_valid(report)
 
 
