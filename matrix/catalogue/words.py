@@ -301,6 +301,21 @@ class EntryState(Word):
         assert_never(self)
 
 
+class Standing(Word):
+    """How a candidate compares with its baseline in one cell, save or control."""
+
+    WORSE = "worse"
+    """Less survives, or less is refused that should be."""
+    MISSING = "missing"
+    """The candidate or the baseline has no outcome, so that nothing can be compared."""
+    BETTER = "better"
+    """More survives."""
+    CHANGED = "changed"
+    """Neither worse nor better, and the error or the outcome is another."""
+    SAME = "same"
+    """Nothing changed: what was wrong with the baseline is inherited."""
+
+
 class ControlName(Word):
     """A check of a loading release with its own save, sound or damaged on purpose."""
 

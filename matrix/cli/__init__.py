@@ -9,6 +9,7 @@ module ``options`` has the options that several commands share.
 ``verdicts``, ``bands``,         what the evidence says
 ``diff``, ``explain``,
 ``fidelity``
+``qualify``                      a candidate, held against the release before it
 ``gate``, ``ledger``, ``ci``     the gate, known deviations, pipeline files
 ``images``                       images for the docker runner
 ``inspect``, ``remap``           checkpoint files
@@ -36,6 +37,7 @@ from matrix.cli.inspect import inspect_command
 from matrix.cli.ledger import ledger_command
 from matrix.cli.merge import merge_command
 from matrix.cli.plan import plan_command
+from matrix.cli.qualify import qualify_command
 from matrix.cli.releases import releases_command
 from matrix.cli.remap import remap_command
 from matrix.cli.run import run_command
@@ -76,6 +78,7 @@ for command in (
     judge_command,
     report_command,
     gate_command,
+    qualify_command,
     ci_command,
     explain_command,
     images_command,

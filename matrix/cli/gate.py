@@ -42,10 +42,14 @@ class OutputFiles:
 @click.option(
     "--policy",
     type=click.Choice([name.value for name in PolicyName]),
-    default=PolicyName.LEDGER.value,
-    show_default=True,
+    help="what to compare with  [default: baseline for candidates, else ledger]",
 )
-@click.option("--baseline", help="the run to compare with: a store or a report.json")
+@click.option(
+    "--baseline",
+    "--against",
+    metavar="RUN",
+    help="the run to compare with: a store or a report.json, for candidates also a release",
+)
 @click.option(
     "--require-lane",
     type=click.Choice([lane.value for lane in Lane]),
@@ -68,20 +72,27 @@ def gate_command(
 ) -> None:
     """Judge the evidence in a store under a policy, and set the exit code.
 
-    The default selection is that of the last run. Policies: `documented` (every deviation
-    fails), `ledger` (known deviations pass; stale and expired entries fail), `no-regression`
-    (what is not worse than in --baseline passes). Candidates are judged as loaders by default.
-    Under GitHub Actions, annotations and the step summary are written, too.
+    The default selection is that of the last run. Policies: `baseline` (what is not worse than
+    in the release before a candidate passes; the default where there is one), `documented`
+    (every deviation fails), `ledger` (known deviations pass; stale and expired entries fail),
+    `no-regression` (what is not worse than in --baseline passes). Under GitHub Actions,
+    annotations and the step summary are written, too.
     """
-    request = request.with_candidate_as("loader")
-    policy = asked.resolve(request, today)
+    request = asked.request(request)
     selected = select(request, store, resume=True)
+    if asked.name(bool(selected.candidates)) == PolicyName.BASELINE:
+        selected = selected.of_candidates()
     judgement = selected.judge(today)
     made = report.build(judgement, selected.documentation)
+    policy = asked.resolve(request, made, today, selected)
     order = policies.order(made, policy)
     checks = policies.checks(made, policy, order)
+    made = policies.qualified(made, policy, policies.exit_code(checks))
     screen = Console()
-    console.print_judgement(screen, judgement, selected.documentation)
+    if made.qualification is None:
+        console.print_judgement(screen, judgement, selected.documentation)
+    else:
+        console.print_qualification(screen, made.qualification, worse=False)
     code = _run(checks, files.junit)
     found = outputs.group_failures(checks)
     for line in (outputs.totals(checks), *outputs.lines(found, order)):
@@ -91,7 +102,7 @@ def gate_command(
     texts = {
         files.code_quality: outputs.code_quality(checks),
         files.summary: summary,
-        files.badge: rendering.badge(made.lane.value, int(code)),
+        files.badge: rendering.badge(made.lane.value, int(code), made.title),
     }
     outputs.write({path: text for path, text in texts.items() if path})
     _github(list(outputs.workflow_commands(found, order)), summary)

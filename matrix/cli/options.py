@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,10 +13,14 @@ from typing import Any
 
 import click
 
+from matrix.lane import git
+from matrix.lane.measure import CELL_TIMEOUT
 from matrix.store.store import Store
 from matrix.workflow import arguments
 from matrix.workflow.containers import ContainerOptions
 from matrix.workflow.parts import PlanPart
+from matrix.workflow.runners import RunnerFactory
+from matrix.workflow.selecting import Selected
 
 STORE = "te-matrix-store"
 REPORT = "te-matrix-report"
@@ -129,9 +134,58 @@ def with_report(command: Command) -> Command:
     return click.option("--report", "folder", type=path, default=Path(REPORT))(command)
 
 
+def with_against(command: Command) -> Command:
+    """Add ``--against`` to a command that holds candidates against a baseline."""
+    return click.option(
+        "--against",
+        metavar="RELEASE|STORE|report.json",
+        help="the baseline of candidates  [default: the newest release before, as recorded]",
+    )(command)
+
+
 def with_git_url(command: Command) -> Command:
     """Add ``--git-url`` to a command that fetches sources."""
     return click.option("--git-url", help="git repository or mirror  [TE_MATRIX_GIT_URL]")(command)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MeasuringArguments:
+    """Options of the commands that measure; their help explains them."""
+
+    jobs: int
+    timeout: float
+    scheduler: str | None
+    git_url: str | None
+    offline: bool
+
+    def factory(self, selected: Selected, containers: ContainerOptions) -> RunnerFactory:
+        """Return what makes the runner of a selection."""
+        url = git.chosen_url(self.git_url)
+        return RunnerFactory(selected.without_evidence(), containers, url, self.offline)
+
+
+def with_measuring(command: Command) -> Command:
+    """Add the options of measuring to a command. It takes them as ``measuring``."""
+    return _with(
+        gathered_in(MeasuringArguments, "measuring_options")(command),
+        click.option("--jobs", type=click.IntRange(1), default=os.cpu_count(), show_default=True),
+        click.option(
+            "--timeout",
+            type=click.FloatRange(min=0, min_open=True),
+            default=CELL_TIMEOUT,
+            show_default=True,
+            help="seconds that one save or load may take",
+        ),
+        click.option(
+            "--scheduler",
+            metavar="ADDRESS|FILE|local[:N]",
+            help="run on a Dask cluster: address or file of its scheduler, or N workers here",
+        ),
+        with_git_url,
+        click.option(
+            "--offline", is_flag=True, help="fetch no sources; use what is cached or recorded"
+        ),
+    )
 
 
 def with_json(text: str = "print JSON") -> Callable[[Command], Command]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import os
 import sys
 from pathlib import Path
 
@@ -14,9 +13,10 @@ from rich.console import Console
 from matrix import report
 from matrix.catalogue.selection import EVERYTHING
 from matrix.cli.options import (
+    MeasuringArguments,
     gathered_in,
     with_containers,
-    with_git_url,
+    with_measuring,
     with_part,
     with_report,
     with_selection,
@@ -24,10 +24,7 @@ from matrix.cli.options import (
     with_today,
 )
 from matrix.errors import UsageError
-from matrix.lane.execution import execute
-from matrix.lane.measure import CELL_TIMEOUT
 from matrix.lane.run import Run, RunOptions
-from matrix.lane.sources import chosen_git_url
 from matrix.plan.shards import Shard
 from matrix.report import console
 from matrix.store import recorded
@@ -35,7 +32,6 @@ from matrix.store.store import Store
 from matrix.workflow import measuring, rerecord
 from matrix.workflow.containers import ContainerOptions
 from matrix.workflow.parts import PlanPart
-from matrix.workflow.runners import RunnerFactory
 from matrix.workflow.selecting import Request, Selected, select
 
 
@@ -43,11 +39,6 @@ from matrix.workflow.selecting import Request, Selected, select
 class RunArguments:
     """Options of ``te-matrix run`` alone; its help explains them."""
 
-    jobs: int
-    timeout: float
-    scheduler: str | None
-    git_url: str | None
-    offline: bool
     every_cell: bool
     folder: Path
     no_gate: bool
@@ -59,21 +50,7 @@ class RunArguments:
 @with_store
 @with_today
 @with_containers
-@click.option("--jobs", type=click.IntRange(1), default=os.cpu_count(), show_default=True)
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=CELL_TIMEOUT,
-    show_default=True,
-    help="seconds that one save or load may take",
-)
-@click.option(
-    "--scheduler",
-    metavar="ADDRESS|FILE|local[:N]",
-    help="run on a Dask cluster: address or file of its scheduler, or N workers here",
-)
-@with_git_url
-@click.option("--offline", is_flag=True, help="fetch no sources; use what is cached or recorded")
+@with_measuring
 @click.option(
     "--every-cell",
     is_flag=True,
@@ -99,14 +76,18 @@ def run_command(
     today: datetime.date,
     containers: ContainerOptions,
     part: PlanPart,
+    measuring_options: MeasuringArguments,
     options: RunArguments,
 ) -> None:
     """Save and load what the store lacks, judge all cells of the selection, and report."""
     if options.refresh_recorded:
         request = _whole_catalogue(request)
+    request = dataclasses.replace(request, git_url=measuring_options.git_url)
     screen = Console()
     selected = dataclasses.replace(select(request, store), live_only=options.refresh_recorded)
-    shard, run = _measure(selected, store, containers, part, options, screen)
+    shard, run = _measure(
+        selected, store, containers, part, measuring_options, options.every_cell, screen
+    )
     if shard:
         store.add_manifest(shard.manifest)
         _say(screen, f"shard {shard.manifest.name}: {shard.manifest.cells} loads")
@@ -139,30 +120,23 @@ def _measure(
     store: Store,
     containers: ContainerOptions,
     part: PlanPart,
-    options: RunArguments,
+    measuring_options: MeasuringArguments,
+    every_cell: bool,
     screen: Console,
 ) -> tuple[Shard | None, Run]:
     """Do the saves and loads that the store lacks."""
-    if selected.on_local_gpu and (options.scheduler or part.shard):
+    scheduler = measuring_options.scheduler
+    if selected.on_local_gpu and (scheduler or part.shard):
         raise UsageError(
             "what is installed here can be neither sharded nor run elsewhere",
             do="Run in every environment and merge the stores, or use `--runner docker`",
         )
-    plan, git_url = selected.plan, chosen_git_url(options.git_url)
-    factory = RunnerFactory(selected.without_evidence(), containers, git_url, options.offline)
-    shard = part.take_shard(plan, selected.evidence) if part.shard else None
+    factory = measuring_options.factory(selected, containers)
+    shard = part.take_shard(selected.plan, selected.evidence) if part.shard else None
     scope = part.scope(selected.documentation, factory.takes_part(), shard)
-    how = RunOptions(options.jobs, options.timeout, options.every_cell, scope)
+    how = RunOptions(measuring_options.jobs, measuring_options.timeout, every_cell, scope)
     progress = console.progress(screen)
-    with measuring.opened(factory, options.scheduler, progress) as (sources, executor):
-        # Before the evidence is read, so that the error for a store that cannot be written says so.
-        store.prepare()
-        run = Run(plan, store, sources, how, None, progress, selected.evidence)
-        measuring.remember(selected, store, shard)
-        try:
-            execute(run, executor)
-        finally:
-            progress.stop()
+    run = measuring.measure(selected, store, factory, how, progress, scheduler, shard)
     _say(screen, f"{run.measured} measured, the rest was known")
     return shard, run
 

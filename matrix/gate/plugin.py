@@ -18,7 +18,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options. Without ``--te-matrix`` none of them has an effect."""
     group = parser.getgroup("te-matrix", "checkpoint compatibility matrix")
     group.addoption("--te-matrix", metavar="STORE", help="gate this store or report.json")
-    group.addoption("--te-matrix-policy", default="ledger", help="documented|ledger|no-regression")
+    group.addoption(
+        "--te-matrix-policy",
+        help="baseline|documented|ledger|no-regression  [default: baseline for candidates]",
+    )
     group.addoption("--te-matrix-baseline", metavar="RUN", help="store or report.json before it")
     group.addoption("--te-matrix-require-lane", metavar="LANE", help="refuse other lanes")
     group.addoption("--te-matrix-require-live", action="store_true", help="refuse what is recorded")
@@ -56,9 +59,7 @@ def _checks(config: pytest.Config) -> list[Check]:
     from matrix.workflow.reading import read_report
 
     today = datetime.date.today()
-    selection = arguments.parse(shlex.split(config.getoption("te_matrix_select")))
-    request = selection.with_candidate_as("loader")
-    report = read_report(config.getoption("te_matrix"), request, today)
+    place = config.getoption("te_matrix")
     asked = PolicyRequest(
         policy=config.getoption("te_matrix_policy"),
         baseline=config.getoption("te_matrix_baseline"),
@@ -66,5 +67,8 @@ def _checks(config: pytest.Config) -> list[Check]:
         require_live=config.getoption("te_matrix_require_live"),
         allow_missing=config.getoption("te_matrix_allow_missing"),
     )
-    policy = asked.resolve(request, today)
+    selection = shlex.split(config.getoption("te_matrix_select"))
+    request = asked.request(arguments.parse(selection))
+    report = read_report(place, request, today)
+    policy = asked.resolve(request, report, today)
     return policies.checks(report, policy, policies.order(report, policy))

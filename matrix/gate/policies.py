@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import assert_never
 
 from matrix.catalogue import releases
 from matrix.catalogue.ranges import covers
-from matrix.catalogue.words import Basis, EntryState, Verdict, Word
+from matrix.catalogue.words import Basis, EntryState, Standing, Verdict, Word
 from matrix.errors import ExitCode, worst
-from matrix.report import diff
+from matrix.report import comparison, diff, qualification, standings
 from matrix.report.cells import ReportCell
+from matrix.report.comparison import Compared
 from matrix.report.diff import Direction
 from matrix.report.document import Report
 
@@ -24,6 +26,8 @@ class PolicyName(Word):
     """The FAQ and the ledger; known deviations pass, stale and expired entries fail."""
     NO_REGRESSION = "no-regression"
     """An earlier run, the baseline; whatever is not worse passes."""
+    BASELINE = "baseline"
+    """For candidates: the release before each; whatever is not worse passes."""
 
 
 class CheckState(Word):
@@ -47,8 +51,13 @@ class CheckState(Word):
 class Policy:
     """What the gate compares a run with, and which evidence it accepts.
 
-    :param baseline: the run to compare with under ``no-regression``; None under all other
-        policies. Cells without an outcome in it are compared with the ledger.
+    :param baseline: the run to compare with under ``no-regression`` and ``baseline``; None
+        under all other policies. Under ``no-regression``, cells without an outcome in it are
+        compared with the ledger.
+    :param instead: under ``baseline``, the release that each candidate is held against.
+    :param evidence: under ``baseline``, where the evidence on those releases is from.
+    :param variants: under ``baseline``, the variants that were asked for; None for those of
+        the run's cells.
     :param require_lane: the lane, where cells measured in another one fail.
     :param require_live: whether cells with recorded evidence fail.
     :param allow_missing: whether cells that are inconclusive, unavailable or not run are
@@ -57,6 +66,9 @@ class Policy:
 
     name: PolicyName = PolicyName.LEDGER
     baseline: Report | None = None
+    instead: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    evidence: str = ""
+    variants: tuple[str, ...] | None = None
     require_lane: str | None = None
     require_live: bool = False
     allow_missing: bool = False
@@ -95,14 +107,61 @@ def checks(report: Report, policy: Policy, order: Sequence[str]) -> list[Check]:
 
     :param order: the names of all releases, oldest first.
     """
+    if policy.name == PolicyName.BASELINE:
+        return _not_looked_at([_standing(one, policy) for one in compared(report, policy)])
     instead = diff.stand_ins(policy.baseline, report, order) if policy.baseline else {}
     found = [*_cells(report, policy, instead), *_saves(report, policy, instead)]
     if policy.name == PolicyName.LEDGER:
         found += _ledger(report)
-    if all(check.state == CheckState.SKIP for check in found if check.cell):
-        nothing = "no cell has an outcome, and a gate that looked at nothing cannot pass"
-        found.append(Check("cells", CheckState.FAIL, ExitCode.INCOMPLETE, nothing))
-    return found
+    return _not_looked_at(found)
+
+
+def _not_looked_at(found: list[Check]) -> list[Check]:
+    """Return checks with one more that fails if no cell has an outcome."""
+    if any(check.state != CheckState.SKIP for check in found if check.cell):
+        return found
+    nothing = "no cell has an outcome, and a gate that looked at nothing cannot pass"
+    return [*found, Check("cells", CheckState.FAIL, ExitCode.INCOMPLETE, nothing)]
+
+
+def compared(report: Report, policy: Policy) -> list[Compared]:
+    """Return how the candidates of a run compare with the baselines of a policy."""
+    assert policy.baseline is not None
+    return comparison.compare(policy.baseline, report, policy.instead, policy.variants)
+
+
+def qualified(report: Report, policy: Policy, code: ExitCode) -> Report:
+    """Return a report with the comparison that a policy asks for; as it is under all others.
+
+    :param code: the exit code of the gate, which may demand more than the comparison.
+    """
+    if policy.name != PolicyName.BASELINE:
+        return report
+    found = compared(report, policy)
+    made = standings.with_qualification(report, found, policy.instead, policy.evidence)
+    assert made.qualification is not None
+    answer = made.qualification.model_copy(update={"exit_code": int(code)})
+    return made.model_copy(update={"qualification": answer, "exit_code": int(code)})
+
+
+def _standing(one: Compared, policy: Policy) -> Check:
+    change = qualification.change(one.before, one.after)
+    reason = f"{one.standing.value}: {change}" + (f": {one.reason}" if one.reason else "")
+    refused = _refused(one.cell, policy) if one.cell else ""
+    match one.standing:
+        case Standing.WORSE:
+            return Check(one.id, CheckState.FAIL, one.code, reason, one.cell)
+        case Standing.MISSING if one.code == ExitCode.INFRA:
+            return Check(one.id, CheckState.BROKEN, one.code, reason, one.cell)
+        case Standing.MISSING if policy.allow_missing:
+            return Check(one.id, CheckState.SKIP, ExitCode.OK, reason, one.cell)
+        case Standing.MISSING:
+            return Check(one.id, CheckState.FAIL, one.code, reason, one.cell)
+        case Standing.BETTER | Standing.CHANGED | Standing.SAME:
+            if refused:
+                return Check(one.id, CheckState.FAIL, ExitCode.INCOMPLETE, refused, one.cell)
+            return Check(one.id, CheckState.PASS, ExitCode.OK, reason, one.cell)
+    assert_never(one.standing)
 
 
 def _cells(report: Report, policy: Policy, instead: Mapping[str, str]) -> Iterator[Check]:

@@ -22,7 +22,8 @@ _MARKERS = {
     "undocumented": "the documentation does not mention it",
     "missing": "has no outcome",
     "frozen": "loads, and training no longer updates the metadata",
-    "save": "the key under which a release saves its metadata",
+    "save": "the save of a release, and the key of its metadata",
+    "control": "a candidate's own save, sound or damaged on purpose",
     "ledger": "one entry of the ledger",
 }
 

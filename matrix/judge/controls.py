@@ -26,12 +26,12 @@ from matrix.plan.evidence_index import Known, control_variant
 
 
 def checks(evidence: UsableEvidence, entries: Sequence[LedgerEntry]) -> Iterator[ControlCheck]:
-    """Yield the controls of every loader of a plan, in every scenario.
+    """Yield the controls of a plan, in every scenario.
 
     :param entries: the ledger.
     """
     for scenario in evidence.plan.scenarios:
-        for loader in evidence.plan.loaders:
+        for loader in evidence.plan.controlled:
             for control in _possible(evidence, scenario, loader):
                 known = matching(entries, scenario, loader, control.name)
                 yield _check(evidence, known, scenario, loader, control)

@@ -99,7 +99,8 @@ class _Judge:
         loaded = self._evidence.load(cell.scenario, cell.variant, saved, saver, loader)
         if isinstance(loaded, Absent):
             return _absent(cell, documented, loaded)
-        failing = [c for c in self._controls[cell.scenario, cell.loaded_by] if not c.good]
+        known = self._controls.get((cell.scenario, cell.loaded_by), [])
+        failing = [check for check in known if not check.good]
         for check in failing:
             if isinstance(check.observed, Absence):
                 gap = check.observed == Absence.INCONCLUSIVE

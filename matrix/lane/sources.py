@@ -8,11 +8,12 @@ from __future__ import annotations
 import compileall
 import contextlib
 import hashlib
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import threading
 import zipfile
@@ -26,12 +27,12 @@ from packaging.version import InvalidVersion, Version
 
 from matrix.catalogue.releases import PACKAGE, Release
 from matrix.errors import SourceError, SourceUnavailable, UsageError, os_errors_as
+from matrix.lane import git
 from matrix.system import cleanup
 from matrix.system.digests import of_files
-from matrix.system.unpacking import unpack
 
-GIT_URL = "https://github.com/NVIDIA/TransformerEngine.git"
-GIT_TIMEOUT = 300
+_VERSIONS = ("build_tools/VERSION.txt", "VERSION")
+"""Files of a source tree that hold its version, the newer place first."""
 OPT_IN = "NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE"
 
 
@@ -50,14 +51,6 @@ def prepare_cache() -> None:
     with os_errors_as(SourceError, f"the cache {cache_folder()} cannot be written", do):
         (cache_folder() / "sources").mkdir(parents=True, exist_ok=True)
         cleanup.sweep(cache_folder() / "sources", cleanup.PART)
-
-
-def chosen_git_url(given: str | None) -> str:
-    """Return the git repository to use.
-
-    :param given: a URL or path; None for that in ``TE_MATRIX_GIT_URL``, else the public one.
-    """
-    return given or os.environ.get("TE_MATRIX_GIT_URL") or GIT_URL
 
 
 class CodeSource(Protocol):
@@ -79,7 +72,7 @@ class FetchedSources:
     """
 
     def __init__(self, git_url: str | None = None, *, offline: bool = False) -> None:
-        self.git_url = chosen_git_url(git_url)
+        self.git_url = git.chosen_url(git_url)
         self.offline = offline
         self._sound: set[Path] = set()
         self._git_refusal: SourceUnavailable | None = None
@@ -99,7 +92,7 @@ class FetchedSources:
             _check(cached, release, f"it was changed in the cache {cached}", "Delete that folder")
             self._sound.add(cached)
             return cached
-        if release.path is None and self.offline:
+        if self.offline and (release.path is None or is_git(release.path)):
             raise SourceUnavailable(
                 f"the source of {release.name} is not cached, and --offline is set"
             )
@@ -109,7 +102,7 @@ class FetchedSources:
 
     def _fetcher(self, release: Release) -> Callable[[Release, Path], None]:
         if release.path is not None:
-            return _from_candidate
+            return self._from_git_candidate if is_git(release.path) else _from_candidate
         return self._from_wheel if release.wheel else self._from_git
 
     def _from_wheel(self, release: Release, folder: Path) -> None:
@@ -125,53 +118,23 @@ class FetchedSources:
             archive.extractall(folder)
         wheel.unlink()
 
+    def _from_git_candidate(self, release: Release, folder: Path) -> None:
+        """Fetch the package at the commit of a candidate, such as ``git:main@COMMIT``."""
+        commit = str(release.path).rpartition("@")[2]
+        git.export(self.git_url, commit, folder, PACKAGE)
+
     def _from_git(self, release: Release, folder: Path) -> None:
         """Fetch one commit; one at a time until the repository has answered once."""
         with contextlib.nullcontext() if self._git_answers else self._first:
             if self._git_refusal is not None:
                 raise self._git_refusal
-            self._fetch_commit(release, folder)
+            try:
+                git.export(self.git_url, str(release.commit), folder, PACKAGE)
+            except SourceUnavailable as error:
+                # So that nobody waits again for a repository that does not answer.
+                self._git_refusal = error
+                raise
             self._git_answers = True
-
-    def _fetch_commit(self, release: Release, folder: Path) -> None:
-        """Fetch one commit, shallow, and unpack its ``transformer_engine``."""
-        with cleanup.scratch() as work:
-            git = ["git", "-c", "advice.detachedHead=false", "-C", work]
-            self._git([*git, "init", "--quiet", "--bare"])
-            commit = str(release.commit)
-            self._git([*git, "fetch", "--quiet", "--depth=1", self.git_url, commit])
-            tree = Path(work) / "tree.tar"
-            self._git([*git, "archive", "--output", str(tree), commit, PACKAGE])
-            with tarfile.open(tree) as archive:
-                unpack(archive, folder)
-
-    def _git(self, command: list[str]) -> None:
-        environment = dict(os.environ, GIT_TERMINAL_PROMPT="0")
-        try:
-            subprocess.run(
-                command,
-                check=True,
-                capture_output=True,
-                text=True,
-                timeout=GIT_TIMEOUT,
-                env=environment,
-            )
-        except FileNotFoundError as error:
-            raise self._git_unusable("git is not installed") from error
-        except subprocess.TimeoutExpired as error:
-            raise self._git_unusable(f"no answer within {GIT_TIMEOUT} s") from error
-        except subprocess.CalledProcessError as error:
-            lines = error.stderr.strip().splitlines() or [f"exit status {error.returncode}"]
-            raise self._git_unusable(lines[-1]) from error
-
-    def _git_unusable(self, why: str) -> SourceUnavailable:
-        """Remember that the repository cannot be used, so that nobody waits for it again."""
-        self._git_refusal = SourceUnavailable(
-            f"the git repository {self.git_url} cannot be used",
-            why=why,
-            do="Point TE_MATRIX_GIT_URL or --git-url at a mirror",
-        )
-        return self._git_refusal
 
 
 def _pip_download(folder: Path, *what: str) -> subprocess.CompletedProcess[str]:
@@ -251,10 +214,65 @@ def describe(version: str) -> Release:
         )
 
 
-def candidate(path: Path) -> Release:
-    """Describe a source tree or a wheel as a candidate.
+GIT = "git:"
+"""What a candidate begins with that is a ref of the git repository."""
 
-    :raises UsageError: ``path`` is neither.
+
+def is_git(text: str) -> bool:
+    """Return whether a candidate is a ref of the git repository, such as ``git:main``."""
+    return text.startswith(GIT)
+
+
+def pinned(text: str, git_url: str | None = None) -> str:
+    """Return a candidate with the commit that its ref names now: ``git:main@COMMIT``.
+
+    Any other candidate is returned as it is.
+
+    :raises UsageError: the repository has no such ref.
+    :raises SourceUnavailable: the repository cannot be used.
+    """
+    if not is_git(text) or re.search(r"@[0-9a-f]{40}$", text):
+        return text
+    ref = text.removeprefix(GIT)
+    return f"{text}@{git.resolve(git.chosen_url(git_url), ref)}"
+
+
+def git_candidate(text: str, git_url: str | None = None) -> Release:
+    """Describe a commit of the git repository as a release under test, and cache its files.
+
+    :param text: the result of :func:`pinned`.
+    :raises UsageError: its tree is no Transformer Engine.
+    :raises SourceUnavailable: the repository cannot be used.
+    """
+    note = cache_folder() / "commits" / text.rpartition("@")[2]
+    with contextlib.suppress(OSError, ValueError):
+        # What a commit holds never changes: later commands need no repository.
+        version, digest, opt_in = json.loads(note.read_text(encoding="utf-8"))
+        if (cache_folder() / "sources" / digest).is_dir():
+            return Release(version=version, digest=digest, path=text, opt_in=opt_in)
+    with cleanup.scratch() as work:
+        root = Path(work)
+        git.export(git.chosen_url(git_url), note.name, root, PACKAGE, *_VERSIONS)
+        _require_package(root, text)
+        found = keep_candidate(root, _candidate_version(Path(text), root), text)
+    with os_errors_as(SourceError, f"the cache {cache_folder()} cannot be written"):
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps([found.version, found.digest, found.opt_in]))
+    return found
+
+
+def described(text: str, git_url: str | None = None) -> Release:
+    """Describe a source tree, a wheel or a pinned ref of the git repository as a candidate.
+
+    :raises MatrixError: it is none of them, or cannot be had.
+    """
+    return git_candidate(text, git_url) if is_git(text) else candidate(Path(text))
+
+
+def candidate(path: Path) -> Release:
+    """Describe a source tree, or a packed or unpacked wheel, as a release under test.
+
+    :raises UsageError: it is none of them.
     """
     with cleanup.scratch() as work:
         root = _candidate_root(path, Path(work))
@@ -295,23 +313,33 @@ def _candidate_root(path: Path, work: Path) -> Path:
         with zipfile.ZipFile(path) as archive:
             archive.extractall(work)
         path = work
-    if not (path / PACKAGE / "pytorch").is_dir():
-        raise UsageError(
-            f"{path} is no candidate",
-            why=f"it holds no {PACKAGE}/pytorch",
-            do="Give a Transformer Engine source tree or a transformer_engine wheel",
-        )
+    _require_package(path, str(path))
     return path
+
+
+def _require_package(root: Path, name: str) -> None:
+    if not (root / PACKAGE / "pytorch").is_dir():
+        raise UsageError(
+            f"{name} is no candidate",
+            why=f"it holds no {PACKAGE}/pytorch",
+            do="Give a Transformer Engine source tree, a transformer_engine wheel, or git:REF",
+        )
 
 
 def _candidate_version(path: Path, root: Path) -> str:
     try:
         return str(parse_wheel_filename(path.name)[1])
     except InvalidWheelFilename:
-        for name in ("build_tools/VERSION.txt", "VERSION"):
-            if (root / name).is_file():
-                return _version((root / name).read_bytes().decode(errors="replace"), root / name)
-    raise UsageError(f"{path} does not say its version", why="it has no build_tools/VERSION.txt")
+        for place in _VERSIONS:
+            if (root / place).is_file():
+                return _version((root / place).read_bytes().decode(errors="replace"), root / place)
+    for info in root.glob(f"{PACKAGE}-*.dist-info"):
+        return _version(info.name.removesuffix(".dist-info").partition("-")[2], info)
+    raise UsageError(
+        f"{path} does not say its version",
+        why="it has neither build_tools/VERSION.txt nor a dist-info folder",
+        do="Give the whole source tree, or the wheel under its own name",
+    )
 
 
 def _version(text: str, file: Path) -> str:

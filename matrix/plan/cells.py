@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Release
@@ -80,6 +80,21 @@ class Plan:
     """The cells, ordered by loader, scenario, variant and saver."""
     whole: bool
     """Whether the whole catalogue was selected, in all scenarios and variants."""
+    controlled: tuple[Release, ...]
+    """The loaders whose controls are part of the plan."""
+
+    def of(self, names: Collection[str]) -> Plan:
+        """Return the cells in which one of the named releases saves or loads.
+
+        Controls are those of the named releases alone. All savers remain, as their checkpoints
+        are loaded.
+        """
+        return dataclasses.replace(
+            self,
+            cells=tuple(c for c in self.cells if c.saved_by in names or c.loaded_by in names),
+            controlled=tuple(r for r in self.loaders if r.name in names),
+            whole=False,
+        )
 
     @functools.cached_property
     def releases(self) -> dict[str, Release]:
@@ -131,7 +146,17 @@ def plan_cells(
             why=f"variant {', '.join(variants)} applies to none of its pairs",
             do="`te-matrix plan --variant all` shows which do",
         )
-    return Plan(lane, runner, scenarios, variants, tuple(savers), tuple(loaders), cells, whole)
+    return Plan(
+        lane=lane,
+        runner=runner,
+        scenarios=scenarios,
+        variants=variants,
+        savers=tuple(savers),
+        loaders=tuple(loaders),
+        cells=cells,
+        whole=whole,
+        controlled=tuple(loaders),
+    )
 
 
 def _wanted(cell: Cell, candidate_as: str) -> bool:

@@ -147,9 +147,9 @@ def control_variant(control: Control, loader: Release, scenario: SizedScenario) 
 
 
 def pairs(plan: Plan) -> list[Cell]:
-    """Return all loads of a plan: its cells, and the controls of its loaders as cells."""
+    """Return all loads of a plan: its cells, and its controls as cells."""
     wanted = dict.fromkeys(plan.cells)
-    for loader in plan.loaders:
+    for loader in plan.controlled:
         for scenario, sized in plan.scenarios.items():
             for control in CONTROLS:
                 variant = control_variant(control, loader, sized)

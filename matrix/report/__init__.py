@@ -12,6 +12,8 @@ places: groups of cells as lines of text
 behaviour: releases grouped by how they save and load
 corrected_faq: the FAQ's section with the observed outcomes
 diff: comparison of two reports
+comparison: how candidates compare with their baselines; comparison_texts says it
+qualification: types of that part of ``report.json``; standings makes it, by cause
 explain: what is documented and observed for one pair of releases
 schema, schemas/: JSON Schemas of everything that other programs may read or write
 """
@@ -26,6 +28,7 @@ from matrix.errors import StoreError, os_errors_as
 from matrix.judge.judgement import Judgement
 from matrix.report import document, page, rendering
 from matrix.report.builder import build, cell_object
+from matrix.report.document import Report
 from matrix.system.collector import gc_paused
 
 __all__ = ["build", "cell_object", "write"]
@@ -36,15 +39,18 @@ def write(
     documentation: Documentation,
     folder: Path,
     selection: Selection | None = None,
+    made: Report | None = None,
 ) -> Path:
     """Write the report's files and return the path of ``index.html``.
 
     :param folder: where to write; it is created.
     :param selection: the run's selection, for the commands that repeat a cell.
+    :param made: the report of the judgement, where it has been built already.
     :raises StoreError: the folder cannot be written.
     """
     with gc_paused():
-        texts = _texts(judgement, documentation, selection or Selection())
+        made = made or build(judgement, documentation)
+        texts = _texts(judgement, made, selection or Selection())
     with os_errors_as(
         StoreError,
         f"the report cannot be written to {folder}",
@@ -56,13 +62,10 @@ def write(
     return folder / "index.html"
 
 
-def _texts(
-    judgement: Judgement, documentation: Documentation, selection: Selection
-) -> dict[str, str]:
-    report = build(judgement, documentation)
+def _texts(judgement: Judgement, report: Report, selection: Selection) -> dict[str, str]:
     return {
         "report.json": document.text(report),
         "report.md": rendering.render("report.md.j2", report=report),
-        "badge.svg": rendering.badge(report.lane.value, report.exit_code),
+        "badge.svg": rendering.badge(report.lane.value, report.exit_code, report.title),
         "index.html": page.render(judgement, report, selection),
     }

@@ -27,6 +27,7 @@ from matrix.report.document import (
     TransportRow,
     VariantRow,
 )
+from matrix.store.records import Save
 
 _MODULE = "MultiheadAttention"
 """The module of all scenarios."""
@@ -67,6 +68,7 @@ def cell_object(verdict: JudgedCell, judgement: Judgement) -> ReportCell:
         resized=bool(result and result.resized),
         weights=result.weights if result else None,
         parts=tuple(_part(part) for part in result.parts) if result else (),
+        held=_held(verdict.save) if verdict.save else (),
         controls=verdict.controls,
         provenance=Basis.of(verdict.live) if load else None,
         save_provenance=Basis.of(verdict.save_live) if verdict.save else None,
@@ -75,6 +77,15 @@ def cell_object(verdict: JudgedCell, judgement: Judgement) -> ReportCell:
         load_image=load.provenance.image if load else None,
         output_difference=load.output.largest_difference if load and load.output else None,
         output_largest=load.output.largest if load and load.output else None,
+    )
+
+
+def _held(save: Save) -> tuple[str, ...]:
+    """Return the names of the parts for which a saving module held more than defaults."""
+    return tuple(
+        part.name
+        for part in save.parts
+        if any(not tensor.default for tensor in part.tensors.values())
     )
 
 
@@ -106,12 +117,14 @@ def build(judgement: Judgement, documentation: Documentation) -> Report:
             VariantRow(name=variant.name, summary=variant.summary)
             for variant in plan.variants.values()
         ),
+        torch=tuple(sorted({v.load.provenance.torch for v in judgement.verdicts if v.load})),
         releases=tuple(
             ReleaseRow(
                 name=r.name,
                 band=documentation.band(r).name,
                 source=r.source,
                 candidate=r.candidate,
+                digest=r.digest,
             )
             for r in plan.releases.values()
         ),

@@ -132,6 +132,8 @@ class CellCheckpoint(ReportModel):
     """Where the evidence on the save was obtained."""
     save_image: str | None = None
     """Id of the container image that saved, where the runner is ``docker``."""
+    held: tuple[str, ...] = ()
+    """Names of the parts for which the saving module held metadata other than the default."""
 
 
 class CellRun(ReportModel):

@@ -11,14 +11,19 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from matrix.catalogue.faq import Documentation
-from matrix.catalogue.words import Absence, Verdict
+from matrix.catalogue.words import Absence, Standing, Verdict
+from matrix.errors import ExitCode
 from matrix.judge.judgement import JudgedCell, Judgement
 from matrix.judge.summary import band_tables, live_counts
+from matrix.report import standings
+from matrix.report.qualification import Qualification
 from matrix.system.progress import Progress
 
 PLAIN_EVERY = 200
 """Number of steps between two lines of progress where there is no terminal."""
 _NOT_MEASURED = (Absence.NOT_RUN, Absence.UNAVAILABLE)
+_CAUSES = 20
+"""The most causes that are printed of one standing; the report has them all."""
 _LISTED = (Verdict.DEVIATES, Verdict.INFRA, Verdict.INCONCLUSIVE)
 
 
@@ -39,6 +44,39 @@ def print_judgement(console: Console, judgement: Judgement, documentation: Docum
     )
     for line in _failures(judgement):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_qualification(
+    console: Console, qualification: Qualification, *, worse: bool = True
+) -> None:
+    """Print what was compared with what, what is worse, better and changed, and the answer.
+
+    :param worse: whether to list what is worse or missing, which the gate does by itself.
+    """
+    listed = {Standing.BETTER, Standing.CHANGED}
+    if worse:
+        listed |= {Standing.WORSE, Standing.MISSING}
+    for match in qualification.matches:
+        _line(console, f"candidate: {match.name} from {match.source}, digest {match.digest}")
+        _line(console, f"baseline:  {match.baseline}, {qualification.evidence}")
+    for standing in Standing:
+        if standing in listed:
+            for line in standings.lines(qualification, standing, _CAUSES):
+                _line(console, line)
+    _line(console, qualification.totals)
+    if inherited := qualification.inherited:
+        _line(
+            console,
+            f"inherited: {inherited} of the cells that are the same lose metadata or fail; "
+            "the report lists them",
+        )
+    styles = {ExitCode.OK: "green", ExitCode.DEVIATES: "red"}
+    style = styles.get(ExitCode(qualification.exit_code), "yellow")
+    _line(console, qualification.sentence, style)
+
+
+def _line(console: Console, line: str, style: str | None = None) -> None:
+    console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def _band_table(table: Any) -> Table:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from matrix.catalogue import ranges
 from matrix.catalogue.scenarios import SizedScenario, Variant
-from matrix.catalogue.words import Stage
+from matrix.catalogue.words import AfterLoad, RestState, Stage, Weights, outcome_text
 from matrix.report import rendering
 from matrix.report.cells import ReportCell
 from matrix.report.document import Report
@@ -22,6 +22,13 @@ SENTENCES = {
     " it again",
 }
 """Each outcome as it is shown, and the sentence for it."""
+WEIGHTS_CHANGED = "does not get the weights of the checkpoint back bit for bit"
+"""The sentence for cells whose weights are not the checkpoint's."""
+REST = {
+    RestState.LOST: "; other modules lose theirs",
+    RestState.FROZEN: "; that of the other modules is never updated again",
+}
+"""What is added to a sentence on the attention, where other parts do not fare as well."""
 NOT_OBSERVED = "not observed"
 """Stands for the outcome of cells that have none."""
 
@@ -96,7 +103,16 @@ def _groups(
 
 
 def _seen(cell: ReportCell) -> _Seen:
-    return (cell.seen if cell.present else NOT_OBSERVED), cell.stage, cell.error_type
+    return (_sentence(cell) if cell.present else NOT_OBSERVED), cell.stage, cell.error_type
+
+
+def _sentence(cell: ReportCell) -> str:
+    """Return what the loader does, or ``error``."""
+    if cell.weights == Weights.CHANGED:
+        return WEIGHTS_CHANGED
+    shown = outcome_text(cell.outcome, cell.after_load)
+    rest = REST.get(cell.rest_state, "") if cell.after_load != AfterLoad.FROZEN else ""
+    return SENTENCES.get(shown, SENTENCES.get(cell.outcome.value, shown)) + rest
 
 
 def _lines(row: _Row, variant: str, order: Sequence[str]) -> Iterator[SaverLine]:
@@ -106,4 +122,4 @@ def _lines(row: _Row, variant: str, order: Sequence[str]) -> Iterator[SaverLine]
             savers.setdefault(row[variant, name], []).append(name)
     for (seen, stage, error), names in savers.items():
         failed = (stage.value, str(error)) if seen == "error" and stage else None
-        yield SaverLine(ranges.text(names, order), SENTENCES.get(seen, seen), failed)
+        yield SaverLine(ranges.text(names, order), seen, failed)

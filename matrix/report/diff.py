@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from matrix.catalogue.words import Absence, AfterLoad, Outcome, Verdict, Word
 from matrix.errors import ExitCode, UsageError, nearest, worst
@@ -176,10 +176,19 @@ def _known(release: str, report: Report, side: str) -> None:
 
 def _stand_in(release: str, report: Report, order: Sequence[str]) -> str:
     names = {row.name for row in report.releases}
-    older = [name for name in order[: order.index(release) + 1] if name in names]
-    if not older:
+    older = newest_until(release, names, order)
+    if older is None:
         raise UsageError(f"A has no release up to {release}", do="Name one with --against")
-    return release if release in names else older[-1]
+    return release if release in names else older
+
+
+def newest_until(release: str, names: Collection[str], order: Sequence[str]) -> str | None:
+    """Return the newest of the named releases that is not newer than a release, or None.
+
+    :param order: the names of all known releases, oldest first.
+    """
+    older = [name for name in order[: order.index(release) + 1] if name in names]
+    return older[-1] if older else None
 
 
 def stand_ins(before: Report, after: Report, order: Sequence[str]) -> dict[str, str]:

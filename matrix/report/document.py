@@ -26,6 +26,7 @@ from matrix.errors import StoreError
 from matrix.judge.ledger import LedgerEntry
 from matrix.report.cells import ReportCell, ReportModel
 from matrix.report.packing import Packed
+from matrix.report.qualification import Qualification
 from matrix.system.collector import gc_paused
 
 FORMAT = 2
@@ -43,6 +44,8 @@ class ReleaseRow(ReportModel):
     """Where its code was obtained."""
     candidate: bool = False
     """Whether it is a source tree, wheel or image under test."""
+    digest: str = ""
+    """SHA-256 over its Python files, or the digest of its image."""
 
 
 class BandRow(ReportModel):
@@ -206,7 +209,7 @@ class ReportHead(ReportModel):
     runner: RunnerName
     """Where it was executed."""
     exit_code: int
-    """The exit code of a gate with its default policy."""
+    """The exit code of the comparison with a baseline, else of the policy ``ledger``."""
     planned: int
     """Number of planned cells."""
     whole: bool = False
@@ -215,6 +218,10 @@ class ReportHead(ReportModel):
     """Number of cells by verdict."""
     evidence: Counts
     """Number of cells by where their evidence was obtained."""
+    torch: tuple[str, ...] = ()
+    """Versions of PyTorch that the loads were made with."""
+    qualification: Qualification | None = None
+    """How the candidates compare with their baselines; null unless that was asked for."""
     scenarios: tuple[ScenarioRow, ...] = ()
     """The scenarios of the plan; none where the report was read from a file of format 1."""
     variants: tuple[VariantRow, ...] = ()
@@ -252,6 +259,11 @@ class Report(ReportHead):
         if self.cells and ids.most_common(1)[0][1] > 1:
             raise ValueError(f"{ids.most_common(1)[0][0]} is listed more than once")
         return self
+
+    @property
+    def title(self) -> str:
+        """What is held against what; empty where nothing is."""
+        return self.qualification.title if self.qualification else ""
 
     @property
     def farthest(self) -> ReportCell | None:

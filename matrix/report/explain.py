@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Release
+from matrix.catalogue.words import AfterLoad, Outcome, RestState, Weights, outcome_text
 from matrix.judge.judgement import JudgedCell, Judgement
 from matrix.judge.ledger import LedgerEntry
 
@@ -18,6 +19,27 @@ OUTCOME_MEANINGS = {
     "partial": "loads, FP8 attention metadata neither intact nor default",
 }
 """Each outcome as it is shown, and what it means for the user."""
+
+_REST = {
+    RestState.LOST: "other parts lost what the checkpoint held for them",
+    RestState.FROZEN: "no later step updates the metadata of the other parts",
+}
+
+
+def meaning(verdict: JudgedCell) -> str:
+    """Return what an outcome means for the user; empty where there is none."""
+    if not isinstance(verdict.outcome, Outcome):
+        return ""
+    result = verdict.result
+    base = OUTCOME_MEANINGS.get(outcome_text(verdict.outcome, verdict.after_load))
+    parts = [base or OUTCOME_MEANINGS[verdict.outcome.value]]
+    if result and result.resized:
+        parts.append("the amax histories cut or extended to the loader's length")
+    if result and result.weights == Weights.CHANGED:
+        parts.append("weights are not the checkpoint's")
+    if result and verdict.after_load != AfterLoad.FROZEN and result.rest_state in _REST:
+        parts.append(_REST[result.rest_state])
+    return "; ".join(parts)
 
 
 def page(
@@ -44,8 +66,8 @@ def page(
 def _cell(verdict: JudgedCell) -> Iterator[str]:
     cell = verdict.cell
     absent = f"no outcome ({verdict.outcome.value}): {verdict.note}"
-    meaning = OUTCOME_MEANINGS.get(verdict.seen, absent)
-    yield f"{cell.scenario}, {cell.variant}: {meaning}  [{verdict.verdict.value}]"
+    means = meaning(verdict) or absent
+    yield f"{cell.scenario}, {cell.variant}: {means}  [{verdict.verdict.value}]"
     if verdict.error:
         message = " ".join(verdict.error.message.split())[:300]
         yield f"    {verdict.error.type} at {_stage(verdict)}: {message}"
@@ -92,7 +114,7 @@ def _fix(outcomes: dict[str, str], loader: Release) -> str:
 
 
 def _stage(verdict: JudgedCell) -> str:
-    return verdict.load.stage.value if verdict.load else ""
+    return verdict.stage.value if verdict.stage else ""
 
 
 def _causes(judgement: Judgement, entries: Sequence[LedgerEntry]) -> Iterator[str]:

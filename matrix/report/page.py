@@ -22,7 +22,7 @@ from matrix.judge.judgement import JudgedCell, Judgement
 from matrix.plan.cells import Plan
 from matrix.report import behaviour, causes, rendering
 from matrix.report.document import Report
-from matrix.report.explain import OUTCOME_MEANINGS
+from matrix.report.explain import meaning
 from matrix.store.records import Load, Part, Provenance, Record, Save
 
 _NO_CELL = -1
@@ -75,7 +75,6 @@ class EmbeddedEvidence:
             "tensors": self._tensors.values,
             "errors": self._errors.values,
             "places": self._places.values,
-            "plainly": OUTCOME_MEANINGS,
             "ledger": {
                 check.entry.id: {**check.entry.model_dump(mode="json"), "state": check.state}
                 for check in self._judgement.entries
@@ -113,6 +112,7 @@ class EmbeddedEvidence:
     def _kind(self, verdict: JudgedCell) -> int:
         documented, live = verdict.documented, (verdict.save_live, verdict.load_live)
         looks = verdict.seen, verdict.outcome, verdict.verdict
+        plainly = meaning(verdict)
         reasons = verdict.same_reason, verdict.entries, verdict.note, verdict.detail
 
         def make() -> dict[str, Any]:
@@ -123,9 +123,10 @@ class EmbeddedEvidence:
                 "sentence": documented.sentence,
                 **dict(zip(("same_reason", "entries", "note", "detail"), reasons, strict=True)),
                 "live": live,
+                "plainly": plainly,
             }
 
-        return self._kinds.add((documented, live, looks, reasons), make)
+        return self._kinds.add((documented, live, looks, reasons, plainly), make)
 
     def _save(self, save: Save) -> int:
         def make() -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import jinja2
 
+MAX_CAUSES = 50
+"""The most causes of one standing in a report or a summary in Markdown."""
 _ESCAPED = (".html.j2", ".svg.j2")
 
 
@@ -21,6 +23,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["one_line"] = lambda text: " ".join(str(text or "").split())[:160]
     environment.filters["cell"] = markdown_cell
+    environment.globals["most"] = MAX_CAUSES
     return environment
 
 
@@ -47,12 +50,16 @@ def source(name: str) -> str:
     return environment.loader.get_source(environment, name)[0]
 
 
-def badge(lane: str, exit_code: int) -> str:
-    """Return an SVG badge that says whether a release qualifies, and on which lane."""
+def badge(lane: str, exit_code: int, title: str = "") -> str:
+    """Return an SVG badge that says whether a release qualifies, and on which lane.
+
+    :param title: what is held against what, where that is to be said.
+    """
+    subject = f"{title}: " if title else ""
     return render(
         "badge.svg.j2",
         label="FP8 checkpoints",
-        answer=f"{verdict_words(exit_code)} ({lane})",
+        answer=f"{subject}{verdict_words(exit_code)} ({lane})",
         good=exit_code == 0,
     )
 

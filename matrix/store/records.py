@@ -183,7 +183,7 @@ class Save(Record):
     """Entries of the state dict by key."""
     parts: tuple[Part, ...]
     """FP8 metadata of the saving model, part by part."""
-    file_digest: str | None
+    file_digest: str | None = None
     """SHA-256 of the checkpoint file; None where the save raised an exception."""
     output_digest: str | None = None
     """SHA-256 of the file, kept with the checkpoints, of the saving module's output in bf16.

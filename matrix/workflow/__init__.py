@@ -8,6 +8,7 @@
 ``runners``      makes the runner of a selection, on any machine
 ``parts``        the part of a plan that one run does: a phase, a band, a shard
 ``measuring``    what a run needs to measure here or on a cluster
+``qualifying``   a candidate measured, and held against its baseline
 ``reading``      reports and records of earlier runs
 ``merge``        merges stores
 ``rerecord``     replaces the recorded evidence by that of a live run

@@ -26,13 +26,13 @@ _OPTIONS = (
     click.option(
         "--candidate",
         multiple=True,
-        metavar="PATH|IMAGE",
-        help="a TE source tree, wheel or image to test, added to the releases",
+        metavar="PATH|IMAGE|git:REF",
+        help="a TE source tree, wheel, image or git ref to test, added to the releases",
     ),
     click.option(
         "--candidate-as",
         type=click.Choice(["loader", "saver", "both"]),
-        help="which cells of a candidate are planned  [default: loader in gate, else both]",
+        help="which cells of a candidate are planned  [default: both]",
     ),
     click.option(
         "--lane",

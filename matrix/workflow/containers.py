@@ -80,12 +80,14 @@ def bases(images_lock: Path | None, base: str | None) -> tuple[BaseImage, ...]:
     return (*(lock.given(base, locked) if base else ()), *locked)
 
 
-def candidate(text: str) -> tuple[Release, tuple[BaseImage, ...]]:
-    """Return a candidate that is given as a path or as an image.
+def candidate(text: str, git_url: str | None) -> tuple[Release, tuple[BaseImage, ...]]:
+    """Return a candidate that is given as a path, as a git ref or as an image.
 
     :returns: the candidate, and the image as its own base image.
-    :raises MatrixError: it is neither, or holds no Transformer Engine.
+    :raises MatrixError: it is none of them, or holds no Transformer Engine.
     """
+    if sources.is_git(text):
+        return sources.git_candidate(text, git_url), ()
     if Path(text).exists():
         return sources.candidate(Path(text)), ()
     client = connect()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from matrix.lane.execution import Executor
+from matrix.lane.execution import Executor, execute
+from matrix.lane.run import Run, RunOptions
 from matrix.lane.sources import CodeSource
 from matrix.lane.threads import ThreadExecutor
 from matrix.plan.shards import Shard
@@ -37,6 +38,34 @@ def opened(
 
         progress.say(f"on {scheduler}; its dashboard: {client.dashboard_link}")
         yield factory.sources(), DaskExecutor(client, factory)
+
+
+def measure(
+    selected: Selected,
+    store: Store,
+    factory: RunnerFactory,
+    options: RunOptions,
+    progress: Progress,
+    scheduler: str | None = None,
+    shard: Shard | None = None,
+) -> Run:
+    """Do the saves and loads that the store lacks, and return the run.
+
+    :param factory: makes the runner.
+    :param scheduler: see :func:`opened`.
+    :param shard: the part of the plan that the options' scope is, where it is a shard.
+    :raises MatrixError: nothing can be measured here.
+    """
+    with opened(factory, scheduler, progress) as (sources, executor):
+        # Before the evidence is read, so that the error for a store that cannot be written says so.
+        store.prepare()
+        run = Run(selected.plan, store, sources, options, None, progress, selected.evidence)
+        remember(selected, store, shard)
+        try:
+            execute(run, executor)
+        finally:
+            progress.stop()
+    return run
 
 
 def remember(selected: Selected, store: Store, shard: Shard | None) -> None:

@@ -25,7 +25,7 @@ def read_report(place: str, request: Request, today: datetime.date) -> Report:
     """
     if place.endswith(".json"):
         return document.read(Path(place))
-    store = _store(place, "a report.json", "a report.json")
+    store = open_store(place, "a report.json", "a report.json")
     selected = select(request, store, resume=True)
     return report.build(selected.judge(today), selected.documentation)
 
@@ -38,12 +38,18 @@ def read_records(place: str) -> list[Save | Load]:
     """
     if is_exported(place):
         return Archive(Path(place)).records()
-    store = _store(place, "an exported file", "a .jsonl or .jsonl.gz file")
+    store = open_store(place, "an exported file", "a .jsonl or .jsonl.gz file")
     saves = [save for found in store.saves().values() for save in found]
     return [*saves, *(load for found in store.loads().values() for load in found)]
 
 
-def _store(place: str, other: str, files: str) -> Store:
+def open_store(place: str, other: str, files: str) -> Store:
+    """Return the store at a path or URL.
+
+    :param other: what else could have been named.
+    :param files: what the user can name instead.
+    :raises UsageError: there is no store.
+    """
     store = Store(place)
     if not store.exists():
         raise UsageError(

@@ -11,7 +11,7 @@ from typing import Self
 
 from matrix.catalogue import faq, releases, scenarios, selection
 from matrix.catalogue.faq import Documentation
-from matrix.catalogue.releases import Catalogue
+from matrix.catalogue.releases import Catalogue, Release
 from matrix.catalogue.selection import DEFAULTS, EVERYTHING, Selection
 from matrix.catalogue.words import Lane, RunnerName
 from matrix.judge import judge, ledger
@@ -36,13 +36,15 @@ class Request:
     :param candidate_as: which cells of candidates are planned: those in which they are the
         ``loader``, the ``saver``, or ``both``; None for the default of the command.
     :param ledger_file: a file with ledger entries in addition to the packaged ones.
+    :param git_url: the git repository of candidates that are refs; None for the default.
     """
 
     selection: Selection
     candidate_as: str | None = None
     ledger_file: Path | None = None
+    git_url: str | None = None
 
-    def replace(self, **options: RunnerName | str | tuple[str, ...] | None) -> Self:
+    def replace(self, **options: Lane | RunnerName | str | tuple[str, ...] | None) -> Self:
         """Return the request with other values for fields of its selection."""
         return dataclasses.replace(self, selection=self.selection.model_copy(update=options))
 
@@ -55,7 +57,9 @@ class Request:
 class Selected:
     """A plan, and what is needed to measure and to judge it.
 
-    :param selection: the selection; on the local GPU it names its releases.
+    :param selection: the selection; on the local GPU it names its releases, and candidates
+        that are refs name their commits.
+    :param catalogue: all releases, the candidates among them.
     :param entries: the ledger.
     :param bases: the base images that containers are built on.
     :param store: the store with the live evidence; None for recorded evidence alone.
@@ -64,6 +68,7 @@ class Selected:
 
     selection: Selection
     documentation: Documentation
+    catalogue: Catalogue
     entries: tuple[LedgerEntry, ...]
     plan: Plan
     bases: tuple[BaseImage, ...]
@@ -80,6 +85,17 @@ class Selected:
     def on_local_gpu(self) -> bool:
         """Whether the release that is installed for this interpreter is measured, on its GPU."""
         return (self.plan.lane, self.plan.runner) == local_gpu.LOCAL_GPU
+
+    @property
+    def candidates(self) -> tuple[Release, ...]:
+        """The candidates of the plan."""
+        return tuple(release for release in self.plan.releases.values() if release.candidate)
+
+    def of_candidates(self) -> Self:
+        """Return a copy in which the plan has the cells and controls of candidates alone."""
+        return dataclasses.replace(
+            self, plan=self.plan.of([release.name for release in self.candidates])
+        )
 
     def without_evidence(self) -> Self:
         """Return a copy without store and evidence, to be sent to other machines."""
@@ -109,12 +125,15 @@ def select(
     :raises MatrixError: the request cannot be planned.
     """
     chosen = _spelled_out(request.selection, store, resume, defaults)
+    pinned = tuple(sources.pinned(text, request.git_url) for text in chosen.candidate)
+    chosen = chosen.model_copy(update={"candidate": pinned})
     documentation = faq.load()
-    known, bases = _catalogue(chosen)
+    known, bases = _catalogue(chosen, request.git_url)
     plan = _plan(chosen, request.candidate_as, known, documentation, defaults)
     return Selected(
         selection=chosen,
         documentation=documentation,
+        catalogue=known,
         entries=ledger.load(extra=request.ledger_file),
         plan=plan,
         bases=bases,
@@ -177,7 +196,7 @@ def lane_and_runner(chosen: Selection) -> tuple[Lane, RunnerName]:
     return chosen.lane or (Lane.GPU if in_docker else Lane.CPU), runner
 
 
-def _catalogue(chosen: Selection) -> tuple[Catalogue, tuple[BaseImage, ...]]:
+def _catalogue(chosen: Selection, git_url: str | None) -> tuple[Catalogue, tuple[BaseImage, ...]]:
     """Return the catalogue with the candidates, and the base images to build on."""
     lane, runner = lane_and_runner(chosen)
     if (lane, runner) == local_gpu.LOCAL_GPU:
@@ -185,10 +204,10 @@ def _catalogue(chosen: Selection) -> tuple[Catalogue, tuple[BaseImage, ...]]:
     known = releases.load()
     if runner == RunnerName.LOCAL:
         for text in chosen.candidate:
-            known = known.with_candidate(sources.candidate(Path(text)))
+            known = known.with_candidate(sources.described(text, git_url))
         return known, ()
     bases = containers.bases(chosen.images_lock, chosen.base)
     for text in chosen.candidate:
-        candidate, own = containers.candidate(text)
+        candidate, own = containers.candidate(text, git_url)
         known, bases = known.with_candidate(candidate), (*own, *bases)
     return containers.identified(known, bases, lane), bases

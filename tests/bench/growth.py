@@ -59,11 +59,11 @@ class Echo:
             machine="m",
             opt_in=None,
         )
-        fields = {"keys", "parts"}
+        fields = {"keys", "parts", "outcome", "error", "flaws"}
         answer = {**save.model_dump(mode="json", include=fields), "gaps": []}
         self._saved = {**answer, "state_digest": release.digest}
         keys = {"missing_keys", "unexpected_keys", "changed_keys", "lost_recipes"}
-        loaded = {"stage", "error", "parts", "after_load", *keys}
+        loaded = {"stage", "error", "parts", "after_load", "changed_weights", *keys}
         self._loaded = {**load.model_dump(mode="json", include=loaded), "gaps": []}
 
     def save(self, _recipe: Any, path: Path, *_arguments: Any) -> SaveAnswer | WorkerFailure:
@@ -91,7 +91,7 @@ class Echoes:
         records = kept.records()
         self._save = next(r for r in records if isinstance(r, Save) and r.release == "2.15")
         loads = [r for r in records if isinstance(r, Load) and r.variant == "plain"]
-        self._load = next(r for r in loads if outcomes.outcome(self._save, r) == "loaded")
+        self._load = next(r for r in loads if outcomes.result(self._save, r).outcome == "loaded")
 
     def __enter__(self) -> Self:
         return self

@@ -62,7 +62,15 @@ def hello(start):
 def save(start, request):
     if told("save", start["version"]) is not save_no_file:
         Path(request["path"]).write_text(start["version"])
-    return {"state_digest": start["version"], "keys": {}, "parts": [SITE], "gaps": []}
+    return {
+        "outcome": "saved",
+        "error": None,
+        "flaws": [],
+        "state_digest": start["version"],
+        "keys": {},
+        "parts": [SITE],
+        "gaps": [],
+    }
 
 
 def load(_start, request):
@@ -73,6 +81,7 @@ def load(_start, request):
         "missing_keys": [],
         "unexpected_keys": [],
         "changed_keys": [],
+        "changed_weights": [],
         "lost_recipes": [],
         "parts": [] if error else [SITE],
         "after_load": None,

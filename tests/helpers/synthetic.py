@@ -94,7 +94,7 @@ def _save(model: Save, key: str, release: Release) -> Save:
 
 
 def _intact(save: Save, loads: list[Load]) -> Load:
-    return next(load for load in loads if outcomes.outcome(save, load) == "loaded")
+    return next(load for load in loads if outcomes.result(save, load).outcome == "loaded")
 
 
 def judged(store: Store, made: Plan) -> Judgement:

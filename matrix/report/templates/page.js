@@ -184,7 +184,7 @@
   }
 
   function summary(kind) {
-    const plainly = data.plainly[kind.seen] || data.plainly[kind.outcome] || "no outcome: " + kind.outcome;
+    const plainly = kind.plainly || "no outcome: " + kind.outcome;
     return list([["Scenario, variant", grid.scenario + ", " + grid.variant], ["Outcome", plainly],
       ["Verdict", kind.verdict], ...(kind.note ? [["Note", kind.note]] : [])]);
   }

@@ -11,7 +11,7 @@ import pytest
 
 from matrix.catalogue.releases import Catalogue
 from matrix.errors import SourceError, SourceUnavailable, UsageError
-from matrix.lane import sources
+from matrix.lane import git, sources
 from matrix.lane.sources import FetchedSources
 from matrix.system.digests import of_files
 
@@ -65,6 +65,25 @@ def test_a_wheel_is_a_candidate(tmp_path: Path) -> None:
     release = sources.candidate(path)
     assert release.version == "2.22.0"
     assert (FetchedSources().get(release) / "transformer_engine").is_dir()
+
+
+def test_an_unpacked_wheel_is_a_candidate(tmp_path: Path) -> None:
+    """Its version is that of the folder beside the package, as it has no file of its own."""
+    root = tree(tmp_path / "a")
+    (root / "build_tools" / "VERSION.txt").unlink()
+    (root / "transformer_engine-2.23.0.dist-info").mkdir()
+    release = sources.candidate(root)
+    assert release.version == "2.23.0"
+    place = FetchedSources().get(release)
+    assert (place / "transformer_engine-2.23.0.dist-info").is_dir()
+
+
+def test_a_folder_that_no_installer_wrote_has_no_version(tmp_path: Path) -> None:
+    root = tree(tmp_path / "a")
+    (root / "build_tools" / "VERSION.txt").unlink()
+    (root / "transformer_engine-main.dist-info").mkdir()
+    with pytest.raises(UsageError, match="dist-info holds no version: 'main'"):
+        sources.candidate(root)
 
 
 def test_something_else_is_no_candidate(tmp_path: Path) -> None:
@@ -167,7 +186,7 @@ def test_git_that_does_not_answer(
 
 
 def test_the_mirror_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert FetchedSources().git_url == sources.GIT_URL
+    assert FetchedSources().git_url == git.GIT_URL
     monkeypatch.setenv("TE_MATRIX_GIT_URL", "/mirror")
     assert FetchedSources().git_url == "/mirror"
     assert FetchedSources("/other").git_url == "/other"

@@ -37,3 +37,19 @@ def test_a_plan_without_cells_is_an_error(make_plan: MakePlan) -> None:
 
 def test_releases_of_both_sides_oldest_first(make_plan: MakePlan) -> None:
     assert list(make_plan(["2.18", "1.7"], ["1.8"]).releases) == ["1.7", "1.8", "2.18"]
+
+
+def test_the_plan_of_one_release_has_its_row_its_column_and_its_controls(
+    make_plan: MakePlan,
+) -> None:
+    both = ["1.8", "1.11", "2.18"]
+    mine = make_plan(both, both).of(["2.18"])
+    assert [(cell.saved_by, cell.loaded_by) for cell in mine.cells] == [
+        ("2.18", "1.8"),
+        ("2.18", "1.11"),
+        ("1.8", "2.18"),
+        ("1.11", "2.18"),
+        ("2.18", "2.18"),
+    ]
+    assert [release.name for release in mine.controlled] == ["2.18"]
+    assert [release.name for release in mine.savers] == both

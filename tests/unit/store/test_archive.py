@@ -72,7 +72,7 @@ def edited(path: Path, edit: Callable[[list[str]], list[str]]) -> Path:
         (lambda lines: ["[" * 100_000, *lines[1:]], ":1 is not JSON"),
         (lambda lines: [lines[0], "[" * 100_000, *lines[2:]], ":2 is not a record"),
         (lambda lines: [lines[0], '{"key": []}', *lines[2:]], ":2 is not a record"),
-        (lambda lines: [lines[0].replace(":1,", ':"1",'), *lines[1:]], ":1 has format 1;"),
+        (lambda lines: [lines[0].replace(":2,", ':"2",'), *lines[1:]], ":1 has format 2;"),
         (lambda lines: [], ":1 is not JSON"),
     ],
 )

@@ -163,15 +163,15 @@ def test_what_an_observation_is_made_of() -> None:
 
     If it did, raise ``OBSERVATION``: everything recorded is then measured again.
     """
-    assert OBSERVATION == 2
+    assert OBSERVATION == 3
     assert set(Save.model_fields) == {
         "record", "key", "format", "release", "source_digest", "scenario", "scenario_digest",
-        "lane", "observation", "state_digest", "keys", "parts", "file_digest", "output_digest",
-        "provenance",
+        "lane", "observation", "outcome", "error", "flaws", "state_digest", "keys", "parts",
+        "file_digest", "output_digest", "provenance",
     }  # fmt: skip
     assert set(Load.model_fields) == {
         "record", "key", "format", "release", "source_digest", "saved_by", "state_digest",
         "scenario", "scenario_digest", "variant", "lane", "observation", "stage", "error",
-        "missing_keys", "unexpected_keys", "changed_keys", "lost_recipes", "parts", "after_load",
-        "output", "provenance",
+        "missing_keys", "unexpected_keys", "changed_keys", "changed_weights", "lost_recipes",
+        "parts", "after_load", "output", "provenance",
     }  # fmt: skip

@@ -1,0 +1,106 @@
+"""Rule: an untouched copy of a release qualifies, and one that lost a line does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from helpers.builders import TODAY
+from matrix.catalogue.selection import Selection
+from matrix.catalogue.words import Standing
+from matrix.cli import main
+from matrix.errors import ExitCode
+from matrix.lane.run import RunOptions
+from matrix.report import document
+from matrix.store.store import Store
+from matrix.workflow import qualifying
+from matrix.workflow.containers import ContainerOptions
+from matrix.workflow.runners import RunnerFactory
+from matrix.workflow.selecting import Request
+
+BrokenRelease = Callable[[str, str, str], Path]
+BASE = "pytorch/module/base.py"
+FEW = ["--releases", "1.11", "--scenario", "autocast", "--today", TODAY.isoformat()]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def qualify(path: Path, *words: str) -> Result:
+    return CliRunner().invoke(main, ["qualify", str(path), *FEW, *words])
+
+
+def test_a_copy_that_differs_in_a_comment_qualifies(
+    broken_release: BrokenRelease, elsewhere: Path
+) -> None:
+    result = qualify(broken_release("pytorch/__init__.py", r"\Z", "\n# Touched.\n"))
+    assert result.exit_code == ExitCode.OK, result.output
+    assert "against 2.17.1: qualified (lane cpu, no kernels were run" in result.output
+    assert ", 0 recorded)" in result.output
+    report = document.read(elsewhere / "te-matrix-report" / "report.json")
+    (match,) = {match.name for match in report.qualification.matches}
+    assert {match} <= {name for cell in report.cells for name in (cell.saved_by, cell.loaded_by)}
+    assert all(match in (cell.saved_by, cell.loaded_by) for cell in report.cells)
+    gate = CliRunner().invoke(main, ["gate", "--today", TODAY.isoformat()])
+    assert gate.exit_code == ExitCode.OK, gate.output
+    assert "gate: policy baseline, exit code 0" in gate.output
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement", "cause"),
+    [
+        (
+            r'copy_tensor\(state\["amax_history_fwd"\].*\n',
+            "pass\n",
+            "forward.amax_history is not the checkpoint's",
+        ),
+        (
+            r'(copy_tensor\(state\["scale_)bwd("\], self.fp8_meta\["scaling_)bwd("\].scale\))',
+            r"self.fp8_meta['scaling_bwd'].scale.fill_(3.0)",
+            "backward.scale is not the checkpoint's",
+        ),
+        (
+            r"fp8_checkpoint = self.fp8_meta.*\n",
+            "fp8_checkpoint = False\n",
+            "saved -> spoilt",
+        ),
+    ],
+)
+def test_a_copy_that_lost_a_line_does_not(
+    broken_release: BrokenRelease, pattern: str, replacement: str, cause: str
+) -> None:
+    result = qualify(broken_release(BASE, pattern, replacement))
+    assert result.exit_code == ExitCode.DEVIATES, result.output
+    assert cause in result.output
+    assert "controls (own): loaded -> " in result.output
+    assert "against 2.17.1: not qualified" in result.output
+
+
+def test_as_a_library(broken_release: BrokenRelease, elsewhere: Path) -> None:
+    root = broken_release(BASE, r'copy_tensor\(state\["scale_fwd"\].*\n', "pass\n")
+    chosen = Selection(releases="1.11", scenario="autocast", candidate=(str(root),))
+    store = Store(elsewhere / "store")
+    selected = qualifying.plan(Request(chosen), store)
+    containers = ContainerOptions(allow_unpinned=False, gpu=None, memory="1g", keep_images=None)
+    factory = RunnerFactory(selected.without_evidence(), containers, "/nowhere", offline=False)
+    result = qualifying.qualify(selected, store, factory, RunOptions(2), TODAY)
+    assert result.exit_code == ExitCode.DEVIATES
+    worse = {one.id for one in result.of(Standing.WORSE)}
+    name = selected.candidates[0].name
+    assert f"autocast/trusted/1.11->{name}" in worse
+    assert f"control/autocast/{name}/own" in worse
+
+
+def test_a_baseline_that_is_not_there_is_found_out_before_anything_is_measured(
+    broken_release: BrokenRelease, elsewhere: Path
+) -> None:
+    root = broken_release("pytorch/__init__.py", r"\Z", "\n# Touched.\n")
+    result = qualify(root, "--against", "nosuch")
+    assert result.exit_code == ExitCode.USAGE
+    assert not (elsewhere / "te-matrix-store").exists()
