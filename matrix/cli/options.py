@@ -7,12 +7,13 @@ import datetime
 import functools
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from matrix.catalogue.selection import DEFAULTS
 from matrix.lane import git
 from matrix.lane.measure import CELL_TIMEOUT
 from matrix.store.store import Store
@@ -65,10 +66,13 @@ def _with(command: Command, *options: Callable[[Command], Command]) -> Command:
     return command
 
 
-def with_selection(command: Command) -> Command:
-    """Add the selection options to a command. It takes them as ``request``."""
+def with_selection(command: Command, defaults: Mapping[str, str] = DEFAULTS) -> Command:
+    """Add the selection options to a command. It takes them as ``request``.
+
+    :param defaults: what the command selects where an option is left out, for the help texts.
+    """
     gathering = gathered("request", arguments.FIELDS, arguments.request)
-    return arguments.with_selection(gathering(command))
+    return arguments.with_selection(gathering(command), defaults)
 
 
 def with_store(command: Command) -> Command:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import sys
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from matrix.workflow.selecting import Request
 
 @click.command("qualify", short_help="Hold a candidate against the release before it.")
 @click.argument("tested", metavar="CANDIDATE")
-@with_selection
+@functools.partial(with_selection, defaults=qualifying.DEFAULTS)
 @with_store
 @with_today
 @with_containers

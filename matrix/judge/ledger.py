@@ -55,7 +55,7 @@ class LedgerEntry(tables.Row):
     def _well_formed(self) -> Self:
         if self.observed == Deviation.PARTIAL:
             raise ValueError("observed cannot be 'partial': what is left of it has no name")
-        if (self.control is None) != bool(self.saved_by and self.variants):
+        if {bool(self.saved_by), bool(self.variants)} != {self.control is None}:
             raise ValueError("an entry on cells, and no other, has saved_by and variants")
         if (self.observed == Deviation.ERROR) != bool(self.stage and self.error and self.fragment):
             raise ValueError("an error, and only an error, has stage, error and fragment")

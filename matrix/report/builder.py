@@ -112,12 +112,12 @@ def build(judgement: Judgement, documentation: Documentation) -> Report:
         whole=plan.whole,
         totals=judgement.totals,
         evidence=Counts(**live_counts(judgement)),
+        torch=tuple(sorted({v.load.provenance.torch for v in judgement.verdicts if v.load})),
         scenarios=tuple(map(scenario_row, plan.scenarios.values())),
         variants=tuple(
             VariantRow(name=variant.name, summary=variant.summary)
             for variant in plan.variants.values()
         ),
-        torch=tuple(sorted({v.load.provenance.torch for v in judgement.verdicts if v.load})),
         releases=tuple(
             ReleaseRow(
                 name=r.name,

@@ -93,6 +93,8 @@ class Observation(ReportModel):
     """Whether parameters and buffers are the checkpoint's; null where the load failed."""
     parts: tuple[PartRow, ...] = ()
     """Every part that holds, or would hold, FP8 state; none where the load failed."""
+    held: tuple[str, ...] = ()
+    """Names of the parts for which the saving module held metadata other than the default."""
 
 
 class OutputComparison(ReportModel):

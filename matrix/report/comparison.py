@@ -4,6 +4,9 @@ How far a load of metadata goes, the best first: loaded; loaded with resized his
 defaults; partly loaded, or frozen; changed weights. An error is better than defaults, because
 a loud failure is better than a silent loss. Where the checkpoint held no metadata, or the
 loader of the baseline knows none, going through is better than an error.
+
+What is worse in one respect is worse, whatever else is better: metadata that was loaded and
+frozen, and is at its defaults now, has lost its values.
 """
 
 from __future__ import annotations
@@ -194,11 +197,10 @@ def _standing(old: ReportCell, new: ReportCell) -> Standing:
     before, after = _ranks(old, old, new), _ranks(new, old, new)
     if any(failed):
         before, after = ({"": max(ranks.values())} for ranks in (before, after))
-    # What is worse in one respect is worse, whatever else is better.
-    names = {**before, **after}
-    if any(after.get(name, 0) > before.get(name, 0) for name in names):
+    changes = {after.get(name, 0) - before.get(name, 0) for name in {**before, **after}}
+    if max(changes) > 0:
         return Standing.WORSE
-    if before != after:
+    if min(changes) < 0:
         return Standing.BETTER
     return _by_flaws(old.note or "", new.note or "", _looks(old) == _looks(new))
 
@@ -237,8 +239,10 @@ def _ranks(cell: ReportCell, old: ReportCell, new: ReportCell) -> dict[str, int]
     known |= {part.name for side in (old, new) if not side.parts for part in _whole(side)}
     ranks = {name: _part(mine.get(name), name in known) for name in {*mine, *known}}
     whole = cell.outcome == Outcome.PARTIAL and _SPOILT not in ranks.values()
+    frozen = [name for name, part in mine.items() if part.after_load == AfterLoad.FROZEN]
     return {
         **ranks,
+        **{f"{name}, after the load": _SPOILT for name in frozen},
         "": _SPOILT if whole and cell.weights != Weights.CHANGED else 0,
         "checkpoint": _SPOILT if cell.save == SaveOutcome.SPOILT else 0,
         "weights": _WEIGHTS if cell.weights == Weights.CHANGED else 0,
@@ -261,11 +265,11 @@ def _whole(cell: ReportCell) -> list[PartRow]:
 
 
 def _part(part: PartRow | None, known: bool) -> int:
-    """Return how bad it is what became of a part.
+    """Return how bad it is what became of a part, whether or not it is frozen.
 
     :param known: whether the checkpoint held something for it.
     """
-    if part and (part.outcome == Outcome.PARTIAL or part.after_load == AfterLoad.FROZEN):
+    if part and part.outcome == Outcome.PARTIAL:
         return _SPOILT
     if not known:
         return 0

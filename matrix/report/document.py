@@ -274,7 +274,7 @@ class Report(ReportHead):
         return max(loaded, key=lambda cell: cell.output_part, default=None)
 
 
-# One encoder: `json.dumps` would make one for each of thousands of lines.
+# One encoder: `json.dumps` would make one for each of hundreds of lines.
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -313,10 +313,12 @@ def text(report: Report) -> str:
     """
     head = {name: getattr(report, name) for name in ReportHead.model_fields}
     packed = Packed.of(report.cells, _names(report))
-    # Only pydantic's own JSON has texts in place of NaN and infinities.
-    written = ReportFile.model_construct(**head, **dict(packed)).model_dump_json()
-    members = (f"{_json(name)}: {_lines(value)}" for name, value in json.loads(written).items())
-    return "{\n" + ",\n".join(members) + "\n}\n"
+    file = ReportFile.model_construct(**head, **dict(packed))
+    # Only pydantic's own JSON has texts in place of NaN and infinities; rows have neither.
+    written = json.loads(file.model_dump_json(exclude={"cells"}))
+    members = [f"{_json(name)}: {_lines(value)}" for name, value in written.items()]
+    rows = _json(file.cells).replace("],[", "],\n[")
+    return "{\n" + ",\n".join([*members, f'"cells": [\n{rows[1:-1]}\n]']) + "\n}\n"
 
 
 def _lines(value: Any) -> str:

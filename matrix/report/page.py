@@ -23,7 +23,7 @@ from matrix.plan.cells import Plan
 from matrix.report import behaviour, causes, rendering
 from matrix.report.document import Report
 from matrix.report.explain import meaning
-from matrix.store.records import Load, Part, Provenance, Record, Save
+from matrix.store.records import Load, Moved, Part, Provenance, Record, Save
 
 _NO_CELL = -1
 _CHANGING = {"recorded_at", "seconds"}
@@ -58,7 +58,8 @@ class EmbeddedEvidence:
         self._judgement = judgement
         self._selection = selection
         self._kinds, self._saves, self._loads = Pool(), Pool(), Pool()
-        self._parts, self._tensors, self._errors, self._places = Pool(), Pool(), Pool(), Pool()
+        self._parts, self._tensors, self._moved = Pool(), Pool(), Pool()
+        self._errors, self._places = Pool(), Pool()
 
     def data(self) -> dict[str, Any]:
         """Return the data that the page's script reads, as plain data for JSON."""
@@ -72,6 +73,7 @@ class EmbeddedEvidence:
             "saves": self._saves.values,
             "loads": self._loads.values,
             "parts": self._parts.values,
+            "moved": self._moved.values,
             "tensors": self._tensors.values,
             "errors": self._errors.values,
             "places": self._places.values,
@@ -148,13 +150,16 @@ class EmbeddedEvidence:
                 "missing": load.missing_keys,
                 "unexpected": load.unexpected_keys,
                 "parts": [self._part(part) for part in load.parts],
-                "moved": [moved.model_dump() for moved in load.after_load or ()],
+                "moved": [self._moves(moved) for moved in load.after_load or ()],
                 "output": _plain(load.output) if load.output else None,
                 **self._provenance(load.provenance),
             }
             return {name: value for name, value in whole.items() if value not in (None, (), [])}
 
         return self._loads.add(id(load), make)
+
+    def _moves(self, moved: Moved) -> int:
+        return self._moved.add((moved.path, tuple(moved.moved.items())), moved.model_dump)
 
     def _part(self, part: Part) -> int:
         tensors = {

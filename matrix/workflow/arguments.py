@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,6 @@ FIELDS = (*Selection.model_fields, "candidate_as", "ledger_file")
 
 _FILE = click.Path(path_type=Path)
 _OPTIONS = (
-    click.option("--releases", help=f"{GRAMMAR}  [default: {DEFAULTS['releases']}]"),
-    click.option("--saved-by", help="releases that save, in the same form"),
-    click.option("--loaded-by", help="releases that load, in the same form"),
-    click.option("--scenario", help=f"NAME,... | all  [default: {DEFAULTS['scenario']}]"),
-    click.option("--variant", help=f"NAME,... | all  [default: {DEFAULTS['variant']}]"),
     click.option(
         "--candidate",
         multiple=True,
@@ -63,9 +58,22 @@ _OPTIONS = (
 )
 
 
-def with_selection(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the selection options to a click command."""
-    for option in reversed(_OPTIONS):
+def with_selection(
+    command: Callable[..., Any], defaults: Mapping[str, str] = DEFAULTS
+) -> Callable[..., Any]:
+    """Add the selection options to a click command.
+
+    :param defaults: what the command selects where an option is left out, for the help texts.
+    """
+    names = "NAME,... | all"
+    selecting = (
+        click.option("--releases", help=f"{GRAMMAR}  [default: {defaults['releases']}]"),
+        click.option("--saved-by", help="releases that save, in the same form"),
+        click.option("--loaded-by", help="releases that load, in the same form"),
+        click.option("--scenario", help=f"{names}  [default: {defaults['scenario']}]"),
+        click.option("--variant", help=f"{names}  [default: {defaults['variant']}]"),
+    )
+    for option in reversed((*selecting, *_OPTIONS)):
         command = option(command)
     return command
 

@@ -44,7 +44,7 @@ HANG_THE_WORKER = "import signal; os.kill(os.getppid(), signal.SIGSTOP); os.kill
 def test_the_cell_at_fault_is_infra(
     bench, make_host, tmp_path, monkeypatch, action, named, loading
 ) -> None:
-    monkeypatch.setattr("matrix.lane.GRACE", 5)
+    monkeypatch.setattr("matrix.lane.process.GRACE", 5)
     root = broken_copy(tmp_path / "candidate", BASE, LOADING, only_1_11(action))
     host = make_host(memory="2g")
     hit = run_candidate(bench, root, host, timeout=15.0)

@@ -242,7 +242,7 @@
     const all = [...new Set([...saved.keys(), ...loaded.keys()])]
       .sort((one, other) => attention(other) - attention(one));
     if (!all.length) return part("FP8 metadata", make("p", {}, "Neither side has any."));
-    const moved = new Map(((load && load.moved) || []).map((one) => [one.name, one.moved]));
+    const moved = new Map(((load && load.moved) || []).map((n) => [data.moved[n].name, data.moved[n].moved]));
     return part("FP8 metadata (first row of each tensor)", ...all.map((name) =>
       tensors(name, saved.get(name), loaded.get(name), moved.get(name) || {})));
   }

@@ -84,6 +84,14 @@ def test_what_is_frozen_is_as_bad_as_what_is_partial(before: str) -> None:
     assert standing(load(before), load("loaded frozen")) == Standing.WORSE
 
 
+def test_metadata_that_was_frozen_and_is_gone_is_worse_and_an_error_is_better() -> None:
+    assert standing(load("loaded frozen"), load("defaults")) == Standing.WORSE
+    assert standing(load("loaded frozen"), load("partial")) == Standing.WORSE
+    assert standing(load("loaded frozen"), load("error")) == Standing.BETTER
+    assert standing(load("loaded frozen"), load("loaded")) == Standing.BETTER
+    assert standing(load("loaded frozen"), load("loaded frozen")) == Standing.SAME
+
+
 @pytest.mark.parametrize("outcome", ["none", "defaults"])
 def test_where_the_checkpoint_held_nothing_going_through_is_better_than_an_error(
     outcome: str,
