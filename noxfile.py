@@ -190,7 +190,7 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session
 def saboteurs(session: nox.Session) -> None:
-    """Plant faults in copies of releases; fails unless the gate stops each. Options: names."""
+    """Plant faults in copies of releases; fails if one qualifies. Options: names."""
     install(session, "cpu", "test")
     session.run("python", "-m", "saboteurs", *session.posargs, env=TESTS)
 

@@ -70,8 +70,9 @@ def save(row: SaveRow, *, keys: bool) -> str:
 
     :param keys: whether to say where the attention's metadata is.
     """
-    under = f", the attention's metadata under {row.observed}" if keys else ""
-    return row.outcome.value + under
+    if row.outcome == SaveOutcome.ERROR or not keys:
+        return row.outcome.value
+    return f"{row.outcome.value}, the attention's metadata under {row.observed}"
 
 
 def control(row: ControlRow) -> str:

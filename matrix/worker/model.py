@@ -159,10 +159,17 @@ def sites(model: Any) -> List[Site]:
 
 
 def weights(model: Any) -> Dict[str, torch.Tensor]:
-    """Return every parameter and buffer that ``model`` saves, by its key in the state dict."""
-    named = [*model.named_parameters(), *model.named_buffers()]
-    saved = set(model.state_dict())
-    return {name: tensor for name, tensor in named if name in saved}
+    """Return every parameter and persistent buffer of a model, by its key in the state dict.
+
+    The state dict itself is not asked: it may raise, or lack one of them.
+    """
+    found: Dict[str, torch.Tensor] = dict(model.named_parameters())
+    for path, module in model.named_modules():
+        unsaved = module._non_persistent_buffers_set
+        for name, tensor in module.named_buffers(path, recurse=False):
+            if name.rpartition(".")[2] not in unsaved:
+                found[name] = tensor
+    return found
 
 
 def autocast(chosen: Any) -> Any:

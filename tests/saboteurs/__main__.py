@@ -10,16 +10,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from matrix.catalogue.words import Standing
 from matrix.errors import nearest
 from saboteurs import table
 from saboteurs.table import HERE, Bench
-from saboteurs.trial import Court, Finding, shared_host
+from saboteurs.trial import Court, Finding, shared_host, standings
 
 
 def main(names: Sequence[str]) -> int:
     """Try the saboteurs named, all if none is; ``--markdown`` only prints the table.
 
-    :returns: 0 when every one was caught and every bench lets the whole release pass.
+    :returns: 0 when every one was caught, and the whole release qualifies on every bench.
     """
     if "--markdown" in names:
         print(table.markdown(table.load()), end="")
@@ -37,7 +38,7 @@ def main(names: Sequence[str]) -> int:
 
 
 def findings(known: table.Table, names: Sequence[str]) -> Iterator[Finding]:
-    """Try saboteurs bench by bench, each bench after the whole release passed on it."""
+    """Try saboteurs bench by bench, each bench after the whole release qualified on it."""
     with (
         tempfile.TemporaryDirectory(prefix="saboteurs-") as work,
         shared_host(Path(work, "logs")) as host,
@@ -53,21 +54,26 @@ def findings(known: table.Table, names: Sequence[str]) -> Iterator[Finding]:
 
 
 def harmless(court: Court, bench: Bench) -> None:
-    """See that the gate lets the release pass with nothing planted: else it proves nothing.
+    """See that the release qualifies with nothing planted: else a trial proves nothing.
 
     :raises SystemExit: it does not.
     """
-    code, report = court.judge(court.measure(HERE / "faults" / "nothing.py"))
-    if code:
-        bad = [f"{c.id}: {c.verdict}, {c.reason}" for c in report.cells if c.verdict != "conforms"]
+    report = court.qualify(HERE / "faults" / "nothing.py")
+    bad = [
+        f"{thing} is {group.standing.value}: {group.change}: {group.reason}"
+        for thing, group in standings(report)
+        if group.standing != Standing.SAME
+    ]
+    if report.exit_code or bad:
         sys.exit(
-            f"bench {bench.name} fails with nothing planted: exit code {code}\n" + "\n".join(bad)
+            f"bench {bench.name} fails with nothing planted: exit code {report.exit_code}\n"
+            + "\n".join(bad)
         )
 
 
 def show(found: Sequence[Finding]) -> None:
     """Print what became of each."""
-    shown = Table("fault", "bench", "exit", "cells that fail", "caught")
+    shown = Table("fault", "bench", "exit", "worse", "caught")
     for finding in found:
         caught = "yes" if not finding.complaints else "NO: " + "; ".join(finding.complaints)
         shown.add_row(

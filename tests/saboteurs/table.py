@@ -12,7 +12,7 @@ from matrix.catalogue import tables
 
 HERE = Path(__file__).parent
 SPOILT = "X"
-"""What stands for the spoilt release in a cell."""
+"""What stands for the spoilt release."""
 
 
 class Bench(tables.Row):
@@ -20,31 +20,29 @@ class Bench(tables.Row):
 
     name: str
     release: str
-    savers: tuple[str, ...]
+    others: tuple[str, ...]
     candidate_as: Literal["loader", "both"] = "loader"
-    policy: Literal["ledger", "no-regression"] = "ledger"
     scenario: str = "autocast"
     variant: str = "plain"
 
 
 class Wound(tables.Row):
-    """Cells that a fault must show in, as what, and for which reason."""
+    """What a fault must make worse: as what, and for which reason."""
 
-    cells: str
+    worse: tuple[str, ...] = Field(min_length=1)
     seen: str
-    cause: str
+    cause: str = ""
 
-    def covers(self, cell: str) -> bool:
-        """Tell whether a cell, SAVER->LOADER, is among them."""
-        return fnmatchcase(cell, self.cells)
+    def covers(self, thing: str) -> bool:
+        """Tell whether a cell, save or control is among what this is about."""
+        return any(fnmatchcase(thing, pattern) for pattern in self.worse)
 
 
 class Saboteur(tables.Row):
-    """One fault on one bench, and all that the gate must say."""
+    """One fault on one bench, and all that a qualification must say."""
 
     fault: str
     bench: str
-    exit: int
     wound: tuple[Wound, ...] = Field(min_length=1)
 
     @property
@@ -79,23 +77,22 @@ class Table(tables.Row):
 
 
 def markdown(known: Table) -> str:
-    """Return the table for ``docs/proof.md``: what is planted, and what the gate must say."""
+    """Return the table for ``docs/proof.md``: what is planted, and what must be said of it."""
     lines = [
-        "| fault | what it does | tried on | gate | cells that fail | as what | named cause |",
-        "|---|---|---|---|---|---|---|",
+        "| fault | what it does | tried on | worse | as what | named cause |",
+        "|---|---|---|---|---|---|",
     ]
     for row in known.saboteur:
-        cells, seen, causes = (
-            "<br>".join(dict.fromkeys(texts))
+        worse, seen, causes = (
+            "<br>".join(dict.fromkeys(filter(None, texts)))
             for texts in (
-                [f"`{wound.cells}`" for wound in row.wound],
+                [f"`{pattern}`" for wound in row.wound for pattern in wound.worse],
                 [wound.seen for wound in row.wound],
                 [wound.cause.replace("|", "\\|") for wound in row.wound],
             )
         )
         lines.append(
-            f"| {row.fault} | {row.summary} | {row.bench} | {row.exit} | {cells} | {seen} "
-            f"| {causes} |"
+            f"| {row.fault} | {row.summary} | {row.bench} | {worse} | {seen} | {causes} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -1,43 +1,48 @@
-"""Tries spoilt releases as candidates, and holds what the gate says against the table."""
+"""Tries spoilt releases as candidates, and holds what is said of them against the table."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-from click.testing import CliRunner
-
+from matrix.catalogue import scenarios
 from matrix.catalogue.selection import Selection
-from matrix.cli import main
-from matrix.lane.execution import execute
+from matrix.catalogue.words import Standing
+from matrix.errors import ExitCode
+from matrix.lane import git
 from matrix.lane.local import LocalRunner
 from matrix.lane.process import ReleaseProcess
-from matrix.lane.run import Run, RunOptions
+from matrix.lane.run import RunOptions
 from matrix.lane.runner import Runner
-from matrix.lane.sources import FetchedSources, cache_folder, candidate
-from matrix.lane.threads import ThreadExecutor
-from matrix.report.cells import ReportCell
-from matrix.report.document import Report, read
-from matrix.store import recorded
+from matrix.lane.sources import CodeSource, cache_folder, candidate
+from matrix.report.document import Report
+from matrix.report.qualification import StandingGroup
 from matrix.store.store import Store
-from matrix.workflow.selecting import Request, select
+from matrix.system.progress import Progress
+from matrix.workflow import measuring, qualifying
+from matrix.workflow.containers import ContainerOptions
+from matrix.workflow.runners import RunnerFactory
+from matrix.workflow.selecting import Request, Selected, select
 from saboteurs import planting
 from saboteurs.table import HERE, SPOILT, Bench, Saboteur
 
-TODAY = "2026-11-24"
-PASSES = ("conforms", "known-deviation", "undocumented")
+TODAY = datetime.date(2026, 11, 24)
+_CONTAINERS = ContainerOptions(allow_unpinned=False, gpu=None, memory="1g", keep_images=None)
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
     """What became of one saboteur.
 
-    :param exit_code: the gate's.
-    :param wounded: the cells that failed, SAVER->LOADER, X for the spoilt release.
-    :param complaints: where the gate did not say what it must; none: it was caught.
+    :param exit_code: the qualification's.
+    :param wounded: what is worse: cells as SAVER->LOADER, X for the spoilt release, saves and
+        controls.
+    :param complaints: where the report does not say what it must; none: it was caught.
     """
 
     fault: str
@@ -77,99 +82,147 @@ def shared_host(logs: Path) -> Iterator[Runner]:
         yield SharedHost(host)
 
 
-class Court:
-    """One bench: the whole release qualified once, then spoilt copies of it tried.
+@dataclasses.dataclass(frozen=True)
+class _Factory(RunnerFactory):
+    """Runs every selection on a host that is there already.
 
-    :param folder: where stores, reports and spoilt copies go.
+    :param host: the host.
+    """
+
+    host: Runner
+
+    def __call__(self, progress: Progress | None = None) -> tuple[CodeSource, Runner]:
+        return self.sources(), self.host
+
+
+class Court:
+    """One bench: spoilt copies of its release are qualified against the release itself.
+
+    What is shipped on that release is the baseline. Where nothing is, in a scenario of these
+    trials alone, the release is measured first.
+
+    :param folder: where stores and spoilt copies go.
     """
 
     def __init__(self, bench: Bench, folder: Path, host: Runner) -> None:
         self._bench = bench
         self._folder = folder
         self._host = host
-        self._run(folder / "whole")
-
-    def _run(self, place: Path, *candidate: str) -> None:
-        """Do what ``te-matrix run --no-gate`` does, on a host that is there already."""
-        bench = self._bench
-        selection = Selection(
-            saved_by=",".join((*bench.savers, bench.release)),
-            loaded_by=bench.release,
-            scenario=bench.scenario,
-            variant=bench.variant,
-            candidate=candidate,
-            scenario_file=HERE / "scenarios.toml",
-        )
-        selected = select(Request(selection, bench.candidate_as))
-        store = Store(place / "store")
-        archive = recorded.evidence(selected.plan.lane)
-        run = Run(selected.plan, store, FetchedSources(), RunOptions(2), archive)
-        execute(run, ThreadExecutor(self._host))
-        store.remember(selection)
-
-    def measure(self, fault: Path) -> Path:
-        """Spoil the release, run it as a candidate, and return the folder of what was seen."""
-        place = self._folder / fault.stem
-        shutil.copytree(self._folder / "whole" / "store", place / "store")
-        root = planting.plant(fault, self._bench.release, place / "candidate")
-        self._run(place, str(root))
-        shutil.rmtree(cache_folder() / "sources" / candidate(root).digest)
-        return place
-
-    def judge(self, place: Path) -> tuple[int, Report]:
-        """Have the gate judge a folder; return its exit code and the report."""
-        words = ["--store", str(place / "store"), "--today", TODAY]
-        words += ["--candidate-as", self._bench.candidate_as]
-        policy = ["--policy", self._bench.policy]
-        if self._bench.policy == "no-regression":
-            policy += ["--baseline", str(self._folder / "whole" / "store")]
-        gate = CliRunner().invoke(main, ["gate", *words, *policy])
-        told = CliRunner().invoke(main, ["report", *words, "--report", str(place)])
-        assert told.exit_code == 0, told.output
-        return gate.exit_code, read(place / "report.json")
+        # One store for all: what the others save is measured once.
+        self._store = Store(folder / "store")
+        self._against = bench.release
+        if bench.scenario not in scenarios.load():
+            self._against = str(folder / "whole")
+            self._measure_whole()
 
     def try_one(self, saboteur: Saboteur) -> Finding:
-        """Plant a fault, and hold what the gate says against what it must say."""
-        return verdict(saboteur, *self.judge(self.measure(saboteur.path)))
+        """Plant a fault, and hold what is said of it against what must be said."""
+        return verdict(saboteur, self.qualify(saboteur.path))
+
+    def qualify(self, fault: Path) -> Report:
+        """Spoil the release, and do what ``te-matrix qualify`` does with it."""
+        root = planting.plant(fault, self._bench.release, self._folder / fault.stem)
+        selected = qualifying.plan(self._request(str(root)), self._store)
+        try:
+            return qualifying.qualify(
+                selected,
+                self._store,
+                self._factory(selected),
+                RunOptions(2),
+                TODAY,
+                against=self._against,
+            ).report
+        finally:
+            shutil.rmtree(cache_folder() / "sources" / candidate(root).digest, ignore_errors=True)
+
+    def _measure_whole(self) -> None:
+        store = Store(self._against)
+        selected = select(self._request(), store)
+        measuring.measure(selected, store, self._factory(selected), RunOptions(2), Progress())
+
+    def _request(self, *candidates: str) -> Request:
+        bench = self._bench
+        everyone = ",".join(dict.fromkeys((*bench.others, bench.release)))
+        selection = Selection(
+            saved_by=everyone,
+            loaded_by=bench.release if bench.candidate_as == "loader" else everyone,
+            scenario=bench.scenario,
+            variant=bench.variant,
+            candidate=candidates,
+            scenario_file=HERE / "scenarios.toml",
+        )
+        return Request(selection, bench.candidate_as)
+
+    def _factory(self, selected: Selected) -> _Factory:
+        url = git.chosen_url(None)
+        return _Factory(selected.without_evidence(), _CONTAINERS, url, False, self._host)
 
 
-def verdict(saboteur: Saboteur, exit_code: int, report: Report) -> Finding:
-    """Hold the gate's exit code and the report's cells against a row of the table."""
-    (name,) = [row.name for row in report.releases if row.candidate]
-    cells = {f"{c.saved_by}->{c.loaded_by}".replace(name, SPOILT): c for c in report.cells}
-    failing = {key: c for key, c in cells.items() if c.verdict not in PASSES}
+def verdict(saboteur: Saboteur, report: Report) -> Finding:
+    """Hold a report on a qualification against a row of the table."""
+    found = standings(report)
+    worse = {thing: group for thing, group in found if group.standing == Standing.WORSE}
+    passes = report.exit_code != ExitCode.DEVIATES
     complaints = [
-        *_missed(saboteur, cells),
-        *_wrong(saboteur, failing, name),
-        *([] if exit_code == saboteur.exit else [f"exit code {exit_code}, not {saboteur.exit}"]),
+        *_missed(saboteur, found),
+        *_wrong(saboteur, worse),
+        *_unknown(found),
+        *([f"exit code {report.exit_code}, not 1"] if passes else []),
     ]
     return Finding(
         saboteur.fault,
         saboteur.bench,
         saboteur.summary,
-        exit_code,
-        tuple(failing),
+        report.exit_code,
+        tuple(worse),
         tuple(complaints),
     )
 
 
-def _missed(saboteur: Saboteur, cells: dict[str, ReportCell]) -> Iterator[str]:
-    """Yield what should have failed, and did not."""
-    for wound in saboteur.wound:
-        hit = [key for key in cells if wound.covers(key)]
+def standings(report: Report) -> list[tuple[str, StandingGroup]]:
+    """Return every cell, save and control of a qualification, and the group that it is in.
+
+    A cell is SAVER->LOADER, X for the candidate; a save is ``save``, a control ``control NAME``.
+    """
+    assert report.qualification is not None
+    (match,) = report.qualification.matches
+    return [
+        (_short(thing, group).replace(match.name, SPOILT), group)
+        for group in report.qualification.groups
+        for thing in group.ids
+    ]
+
+
+def _short(thing: str, group: StandingGroup) -> str:
+    if group.control:
+        return f"control {group.control}"
+    return "save" if group.kind == "saves" else thing.rpartition("/")[2]
+
+
+def _missed(saboteur: Saboteur, found: Sequence[tuple[str, StandingGroup]]) -> Iterator[str]:
+    """Yield what should be worse, and is not."""
+    for pattern in (pattern for wound in saboteur.wound for pattern in wound.worse):
+        hit = [(thing, group) for thing, group in found if fnmatchcase(thing, pattern)]
         if not hit:
-            yield f"no cell is {wound.cells}"
-        for key in hit:
-            if cells[key].verdict in PASSES:
-                yield f"{key} passes: {cells[key].seen}"
+            yield f"nothing is {pattern}"
+        for thing, group in hit:
+            if group.standing != Standing.WORSE:
+                yield f"{thing} is {group.standing.value}: {group.change}"
 
 
-def _wrong(saboteur: Saboteur, failing: dict[str, ReportCell], name: str) -> Iterator[str]:
-    """Yield what failed and should not have, or failed as something else."""
-    for key, cell in failing.items():
-        wounds = [wound for wound in saboteur.wound if wound.covers(key)]
-        reason = f"documented {cell.documented}, {cell.seen}: {cell.reason}".replace(name, SPOILT)
+def _wrong(saboteur: Saboteur, worse: dict[str, StandingGroup]) -> Iterator[str]:
+    """Yield what is worse and should not be, or is worse as something else."""
+    for thing, group in worse.items():
+        wounds = [wound for wound in saboteur.wound if wound.covers(thing)]
+        said = f"{group.change}: {group.reason}"
         if not wounds:
-            yield f"{key} fails: {reason}"
-        elif not any(w.seen == cell.seen and w.cause in reason for w in wounds):
-            yield f"{key} fails as another thing: {reason}"
+            yield f"{thing} is worse: {said}"
+        elif not any(w.seen == group.after and w.cause in group.reason for w in wounds):
+            yield f"{thing} is worse as another thing: {said}"
+
+
+def _unknown(found: Sequence[tuple[str, StandingGroup]]) -> Iterator[str]:
+    """Yield what has no outcome: a fault of the release must never look like one of ours."""
+    for thing, group in found:
+        if group.standing == Standing.MISSING:
+            yield f"{thing} has no outcome: {group.after}: {group.reason}"

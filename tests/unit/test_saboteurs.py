@@ -6,29 +6,32 @@ from collections.abc import Callable
 
 import pytest
 
-from helpers.builders import a_cell, a_report
-from matrix.report.cells import ReportCell
+from helpers.builders import a_report
+from matrix.catalogue.words import Lane, Standing
 from matrix.report.document import Report
+from matrix.report.qualification import Match, Qualification, StandingGroup
 from saboteurs import __main__ as session
 from saboteurs import table
 from saboteurs.table import HERE, Saboteur, Wound
 from saboteurs.trial import Finding, verdict
 
 NAME = "2.16@aaaaaaaa"
+CELL, OTHER = f"autocast/plain/1.11->{NAME}", f"autocast/plain/2.9->{NAME}"
 ROW = Saboteur(
     fault="nothing",
     bench="loader",
-    exit=1,
-    wound=(Wound(cells="1.11->X", seen="partial", cause="scale is not"),),
+    wound=(
+        Wound(worse=("1.11->X",), seen="partial", cause="scale is not"),
+        Wound(worse=("control own", "save"), seen="error"),
+    ),
 )
-CAUGHT = a_cell("1.11", NAME, "partial", note="forward.scale is not the checkpoint's")
 
 
 def test_every_fault_is_tried_and_there_are_enough() -> None:
     tried = {row.fault for row in table.load().saboteur}
     files = {path.stem for path in (HERE / "faults").glob("*.py")}
     assert files - tried == {"nothing"}
-    assert len(tried) >= 20
+    assert len(tried) >= 40
     assert all(row.summary for row in table.load().saboteur)
 
 
@@ -38,31 +41,75 @@ def test_the_documents_table_is_current() -> None:
     assert table.markdown(table.load()) in text
 
 
-def report_of(*cells: ReportCell) -> Report:
-    report = a_report(*cells)
-    rows = [row.model_copy(update={"candidate": "@" in row.name}) for row in report.releases]
-    return report.model_copy(update={"releases": tuple(rows)})
+def group(thing: str, standing: str = "worse", after: str = "error", why: str = "") -> StandingGroup:
+    kind, _, name = thing.rpartition("/")
+    kind = {"control": "controls", "save": "saves"}.get(kind.partition("/")[0], "cells")
+    return StandingGroup(
+        standing=Standing(standing),
+        kind=kind,
+        control=name if kind == "controls" else "",
+        before="loaded",
+        after=after,
+        reason=why,
+        ids=(thing,),
+        where=(),
+    )
+
+
+CAUGHT = group(CELL, after="partial", why="a: forward.scale is not the checkpoint's")
+CONTROL = group(f"control/autocast/{NAME}/own")
+SAVE = group(f"save/autocast/{NAME}")
+REST = (CONTROL, SAVE)
+
+
+def report_of(*groups: StandingGroup, exit_code: int = 1) -> Report:
+    made = Qualification(
+        matches=(Match(name=NAME, digest="", source="s", baseline="2.16"),),
+        evidence="e",
+        exit_code=exit_code,
+        counts={},
+        groups=groups,
+        lane=Lane.CPU,
+        torch=(),
+        live=0,
+        recorded=0,
+    )
+    return a_report(qualification=made, exit_code=exit_code)
+
+
+def test_what_is_worse_as_the_table_says_is_caught() -> None:
+    found = verdict(ROW, report_of(CAUGHT, *REST, group(OTHER, "same"), group(OTHER, "changed")))
+    assert found.complaints == ()
+    assert found.wounded == ("1.11->X", "control own", "save")
 
 
 @pytest.mark.parametrize(
-    ("cells", "exit_code", "complaint"),
+    ("groups", "complaint"),
     [
-        ([CAUGHT], 1, ""),
-        ([CAUGHT], 4, "exit code 4, not 1"),
-        ([a_cell("1.11", NAME)], 1, "1.11->X passes: loaded"),
-        ([a_cell("1.11", NAME, "partial", note="no")], 1, "1.11->X fails as another thing"),
-        ([a_cell("1.11", NAME, "defaults")], 1, "1.11->X fails as another thing"),
-        ([CAUGHT, a_cell("2.9", NAME, "partial")], 1, "2.9->X fails"),
-        ([CAUGHT, a_cell("2.9", "2.9", "error")], 1, "2.9->2.9 fails"),
-        ([a_cell("2.9", NAME)], 1, "no cell is 1.11->X"),
+        ([group(CELL, "same", "loaded"), *REST], "1.11->X is same: loaded"),
+        ([group(CELL, "changed", "partial", "scale is not"), *REST], "1.11->X is changed"),
+        ([group(CELL, after="partial", why="no"), *REST], "1.11->X is worse as another thing"),
+        ([group(CELL, after="defaults"), *REST], "1.11->X is worse as another thing"),
+        ([CAUGHT, *REST, group(OTHER)], "2.9->X is worse: loaded -> error"),
+        ([CAUGHT, *REST, group(f"autocast/plain/{NAME}->2.9")], "X->2.9 is worse"),
+        ([CAUGHT, *REST, group(f"control/autocast/{NAME}/again")], "control again is worse"),
+        ([CAUGHT, SAVE], "nothing is control own"),
+        ([CAUGHT, CONTROL], "nothing is save"),
+        (REST, "nothing is 1.11->X"),
+        ([CAUGHT, *REST, group(OTHER, "missing", "infra")], "2.9->X has no outcome: infra"),
     ],
 )
-def test_the_gate_must_say_what_the_table_says(
-    cells: list[ReportCell], exit_code: int, complaint: str
+def test_exactly_what_the_table_says_must_be_worse(
+    groups: list[StandingGroup], complaint: str
 ) -> None:
-    complaints = verdict(ROW, exit_code, report_of(*cells)).complaints
-    assert bool(complaints) == bool(complaint)
-    assert any(complaint in line for line in complaints) or not complaint
+    complaints = verdict(ROW, report_of(*groups)).complaints
+    assert any(complaint in line for line in complaints)
+
+
+@pytest.mark.parametrize("exit_code", [0, 3, 4])
+def test_the_exit_code_must_be_that_of_a_finding(exit_code: int) -> None:
+    found = verdict(ROW, report_of(CAUGHT, *REST, exit_code=exit_code))
+    assert found.complaints == (f"exit code {exit_code}, not 1",)
 
 
 def test_an_unknown_name_is_no_pass() -> None:
