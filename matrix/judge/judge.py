@@ -31,7 +31,7 @@ from matrix.judge.judgement import (
 from matrix.judge.ledger import LedgerEntry, excused
 from matrix.plan.cells import Cell, Plan
 from matrix.plan.evidence_index import EvidenceIndex, Known
-from matrix.store.records import Load, Save
+from matrix.store.records import Failure, Load, Save
 from matrix.system.collector import gc_paused
 
 
@@ -131,10 +131,7 @@ class _Judge:
         save, load = saved.records[0], loaded.records[0]
         result = self._evidence.result(save, load)
         deviations = result.deviations(documented.outcome)
-        matching = self._matching.get(cell, ())
-        verdict, used = excused(deviations, matching, load.stage, load.error)
-        if documented.outcome == Undocumented.UNDOCUMENTED:
-            verdict, used = Verdict.UNDOCUMENTED, ()
+        verdict, used = self._decide(cell, documented, deviations, load.stage, load.error)
         return JudgedCell(
             cell=cell,
             documented=documented,
@@ -151,16 +148,28 @@ class _Judge:
             load_live=loaded.live,
         )
 
+    def _decide(
+        self,
+        cell: Cell,
+        documented: Documented,
+        deviations: Sequence[Deviation],
+        stage: Stage,
+        error: Failure | None,
+    ) -> tuple[Verdict, tuple[str, ...]]:
+        """Return the verdict on a cell, and the ids of the ledger entries that it rests on."""
+        if documented.outcome == Undocumented.UNDOCUMENTED:
+            return Verdict.UNDOCUMENTED, ()
+        return excused(deviations, self._matching.get(cell, ()), stage, error)
+
     def _without_checkpoint(
         self, cell: Cell, documented: Documented, saved: Known[Save]
     ) -> JudgedCell:
-        """Return the verdict on a cell whose saver raised an exception."""
+        """Return the verdict on a cell whose saver raised an exception.
+
+        It is no load that failed, and never the error that the FAQ documents.
+        """
         save = saved.records[0]
-        deviations = [] if documented.outcome == Outcome.ERROR else [Deviation.ERROR]
-        matching = self._matching.get(cell, ())
-        verdict, used = excused(deviations, matching, Stage.SAVE, save.error)
-        if documented.outcome == Undocumented.UNDOCUMENTED:
-            verdict, used = Verdict.UNDOCUMENTED, ()
+        verdict, used = self._decide(cell, documented, [Deviation.ERROR], Stage.SAVE, save.error)
         return JudgedCell(
             cell=cell,
             documented=documented,

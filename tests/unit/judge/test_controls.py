@@ -29,7 +29,7 @@ class Bench:
 
     def __init__(self, plan: Plan, store: Store, documentation: Documentation) -> None:
         self.plan, self.store, self.documentation = plan, store, documentation
-        self.own = a_save(plan, "1.11")
+        self.own = a_save(plan, plan.loaders[0].name)
 
     def loads(self) -> dict[str, Load]:
         """The loads of a release that does as it should."""
@@ -125,3 +125,18 @@ def test_a_save_that_raised_is_the_outcome_of_its_cells_and_of_one_control(bench
         "error",
         "AttributeError: no get_fp8_meta",
     )
+
+
+def test_a_save_that_raised_never_satisfies_a_documented_error(
+    tmp_path: Path, make_plan: Callable[..., Plan], documentation: Documentation
+) -> None:
+    made = Bench(make_plan(["1.8"], ["1.5"]), Store(tmp_path / "store"), documentation)
+    raised = Failure(type="AttributeError", message="no get_fp8_meta")
+    save = a_save(made.plan, "1.8").model_copy(
+        update={"outcome": SaveOutcome.ERROR, "error": raised, "file_digest": None}
+    )
+    made.store.prepare()
+    made.store.add(save)
+    index = EvidenceIndex(made.plan, made.store, None)
+    (cell,) = judge.judge(index, documentation, (), TODAY).verdicts
+    assert (cell.documented.outcome, cell.outcome, cell.verdict) == ("error", "error", "deviates")
