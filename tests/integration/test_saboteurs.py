@@ -1,4 +1,4 @@
-"""Rule: no release with a planted fault qualifies, and the fault is named; one that does nothing is a survivor.
+"""Rule: a planted fault keeps a release from qualifying; one that does nothing is a survivor.
 
 All of them take minutes: ``nox -s saboteurs``. Here are one of each kind and a harmless one.
 """
@@ -28,7 +28,13 @@ ROWS = {row.fault: row for row in table.load().saboteur}
 
 @pytest.mark.parametrize(
     "fault",
-    ["old_state_ignored", "strict_ignored", "rounded_on_save", "bias_left_out", "state_dict_raises"],
+    [
+        "old_state_ignored",
+        "strict_ignored",
+        "rounded_on_save",
+        "bias_left_out",
+        "state_dict_raises",
+    ],
 )
 def test_a_saboteur_is_caught(court: Court, fault: str) -> None:
     assert court.try_one(ROWS[fault]).complaints == ()

@@ -91,9 +91,7 @@ def markdown(known: Table) -> str:
                 [wound.cause.replace("|", "\\|") for wound in row.wound],
             )
         )
-        lines.append(
-            f"| {row.fault} | {row.summary} | {row.bench} | {worse} | {seen} | {causes} |"
-        )
+        lines.append(f"| {row.fault} | {row.summary} | {row.bench} | {worse} | {seen} | {causes} |")
     return "\n".join(lines) + "\n"
 
 

@@ -41,7 +41,9 @@ def test_the_documents_table_is_current() -> None:
     assert table.markdown(table.load()) in text
 
 
-def group(thing: str, standing: str = "worse", after: str = "error", why: str = "") -> StandingGroup:
+def group(
+    thing: str, standing: str = "worse", after: str = "error", why: str = ""
+) -> StandingGroup:
     kind, _, name = thing.rpartition("/")
     kind = {"control": "controls", "save": "saves"}.get(kind.partition("/")[0], "cells")
     return StandingGroup(
