@@ -40,7 +40,7 @@ def load(built: Any, request: Dict[str, Any]) -> Dict[str, Any]:
         with the saving module's output.
     :returns: ``stage``, ``error`` (None or its facts), ``missing_keys``,
         ``unexpected_keys``, ``changed_keys`` (of the state dict passed to the release),
-        ``changed_weights`` (parameters and buffers that are not the checkpoint's),
+        ``changed_weights`` (parameters and buffers that are not, or do not stay, the checkpoint's),
         ``lost_recipes`` (modules without the recipe of their saved state),
         ``parts`` (metadata at the first step), ``after_load``, ``output`` (None in the
         cpu lane) and ``gaps``.
@@ -93,13 +93,17 @@ def _run(built: Any, request: Dict[str, Any], trace: _Trace, found: Dict[str, An
     found["lost_recipes"] = _lost_recipes(built, payloads)
     trace.stage = "first_step"
     if request["lane"] == "gpu":
-        _real_steps(built, request, payloads, found)
+        _real_steps(built, request, payloads, kept, found)
     else:
-        _first_step(built, scenario, payloads, found)
+        _first_step(built, scenario, payloads, kept, found)
 
 
 def _real_steps(
-    built: Any, request: Dict[str, Any], payloads: Dict[str, Payload], found: Dict[str, Any]
+    built: Any,
+    request: Dict[str, Any],
+    payloads: Dict[str, Payload],
+    state: Dict[str, Any],
+    found: Dict[str, Any],
 ) -> None:
     """Gpu lane: start FP8, read the metadata back, compare the output, and train further."""
     scenario = request["scenario"]
@@ -111,6 +115,7 @@ def _real_steps(
             model.read_before_update(site)
             with model.forward(site, scenario["hidden_size"]):
                 found["parts"].append(facts.of_site(site, payloads[site.path]))
+    _compare_again(built, state, found)
     before = [_copies(site) for site in stepping]
     found["output"] = _difference(training.output(built, scenario, recipe), request["expected"])
     training.train(built, scenario, recipe, training.FURTHER_STEPS, training.FURTHER_GAIN)
@@ -167,8 +172,18 @@ def _payload(state: Dict[str, Any], site: Site) -> Payload:
     return None
 
 
+def _compare_again(built: Any, state: Dict[str, Any], found: Dict[str, Any]) -> None:
+    """Add the weights that changed when FP8 started."""
+    known = found["changed_weights"]
+    known += [name for name in _changed_weights(built, state) if name not in known]
+
+
 def _first_step(
-    built: Any, scenario: Dict[str, Any], payloads: Dict[str, Payload], found: Dict[str, Any]
+    built: Any,
+    scenario: Dict[str, Any],
+    payloads: Dict[str, Payload],
+    state: Dict[str, Any],
+    found: Dict[str, Any],
 ) -> None:
     """Cpu lane: start FP8, read the metadata back, and check whether a step changes it."""
     stepping = _stepping(built, scenario)
@@ -177,6 +192,7 @@ def _first_step(
             model.read_before_update(site)
             with model.forward(site, scenario["hidden_size"]):
                 found["parts"].append(facts.of_site(site, payloads[site.path]))
+        _compare_again(built, state, found)
         before = [_copies(site) for site in stepping]
         _write_amaxes(stepping, "forward")
     _write_amaxes(stepping, "backward")

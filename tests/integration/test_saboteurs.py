@@ -1,4 +1,4 @@
-"""Rule: no release with a planted fault qualifies, and the fault is named.
+"""Rule: a planted fault keeps a release from qualifying; one that does nothing is a survivor.
 
 All of them take minutes: ``nox -s saboteurs``. Here are one of each kind and a harmless one.
 """

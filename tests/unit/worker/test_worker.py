@@ -495,3 +495,47 @@ def test_a_gpu_without_the_driver_s_tool_still_has_a_driver(
     monkeypatch.setattr(device, "_KERNEL_MODULE", str(tmp_path / "version"))
     monkeypatch.setattr(device.subprocess, "check_output", without_tool)
     assert device._driver() == driver
+
+
+class Stubborn(torch.nn.Linear):
+    """A module whose state dict cannot be made."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 2)
+        self.register_buffer("kept", torch.ones(1))
+        self.register_buffer("dropped", torch.ones(1), persistent=False)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        raise AttributeError("no attribute 'amax_history'")
+
+
+def test_weights_are_found_without_the_state_dict(worker: Any) -> None:
+    layers = torch.nn.ModuleList([Stubborn()])
+    assert list(worker("model").weights(layers)) == ["0.weight", "0.bias", "0.kept"]
+
+
+def test_a_model_whose_state_dict_raises_is_built(
+    worker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = worker("cell")
+    monkeypatch.setattr(cell.model, "build", lambda *_arguments: Stubborn())
+    monkeypatch.setattr(cell.model, "recipe", lambda _fields: None)
+    assert cell.enter({"scenario": {"load_recipe": {}}}) == {"gaps": []}
+
+
+def test_a_weight_that_is_left_out_of_the_state_dict_is_a_flaw(worker: Any) -> None:
+    held = torch.nn.Linear(2, 2)
+    found = held.state_dict()
+    del found["bias"]
+    assert worker("saving")._unlike_weights(held, found) == ["bias is not what the module holds"]
+
+
+def test_a_weight_that_changes_when_fp8_starts_is_changed(worker: Any) -> None:
+    held = torch.nn.Linear(2, 2)
+    saved = {name: tensor.clone() for name, tensor in held.state_dict().items()}
+    found = {"changed_weights": ["bias"]}
+    with torch.no_grad():
+        held.weight[0, 0] += 1
+        held.bias[0] += 1
+    worker("loading")._compare_again(held, saved, found)
+    assert found == {"changed_weights": ["bias", "weight"]}
