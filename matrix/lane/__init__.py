@@ -1,6 +1,7 @@
 """Runs releases: fetches their code, starts their processes, saves and loads with them.
 
 sources: fetches and caches the Python code of releases
+git: the git repository that candidates and old releases come from
 installed: the release that is installed for this interpreter
 device: the GPU of this machine
 environment: the worker's folder, its digest and its environment variables

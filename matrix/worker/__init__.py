@@ -28,6 +28,7 @@ training: real FP8 training steps, on a GPU
 canary: metadata that no default can equal
 rewriting: changes to a state dict between reading and loading
 digest: digests of what a checkpoint means
+raising: whose an exception is, and what is reported of it
 facts: what is reported of a module's metadata
 gaps: the operations that the cpu lane was asked for and does not emulate
 standin/: the cpu lane's replacement for hardware and compiled code
