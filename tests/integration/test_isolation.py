@@ -158,15 +158,19 @@ def test_a_release_that_needs_the_missing_to_save_is_inconclusive(bench, broken_
     assert verdict.verdict == "inconclusive"
 
 
-def test_a_save_without_canaries_is_refused(bench, broken_release) -> None:
+def test_a_save_that_is_not_what_was_held_is_spoilt(bench, broken_release) -> None:
     pattern = r"(\n    def get_extra_state\(self\) -> torch.Tensor:\n        \"\"\"[^\n]*\n)"
     drop = r"\1        return torch.empty(0, dtype=torch.uint8)\n"
     name = bench.candidate(broken_release(BASE, pattern, drop))
     made = bench.plan([name], ["2.17.1"], variants=("trusted",))
     bench.run(made)
-    (verdict,) = bench.judge(made).verdicts
-    assert verdict.verdict == "infra"
-    assert "Refused" in verdict.note
+    judged = bench.judge(made)
+    (verdict,) = judged.verdicts
+    assert (verdict.save.outcome, verdict.verdict) == ("spoilt", "deviates")
+    assert "core_attention._extra_state: scale is not what forward.scale was saved with" in (
+        verdict.note
+    )
+    assert judged.exit_code == ExitCode.DEVIATES
 
 
 def test_a_silent_reset_is_seen(bench, broken_release) -> None:

@@ -121,16 +121,16 @@ def test_a_bug_of_ours_is_told_from_an_error_of_the_release(worker: Any, tmp_pat
     assert (wrong["stage"], wrong["error"]["type"]) == ("load_state_dict", "RuntimeError")
     assert wrong["missing_keys"] == ["bias"]
     with pytest.raises(AttributeError):  # called without what the model needs
-        model.parts(None)
-    assert loading.is_ours(MemoryError())
+        model.sites(None)
+    assert worker("raising").is_ours(MemoryError())
 
 
 def test_an_errors_text_names_no_folder_of_this_machine(worker: Any) -> None:
     text = (
         "Can't get 'X' on <module 't' from '/home/me/my cache/0ab/transformer_engine/x.py'>\n"
-        'File "/usr/lib/part-packages/torch/nn/module.py", line 3, object at 0x7f00deadbeef'
+        'File "/usr/lib/site-packages/torch/nn/module.py", line 3, object at 0x7f00deadbeef'
     )
-    assert worker("loading")._without_addresses(text) == (
+    assert worker("raising")._without_addresses(text) == (
         "Can't get 'X' on <module 't' from 'transformer_engine/x.py'>\n"
         'File "torch/nn/module.py", line 3, object at 0x...'
     )
@@ -381,7 +381,7 @@ def test_entries_are_compared_by_their_bytes(worker: Any) -> None:
     assert [key for key in seen if seen[key] != changed[key]] == list(seen)
 
 
-class SizedScenario:
+class FakeRecipe:
     def __init__(self, margin: int) -> None:
         self.margin = margin
 
@@ -396,41 +396,81 @@ def a_module(recipe: Any, quantized: torch.Tensor) -> Any:
 
 
 def test_metadata_is_read_as_kernels_are_handed_it(worker: Any) -> None:
-    part = worker("model").Part
-    whole = part("a", "a", a_module(None, torch.tensor([3.0, 5.0])), True)
+    site = worker("model").Site
+    whole = site("a", "a", a_module(None, torch.tensor([3.0, 5.0])), True)
     assert all(torch.equal(whole.in_use()[k], v) for k, v in whole.tensors().items())
-    stale = part("a", "a", a_module(None, torch.tensor([1.0, 5.0])), True)
+    stale = site("a", "a", a_module(None, torch.tensor([1.0, 5.0])), True)
     assert stale.in_use()["forward.scale"].tolist() == [1.0, 5.0]
     assert stale.tensors()["forward.scale"].tolist() == [3.0, 5.0]
-    mixed = part("a", "a", a_module(None, torch.ones(3)), True)
+    mixed = site("a", "a", a_module(None, torch.ones(3)), True)
     assert mixed.in_use()["forward.scale"].tolist() == [3.0, 5.0]
 
 
 def test_a_lost_recipe_is_noticed(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     loading, model = worker("loading"), worker("model")
-    module = a_module(SizedScenario(1), torch.ones(2))
-    part = model.Part("a", "a", module, True)
-    monkeypatch.setattr(model, "parts", lambda _built: [part])
-    for saved, lost in ((SizedScenario(1), []), (SizedScenario(2), ["a"])):
+    site = model.Site("a", "a", a_module(FakeRecipe(1), torch.ones(2)), True)
+    monkeypatch.setattr(model, "sites", lambda _built: [site])
+
+    def lost(state: dict[str, Any]) -> list[str]:
+        return loading._lost_recipes(None, {"a": loading._payload(state, site)})
+
+    for saved, paths in ((FakeRecipe(1), []), (FakeRecipe(2), ["a"])):
         raw = torch.frombuffer(bytearray(pickle.dumps({"recipe": saved})), dtype=torch.uint8)
-        assert loading._lost_recipes(None, {"a._extra_state": raw}) == lost
-        assert loading._lost_recipes(None, {"a._extra_state": raw[:9]}) == []
-    assert loading._lost_recipes(None, {}) == []
+        assert lost({"a._extra_state": raw}) == paths
+        assert lost({"a._extra_state": raw[:9]}) == []
+    assert lost({}) == []
+
+
+def test_the_attention_s_state_is_found_under_the_key_of_1_6_and_1_7(worker: Any) -> None:
+    site = worker("model").Site("a", "a", None, True)
+    raw = torch.frombuffer(bytearray(pickle.dumps({"scale_fwd": 1})), dtype=torch.uint8)
+    found = worker("loading")._payload({"a.fused_attention._extra_state": raw}, site)
+    assert found == {"scale_fwd": 1}
+
+
+def test_a_resized_history_agrees_on_the_common_rows_and_is_zero_beyond(worker: Any) -> None:
+    is_resized = worker("facts").is_resized
+    saved = torch.arange(1.0, 9.0).reshape(4, 2)
+    longer = torch.cat([saved, torch.zeros(2, 2)])
+    assert is_resized(longer, saved)
+    assert is_resized(saved[:2], saved)
+    assert not is_resized(saved, saved)
+    assert not is_resized(longer.roll(1, dims=0), saved)
+    assert not is_resized(longer + 1, saved)
+    assert not is_resized(saved[:2].roll(1, dims=0), saved)
+
+
+def test_weights_are_compared_by_data_and_scales_where_they_are_quantized(worker: Any) -> None:
+    same_weight = worker("digest").same_weight
+
+    class Quantized:
+        def __init__(self, data: float, scale: float) -> None:
+            self._data, self._scale_inv = torch.tensor([data]), torch.tensor([scale])
+            self.dtype = torch.bfloat16
+
+        def from_float8(self) -> torch.Tensor:
+            return (self._data * self._scale_inv).to(torch.bfloat16)
+
+    assert same_weight(Quantized(2.0, 0.5), Quantized(2.0, 0.5))
+    assert not same_weight(Quantized(2.0, 0.5), Quantized(1.0, 1.0))
+    assert same_weight(Quantized(2.0, 0.5), torch.ones(1, dtype=torch.bfloat16))
+    assert not same_weight(torch.zeros(1, dtype=torch.bfloat16), Quantized(2.0, 0.5))
+    assert same_weight(torch.ones(2), torch.ones(2))
+    assert not same_weight(torch.ones(2), torch.ones(2, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(
     ("payload", "complaint"),
     [
-        ({"recipe": SizedScenario(2)}, "the recipe is not the one that the module holds"),
+        ({"recipe": FakeRecipe(2)}, "the recipe is not the one that the module holds"),
         ({"scale_fwd": 1}, "neither the recipe nor scale_inv is saved"),
     ],
 )
-def test_a_save_without_its_recipe_is_refused(worker: Any, payload: Any, complaint: str) -> None:
-    saving = worker("saving")
-    with pytest.raises(saving.Refused, match=f"key: {complaint}"):
-        saving._check_recipe("key", payload, SizedScenario(1))
-    saving._check_recipe("key", {"recipe": SizedScenario(1)}, SizedScenario(1))
-    saving._check_recipe("key", {"scale_inv_fwd": 1}, SizedScenario(1))
+def test_a_save_without_its_recipe_is_spoilt(worker: Any, payload: Any, complaint: str) -> None:
+    unlike = worker("saving")._unlike_recipe
+    assert unlike("key", payload, FakeRecipe(1)) == [f"key: {complaint}"]
+    assert unlike("key", {"recipe": FakeRecipe(1)}, FakeRecipe(1)) == []
+    assert unlike("key", {"scale_inv_fwd": 1}, FakeRecipe(1)) == []
 
 
 def without_tool(*_args: object, **_options: object) -> str:
