@@ -269,7 +269,7 @@ class Load(Record):
     changed_keys: tuple[str, ...] = ()
     """Entries of the caller's state dict that the load changed, added or removed."""
     changed_weights: tuple[str, ...] = ()
-    """Parameters and buffers that are not bit-equal to the checkpoint's after the load."""
+    """Parameters and buffers that are not, or at the first step no longer, the checkpoint's."""
     lost_recipes: tuple[str, ...] = ()
     """Paths of modules that do not hold the recipe of their saved state after the load."""
     parts: tuple[Part, ...] = ()
