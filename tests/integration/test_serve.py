@@ -57,7 +57,7 @@ def test_it_saves_and_loads(opened: dict[str, Any], tmp_path: Path) -> None:
     )
     assert hello["release"] == "2.17.1"
     assert path.is_file() and saved["answer"]["state_digest"]
-    assert entered["answer"]["keys"] == list(saved["answer"]["keys"])
+    assert entered["answer"] == {"gaps": []}
     assert (loaded["answer"]["stage"], loaded["answer"]["error"]) == ("first_step", None)
     assert left == {"id": 4, "answer": {}}
     assert status == 0, errors
