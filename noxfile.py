@@ -90,8 +90,9 @@ def tests(session: nox.Session) -> None:
     """Run the tests, on every core; needs no GPU, engine or git host. Options go to pytest."""
     install(session, "cpu", "docker", "dask", "s3", "test")
     tools(session, *CHECKERS)
-    # Each process imports PyTorch: eight need some 4 GB.
-    spread = ["--numprocesses=logical", "--maxprocesses=8"]
+    # Each process imports PyTorch: eight need some 4 GB. They begin with a part of the tests each,
+    # in order; the slow ones are together, so whoever is done takes of what others have left.
+    spread = ["--numprocesses=logical", "--maxprocesses=8", "--dist=worksteal"]
     session.run("pytest", *spread, *session.posargs)
 
 
