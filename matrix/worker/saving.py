@@ -1,7 +1,6 @@
 """Saves one checkpoint of a module in the state that a training step leaves."""
 
-import contextlib
-import os
+import io
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
@@ -59,16 +58,17 @@ def save(request: Dict[str, Any]) -> Dict[str, Any]:
 
 def _written(built: Any, path: str) -> Tuple[Dict[str, Any], Optional[Dict[str, Any]]]:
     """Write the model's state dict; return it, or an empty one and what the release raised."""
+    # A full disk is no error of the release: only what it and PyTorch do is tried here.
+    data = io.BytesIO()
     try:
         state = built.state_dict()
-        torch.save(state, path)
+        torch.save(state, data)
     except Exception as raised:
         if raising.is_ours(raised):
             raise
-        # What is half written would be taken for a checkpoint.
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
         return {}, raising.describe(raised)
+    with open(path, "wb") as stream:
+        stream.write(data.getbuffer())
     return state, None
 
 

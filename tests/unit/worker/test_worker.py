@@ -539,3 +539,14 @@ def test_a_weight_that_changes_when_fp8_starts_is_changed(worker: Any) -> None:
         held.bias[0] += 1
     worker("loading")._compare_again(held, saved, found)
     assert found == {"changed_weights": ["bias", "weight"]}
+
+
+def test_a_file_that_cannot_be_written_is_no_error_of_the_release(
+    worker: Any, tmp_path: Path
+) -> None:
+    written = worker("saving")._written
+    with pytest.raises(FileNotFoundError):
+        written(torch.nn.Linear(1, 1), str(tmp_path / "no folder" / "a.pt"))
+    _state, error = written(torch.nn.Linear(1, 1), str(tmp_path / "a.pt"))
+    assert error is None
+    assert set(torch.load(tmp_path / "a.pt")) == {"weight", "bias"}
