@@ -1,6 +1,7 @@
 """Releases, scenarios, variants and the FAQ: everything that a command line can select.
 
 releases: the known releases, their order, and where the code of each is obtained
+features: the modules and recipes that releases have
 faq: the bands and rules that the FAQ documents
 scenarios: how a checkpoint is made (scenarios) and how it is loaded (variants)
 forms: the forms that releases read FP8 extra states in

@@ -31,6 +31,15 @@ class Lane(Word):
     """The release as it was published, on a GPU."""
 
 
+class DeviceGeneration(Word):
+    """A generation of GPUs, which the cpu lane reports in place of a device."""
+
+    HOPPER = "hopper"
+    """Compute capability 9.0."""
+    BLACKWELL = "blackwell"
+    """Compute capability 10.0."""
+
+
 class RunnerName(Word):
     """Where a release's process runs."""
 

@@ -9,7 +9,7 @@ import click
 
 from matrix.catalogue import faq, releases
 from matrix.cli.options import with_json
-from matrix.lane import sources
+from matrix.lane import asking, sources
 
 
 @click.group("releases", invoke_without_command=True, short_help="Show the catalogue of releases.")
@@ -41,13 +41,16 @@ def releases_command(context: click.Context, as_json: bool) -> None:
 @releases_command.command("sync", short_help="Propose rows for releases that it lacks.")
 @click.option("--output", type=click.Path(path_type=Path), help="write the rows to this file")
 def sync(output: Path | None) -> None:
-    """Propose rows for published releases that the catalogue lacks."""
+    """Propose rows for published releases that the catalogue lacks, and ask what each has."""
     known = releases.load()
     new = releases.missing(known, releases.published())
     if not new:
         click.echo(f"the catalogue has every published release ({len(known.releases)} rows)")
         return
-    text = "\n".join(releases.render(sources.describe(version)) for version in new)
+    rows = [sources.describe(version) for version in new]
+    text = "\n".join(map(releases.render, rows))
+    for line in asking.asked(rows):
+        click.echo(f"# {line}", err=output is None)
     if output:
         output.write_text(text)
         click.echo(f"{len(new)} new: {', '.join(new)}; rows for review in {output}")

@@ -12,6 +12,7 @@ process: one release process: requests and answers
 runner: the interface of runners, which open release processes
 local: the local runner, a fork server on this machine
 process_pool: the processes of a run, one per release
+asking: what a release has that is not in the catalogue
 checkpoint_files: checkpoints as files that a release process can load
 measure: one save or one load, from the request to the record
 run: what a plan still lacks, and what has been done

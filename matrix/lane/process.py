@@ -9,6 +9,7 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 from pydantic import ValidationError
 
+from matrix.catalogue import features
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import SizedScenario
 from matrix.catalogue.words import Lane
@@ -109,6 +110,20 @@ class ReleaseProcess:
             raise WorkerError(
                 f"release {self.release.name} has the opt-in {self.hello.opt_in}, "
                 f"the catalogue says {self.release.opt_in}"
+            )
+
+        self._check_features()
+
+    def _check_features(self) -> None:
+        """Check that a release has what the catalogue says; a candidate may have anything."""
+        release, hello = self.release, self.hello
+        if release.candidate:
+            return
+        found = features.load().differences(release, hello.modules, hello.recipes)
+        if found:
+            raise WorkerError(
+                f"release {release.name} is not what features.toml says: {'; '.join(found)}",
+                do="Correct its rows",
             )
 
     def _check_origin(self, source: str | None) -> None:

@@ -89,6 +89,10 @@ class Hello(Message):
     machine: str
     opt_in: str | None
     """The release's environment variable that permits pickled extra state; None if it has none."""
+    modules: tuple[str, ...]
+    """Names of the modules that the release exports."""
+    recipes: tuple[str, ...]
+    """Names of the recipes that the release exports."""
     device: Device | None = None
     """The GPU; None in the cpu lane."""
     import_seconds: float = 0.0

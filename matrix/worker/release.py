@@ -132,6 +132,7 @@ def _import(start: Message) -> Message:
     te = importlib.import_module("transformer_engine")
     importlib.import_module("transformer_engine.pytorch")
     importlib.import_module("matrix.worker.cell")
+    exports = importlib.import_module("matrix.worker.exports")
     import torch
 
     forking.prepare_to_fork()
@@ -144,6 +145,7 @@ def _import(start: Message) -> Message:
         "python": platform.python_version(),
         "machine": platform.machine(),
         "opt_in": _opt_in(),
+        **exports.observe(),
         "import_seconds": round(time.monotonic() - began, 3),
     }
 

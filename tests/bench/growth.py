@@ -58,6 +58,8 @@ class Echo:
             python="3",
             machine="m",
             opt_in=None,
+            modules=(),
+            recipes=(),
         )
         fields = {"keys", "parts", "outcome", "error", "flaws"}
         answer = {**save.model_dump(mode="json", include=fields), "gaps": []}

@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from matrix.catalogue import features, releases
+from matrix.catalogue.releases import Release
 from matrix.lane.environment import WORKER
 
 FAKE = Path(__file__).with_name("release.py")
@@ -19,10 +21,21 @@ def a_worker(place: Path, told: dict[str, Any]) -> Path:
     """
     shutil.copytree(WORKER, place, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(FAKE, place / "release.py")
-    (place / "misbehaviour.json").write_text(json.dumps(told))
+    plan = {**told, "features": {row.version: exported(row) for row in releases.load().releases}}
+    (place / "misbehaviour.json").write_text(json.dumps(plan))
     with (place / "forkserver.py").open("a") as stream:
         stream.write("\n\ndef _preload():\n    pass  # the fake needs neither torch nor others\n")
     return place
+
+
+def exported(release: Release) -> dict[str, list[str]]:
+    """Return what a release exports, as its process says it, by the catalogue."""
+    known = features.load()
+    tables = {"modules": known.modules, "recipes": known.recipes}
+    return {
+        kind: [name for name, feature in table.items() if feature.is_in(release)]
+        for kind, table in tables.items()
+    }
 
 
 class Anywhere:

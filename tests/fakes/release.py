@@ -3,7 +3,7 @@
 It stands in for ``release.py`` in a copy of the worker, behind the real fork server. Beside
 it lies ``misbehaviour.json``: by operation (``hello``, ``save``, ``load``) and by release,
 of a load by SAVER->LOADER, the name of a function below; and under ``pause`` the seconds
-that every answer takes.
+that every answer takes, and under ``features`` what each release exports.
 """
 
 import ctypes
@@ -56,6 +56,7 @@ def hello(start):
         "python": "0",
         "machine": "fake",
         "opt_in": None,
+        **PLAN["features"][start["version"]],
     }
 
 

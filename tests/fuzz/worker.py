@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import fsspec
 
+from fakes.planting import exported
 from fuzz.altering import altered, lines
 from fuzz.altering import seeds as seeds_of
 from helpers.builders import a_load, a_plan, a_save
@@ -108,6 +109,7 @@ def _conversation() -> list[Any]:
         "python": "3.11",
         "machine": "x86_64",
         "opt_in": None,
+        **exported(made.releases["1.8"]),
     }
     said = [{"id": n, "answer": a, "seconds": 0.1} for n, a in enumerate(answers, start=1)]
     failed = [{"id": 1, "failure": {"kind": "crash", "type": "E", "message": "m", "gaps": ["x"]}}]

@@ -19,7 +19,7 @@ from matrix.lane.process import ReleaseProcess
 from matrix.lane.protocol import StartMessage
 
 START = StartMessage(lane="cpu", version="1.8", source="/sources/x", log="/logs/1.8.log")
-HELLO = {
+HELLO: dict[str, Any] = {
     "protocol": 1,
     "release": "1.8",
     "te_file": "/sources/x/transformer_engine/__init__.py",
@@ -28,6 +28,17 @@ HELLO = {
     "python": "3.11",
     "machine": "x86_64",
     "opt_in": None,
+    "modules": [
+        "DotProductAttention",
+        "LayerNorm",
+        "LayerNormLinear",
+        "LayerNormMLP",
+        "Linear",
+        "MultiheadAttention",
+        "RMSNorm",
+        "TransformerLayer",
+    ],
+    "recipes": ["DelayedScaling"],
 }
 
 
@@ -84,6 +95,8 @@ def test_a_well_behaved_worker(opened: Any) -> None:
         ({**HELLO, "protocol": 2}, "speaks protocol 2, not 1"),
         ({**HELLO, "release": "1.9"}, "asked to be 1.8 says it is 1.9"),
         ({**HELLO, "te_file": "/usr/lib/transformer_engine/__init__.py"}, "came first"),
+        ({**HELLO, "recipes": []}, "features.toml says: it lacks DelayedScaling, .* since 1.0"),
+        ({**HELLO, "modules": [*HELLO["modules"], "GroupedLinear"]}, "has GroupedLinear, .* 1.9"),
         ({**HELLO, "opt_in": "NVTE_X"}, "has the opt-in NVTE_X, the catalogue says None"),
         (
             {"protocol": 1, "failure": {"type": "ImportError", "message": "no einops"}},
