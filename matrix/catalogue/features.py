@@ -63,6 +63,10 @@ class Module(Feature):
         return _order(self.state or self.since) <= _of(release)
 
 
+OPERATIONS = "ops."
+"""Prefix of the names of modules that are operations."""
+
+
 class Recipe(Feature):
     """A quantization recipe."""
 
@@ -70,6 +74,14 @@ class Recipe(Feature):
     """The device generation that it runs on, where a scenario names none."""
     weights: VersionText | None = None
     """The first release that quantizes weights by it; None where no release does."""
+    operations: VersionText | None = None
+    """The first release whose operations take it; None where all that have it do."""
+
+    def is_taken(self, release: Release, module: str) -> bool:
+        """Return whether a module of a release can be trained with it."""
+        in_operations = module.startswith(OPERATIONS) and self.operations is not None
+        first = self.operations if in_operations else self.since
+        return self.is_in(release) and _order(first or self.since) <= _of(release)
 
     def quantizes_weights(self, release: Release) -> bool:
         """Return whether a release can build a module with weights quantized by it."""

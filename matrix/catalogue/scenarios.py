@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from matrix.catalogue import tables
+from matrix.catalogue import features, tables
+from matrix.catalogue.features import Feature
 from matrix.catalogue.ranges import covers
 from matrix.catalogue.releases import Release
+from matrix.catalogue.state_keys import CORE_ATTENTION
+from matrix.catalogue.words import DeviceGeneration
 from matrix.errors import TableError, UsageError, nearest
+
+FeatureRow = TypeVar("FeatureRow", bound=Feature)
+
+DELAYED = "DelayedScaling"
+"""The recipe of a scenario that names none."""
 
 
 class Size(tables.Row):
-    """Dimensions of the attention module."""
+    """Dimensions of the module."""
 
     hidden_size: int = Field(gt=0)
     """Width of the module's input and output."""
@@ -25,12 +34,41 @@ class Size(tables.Row):
 
 
 class Transport(tables.Row):
-    """Arguments of ``torch.load`` and ``load_state_dict``."""
+    """How the state dict gets into a file and back into a model."""
 
+    distributed: bool = False
+    """Whether it goes through ``torch.distributed.checkpoint``, in one process; else through
+    ``torch.save`` and ``torch.load``."""
     weights_only: bool = False
     """``weights_only`` of ``torch.load``."""
     strict: bool = True
     """``strict`` of ``load_state_dict``."""
+
+
+def _without_default(fields: dict[str, Any]) -> dict[str, Any]:
+    """Leave out a class that is the default: spelling it out makes no other scenario."""
+    return {k: v for k, v in fields.items() if (k, v) != (_CLASS, DELAYED)}
+
+
+_CLASS = "class"
+RecipeFields = Annotated[dict[str, Any], AfterValidator(_without_default)]
+"""A recipe: its ``class``, unless that is ``DelayedScaling``, and values of its fields."""
+
+
+def class_of(recipe: dict[str, Any]) -> str:
+    """Return the name of a recipe's class."""
+    return str(recipe.get(_CLASS, DELAYED))
+
+
+def fields_of(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a recipe, without its class."""
+    return {name: value for name, value in recipe.items() if name != _CLASS}
+
+
+def _known(kind: str, name: str, known: Mapping[str, FeatureRow]) -> FeatureRow:
+    if name not in known:
+        raise ValueError(f"features.toml has no {kind} {name}; {nearest(name, known)}")
+    return known[name]
 
 
 class Scenario(tables.Row):
@@ -42,18 +80,43 @@ class Scenario(tables.Row):
     """The scenario in one line, for people."""
     size: str
     """Name of the size to build the module in, unless the run chooses another."""
+    module: str = "MultiheadAttention"
+    """Name of the module, see ``features.toml``."""
     layers: int = Field(default=1, gt=0)
-    """Number of ``MultiheadAttention`` modules in the model."""
+    """Number of such modules in the model."""
+    attention: str = Field(default=CORE_ATTENTION, pattern=r"^[a-z_][a-z0-9_]*$")
+    """Name of the submodule that computes attention, in modules that have one."""
     weights: Literal["high-precision", "fp8"] = "high-precision"
-    """Format of the weights; ``fp8`` builds the model under the release's FP8 model init."""
-    state: Literal["all", "attention"] = "all"
-    """The modules that hold FP8 metadata when the checkpoint is saved."""
-    save_recipe: dict[str, Any] = Field(default_factory=dict)
-    """Fields of ``DelayedScaling`` for saving, beside ``fp8_dpa`` and ``fp8_mha``."""
-    load_recipe: dict[str, Any] = Field(default_factory=dict)
-    """Fields of ``DelayedScaling`` for loading, beside ``fp8_dpa`` and ``fp8_mha``."""
+    """Format of the weights; ``fp8`` builds the model under the release's FP8 model init, by
+    which the recipe quantizes the weights."""
+    state: Literal["all", "attention", "linears", "none"] = "all"
+    """The parts that take FP8 steps before the checkpoint is saved, and after it is loaded."""
+    save_recipe: RecipeFields = Field(default_factory=dict)
+    """The recipe for saving: its ``class``, and fields. A recipe without a class is
+    ``DelayedScaling``, with ``fp8_dpa`` set."""
+    load_recipe: RecipeFields = Field(default_factory=dict)
+    """The recipe for loading."""
+    device: DeviceGeneration = DeviceGeneration.HOPPER
+    """The device generation that the cpu lane reports."""
     transport: Transport = Transport()
-    """How the file is loaded."""
+    """How the state dict gets into a file and back into a model."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        known = features.load()
+        module = _known("module", self.module, known.modules)
+        if self.state == "attention" and not module.attends:
+            raise ValueError(f"{self.module} computes no attention that could hold state")
+        for recipe in (self.save_recipe, self.load_recipe):
+            row = _known("recipe", class_of(recipe), known.recipes)
+            if row.device not in (self.device, DeviceGeneration.HOPPER):
+                raise ValueError(f'{row.name} asks for device = "{row.device.value}"')
+        return self
+
+    @property
+    def uses_recipe(self) -> bool:
+        """Whether the recipe leaves a trace in the checkpoint."""
+        return self.state != "none" or self.weights != "high-precision"
 
 
 REWRITE = "rewrite:"
@@ -132,17 +195,59 @@ class SizedScenario:
         self.request: dict[str, Any] = {
             **size.model_dump(),
             **scenario.transport.model_dump(),
+            "module": scenario.module,
             "layers": scenario.layers,
+            "attention": scenario.attention,
             "weights": scenario.weights,
             "state": scenario.state,
             "save_recipe": scenario.save_recipe,
             "load_recipe": scenario.load_recipe,
+            "device": scenario.device.value,
         }
         declared = scenario.model_dump(
             exclude={"name", "summary", "size"}, exclude_defaults=True, mode="json"
         )
         canonical = json.dumps({**size.model_dump(), **declared}, sort_keys=True).encode()
         self.digest = hashlib.sha256(canonical).hexdigest()
+
+    @property
+    def attends(self) -> bool:
+        """Whether the module computes attention, so that the outcome is the attention's."""
+        return features.load().module(self.scenario.module).attends
+
+    @property
+    def documented(self) -> bool:
+        """Whether the FAQ speaks of it: of the delayed-scaling state of attention."""
+        scenario = self.scenario
+        recipes = {class_of(recipe) for recipe in (scenario.save_recipe, scenario.load_recipe)}
+        return self.attends and scenario.state in ("all", "attention") and recipes == {DELAYED}
+
+    def attention_key(self, key: str) -> str:
+        """Return a key of ``MultiheadAttention`` as the scenario's module has it."""
+        if self.scenario.module == "DotProductAttention":
+            return key.removeprefix(f"{CORE_ATTENTION}.")
+        return key.replace(CORE_ATTENTION, self.scenario.attention, 1)
+
+    def is_saved_by(self, release: Release) -> bool:
+        """Return whether a release has the module, and the recipe that it is saved with."""
+        if not self.is_loaded_by(release):
+            return False
+        scenario = self.scenario
+        recipe = features.load().recipe(class_of(scenario.save_recipe))
+        quantizes = scenario.weights == "high-precision" or recipe.quantizes_weights(release)
+        return not scenario.uses_recipe or (recipe.is_taken(release, scenario.module) and quantizes)
+
+    def is_loaded_by(self, release: Release) -> bool:
+        """Return whether a release has the module."""
+        return features.load().module(self.scenario.module).is_in(release)
+
+    def is_stepped_by(self, release: Release) -> bool:
+        """Return whether a release has the recipe that it is loaded with.
+
+        One that lacks it is taken as far as ``load_state_dict``.
+        """
+        recipe = features.load().recipe(class_of(self.scenario.load_recipe))
+        return not self.scenario.uses_recipe or recipe.is_taken(release, self.scenario.module)
 
     @property
     def one_recipe(self) -> bool:

@@ -21,7 +21,7 @@ from matrix.judge.evidence import Absent, UsableEvidence
 from matrix.judge.judgement import ControlCheck
 from matrix.judge.ledger import LedgerEntry, excused
 from matrix.judge.outcomes import LoadResult
-from matrix.plan.cells import CONTROLS, Control
+from matrix.plan.cells import Control, controls_of
 from matrix.plan.evidence_index import Known, control_variant
 
 
@@ -30,11 +30,10 @@ def checks(evidence: UsableEvidence, entries: Sequence[LedgerEntry]) -> Iterator
 
     :param entries: the ledger.
     """
-    for scenario in evidence.plan.scenarios:
-        for loader in evidence.plan.controlled:
-            for control in _possible(evidence, scenario, loader):
-                known = matching(entries, scenario, loader, control.name)
-                yield _check(evidence, known, scenario, loader, control)
+    for scenario, loader in evidence.plan.controls():
+        for control in _possible(evidence, scenario, loader):
+            known = matching(entries, scenario, loader, control.name)
+            yield _check(evidence, known, scenario, loader, control)
 
 
 def matching(
@@ -52,7 +51,8 @@ def _possible(evidence: UsableEvidence, scenario: str, loader: Release) -> Seque
     """Return the controls that a loader's save allows: of one that raised, the first alone."""
     saved = evidence.save(scenario, loader)
     failed = isinstance(saved, Known) and saved.records[0].outcome == SaveOutcome.ERROR
-    return CONTROLS[:1] if failed else CONTROLS
+    possible = controls_of(evidence.plan.scenarios[scenario])
+    return possible[:1] if failed else possible
 
 
 def _check(
@@ -68,7 +68,9 @@ def _check(
         return check(control.required, saved.kind, saved.kind.verdict, saved.why)
     save = saved.records[0]
     required = control.required
-    if required == Requirement.LOADED and not any(p.tensors for p in save.attention().values()):
+    attends = evidence.plan.scenarios[scenario].attends
+    judged = [part for part in save.parts if part.attention or not attends]
+    if required == Requirement.LOADED and not any(part.tensors for part in judged):
         required = Requirement.NONE
     if save.error:
         verdict, used = excused([Deviation.ERROR], entries, Stage.SAVE, save.error)

@@ -59,7 +59,9 @@ class UsableEvidence:
         # Controls and cells ask for the same; records live as long as the index.
         place = id(save), id(load)
         if place not in self._results:
-            self._results[place] = outcomes.result(save, load)
+            self._results[place] = outcomes.result(
+                save, load, attends=self.plan.scenarios[load.scenario].attends
+            )
         return self._results[place]
 
     def _tried(self, scenario: str, release: Release) -> Sequence[Attempt]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator, Sequence
 
-from matrix.catalogue.faq import Documentation, Documented
+from matrix.catalogue.faq import UNDOCUMENTED, Documentation, Documented
 from matrix.catalogue.releases import Release
-from matrix.catalogue.state_keys import EXTRA_STATE
+from matrix.catalogue.state_keys import state_key
 from matrix.catalogue.words import (
     Absence,
     ControlName,
@@ -90,7 +90,7 @@ class _Judge:
 
     def _verdict(self, cell: Cell) -> JudgedCell:
         saver, loader = (self._plan.releases[n] for n in (cell.saved_by, cell.loaded_by))
-        documented = self._documented(cell.variant, saver, loader)
+        documented = self._documented(cell, saver, loader)
         saved = self._evidence.save(cell.scenario, saver)
         if isinstance(saved, Absent):
             return _absent(cell, documented, saved)
@@ -110,13 +110,15 @@ class _Judge:
             cell, documented, saved, loaded, tuple(check.control for check in failing)
         )
 
-    def _documented(self, variant: str, saver: Release, loader: Release) -> Documented:
+    def _documented(self, cell: Cell, saver: Release, loader: Release) -> Documented:
         """Return the documented outcome, which is the same for all cells of the same bands."""
-        place = variant, self._bands[saver.name], self._bands[loader.name]
+        if not self._plan.scenarios[cell.scenario].documented:
+            return UNDOCUMENTED
+        place = cell.variant, self._bands[saver.name], self._bands[loader.name]
         found = self._documented_by_bands.get(place)
         if found is None:
             found = self._documented_by_bands[place] = self._documentation.documented(
-                variant, saver, loader
+                cell.variant, saver, loader
             )
         return found
 
@@ -188,22 +190,30 @@ class _Judge:
         for scenario in self._plan.scenarios:
             for saver in self._plan.savers:
                 saved = self._evidence.save(scenario, saver)
-                if isinstance(saved, Known):
+                if isinstance(saved, Known) and saver.name in self._plan.savers_of[scenario]:
                     checks.append(self._save_check(scenario, saver, saved.records[0]))
         return checks
 
     def _save_check(self, scenario: str, saver: Release, save: Save) -> SaveCheck:
-        documented = self._documentation.band(saver).saves_to or "none"
+        documented = self._documented_key(scenario, saver)
         if save.error:
             note = save.error.line
             return SaveCheck(scenario, saver.name, documented, "none", True, save.outcome, note)
-        keys = {f"{part.path}.{EXTRA_STATE}" for part in save.attention().values()}
+        keys = {state_key(part.path) for part in save.attention().values()}
         observed = ", ".join(sorted(keys)) or "none"
-        conforms = all(key.endswith(documented) for key in keys) and bool(keys) == (
-            documented != "none"
+        conforms = documented == Undocumented.UNDOCUMENTED.value or (
+            all(key.endswith(documented) for key in keys) and bool(keys) == (documented != "none")
         )
         note = "; ".join(save.flaws)
         return SaveCheck(scenario, saver.name, documented, observed, conforms, save.outcome, note)
+
+    def _documented_key(self, scenario: str, saver: Release) -> str:
+        """Return the key that the FAQ documents for the attention's state, or a word for none."""
+        sized = self._plan.scenarios[scenario]
+        if not sized.documented:
+            return Undocumented.UNDOCUMENTED.value
+        key = self._documentation.band(saver).saves_to or "none"
+        return sized.attention_key(key)
 
     def _entry_checks(
         self, verdicts: Sequence[JudgedCell], checks: Sequence[ControlCheck]

@@ -13,6 +13,7 @@ from matrix.catalogue.words import (
     Outcome,
     RestState,
     SaveOutcome,
+    Stage,
     Undocumented,
     Weights,
 )
@@ -47,11 +48,12 @@ class LoadResult:
     """What became of a load: of the attention, of the other parts, and of the weights."""
 
     outcome: Outcome
-    """Of the attention's metadata; ``partial`` also where weights or the state dict changed."""
+    """Of the attention's metadata, or of all metadata in a module without attention;
+    ``partial`` also where weights or the state dict changed."""
     after_load: AfterLoad
-    """Whether training steps still update the attention's metadata."""
+    """Whether training steps still update that metadata."""
     resized: bool
-    """Whether the attention's amax histories were cut or extended."""
+    """Whether its amax histories were cut or extended."""
     rest: Outcome | None
     """Of the other parts that the checkpoint holds something for; None where there are none."""
     rest_after_load: AfterLoad
@@ -101,30 +103,35 @@ def deviations(
     return [deviation for deviation, applies in found.items() if applies]
 
 
-def result(save: Save, load: Load) -> LoadResult:
-    """Return what became of a load, held against what the saving module held."""
+def result(save: Save, load: Load, *, attends: bool = True) -> LoadResult:
+    """Return what became of a load, held against what the saving module held.
+
+    :param attends: whether the module computes attention. Otherwise all parts are judged
+        together, and there is no rest.
+    """
     spoilt = save.outcome == SaveOutcome.SPOILT
     if load.error is not None:
         untested = AfterLoad.UNTESTED
         return LoadResult(Outcome.ERROR, untested, False, None, untested, None, spoilt, (), ())
-    parts = tuple(_parts(save, load))
-    attention = [part for part in parts if part.attention]
-    rest = [part for part in parts if part.held and not part.attention]
+    # A loader without the recipe stops after load_state_dict: nothing is known of its parts.
+    parts = tuple(_parts(save, load)) if load.stage == Stage.FIRST_STEP else ()
+    judged = [part for part in parts if part.attention or not attends]
+    rest = [part for part in parts if part.held and attends and not part.attention]
     whole = [
         *(f"the load changed {key} of the caller's state dict" for key in load.changed_keys),
         *(f"{key} is not the checkpoint's" for key in load.changed_weights),
         *_differing_output(load),
     ]
     return LoadResult(
-        outcome=Outcome.PARTIAL if whole else _together(attention),
-        after_load=_slowest(attention),
-        resized=any(part.resized for part in attention),
+        outcome=Outcome.PARTIAL if whole else _together(judged),
+        after_load=_slowest(judged),
+        resized=any(part.resized for part in judged),
         rest=_together(rest) if rest else None,
         rest_after_load=_slowest(rest),
         weights=Weights.CHANGED if load.changed_weights else Weights.EQUAL,
         spoilt=spoilt,
         parts=parts,
-        flaws=(*whole, *_apart(attention), *(flaw for part in parts for flaw in part.flaws)),
+        flaws=(*whole, *_apart(judged), *(flaw for part in parts for flaw in part.flaws)),
     )
 
 

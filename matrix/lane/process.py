@@ -192,6 +192,7 @@ class ReleaseProcess:
             rewrite=rewrite,
             opt_in=opt_in,
             loads=loads,
+            steps=sized.is_stepped_by(self.release),
             expected=self.context.path_to_read(output) if output else None,
         )
         return self._answer(LoadAnswer, reply)
@@ -242,7 +243,8 @@ class ReleaseProcess:
         if self._scenario is not None:
             self._scenario = None
             self.ask("leave", timeout)
-        reply = self.ask("enter", timeout, scenario=sized.request)
+        steps = sized.is_stepped_by(self.release)
+        reply = self.ask("enter", timeout, scenario=sized.request, lane=self._lane, steps=steps)
         failure = reply.failure
         if gaps := reply.gaps:
             failure = WorkerFailure(type="EmulationGap", message=str(gaps), gaps=tuple(gaps))

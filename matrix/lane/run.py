@@ -88,8 +88,9 @@ class Run:
         found = [codes[kind] for kind in self._failures if kind in codes]
         without_evidence = (
             self.index.save(scenario, release) is None
-            for release in self._unavailable.values()
             for scenario in self.plan.scenarios
+            for release in self.plan.saves(scenario)
+            if release.name in self._unavailable
         )
         incomplete = self.unsaved or any(without_evidence)
         return worst([*found, *([ExitCode.INCOMPLETE] if incomplete else [])])

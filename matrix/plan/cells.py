@@ -60,6 +60,12 @@ CONTROLS = (
 """The controls of every loader."""
 
 
+def controls_of(scenario: SizedScenario) -> tuple[Control, ...]:
+    """Return the controls of a scenario: where loads are not strict, no unknown key is an error."""
+    strict = scenario.scenario.transport.strict
+    return tuple(c for c in CONTROLS if strict or c.name != ControlName.UNKNOWN_KEY)
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """Cells to measure and judge, with their releases, scenarios, variants, lane and runner."""
@@ -82,6 +88,25 @@ class Plan:
     """Whether the whole catalogue was selected, in all scenarios and variants."""
     controlled: tuple[Release, ...]
     """The loaders whose controls are part of the plan."""
+
+    @functools.cached_property
+    def savers_of(self) -> dict[str, frozenset[str]]:
+        """The names of the releases, by scenario, that have what it is saved with."""
+        return {
+            name: frozenset(r.name for r in self.releases.values() if sized.is_saved_by(r))
+            for name, sized in self.scenarios.items()
+        }
+
+    def saves(self, scenario: str) -> list[Release]:
+        """Return the releases of the plan that save in a scenario, oldest first."""
+        return [r for r in self.releases.values() if r.name in self.savers_of[scenario]]
+
+    def controls(self) -> Iterator[tuple[str, Release]]:
+        """Yield the scenarios and loaders that have controls: a loader loads its own save."""
+        for scenario in self.scenarios:
+            for loader in self.controlled:
+                if loader.name in self.savers_of[scenario]:
+                    yield scenario, loader
 
     def of(self, names: Collection[str]) -> Plan:
         """Return the cells in which one of the named releases saves or loads.
@@ -143,7 +168,8 @@ def plan_cells(
     if not cells:
         raise UsageError(
             "the selection holds no cell",
-            why=f"variant {', '.join(variants)} applies to none of its pairs",
+            why=f"no pair of its releases has what scenario {', '.join(scenarios)} needs, or "
+            f"variant {', '.join(variants)} applies to none",
             do="`te-matrix plan --variant all` shows which do",
         )
     return Plan(
@@ -174,9 +200,12 @@ def _cells(
     savers: Sequence[Release],
     loaders: Sequence[Release],
 ) -> Iterator[Cell]:
+    able = {name: list(filter(sized.is_saved_by, savers)) for name, sized in scenarios.items()}
     for loader in loaders:
-        for scenario in scenarios:
+        for scenario, sized in scenarios.items():
+            if not sized.is_loaded_by(loader):
+                continue
             for variant in variants.values():
-                for saver in savers:
+                for saver in able[scenario]:
                     if applies(variant, saver, loader, documentation):
                         yield Cell(scenario, variant.name, saver.name, loader.name)

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import SizedScenario
 from matrix.catalogue.words import ControlName
-from matrix.plan.cells import CONTROL, CONTROLS, Cell, Control, Plan
+from matrix.plan.cells import CONTROL, Cell, Control, Plan, controls_of
 from matrix.store import keys
 from matrix.store.archive import Archive
 from matrix.store.records import Attempt, Load, Save, agree
@@ -149,9 +149,8 @@ def control_variant(control: Control, loader: Release, scenario: SizedScenario) 
 def pairs(plan: Plan) -> list[Cell]:
     """Return all loads of a plan: its cells, and its controls as cells."""
     wanted = dict.fromkeys(plan.cells)
-    for loader in plan.controlled:
-        for scenario, sized in plan.scenarios.items():
-            for control in CONTROLS:
-                variant = control_variant(control, loader, sized)
-                wanted[Cell(scenario, variant, loader.name, loader.name)] = None
+    for scenario, loader in plan.controls():
+        for control in controls_of(plan.scenarios[scenario]):
+            variant = control_variant(control, loader, plan.scenarios[scenario])
+            wanted[Cell(scenario, variant, loader.name, loader.name)] = None
     return list(wanted)

@@ -57,7 +57,7 @@ class Remaining:
         return [
             (scenario, release)
             for scenario in self._plan.scenarios
-            for release in self._plan.releases.values()
+            for release in self._plan.saves(scenario)
             if self._scope.saves
             and self._scope.saves_with(release, scenario)
             and not self._live_save(scenario, release)

@@ -97,7 +97,7 @@ def _weights(
     cells: dict[Unit, int] = defaultdict(int)
     if phase == "save":
         for scenario in plan.scenarios:
-            for release in plan.releases.values():
+            for release in plan.saves(scenario):
                 weights[release.name, scenario] = START + costs.save(scenario, release)
         return weights, savers, cells
     for cell in pairs(plan):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from matrix import __version__
 from matrix.catalogue.faq import Documentation
-from matrix.catalogue.scenarios import SizedScenario
+from matrix.catalogue.scenarios import SizedScenario, class_of, fields_of
 from matrix.catalogue.words import AfterLoad, Basis
 from matrix.judge.judgement import ControlCheck, JudgedCell, Judgement
 from matrix.judge.outcomes import PartResult
@@ -28,11 +29,6 @@ from matrix.report.document import (
     VariantRow,
 )
 from matrix.store.records import Save
-
-_MODULE = "MultiheadAttention"
-"""The module of all scenarios."""
-_RECIPE = "DelayedScaling"
-"""The recipe of all scenarios."""
 
 
 def cell_object(verdict: JudgedCell, judgement: Judgement) -> ReportCell:
@@ -147,16 +143,22 @@ def scenario_row(sized: SizedScenario) -> ScenarioRow:
     return ScenarioRow(
         name=scenario.name,
         summary=scenario.summary,
-        module=_MODULE,
+        module=scenario.module,
         size=SizeRow(**sized.size.model_dump()),
         layers=scenario.layers,
         weights=scenario.weights,
         state=scenario.state,
-        save_recipe=RecipeRow(name=_RECIPE, fields=scenario.save_recipe),
-        load_recipe=RecipeRow(name=_RECIPE, fields=scenario.load_recipe),
+        save_recipe=_recipe_row(scenario.save_recipe),
+        load_recipe=_recipe_row(scenario.load_recipe),
+        device=scenario.device.value,
+        attention=scenario.attention,
         transport=TransportRow(**scenario.transport.model_dump()),
         digest=sized.digest,
     )
+
+
+def _recipe_row(recipe: dict[str, Any]) -> RecipeRow:
+    return RecipeRow(name=class_of(recipe), fields=fields_of(recipe))
 
 
 def _control(check: ControlCheck) -> ControlRow:

@@ -11,6 +11,7 @@ from packaging.version import Version
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from matrix.catalogue.scenarios import Size, Transport
+from matrix.catalogue.state_keys import CORE_ATTENTION
 from matrix.catalogue.words import (
     Absence,
     ControlName,
@@ -158,7 +159,8 @@ class RecipeRow(ReportModel):
     name: str
     """Name of the recipe's class."""
     fields: dict[str, Any]
-    """Its fields, beside ``fp8_dpa`` (true) and ``fp8_mha`` (false) where the release has them."""
+    """Its fields; of ``DelayedScaling`` beside ``fp8_dpa`` (true) and ``fp8_mha`` (false), where
+    the release has them."""
 
 
 class ScenarioRow(ReportModel):
@@ -177,13 +179,17 @@ class ScenarioRow(ReportModel):
     weights: str
     """Format of the weights: ``high-precision``, or ``fp8`` under the release's FP8 model init."""
     state: str
-    """The parts that hold FP8 state when the checkpoint is saved: ``all`` or ``attention``."""
+    """The parts that take FP8 steps: ``all``, ``attention``, ``linears`` or ``none``."""
     save_recipe: RecipeRow
     """The recipe that it is saved with."""
     load_recipe: RecipeRow
     """The recipe that it is loaded with."""
+    device: str = "hopper"
+    """The device generation that the cpu lane reports."""
+    attention: str = CORE_ATTENTION
+    """Name of the submodule that computes attention, in modules that have one."""
     transport: TransportRow
-    """Arguments of ``torch.load`` and ``load_state_dict``."""
+    """How the state dict gets into a file and back into a model."""
     digest: str
     """SHA-256 of what makes the checkpoint, size included; part of the keys of evidence."""
 

@@ -23,7 +23,10 @@ warming: first-use preparations of PyTorch, made once
 container_cleanup: removes what a save or load leaves behind in a container
 device: the description of the GPU
 cell: the operations that requests name: enter, save, load
-model: the module under test, and the steps that TE takes around it
+model: the model under test, and which of its parts take FP8 steps
+modules/: how modules and recipes are built, and where they keep FP8 metadata
+lanes: what a lane does before a scenario
+transport: how a state dict gets into a file and back
 saving, loading: one save, one load
 training: real FP8 training steps, on a GPU
 canary: metadata that no default can equal

@@ -7,7 +7,8 @@ from typing import Any, List
 
 import torch
 
-from matrix.worker.model import Site, fill
+from matrix.worker.modules.building import fill
+from matrix.worker.modules.sites import Site
 
 _PERIOD = 97  # prime, so that a history rolled by a few rows differs
 

@@ -2,7 +2,8 @@
 
 from typing import Any, Callable, Dict
 
-from matrix.worker import gaps, loading, model, saving
+from matrix.worker import gaps, lanes, loading, model, saving
+from matrix.worker.modules import recipes
 
 _built: Dict[str, Any] = {}
 
@@ -12,12 +13,15 @@ def enter(request: Dict[str, Any]) -> Dict[str, Any]:
 
     A recipe that the release does not accept fails here.
 
-    :param request: the request, with ``scenario``.
+    :param request: the request, with ``scenario``, ``lane``, and ``steps``: whether the release
+        has the recipe that it loads with.
     :returns: ``gaps``.
     """
+    lanes.prepare(request)
     load_recipe = request["scenario"]["load_recipe"]
-    model.recipe(load_recipe)
-    _built["model"] = model.build(request["scenario"], load_recipe)
+    if request["steps"]:
+        recipes.make(load_recipe)
+    _built["model"] = model.build(request["scenario"], load_recipe if request["steps"] else None)
     return {"gaps": gaps.met()}
 
 

@@ -85,15 +85,6 @@ def _dequantized(value: Any) -> torch.Tensor:
     return value.from_float8() if hasattr(value, "from_float8") else value.dequantize()
 
 
-def field(name: str) -> str:
-    """Return the field of an extra state that holds a metadata tensor.
-
-    :param name: e.g. ``forward.scale``, which is saved as ``scale_fwd``.
-    """
-    direction, _, tensor = name.partition(".")
-    return tensor + {"forward": "_fwd", "backward": "_bwd"}[direction]
-
-
 def payload_kind(value: Any) -> str:
     """Return the kind of container of an extra state, e.g. "BytesIO"."""
     if isinstance(value, io.BytesIO):

@@ -1,21 +1,21 @@
 """What saves and loads report of a module's metadata."""
 
-from typing import Any, Dict, Optional
+from typing import Any, Dict
 
 import torch
 
 from matrix.worker import canary, digest
-from matrix.worker.model import Site
+from matrix.worker.modules.sites import Payload, Site
 
 
-def of_site(site: Site, payload: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
+def of_site(site: Site, payload: Payload = None) -> Dict[str, Any]:
     """Describe a site and its tensors, as the kernels receive them.
 
     :param payload: what the loaded checkpoint holds for the site, for ``resized``.
     """
     tensors = {name: of_tensor(name, tensor) for name, tensor in site.in_use().items()}
     for name, tensor in site.tensors().items():
-        saved = (payload or {}).get(digest.field(name))
+        saved = site.saved(payload, name)
         if isinstance(saved, torch.Tensor) and is_resized(tensor, saved):
             tensors[name]["resized"] = True
     return {

@@ -6,11 +6,9 @@ from typing import Any, Dict, List, Optional
 
 import torch
 
-from matrix.worker import digest, facts, gaps, model, raising, rewriting, training
-from matrix.worker.model import Site
-
-Payload = Optional[Dict[str, Any]]
-"""What an extra state of the checkpoint holds, where it could be read."""
+from matrix.worker import digest, facts, gaps, model, raising, rewriting, training, transport
+from matrix.worker.modules import recipes
+from matrix.worker.modules.sites import Payload, Site
 
 
 class _Trace:
@@ -36,7 +34,8 @@ def load(built: Any, request: Dict[str, Any]) -> Dict[str, Any]:
 
     :param built: the scenario's model, newly built.
     :param request: ``scenario``, ``lane``, ``path``, ``rewrite`` (name or None), ``opt_in``
-        (environment variable to set, or None), and in the gpu lane ``expected``: the file
+        (environment variable to set, or None), ``steps`` (False: the release lacks the recipe,
+        and is taken as far as ``load_state_dict``), and in the gpu lane ``expected``: the file
         with the saving module's output.
     :returns: ``stage``, ``error`` (None or its facts), ``missing_keys``,
         ``unexpected_keys``, ``changed_keys`` (of the state dict passed to the release),
@@ -76,8 +75,7 @@ def load(built: Any, request: Dict[str, Any]) -> Dict[str, Any]:
 
 def _run(built: Any, request: Dict[str, Any], trace: _Trace, found: Dict[str, Any]) -> None:
     scenario = request["scenario"]
-    with open(request["path"], "rb") as stream:
-        state = torch.load(stream, weights_only=scenario["weights_only"])
+    state = transport.read(request["path"], scenario, built.state_dict)
     if request["rewrite"]:
         state = rewriting.REWRITES[request["rewrite"]](state)
     trace.stage = "load_state_dict"
@@ -91,6 +89,8 @@ def _run(built: Any, request: Dict[str, Any], trace: _Trace, found: Dict[str, An
     found["changed_weights"] = _changed_weights(built, kept)
     payloads = {site.path: _payload(kept, site) for site in model.sites(built)}
     found["lost_recipes"] = _lost_recipes(built, payloads)
+    if not request["steps"]:
+        return
     trace.stage = "first_step"
     if request["lane"] == "gpu":
         _real_steps(built, request, payloads, kept, found)
@@ -108,12 +108,12 @@ def _real_steps(
     """Gpu lane: start FP8, read the metadata back, compare the output, and train further."""
     scenario = request["scenario"]
     recipe = scenario["load_recipe"]
-    stepping = _stepping(built, scenario)
+    stepping = model.stepping(built, scenario)
     # Without gradients, leaving the context updates no scale and rolls no history.
-    with torch.no_grad(), model.autocast(model.recipe(recipe)):
+    with torch.no_grad(), recipes.autocast(recipes.make(recipe)):
         for site in stepping:
-            model.read_before_update(site)
-            with model.forward(site, scenario["hidden_size"]):
+            site.read_before_update()
+            with site.forward(scenario["hidden_size"]):
                 found["parts"].append(facts.of_site(site, payloads[site.path]))
     _compare_again(built, state, found)
     before = [_copies(site) for site in stepping]
@@ -130,11 +130,6 @@ def _difference(found: torch.Tensor, expected: str) -> Dict[str, float]:
         "largest_difference": float((found.float() - saved).abs().max()),
         "largest": float(saved.abs().max()),
     }
-
-
-def _stepping(built: Any, scenario: Dict[str, Any]) -> List[Site]:
-    """Return the sites that take FP8 steps in the scenario."""
-    return [site for site in model.sites(built) if site.attention or scenario["state"] == "all"]
 
 
 def _changed(before: Dict[str, str], after: Dict[str, str]) -> List[str]:
@@ -154,9 +149,8 @@ def _lost_recipes(built: Any, payloads: Dict[str, Payload]) -> List[str]:
     """Return the paths of modules that do not hold the recipe of their saved state."""
     lost = []
     for site in model.sites(built):
-        saved = (payloads[site.path] or {}).get("recipe")
-        held = site.module.fp8_meta.get("recipe")
-        if saved is not None and digest.of_recipe(held) != digest.of_recipe(saved):
+        saved = site.saved_recipe(payloads[site.path])
+        if saved is not None and digest.of_recipe(site.recipe()) != digest.of_recipe(saved):
             lost.append(site.path)
     return lost
 
@@ -166,8 +160,8 @@ def _payload(state: Dict[str, Any], site: Site) -> Payload:
     # Controls load damaged states, which may not be readable here.
     with contextlib.suppress(Exception):
         # The key of 1.6 and 1.7, which the attention of later releases reads.
-        old, own = (site.path + place + digest.EXTRA_STATE for place in (".fused_attention.", "."))
-        found = digest.decode(state[old if site.attention and old in state else own])["state"]
+        old = (site.path + "." if site.path else "") + "fused_attention." + digest.EXTRA_STATE
+        found = digest.decode(state[old if site.attention and old in state else site.key])["state"]
         return found if isinstance(found, dict) else None
     return None
 
@@ -186,11 +180,13 @@ def _first_step(
     found: Dict[str, Any],
 ) -> None:
     """Cpu lane: start FP8, read the metadata back, and check whether a step changes it."""
-    stepping = _stepping(built, scenario)
-    with model.autocast(model.recipe(scenario["load_recipe"])):
+    stepping = model.stepping(built, scenario)
+    if not stepping:
+        return
+    with recipes.autocast(recipes.make(scenario["load_recipe"])):
         for site in stepping:
-            model.read_before_update(site)
-            with model.forward(site, scenario["hidden_size"]):
+            site.read_before_update()
+            with site.forward(scenario["hidden_size"]):
                 found["parts"].append(facts.of_site(site, payloads[site.path]))
         _compare_again(built, state, found)
         before = [_copies(site) for site in stepping]
@@ -207,19 +203,10 @@ def _copies(site: Site) -> Dict[str, torch.Tensor]:
 
 def _write_amaxes(stepping: List[Site], direction: str) -> None:
     """Write new amaxes where a kernel would: through the quantizers, where there are any."""
-    key = model.DIRECTIONS[direction]
     with torch.no_grad():
         for site in stepping:
-            for slot, amax in enumerate(_amax_slots(site, key)):
+            for slot, amax in enumerate(site.amax_slots(direction)):
                 amax.fill_(7.0 + slot)
-
-
-def _amax_slots(site: Site, key: str) -> List[torch.Tensor]:
-    quantizers = getattr(site.module, "quantizers", {}).get(key)
-    if quantizers:
-        return [quantizer.amax for quantizer in quantizers if hasattr(quantizer, "amax")]
-    holder = site.module.fp8_meta.get(key)
-    return list(holder.amax_history[0]) if holder is not None else []
 
 
 def _moved(site: Site, before: Dict[str, torch.Tensor]) -> Dict[str, Any]:

@@ -10,10 +10,10 @@ from typing import Any, Callable, Dict
 import torch
 
 from matrix.worker.digest import EXTRA_STATE
-from matrix.worker.model import ATTENTION
 
-_OLD = ATTENTION + ".fused_attention." + EXTRA_STATE
-_NEW = ATTENTION + "." + EXTRA_STATE
+_ATTENTION = "core_attention"
+_OLD = _ATTENTION + ".fused_attention." + EXTRA_STATE
+_NEW = _ATTENTION + "." + EXTRA_STATE
 
 State = Dict[str, Any]
 

@@ -5,8 +5,9 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 
-from matrix.worker import canary, digest, facts, gaps, model, raising, training
-from matrix.worker.model import Site
+from matrix.worker import canary, digest, facts, gaps, lanes, model, raising, training, transport
+from matrix.worker.modules import recipes
+from matrix.worker.modules.sites import Site
 
 
 class Refused(RuntimeError):
@@ -27,20 +28,20 @@ def save(request: Dict[str, Any]) -> Dict[str, Any]:
         held, and ``flaws`` says in what; or ``error``, where the release raised ``error`` and
         no file was written. ``state_digest``, ``keys``, ``parts``, ``gaps``, and ``backend``:
         the attention backend that ran, None in the cpu lane.
-    :raises Refused: the release supports FP8 attention, but it did not run, or a slot of it
-        holds a default.
+    :raises Refused: the release supports FP8 attention, but it did not run, or a slot of a
+        part holds a default.
     """
     scenario = request["scenario"]
+    lanes.prepare(request)
     built = model.build(scenario, scenario["save_recipe"])
-    stateful = [site for site in model.sites(built) if site.attention or scenario["state"] == "all"]
-    attention = [site for site in stateful if site.attention]
+    stateful = model.stepping(built, scenario)
     backend = None
     if request["lane"] == "gpu":
-        backend = _train(built, attention, scenario)
+        backend = _train(built, [site for site in stateful if site.attention], scenario)
     else:
         _stamp(built, stateful, scenario)
     parts = [facts.of_site(site) for site in stateful]
-    state, error = _written(built, request["path"])
+    state, error = _written(built, request["path"], scenario)
     if request["lane"] == "gpu" and error is None:
         torch.save(training.output(built, scenario, scenario["save_recipe"]), request["output"])
     flaws = [] if error else [*_unlike_metadata(stateful, state), *_unlike_weights(built, state)]
@@ -56,13 +57,15 @@ def save(request: Dict[str, Any]) -> Dict[str, Any]:
     }
 
 
-def _written(built: Any, path: str) -> Tuple[Dict[str, Any], Optional[Dict[str, Any]]]:
+def _written(
+    built: Any, path: str, scenario: Dict[str, Any]
+) -> Tuple[Dict[str, Any], Optional[Dict[str, Any]]]:
     """Write the model's state dict; return it, or an empty one and what the release raised."""
     # A full disk is no error of the release: only what it and PyTorch do is tried here.
     data = io.BytesIO()
     try:
         state = built.state_dict()
-        torch.save(state, data)
+        transport.write(state, data, scenario)
     except Exception as raised:
         if raising.is_ours(raised):
             raise
@@ -86,23 +89,29 @@ def _train(built: Any, attention: List[Site], scenario: Dict[str, Any]) -> str:
 
 
 def _stamp(built: Any, stateful: List[Site], scenario: Dict[str, Any]) -> None:
-    """Run the bookkeeping of a training step, and write a canary into every slot."""
+    """Run the bookkeeping of a training step, and write a canary into every slot.
+
+    :raises Refused: a tensor of a part still holds a default. A part without tensors, as most
+        recipes leave it, has nothing to hold one.
+    """
     _train_one_step(stateful, scenario)
-    # FP8 weights are cast with the stamped scales, and casting changes amaxes.
+    # Quantized weights are cast with the stamped scales, and casting changes amaxes.
     canary.stamp(stateful)
     canary.fill_weights(built)
     canary.stamp(stateful)
     for site in stateful:
         for name, tensor in site.tensors().items():
-            if site.attention and canary.holds_defaults_somewhere(name, tensor):
-                raise Refused("{}: {} still holds defaults".format(site.path, name))
+            if canary.holds_defaults_somewhere(name, tensor):
+                raise Refused("{}: {} still holds defaults".format(site.name, name))
 
 
 def _train_one_step(stateful: List[Site], scenario: Dict[str, Any]) -> None:
     """Run TE's bookkeeping of one forward and backward pass, without kernels."""
-    with model.autocast(model.recipe(scenario["save_recipe"])):
+    if not stateful:
+        return
+    with recipes.autocast(recipes.make(scenario["save_recipe"])):
         for site in stateful:
-            with model.forward(site, scenario["hidden_size"]):
+            with site.forward(scenario["hidden_size"]):
                 pass
     model.finish_backward()
 
@@ -111,38 +120,45 @@ def _unlike_metadata(stateful: List[Site], state: Dict[str, Any]) -> List[str]:
     """Return how the saved extra states differ from what the modules hold."""
     found: List[str] = []
     for site in stateful:
-        held = site.tensors()
+        held, key = site.tensors(), site.key
         if not held:
             continue
-        key = site.path + "." + digest.EXTRA_STATE
         if key not in state:
-            found.append("{} holds FP8 metadata, but {} is not saved".format(site.path, key))
+            found.append("{} holds FP8 metadata, but {} is not saved".format(site.name, key))
             continue
         payload = digest.decode(state[key])["state"]
         payload = payload if isinstance(payload, dict) else {}
         for name, tensor in held.items():
-            saved = payload.get(digest.field(name))
+            saved = site.saved(payload, name)
             if saved is None or digest.of_tensor(saved) != digest.of_tensor(tensor):
                 field = name.partition(".")[2]
                 found.append("{}: {} is not what {} was saved with".format(key, field, name))
-        found += _unlike_recipe(key, payload, site.module.fp8_meta.get("recipe"))
+        found += _unlike_recipe(site, payload)
     return found
 
 
-def _unlike_recipe(key: str, payload: Dict[str, Any], held: Any) -> List[str]:
+def _unlike_recipe(site: Site, payload: Dict[str, Any]) -> List[str]:
     """Return how a payload lacks the recipe, which replaces scale_inv from 2.0 on."""
-    if "recipe" not in payload:
-        if not any(name.startswith("scale_inv") for name in payload):
-            return ["{}: neither the recipe nor scale_inv is saved".format(key)]
-    elif digest.of_recipe(payload["recipe"]) != digest.of_recipe(held):
-        return ["{}: the recipe is not the one that the module holds".format(key)]
+    saved = site.saved_recipe(payload)
+    if saved is None:
+        if not any(site.saved(payload, name + ".scale_inv") is not None for name in site.modes()):
+            return ["{}: neither the recipe nor scale_inv is saved".format(site.key)]
+    elif digest.of_recipe(saved) != digest.of_recipe(site.recipe()):
+        return ["{}: the recipe is not the one that the module holds".format(site.key)]
     return []
 
 
 def _unlike_weights(built: Any, state: Dict[str, Any]) -> List[str]:
     """Return which parameters and buffers are not saved as the module holds them."""
+    held = model.weights(built)
+    saved = [
+        id(tensor)
+        for name, tensor in held.items()
+        if name in state and digest.same_weight(state[name], tensor)
+    ]
     return [
         "{} is not what the module holds".format(name)
-        for name, tensor in model.weights(built).items()
-        if name not in state or not digest.same_weight(state[name], tensor)
+        for name, tensor in held.items()
+        # Of a shared parameter one of its names will do.
+        if id(tensor) not in saved
     ]

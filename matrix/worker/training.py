@@ -8,7 +8,8 @@ from typing import Any, Dict, Iterator, List, Set
 import torch
 
 from matrix.worker import model
-from matrix.worker.model import Site
+from matrix.worker.modules import recipes
+from matrix.worker.modules.sites import Site
 
 STEPS = 3
 FURTHER_STEPS = 2
@@ -33,6 +34,7 @@ _USED = {
 }
 _MODULES = ("cpp_extensions.fused_attn", "attention")
 # Children of DotProductAttention in every release; it calls one of them.
+ATTENTION = "core_attention"
 _BACKENDS = ("flash_attention", "fused_attention", "unfused_attention")
 
 
@@ -44,9 +46,9 @@ def train(
     :param recipe: further fields of the recipe.
     :param gain: factor for the data; the loss is multiplied by its fourth power.
     """
-    chosen = model.recipe(recipe)
+    chosen = recipes.make(recipe)
     for _step in range(steps):
-        with model.autocast(chosen):
+        with recipes.autocast(chosen):
             outs = _forward(built, scenario, gain)
         (gain**4 * sum(out.float().square().sum() for out in outs)).backward()
         if scenario["state"] == "attention":
@@ -62,7 +64,7 @@ def output(built: Any, scenario: Dict[str, Any], recipe: Dict[str, Any]) -> torc
 
     :returns: bf16, on the CPU: layers, sequence, batch, hidden size.
     """
-    with torch.no_grad(), model.autocast(model.recipe(recipe)):
+    with torch.no_grad(), recipes.autocast(recipes.make(recipe)):
         outs = _forward(built, scenario, 1.0)
     return torch.stack([out.detach().reshape(SEQUENCE, BATCH, -1).cpu() for out in outs])
 
@@ -127,7 +129,7 @@ def recording(built: Any) -> Iterator[AttentionRecorder]:
         name = path.rpartition(".")[2]
         if name in _BACKENDS:
             hooks.append(module.register_forward_pre_hook(recorder.before, with_kwargs=True))
-        elif name == model.ATTENTION:
+        elif name == ATTENTION:
             hooks.append(module.register_forward_hook(recorder.after))
     try:
         yield recorder
@@ -153,7 +155,7 @@ def unused(attention: List[Site], recorder: AttentionRecorder) -> List[str]:
     """Return the names of slots that FP8 attention should have written and has not."""
     elsewhere = {"META_DO"} if recorder.passes_fp8 else set()
     return [
-        "{}: {} of {}".format(site.path, name, direction)
+        "{}: {} of {}".format(site.name, name, direction)
         for site in attention
         for direction, names in _USED.items()
         for name in names

@@ -25,7 +25,7 @@ def refresh(index: EvidenceIndex, store: Store, today: datetime.date) -> int:
     loads: dict[str, Load] = {}
     checkpoints: dict[str, bytes] = {}
     for scenario in plan.scenarios:
-        for release in plan.releases.values():
+        for release in plan.saves(scenario):
             save = _live(index.save(scenario, release), f"the save of {release.name}, {scenario}")
             saves[index.save_key(scenario, release)] = save
             if release.wheel is None or release.name in recorded.RECORDED_FROM_INDEX:

@@ -5,8 +5,9 @@ The Python code of the release is real: modules, hooks, extra state, recipes. Re
 common: ``transformer_engine.common``, without its shared objects
 extension: the compiled extension: DType, FP8 casts, scale updates
 dtypes: the numbers of DType by release
+quantized: quantizing by recipes other than delayed scaling
 fp8: the arithmetic of the casts
-cuda: CUDA requests, served by the CPU, which reports sm90
+cuda: CUDA requests, served by the CPU, which reports Hopper or Blackwell
 packages: metadata of flash-attn, internals that torch.onnx has dropped
 gap: EmulationGap, raised for operations that are not emulated
 """

@@ -1,12 +1,12 @@
 """CUDA requests, served by the CPU.
 
 TE code asks for device "cuda", checks ``tensor.is_cuda`` and reads device properties. Here it
-gets CPU tensors and the properties of an sm90 device. No computation is changed.
+gets CPU tensors and the properties of a Hopper or Blackwell device. No computation is changed.
 """
 
 import contextlib
 from types import SimpleNamespace
-from typing import Any, Callable, ContextManager
+from typing import Any, Callable, ContextManager, Iterator
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -61,13 +61,31 @@ class _Stream:
     wait_stream = wait_event = synchronize = record = record_event = wait = _nothing
 
 
-_HOPPER = SimpleNamespace(
-    name="cpu lane (reports sm90)",
-    major=9,
-    minor=0,
-    total_memory=80 * 2**30,
-    multi_processor_count=132,
-)
+def _device(major: int) -> SimpleNamespace:
+    return SimpleNamespace(
+        name="cpu lane (reports sm{}0)".format(major),
+        major=major,
+        minor=0,
+        total_memory=80 * 2**30,
+        multi_processor_count=132,
+    )
+
+
+_DEVICES = {"hopper": _device(9), "blackwell": _device(10)}
+_reported = SimpleNamespace(**vars(_DEVICES["hopper"]))
+_CUDA = "12.9"
+"""The version of CUDA from which every recipe can be used, on its device."""
+
+
+def report(generation: str) -> None:
+    """Report a device of another generation from now on.
+
+    Releases cache what they find on first use, so that it is set before the first model is
+    built.
+
+    :param generation: ``hopper`` or ``blackwell``.
+    """
+    vars(_reported).update(vars(_DEVICES[generation]))
 
 
 def _stay_on_cpu(storage: Any, location: str) -> Any:
@@ -82,9 +100,9 @@ _ANSWERS = {
     "is_initialized": lambda: True,
     "device_count": lambda: 1,
     "current_device": lambda: 0,
-    "get_device_capability": lambda *a, **k: (9, 0),
-    "get_device_properties": lambda *a, **k: _HOPPER,
-    "get_device_name": lambda *a, **k: _HOPPER.name,
+    "get_device_capability": lambda *a, **k: (_reported.major, _reported.minor),
+    "get_device_properties": lambda *a, **k: _reported,
+    "get_device_name": lambda *a, **k: _reported.name,
     "current_stream": lambda *a, **k: _STREAM,
     "default_stream": lambda *a, **k: _STREAM,
     "Stream": _Stream,
@@ -105,8 +123,29 @@ def _yield_nothing() -> Callable[..., ContextManager[None]]:
     return lambda *a, **k: contextlib.nullcontext()
 
 
+def _claim_device() -> None:
+    """Have tensors say that they are on a CUDA device."""
+    # On the class, because the mode below is off inside __torch_dispatch__.
+    torch.Tensor.is_cuda = property(lambda self: True)
+    torch.Tensor.is_cpu = property(lambda self: False)
+
+
+@contextlib.contextmanager
+def truthful() -> Iterator[None]:
+    """Have tensors say during the context that they are on the CPU.
+
+    PyTorch's own code that writes tensors to files asks, and takes no others.
+    """
+    del torch.Tensor.is_cuda, torch.Tensor.is_cpu
+    try:
+        yield
+    finally:
+        _claim_device()
+
+
 def install() -> None:
     """Serve CUDA requests by the CPU until this process ends."""
+    torch.version.cuda = _CUDA
     for name, answer in _ANSWERS.items():
         setattr(torch.cuda, name, answer)
     for name in _DO_NOTHING:
@@ -125,9 +164,7 @@ def install() -> None:
         return wrapper(cls, size, *args, **kwargs)
 
     torch.Tensor._make_wrapper_subclass = staticmethod(make_wrapper_subclass)
-    # On the class, because the mode below is off inside __torch_dispatch__.
-    torch.Tensor.is_cuda = property(lambda self: True)
-    torch.Tensor.is_cpu = property(lambda self: False)
+    _claim_device()
     torch.Tensor.cuda = lambda self, *a, **k: self
     torch.serialization.register_package(5, lambda storage: None, _stay_on_cpu)
     _ServeCuda().__enter__()

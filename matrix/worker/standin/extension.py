@@ -13,7 +13,7 @@ from typing import Any, Dict, Optional, Tuple
 
 import torch
 
-from matrix.worker.standin import dtypes, fp8
+from matrix.worker.standin import dtypes, fp8, quantized
 from matrix.worker.standin.gap import EmulationGap, Missing
 
 RELEASE: str = globals()["RELEASE"]
@@ -245,11 +245,17 @@ def _is_delayed(quantizer: Any) -> bool:
 def quantize(
     tensor: Any, quantizer: Any, output: Optional[Any] = None, noop: Optional[Any] = None
 ) -> Any:
-    """Quantize with a delayed-scaling quantizer, into ``output`` if it is given."""
-    if not _is_delayed(quantizer):
+    """Quantize into ``output``, or into a new tensor."""
+    other = quantized.kind_of(quantizer)
+    if other is None and not _is_delayed(quantizer):
         raise EmulationGap("quantize() with a {}".format(type(quantizer).__name__))
     if output is None:
         output = quantizer.make_empty(tuple(tensor.shape), dtype=tensor.dtype, device=tensor.device)
+    if other is not None:
+        name = DType(int(quantizer.dtype)).name
+        if noop is None or not bool(noop.any()):
+            quantized.quantize(tensor, quantizer, output, name)
+        return output
     data = fp8.quantize(tensor, quantizer.scale, _fp8_name(quantizer.dtype))
     fp8.note_amax(tensor, quantizer.amax)
     if output._data is not None:
@@ -263,6 +269,9 @@ def quantize(
 
 def dequantize(tensor: Any, otype: Any) -> torch.Tensor:
     """Return a quantized tensor as numbers of type ``otype``."""
+    if quantized.kind_of(tensor) is not None:
+        dtype = getattr(tensor, "_fp8_dtype", None) or tensor._fp4_dtype
+        return quantized.dequantize(tensor, DType(int(dtype)).name, _torch_dtype(otype))
     if not hasattr(tensor, "_fp8_dtype") or tensor._scale_inv.numel() != 1:
         raise EmulationGap("dequantize() of a {}".format(type(tensor).__name__))
     return fp8.dequantize(
@@ -273,8 +282,11 @@ def dequantize(tensor: Any, otype: Any) -> torch.Tensor:
 def create_empty_quantized_tensor(
     quantizer: Any, shape: Any, dtype: Any, device: Any, *args: Any, **kwargs: Any
 ) -> Any:
-    """Build an uninitialised Float8Tensor, as 2.17 and later ask the extension to."""
-    if not _is_delayed(quantizer):
+    """Build an uninitialised quantized tensor, as 2.16 and later ask the extension to."""
+    kind = quantized.kind_of(quantizer)
+    if kind not in (None, "current"):
+        return quantized.create_empty(quantizer, tuple(shape), dtype, device)
+    if kind is None and not _is_delayed(quantizer):
         raise EmulationGap("an empty tensor of a {}".format(type(quantizer).__name__))
     return _empty_float8(quantizer, tuple(shape), dtype, device)
 

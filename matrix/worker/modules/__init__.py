@@ -1,0 +1,8 @@
+"""The modules under test, and the recipes that they are trained with.
+
+building: how each module is built
+recipes: how each recipe is built, and used
+sites: where the modules of ``transformer_engine.pytorch`` keep FP8 metadata
+global_state: what a release keeps for all modules together
+operations: where those of ``transformer_engine.pytorch.ops`` do
+"""
