@@ -222,6 +222,13 @@ class SizedScenario:
         recipes = {class_of(recipe) for recipe in (scenario.save_recipe, scenario.load_recipe)}
         return self.attends and scenario.state in ("all", "attention") and recipes == {DELAYED}
 
+    @property
+    def trained_on_gpu(self) -> bool:
+        """Whether the gpu lane can train it: the FAQ's module and recipe, in a plain file."""
+        scenario = self.scenario
+        standard = (scenario.module, scenario.attention) == ("MultiheadAttention", CORE_ATTENTION)
+        return standard and self.documented and not scenario.transport.distributed
+
     def attention_key(self, key: str) -> str:
         """Return a key of ``MultiheadAttention`` as the scenario's module has it."""
         if self.scenario.module == "DotProductAttention":

@@ -12,8 +12,10 @@ from typing import Self
 from matrix.catalogue import faq, releases, scenarios, selection
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Catalogue, Release
+from matrix.catalogue.scenarios import SizedScenario
 from matrix.catalogue.selection import DEFAULTS, EVERYTHING, Selection
 from matrix.catalogue.words import Lane, RunnerName
+from matrix.errors import UsageError
 from matrix.judge import judge, ledger
 from matrix.judge.judgement import Judgement
 from matrix.judge.ledger import LedgerEntry
@@ -170,9 +172,12 @@ def _plan(
         )
         for text in (chosen.saved_by, chosen.loaded_by)
     )
+    wanted = chosen.scenario or defaults["scenario"]
     sized = scenarios.load(chosen.scenario_file, chosen.size or SIZES.get(lane))
+    if lane == Lane.GPU:
+        sized = _trained_on_gpu(sized, wanted)
     variants = scenarios.variants()
-    scenario_names = selection.names("scenario", sized, chosen.scenario or defaults["scenario"])
+    scenario_names = selection.names("scenario", sized, wanted)
     variant_names = selection.names("variant", variants, chosen.variant or defaults["variant"])
     return plan_cells(
         documentation,
@@ -187,6 +192,23 @@ def _plan(
         and scenario_names == list(sized)
         and variant_names == list(variants),
     )
+
+
+def _trained_on_gpu(sized: dict[str, SizedScenario], wanted: str) -> dict[str, SizedScenario]:
+    """Return the scenarios that the gpu lane can train.
+
+    :param wanted: the selection of scenarios; ``all`` means these.
+    :raises UsageError: another one is selected by its name.
+    """
+    trained = {name: each for name, each in sized.items() if each.trained_on_gpu}
+    for name in (term.strip() for term in wanted.split(",")):
+        if name in sized and name not in trained:
+            raise UsageError(
+                f"the gpu lane does not train scenario {name} yet",
+                why="it trains MultiheadAttention under DelayedScaling, saved by torch.save",
+                do="Use --lane cpu",
+            )
+    return trained
 
 
 def lane_and_runner(chosen: Selection) -> tuple[Lane, RunnerName]:

@@ -111,3 +111,26 @@ def test_parts_that_fare_differently_make_the_whole_partial(make_plan: MakePlan)
     found = outcomes.result(save, a_load(plan, save, "1.11", parts=parts))
     assert found.outcome == "partial"
     assert found.flaws == ("0.core_attention: loaded", "1.core_attention: defaults")
+
+
+def test_without_attention_the_module_is_judged_as_a_whole(make_plan: MakePlan) -> None:
+    plan = make_plan(["1.8"], ["1.11"])
+    two = (linear(), linear(name="mlp"))
+    save = a_save(plan, "1.8").model_copy(update={"parts": two})
+    after = (linear(), linear(default=True, name="mlp"))
+    load = a_load(plan, save, "1.11", parts=after, after_load=moved("qkv", "mlp", frozen=("mlp",)))
+    whole = outcomes.result(save, load, attends=False)
+    assert (whole.outcome, whole.after_load, whole.rest) == ("partial", "frozen", None)
+    assert whole.flaws == ("qkv: loaded", "mlp: defaults")
+    attention = outcomes.result(save, load)
+    assert (attention.outcome, attention.rest) == ("none", "partial")
+
+
+def test_a_loader_without_the_recipe_has_no_part_to_judge(make_plan: MakePlan) -> None:
+    plan = make_plan(["1.8"], ["1.11"])
+    save = a_save(plan, "1.8").model_copy(update={"parts": (part("canary"), linear())})
+    load = a_load(plan, save, "1.11", parts=(), after_load=None, stage="load_state_dict")
+    found = outcomes.result(save, load)
+    assert (found.outcome, found.rest, found.weights) == ("none", None, "equal")
+    changed = load.model_copy(update={"changed_weights": ("qkv.weight",)})
+    assert outcomes.result(save, changed).outcome == "partial"

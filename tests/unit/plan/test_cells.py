@@ -1,11 +1,17 @@
 """Rule: a combination that a variant does not apply to is no cell."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from matrix.catalogue import scenarios
+from matrix.catalogue.faq import Documentation
+from matrix.catalogue.releases import Catalogue
+from matrix.catalogue.scenarios import Scenario, Size, SizedScenario, Transport
 from matrix.errors import UsageError
-from matrix.plan.cells import Plan
+from matrix.plan.cells import Plan, plan_cells
+from matrix.plan.evidence_index import pairs
 
 MakePlan = Callable[..., Plan]
 
@@ -53,3 +59,51 @@ def test_the_plan_of_one_release_has_its_row_its_column_and_its_controls(
     ]
     assert [release.name for release in mine.controlled] == ["2.18"]
     assert [release.name for release in mine.savers] == both
+
+
+def plan_of(known: Catalogue, documentation: Documentation, *names: str, **fields: Any) -> Plan:
+    scenario = Scenario(name="x", summary="s", size="small", **fields)
+    sized = SizedScenario(scenario, Size(hidden_size=64, attention_heads=4))
+    chosen = [known[name] for name in names]
+    variants = {"plain": scenarios.variants()["plain"]}
+    return plan_cells(documentation, {"x": sized}, variants, chosen, chosen)
+
+
+def test_a_pair_of_which_one_lacks_the_module_is_no_cell(
+    known: Catalogue, documentation: Documentation
+) -> None:
+    made = plan_of(known, documentation, "1.8", "1.9", "1.10", module="GroupedLinear")
+    assert {(c.saved_by, c.loaded_by) for c in made.cells} == {
+        (saver, loader) for saver in ("1.9", "1.10") for loader in ("1.9", "1.10")
+    }
+    assert [release.name for release in made.saves("x")] == ["1.9", "1.10"]
+    assert [(scenario, r.name) for scenario, r in made.controls()] == [("x", "1.9"), ("x", "1.10")]
+
+
+def test_a_loader_without_the_recipe_has_cells_and_no_controls(
+    known: Catalogue, documentation: Documentation
+) -> None:
+    recipe = {"class": "Float8CurrentScaling"}
+    both = {"save_recipe": recipe, "load_recipe": recipe}
+    made = plan_of(known, documentation, "2.1", "2.2", **both)
+    assert [(c.saved_by, c.loaded_by) for c in made.cells] == [("2.2", "2.1"), ("2.2", "2.2")]
+    assert [release.name for _scenario, release in made.controls()] == ["2.2"]
+    assert {cell.loaded_by for cell in pairs(made)} == {"2.1", "2.2"}
+
+
+def test_an_unknown_key_is_no_control_of_loads_that_are_not_strict(
+    known: Catalogue, documentation: Documentation
+) -> None:
+    strict, lax = (
+        plan_of(known, documentation, "1.8", transport=Transport(strict=strict))
+        for strict in (True, False)
+    )
+    left_out = {cell.variant for cell in pairs(strict)} - {cell.variant for cell in pairs(lax)}
+    assert left_out == {"control:unknown-key"}
+
+
+def test_a_selection_whose_releases_lack_the_module_is_an_error(
+    known: Catalogue, documentation: Documentation
+) -> None:
+    with pytest.raises(UsageError, match="[Nn]o pair of its releases has what scenario x needs"):
+        plan_of(known, documentation, "1.7", "1.8", module="GroupedLinear")

@@ -93,7 +93,7 @@ def test_a_cast_to_what_is_no_number_is_a_gap(tex: Any, gap: Any) -> None:
         tex.cast_from_fp8(data(0), numbers(1.0), tex.DType.kFloat8E4M3, tex.DType.kByte)
 
 
-def test_only_delayed_scaling_is_emulated(tex: Any, gap: Any) -> None:
+def test_other_quantizers_are_not_emulated(tex: Any, gap: Any) -> None:
     for call in (
         lambda: tex.quantize(numbers(1.0), object()),
         lambda: tex.dequantize(object(), tex.DType.kFloat32),
@@ -158,28 +158,16 @@ def test_what_a_state_dict_may_hold_is_told_apart(worker: Any) -> None:
 def test_a_release_without_its_state_manager_is_named(
     worker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = worker("model")
+    model, global_state = worker("model"), worker("modules.global_state")
     for name in ("transformer_engine", "transformer_engine.pytorch"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     with pytest.raises(ImportError, match="no FP8GlobalStateManager"):
-        model.global_state()
+        global_state.find()
     manager = types.ModuleType("transformer_engine.pytorch.fp8")
     manager.FP8GlobalStateManager = object()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "transformer_engine.pytorch.fp8", manager)
     why = "FP8GlobalStateManager.reduce_and_update_fp8_tensors does not exist"
     assert model.finish_backward() == why
-
-
-class Site:
-    """An attention's site that holds one scale, and what was saved of it."""
-
-    path = "core_attention"
-    attention = True
-
-    module = types.SimpleNamespace(fp8_meta={})
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        return {"forward.scale": numbers(2.0)}
 
 
 @pytest.mark.parametrize(
@@ -196,6 +184,9 @@ def test_a_save_that_left_something_out_is_spoilt(
     import pickle
 
     saving = worker("saving")
+    held = {"scaling_fwd": types.SimpleNamespace(scale=numbers(2.0))}
+    module = types.SimpleNamespace(fp8_meta=held)
+    site = worker("modules.sites").Site("core_attention", "core_attention", module, True)
     raw = torch.frombuffer(bytearray(pickle.dumps(state)), dtype=torch.uint8)
     saved = {"core_attention._extra_state": raw} if state else {}
-    assert complaint in "; ".join(saving._unlike_metadata([Site()], saved))
+    assert complaint in "; ".join(saving._unlike_metadata([site], saved))

@@ -109,8 +109,14 @@ def test_the_mapping_moves_every_attention_key(worker: Any) -> None:
 
 def test_a_bug_of_ours_is_told_from_an_error_of_the_release(worker: Any, tmp_path: Path) -> None:
     loading, model = worker("loading"), worker("model")
-    scenario = {"weights_only": False, "strict": True, "state": "all", "load_recipe": {}}
-    request = {"scenario": scenario, "opt_in": None, "rewrite": None, "path": str(tmp_path / "x")}
+    scenario = {"weights_only": False, "strict": True, "distributed": False, "state": "all"}
+    request = {
+        "scenario": scenario,
+        "steps": True,
+        "opt_in": None,
+        "rewrite": None,
+        "path": str(tmp_path / "x"),
+    }
     with pytest.raises(FileNotFoundError):  # the file is ours to provide
         loading.load(torch.nn.Linear(1, 1), request)
     (tmp_path / "x").write_bytes(b"not a checkpoint")
@@ -228,7 +234,7 @@ def attention(worker: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         "backward.scale": torch.full((6,), 2.0),
         "backward.amax_history": torch.ones(4, 6),
     }
-    site = worker("model").Site("core_attention", "core_attention", None, True)
+    site = worker("modules.sites").Site("core_attention", "core_attention", None, True)
     site.tensors = lambda: tensors
     watch = training.AttentionRecorder()
     return lambda: training.unused([site], watch), tensors, watch
@@ -396,7 +402,7 @@ def a_module(recipe: Any, quantized: torch.Tensor) -> Any:
 
 
 def test_metadata_is_read_as_kernels_are_handed_it(worker: Any) -> None:
-    site = worker("model").Site
+    site = worker("modules.sites").Site
     whole = site("a", "a", a_module(None, torch.tensor([3.0, 5.0])), True)
     assert all(torch.equal(whole.in_use()[k], v) for k, v in whole.tensors().items())
     stale = site("a", "a", a_module(None, torch.tensor([1.0, 5.0])), True)
@@ -408,7 +414,7 @@ def test_metadata_is_read_as_kernels_are_handed_it(worker: Any) -> None:
 
 def test_a_lost_recipe_is_noticed(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     loading, model = worker("loading"), worker("model")
-    site = model.Site("a", "a", a_module(FakeRecipe(1), torch.ones(2)), True)
+    site = worker("modules.sites").Site("a", "a", a_module(FakeRecipe(1), torch.ones(2)), True)
     monkeypatch.setattr(model, "sites", lambda _built: [site])
 
     def lost(state: dict[str, Any]) -> list[str]:
@@ -422,7 +428,7 @@ def test_a_lost_recipe_is_noticed(worker: Any, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_attention_s_state_is_found_under_the_key_of_1_6_and_1_7(worker: Any) -> None:
-    site = worker("model").Site("a", "a", None, True)
+    site = worker("modules.sites").Site("a", "a", None, True)
     raw = torch.frombuffer(bytearray(pickle.dumps({"scale_fwd": 1})), dtype=torch.uint8)
     found = worker("loading")._payload({"a.fused_attention._extra_state": raw}, site)
     assert found == {"scale_fwd": 1}
@@ -468,9 +474,10 @@ def test_weights_are_compared_by_data_and_scales_where_they_are_quantized(worker
 )
 def test_a_save_without_its_recipe_is_spoilt(worker: Any, payload: Any, complaint: str) -> None:
     unlike = worker("saving")._unlike_recipe
-    assert unlike("key", payload, FakeRecipe(1)) == [f"key: {complaint}"]
-    assert unlike("key", {"recipe": FakeRecipe(1)}, FakeRecipe(1)) == []
-    assert unlike("key", {"scale_inv_fwd": 1}, FakeRecipe(1)) == []
+    site = worker("modules.sites").Site("a", "a", a_module(FakeRecipe(1), torch.ones(2)), True)
+    assert unlike(site, payload) == [f"a._extra_state: {complaint}"]
+    assert unlike(site, {"recipe": FakeRecipe(1)}) == []
+    assert unlike(site, {"scale_inv_fwd": 1}) == []
 
 
 def without_tool(*_args: object, **_options: object) -> str:
@@ -519,8 +526,9 @@ def test_a_model_whose_state_dict_raises_is_built(
 ) -> None:
     cell = worker("cell")
     monkeypatch.setattr(cell.model, "build", lambda *_arguments: Stubborn())
-    monkeypatch.setattr(cell.model, "recipe", lambda _fields: None)
-    assert cell.enter({"scenario": {"load_recipe": {}}}) == {"gaps": []}
+    monkeypatch.setattr(cell.recipes, "make", lambda _chosen: None)
+    monkeypatch.setattr(cell.lanes, "prepare", lambda _request: None)
+    assert cell.enter({"scenario": {"load_recipe": {}}, "steps": True}) == {"gaps": []}
 
 
 def test_a_weight_that_is_left_out_of_the_state_dict_is_a_flaw(worker: Any) -> None:
@@ -541,12 +549,15 @@ def test_a_weight_that_changes_when_fp8_starts_is_changed(worker: Any) -> None:
     assert found == {"changed_weights": ["bias", "weight"]}
 
 
+SAVED_PLAIN = {"distributed": False}
+
+
 def test_a_file_that_cannot_be_written_is_no_error_of_the_release(
     worker: Any, tmp_path: Path
 ) -> None:
     written = worker("saving")._written
     with pytest.raises(FileNotFoundError):
-        written(torch.nn.Linear(1, 1), str(tmp_path / "no folder" / "a.pt"))
-    _state, error = written(torch.nn.Linear(1, 1), str(tmp_path / "a.pt"))
+        written(torch.nn.Linear(1, 1), str(tmp_path / "no folder" / "a.pt"), SAVED_PLAIN)
+    _state, error = written(torch.nn.Linear(1, 1), str(tmp_path / "a.pt"), SAVED_PLAIN)
     assert error is None
     assert set(torch.load(tmp_path / "a.pt")) == {"weight", "bias"}
