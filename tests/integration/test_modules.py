@@ -16,8 +16,13 @@ from matrix.catalogue.scenarios import SizedScenario
 from matrix.judge.judgement import Judgement
 from matrix.plan.cells import Plan
 
-RELEASES = ("1.11", "1.13", "2.3", "2.8", "2.16", "2.20.2")
-OWN = {name: sized for name, sized in scenarios.load().items() if sized.one_recipe}
+RELEASES = ("1.13", "2.3", "2.20.2")
+MODULES = [
+    name
+    for name, sized in scenarios.load().items()
+    if sized.scenario.module != "MultiheadAttention" or name.startswith("mha.")
+]
+OTHERS = ["linears-only", "history-16", "distributed", "attention-renamed"]
 
 
 def able(bench: Bench, sized: SizedScenario) -> list[str]:
@@ -29,26 +34,21 @@ def judged(bench: Bench, made: Plan) -> Judgement:
     return bench.judge(made, with_recorded=False)
 
 
-@pytest.mark.parametrize("scenario", list(OWN))
-def test_a_release_loads_what_it_saved(bench: Bench, scenario: str) -> None:
-    """Or raises in its own code. Nothing is left open, and nothing is vacuous."""
-    names = able(bench, OWN[scenario])
-    found = judged(
-        bench, bench.plan(names, names, scenario=scenario, variants=("plain", "trusted"))
-    )
+@pytest.mark.parametrize("scenario", [*MODULES, *OTHERS])
+def test_a_release_saves_steps_and_loads(bench: Bench, scenario: str) -> None:
+    """Or raises in its own code: nothing is left open, and no save is vacuous."""
+    sized = scenarios.load()[scenario]
+    names = able(bench, sized)
+    found = judged(bench, bench.plan(names[-1:], names, scenario=scenario))
     words = {"loaded", "none", "error", "partial", "defaults"}
     assert {verdict.outcome for verdict in found.verdicts} <= words
-    own = {c.release: c for c in found.controls if c.control == "own"}
-    assert set(own) == set(names)
-    wrong = {name: check.note for name, check in own.items() if not check.good}
-    assert wrong == {
-        name: note for name, note in wrong.items() if name in EXPECTED.get(scenario, ())
-    }
-    assert set(EXPECTED.get(scenario, ())) == set(wrong)
+    own = next(check for check in found.controls if check.release == names[-1])
+    assert own.control == "own"
+    assert own.good or scenario in FAILING, own.note
 
 
-# Releases that do not load what they saved themselves, in their own code.
-EXPECTED: dict[str, tuple[str, ...]] = {}
+# Of 2.20.2, which does not load what it saved itself, in its own code.
+FAILING = {"distributed"}
 
 
 def test_parts_hold_state_by_module_and_recipe(bench: Bench) -> None:

@@ -5,9 +5,12 @@ import importlib
 import inspect
 from typing import Any, Dict, Optional
 
+from matrix.worker.modules import custom
+
 DELAYED = "DelayedScaling"
 _CLASS = "class"
 _IN_ATTENTION = {"fp8_dpa": True, "fp8_mha": False}
+_FACTORY = "qfactory"
 _OPTIONAL = tuple(_IN_ATTENTION)
 
 
@@ -26,7 +29,8 @@ def make(chosen: Dict[str, Any]) -> Any:
     otherwise. ``fp8_dpa`` and ``fp8_mha`` are left out where the class of the release lacks
     them, or refuses them: ``Float8CurrentScaling`` of 2.4 to 2.7 asserts that they are not set.
 
-    :param chosen: its ``class`` and fields.
+    :param chosen: its ``class`` and fields; as ``qfactory`` the name of a function in
+        :mod:`matrix.worker.modules.custom`.
     :raises ValueError: the recipe of the release has no such field.
     """
     name = _name(chosen)
@@ -38,6 +42,8 @@ def make(chosen: Dict[str, Any]) -> Any:
     if unknown:
         raise ValueError("{} has no field {}".format(name, ", ".join(unknown)))
     given = {field: value for field, value in fields.items() if field in known}
+    if _FACTORY in given:
+        given[_FACTORY] = getattr(custom, given[_FACTORY])
     try:
         return kind(**given)
     except (AssertionError, ValueError):  # pydantic's error of 2.4 and later is a ValueError

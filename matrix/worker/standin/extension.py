@@ -14,7 +14,7 @@ from typing import Any, Dict, Optional, Tuple
 import torch
 
 from matrix.worker.standin import dtypes, fp8, quantized
-from matrix.worker.standin.gap import EmulationGap, Missing
+from matrix.worker.standin.gap import EmulationGap, ExtensionError, Missing
 
 RELEASE: str = globals()["RELEASE"]
 VERSION: Tuple[int, int] = tuple(int(part) for part in RELEASE.split(".")[:2])  # type: ignore
@@ -390,7 +390,7 @@ def _guarded(function: Any) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
-        except EmulationGap:
+        except (EmulationGap, ExtensionError):
             raise
         except Exception as error:
             raise EmulationGap("{}(): {!r}".format(function.__name__, error)) from error

@@ -3,6 +3,8 @@
 import torch
 
 _TYPES = {"kFloat8E4M3": torch.float8_e4m3fn, "kFloat8E5M2": torch.float8_e5m2}
+NAMES = frozenset(_TYPES)
+"""Names of the FP8 types among the members of ``DType``."""
 
 
 def torch_type(name: str) -> torch.dtype:

@@ -23,6 +23,13 @@ class EmulationGap(RuntimeError):
         )
 
 
+class ExtensionError(RuntimeError):
+    """What the compiled extension itself raises here, by a check in its source."""
+
+
+ExtensionError.__name__ = "RuntimeError"  # as it is reported
+
+
 def met() -> List[str]:
     """Return the operations that were needed in this process and are not emulated."""
     return list(_met)

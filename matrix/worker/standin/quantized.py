@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 import torch
 
 from matrix.worker.standin import fp8
-from matrix.worker.standin.gap import EmulationGap
+from matrix.worker.standin.gap import EmulationGap, ExtensionError
 
 Pair = Tuple[int, int]
 
@@ -78,8 +78,12 @@ def _put(found: torch.Tensor, into: torch.Tensor) -> None:
 
 
 def _mxfp8_scales(matrix: torch.Tensor, block: Pair) -> torch.Tensor:
-    """Return the biased exponent of the smallest power of two that fits each block."""
-    exponents = torch.ceil(torch.log2(_amaxes(matrix, block) / _E4M3_MAX))
+    """Return the biased exponent of the smallest power of two that fits each block.
+
+    It is rounded up, as ``float_to_e8m0`` does (transformer_engine/common/util/ptx.cuh).
+    """
+    mantissas, exponents = torch.frexp(_amaxes(matrix, block) * (1.0 / _E4M3_MAX))
+    exponents = torch.where(mantissas > 0.5, exponents, exponents - 1)
     return (exponents.clamp(-_BIAS, _BIAS) + _BIAS).to(torch.uint8)
 
 
@@ -234,6 +238,9 @@ def dequantize(tensor: Any, name: str, dtype: torch.dtype) -> torch.Tensor:
     :param name: name of the ``DType`` of its data.
     """
     kind = _known(tensor)
+    if name not in fp8.NAMES and kind == "mxfp8":
+        # CheckInputTensor in transformer_engine/common/transformer_engine.cpp, 2.0 to 2.18.
+        raise ExtensionError("Scale_inv is not supported for non-FP8 input cast_input")
     if kind not in _DEQUANTIZE or tensor._rowwise_data is None:
         raise EmulationGap("dequantize() of a {}".format(type(tensor).__name__))
     return _DEQUANTIZE[kind](tensor, name).reshape(tuple(tensor.shape)).to(dtype)

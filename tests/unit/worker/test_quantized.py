@@ -124,6 +124,16 @@ def test_current_scaling_takes_the_tensor_s_own_amax(worker: Any, matrix: torch.
     assert not out._transpose_invalid
 
 
+def test_a_type_that_is_no_fp8_is_refused_as_the_extension_refuses_it(worker: Any) -> None:
+    """DType changed its numbers: what 2.3 calls E4M3 is bf16 to 2.4."""
+    quantized, raising = worker("standin.quantized"), worker("raising")
+    tensor = a_tensor("MXFP8Tensor", (32, 32), _rowwise_data=bytes_of(32, 32))
+    with pytest.raises(RuntimeError, match="not supported for non-FP8 input") as caught:
+        quantized.dequantize(tensor, "kBFloat16", torch.float32)
+    assert raising.describe(caught.value)["type"] == "RuntimeError"
+    assert worker("standin.gap").met() == []
+
+
 @pytest.mark.parametrize(
     ("quantizer", "complaint"),
     [
