@@ -34,8 +34,15 @@ def describe(raised: BaseException) -> Dict[str, Any]:
 
 
 def _frames(raised: BaseException) -> List[str]:
-    """Return the innermost frames as ``file:function``, release-relative."""
-    frames = traceback.extract_tb(raised.__traceback__)[-5:]
+    """Return the innermost frames as ``file:function``, release-relative.
+
+    Those of the stand-in are left out: on a device they are not there.
+    """
+    frames = [
+        frame
+        for frame in traceback.extract_tb(raised.__traceback__)
+        if not frame.filename.startswith(_STANDIN)
+    ][-5:]
     return ["{}:{}".format(_relative(frame.filename), frame.name) for frame in frames]
 
 

@@ -27,6 +27,8 @@ from matrix.store.records import (
     Tensor,
 )
 
+FAQ_SCENARIOS = "autocast,attention-only,fp8-weights"
+"""The FAQ's scenarios, of which every cell is recorded."""
 TODAY = datetime.date(2026, 11, 24)
 REPORT_FORMAT_1 = Path(__file__).parent / "report-format-1.json"
 """1.7 and 2.0 in the scenario autocast, as a version before format 2 wrote it; shortened."""

@@ -11,6 +11,7 @@ import time
 import psutil
 import pytest
 
+from helpers.builders import FAQ_SCENARIOS
 from matrix.errors import ExitCode
 from matrix.lane.local import LocalRunner
 from matrix.lane.protocol import SaveAnswer
@@ -197,7 +198,7 @@ def test_state_of_one_cell_never_reaches_the_next(bench, broken_release) -> None
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path, interruptible) -> None:
     """Ctrl-C in the middle: exit code 130, and the next run does the rest."""
     command = [sys.executable, "-m", "matrix", "run", "--releases", "1.11-1.13,2.3-2.5"]
-    command += ["--scenario", "all", "--variant", "plain"]
+    command += ["--scenario", FAQ_SCENARIOS, "--variant", "plain"]
     command += ["--store", str(tmp_path / "store"), "--report", str(tmp_path / "report")]
     loads = tmp_path / "store" / "loads"
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -17,7 +17,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from helpers.builders import a_load, a_save, entry_fields
+from helpers.builders import FAQ_SCENARIOS, a_load, a_save, entry_fields
 from matrix.catalogue import faq, ranges, releases, scenarios, selection, tables
 from matrix.catalogue.releases import Catalogue, Release
 from matrix.catalogue.selection import Selection
@@ -438,7 +438,7 @@ SELECTIONS = st.builds(
     releases=st.sampled_from([None, "bands", "1.7", "1.6-1.8"]),
     saved_by=st.sampled_from([None, "1.7", "1.8"]),
     loaded_by=st.sampled_from([None, "2.3"]),
-    scenario=st.sampled_from([None, "autocast", "all"]),
+    scenario=st.sampled_from([None, "autocast", FAQ_SCENARIOS]),
     variant=st.sampled_from([None, "plain", "plain,trusted", "all"]),
     lane=st.sampled_from([None, "cpu"]),
 )

@@ -5,6 +5,7 @@ The Python code of the release is real: modules, hooks, extra state, recipes. Re
 common: ``transformer_engine.common``, without its shared objects
 extension: the compiled extension: DType, FP8 casts, scale updates
 dtypes: the numbers of DType by release
+enumerations: enumerations of the extension that end up in checkpoints
 quantized: quantizing by recipes other than delayed scaling
 fp8: the arithmetic of the casts
 cuda: CUDA requests, served by the CPU, which reports Hopper or Blackwell

@@ -13,7 +13,7 @@ from typing import Any, Dict, Optional, Tuple
 
 import torch
 
-from matrix.worker.standin import dtypes, fp8, quantized
+from matrix.worker.standin import dtypes, enumerations, fp8, quantized
 from matrix.worker.standin.gap import EmulationGap, ExtensionError, Missing
 
 RELEASE: str = globals()["RELEASE"]
@@ -66,6 +66,12 @@ class DType:
 for _name, _number in dtypes.numbers(VERSION).items():
     DType.__members__[_name] = DType(_number)
     setattr(DType, _name, DType.__members__[_name])
+
+
+if VERSION >= (2, 5):
+    Float8BlockScaleTensorFormat = enumerations.make(
+        "Float8BlockScaleTensorFormat", __name__, enumerations.BLOCK_FORMATS
+    )
 
 
 def _fp8_name(dtype: Any) -> str:

@@ -67,5 +67,9 @@ class Missing:
         """Raise EmulationGap, because the operation is not emulated."""
         raise EmulationGap(self._name)
 
+    def __reduce_ex__(self, _protocol: Any) -> Any:
+        """Raise EmulationGap: a checkpoint that held it would not be the release's."""
+        raise EmulationGap("{} in a checkpoint".format(self._name))
+
     def __repr__(self) -> str:
         return "<not emulated: {}>".format(self._name)

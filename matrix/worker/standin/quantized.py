@@ -171,7 +171,7 @@ def _fp4(values: torch.Tensor) -> torch.Tensor:
     codes = torch.bucketize(magnitudes, _BETWEEN)
     tied = magnitudes == _BETWEEN[codes.clamp(max=len(_BETWEEN) - 1)]
     codes = torch.where(tied & (codes % 2 == 1), codes + 1, codes)
-    return (codes + 8 * (values < 0)).to(torch.uint8)
+    return (codes + 8 * torch.signbit(values)).to(torch.uint8)
 
 
 def _dequantize_nvfp4(tensor: Any, _name: str) -> torch.Tensor:
@@ -238,7 +238,7 @@ def dequantize(tensor: Any, name: str, dtype: torch.dtype) -> torch.Tensor:
     :param name: name of the ``DType`` of its data.
     """
     kind = _known(tensor)
-    if name not in fp8.NAMES and kind == "mxfp8":
+    if kind == "mxfp8" and name not in fp8.NAMES:
         # CheckInputTensor in transformer_engine/common/transformer_engine.cpp, 2.0 to 2.18.
         raise ExtensionError("Scale_inv is not supported for non-FP8 input cast_input")
     if kind not in _DEQUANTIZE or tensor._rowwise_data is None:

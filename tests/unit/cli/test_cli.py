@@ -11,11 +11,12 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from helpers.builders import with_message
+from helpers.builders import FAQ_SCENARIOS, with_message
 from matrix.catalogue import releases
 from matrix.catalogue.selection import Selection
 from matrix.cli import main
 from matrix.errors import ExitCode, worst
+from matrix.lane import asking, sources
 from matrix.report import document
 from matrix.store import recorded
 from matrix.store.store import Store
@@ -160,6 +161,22 @@ def test_sync_with_nothing_new(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "has every published release" in te_matrix("releases", "sync").output
 
 
+def test_sync_proposes_a_row_and_says_what_the_release_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    new = releases.load()["2.20.2"].model_copy(update={"version": "2.21", "wheel": "2.21.0"})
+    monkeypatch.setattr(releases, "published", lambda: ["2.21.0"])
+    monkeypatch.setattr(sources, "describe", lambda _version: new)
+    monkeypatch.setattr(
+        asking, "asked", lambda rows: [f"{row.version}: it lacks X" for row in rows]
+    )
+    shown = te_matrix("releases", "sync").output
+    assert shown.startswith('# 2.21: it lacks X\n[[release]]\nversion = "2.21"')
+    rows = tmp_path / "rows.toml"
+    assert "1 new: 2.21.0" in te_matrix("releases", "sync", "--output", str(rows)).output
+    assert rows.read_text().startswith("[[release]]")
+
+
 def test_plan_counts_what_is_recorded() -> None:
     output = te_matrix("plan", "--releases", "1.7,2.4").output
     assert "6 cells: 0 known live, 6 known from the recorded evidence, 0 unknown" in output
@@ -168,7 +185,7 @@ def test_plan_counts_what_is_recorded() -> None:
 
 
 def test_the_gate_passes_on_the_recorded_evidence() -> None:
-    everything = ["--releases", "all", "--scenario", "all", "--variant", "all"]
+    everything = ["--releases", "all", "--scenario", FAQ_SCENARIOS, "--variant", "all"]
     result = te_matrix("gate", *everything, "--today", "2026-11-24")
     assert result.exit_code == ExitCode.OK, result.output
     assert "7872 cells planned: 3592 conforms, 2090 known-deviation, 2190 undocumented" in (

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from helpers.builders import FAQ_SCENARIOS
 from matrix.catalogue import releases
 from matrix.catalogue.releases import Release
 from matrix.cli import main
@@ -26,6 +27,7 @@ pytest_plugins = ["pytester"]
 
 MakeCandidate = Callable[[str, str], str]
 FEW = ["--releases", "1.5,1.7,1.11,2.9,2.18", "--today", "2026-11-24"]
+FEW += ["--scenario", FAQ_SCENARIOS]
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +104,7 @@ def test_a_candidate_with_no_release_before_it(candidate: MakeCandidate) -> None
 
 
 def test_a_baseline_may_be_a_report(candidate: MakeCandidate, elsewhere: Path) -> None:
-    words = ["--releases", "1.5,1.7,1.11,2.9,2.18,2.20.2", "--scenario", "all"]
+    words = ["--releases", "1.5,1.7,1.11,2.9,2.18,2.20.2", "--scenario", FAQ_SCENARIOS]
     te_matrix("report", *words, "--variant", "all", "--report", "before")
     candidate("2.20.2", "2.21.0.dev0")
     result = gate("--against", "before/report.json")
@@ -114,7 +116,7 @@ def test_a_baseline_may_be_the_report_on_an_earlier_candidate(
     candidate: MakeCandidate, elsewhere: Path
 ) -> None:
     before = candidate("2.20.2", "2.21.0.dev0")
-    spelled = [*FEW, "--scenario", "all", "--variant", "plain,remapped,trusted"]
+    spelled = [*FEW, "--scenario", FAQ_SCENARIOS, "--variant", "plain,remapped,trusted"]
     te_matrix("report", "--candidate", "tree", *spelled, "--report", "before")
     name = candidate("2.19", "2.21.0.dev1")
     result = gate("--against", "before/report.json")

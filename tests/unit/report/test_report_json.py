@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.builders import REPORT_FORMAT_1, a_cell, a_report, a_scenario
+from helpers.builders import FAQ_SCENARIOS, REPORT_FORMAT_1, a_cell, a_report, a_scenario
 from matrix.cli import main
 from matrix.errors import StoreError
 from matrix.report import cells, document
@@ -43,7 +43,7 @@ def read(text: str) -> Report:
 
 
 def test_the_whole_matrix_comes_back_from_less_than_2_mb() -> None:
-    everything = ["--releases", "all", "--scenario", "all", "--variant", "all"]
+    everything = ["--releases", "all", "--scenario", FAQ_SCENARIOS, "--variant", "all"]
     written = CliRunner().invoke(main, ["report", "--json", *everything]).output
     judged = json.loads(CliRunner().invoke(main, ["judge", "--json", *everything]).output)
     assert len(judged) == 7872
@@ -133,7 +133,9 @@ def test_it_says_how_each_scenario_makes_its_checkpoints(elsewhere: Path) -> Non
         "state": "attention",
         "save_recipe": {"name": "DelayedScaling", "fields": {}},
         "load_recipe": {"name": "DelayedScaling", "fields": {"amax_history_len": 16}},
-        "transport": {"weights_only": False, "strict": False},
+        "device": "hopper",
+        "attention": "core_attention",
+        "transport": {"distributed": False, "weights_only": False, "strict": False},
     }
 
 

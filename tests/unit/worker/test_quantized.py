@@ -101,8 +101,8 @@ def test_nvfp4_has_a_scale_for_16_values_and_one_for_all(
 
 def test_four_bits_round_to_the_nearest_and_between_two_to_even(worker: Any) -> None:
     codes = worker("standin.quantized")._fp4
-    values = torch.tensor([[0.2, 0.25, 0.3, 0.75, 1.25, 2.5, 3.5, 5.0, 5.1, 9.0, -1.0]])
-    assert codes(values).tolist() == [[0, 0, 1, 2, 2, 4, 6, 6, 7, 7, 10]]
+    values = torch.tensor([[0.2, 0.25, 0.3, 0.75, 1.25, 2.5, 3.5, 5.0, 5.1, 9.0, -1.0, -0.0]])
+    assert codes(values).tolist() == [[0, 0, 1, 2, 2, 4, 6, 6, 7, 7, 10, 8]]
 
 
 def test_current_scaling_takes_the_tensor_s_own_amax(worker: Any, matrix: torch.Tensor) -> None:
@@ -147,4 +147,6 @@ def test_what_is_not_emulated_is_a_gap(worker: Any, quantizer: Any, complaint: s
     with pytest.raises(gap.EmulationGap, match=complaint):
         quantized.quantize(torch.ones(2, 2), quantizer, None, "kFloat8E4M3")
     with pytest.raises(gap.EmulationGap, match="dequantize"):
-        quantized.dequantize(a_tensor("MXFP8Tensor", (1,), _rowwise_data=None), "k", torch.float32)
+        quantized.dequantize(
+            a_tensor("MXFP8Tensor", (1,), _rowwise_data=None), "kFloat8E4M3", torch.float32
+        )

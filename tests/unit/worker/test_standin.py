@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 import types
 from typing import Any
@@ -137,6 +138,25 @@ def test_up_to_1_5_a_module_updates_its_own(tex: Any, gap: Any, masked: bool) ->
         tex.fused_amax_and_scale_update(*elsewhere, "max", tex.DType.kFloat8E4M3, 0)
 
 
+def test_what_is_not_emulated_gets_into_no_checkpoint(tex: Any, gap: Any) -> None:
+    with pytest.raises(gap.EmulationGap, match=r"tex\.SomeFormat\.A in a checkpoint"):
+        pickle.dumps(tex.SomeFormat.A)
+
+
+def test_an_enumeration_comes_back_from_a_checkpoint_as_itself(worker: Any) -> None:
+    enumerations = worker("standin.enumerations")
+    kind = enumerations.make("Format", __name__, {"A": 0, "B": 1})
+    other = enumerations.make("Format", __name__, {"A": 0, "B": 1})
+    globals()["Format"] = kind
+    try:
+        again = pickle.loads(pickle.dumps(kind.B))
+    finally:
+        del globals()["Format"]
+    assert again == kind.B != kind.A
+    assert kind.B != other.B
+    assert (int(again), repr(again)) == (1, "<Format.B: 1>")
+
+
 def test_the_facts_that_releases_ask_for(tex: Any) -> None:
     assert tex.get_cublasLt_version() >= 120000
     assert tex.get_cudnn_version() >= 90201
@@ -181,8 +201,6 @@ def test_a_release_without_its_state_manager_is_named(
 def test_a_save_that_left_something_out_is_spoilt(
     worker: Any, state: dict[str, Any], complaint: str
 ) -> None:
-    import pickle
-
     saving = worker("saving")
     held = {"scaling_fwd": types.SimpleNamespace(scale=numbers(2.0))}
     module = types.SimpleNamespace(fp8_meta=held)
