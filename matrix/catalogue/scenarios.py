@@ -140,6 +140,8 @@ class Variant(tables.Row):
     """Closed ranges of saving releases that the variant applies to; absent: all."""
     into: str | None = None
     """Closed ranges of loading releases that the variant applies to; absent: all."""
+    attention: bool = False
+    """Whether the variant applies only to modules that compute attention."""
     opt_in: Literal["never", "only", "any"] = "never"
     """When the loader's opt-in for pickled extra state is set.
 
@@ -154,6 +156,10 @@ class Variant(tables.Row):
         if self.name.startswith(REWRITE) != (self.form is not None):
             raise ValueError(f"a variant with a form, and no other, is called {REWRITE}NAME")
         return self
+
+    def applies_to(self, scenario: SizedScenario) -> bool:
+        """Return whether the variant applies to a scenario."""
+        return scenario.attends or not self.attention
 
     def covers(self, saver: Release, loader: Release) -> bool:
         """Return whether both releases lie in the variant's ranges. A candidate never does."""

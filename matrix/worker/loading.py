@@ -213,12 +213,14 @@ def _moved(site: Site, before: Dict[str, torch.Tensor]) -> Dict[str, Any]:
     """Tell for each tensor whether the step changed it as delayed scaling does.
 
     A history that has new amaxes in row 0 but was not rolled counts as unchanged, because
-    nothing will ever read them.
+    nothing will ever read them. One of a single row is left out: rolling clears it.
     """
     after = site.tensors()
     moved = {}
     for name, tensor in after.items():
         old = before[name]
+        if name.endswith("amax_history") and len(tensor) == 1:
+            continue
         if name.endswith("amax_history"):
             moved[name] = not torch.equal(tensor[1:], old[1:])
         else:

@@ -80,6 +80,13 @@ def test_a_pair_of_which_one_lacks_the_module_is_no_cell(
     assert [(scenario, r.name) for scenario, r in made.controls()] == [("x", "1.9"), ("x", "1.10")]
 
 
+def test_the_key_mapping_applies_to_modules_with_attention() -> None:
+    remapped = scenarios.variants()["remapped"]
+    names = {name for name, sized in scenarios.load().items() if remapped.applies_to(sized)}
+    assert {"autocast", "mha.no-state", "transformer-layer", "dot-product-attention"} <= names
+    assert not {"linear", "layernorm.no-state", "ops-linear"} & names
+
+
 def test_a_loader_without_the_recipe_has_cells_and_no_controls(
     known: Catalogue, documentation: Documentation
 ) -> None:

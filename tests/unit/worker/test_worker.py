@@ -355,6 +355,13 @@ def test_a_tensor_that_is_no_longer_finite_does_not_live_on(worker: Any) -> None
     assert moved == {"forward.scale": False, "backward.scale": True}
 
 
+def test_a_history_of_one_row_tells_nothing_of_a_step(worker: Any) -> None:
+    now = {"forward.scale": torch.tensor([2.0]), "forward.amax_history": torch.zeros(1, 1)}
+    part = types.SimpleNamespace(path="p", name="n", tensors=lambda: now)
+    before = {"forward.scale": torch.ones(1), "forward.amax_history": torch.zeros(1, 1)}
+    assert worker("loading")._moved(part, before)["moved"] == {"forward.scale": True}
+
+
 @pytest.mark.skipif(torch.version.cuda is not None, reason="this PyTorch is built with CUDA")
 def test_a_probe_says_why_there_is_no_gpu(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     probe = worker("device").probe
