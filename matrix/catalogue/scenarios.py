@@ -142,6 +142,8 @@ class Variant(tables.Row):
     """Closed ranges of loading releases that the variant applies to; absent: all."""
     attention: bool = False
     """Whether the variant applies only to modules that compute attention."""
+    not_for: tuple[str, ...] = ()
+    """Names of modules that the variant does not apply to."""
     opt_in: Literal["never", "only", "any"] = "never"
     """When the loader's opt-in for pickled extra state is set.
 
@@ -158,8 +160,17 @@ class Variant(tables.Row):
         return self
 
     def applies_to(self, scenario: SizedScenario) -> bool:
-        """Return whether the variant applies to a scenario."""
-        return scenario.attends or not self.attention
+        """Return whether the variant applies to a scenario.
+
+        Files are rewritten in the format of ``torch.save`` alone.
+        """
+        chosen = scenario.scenario
+        rewritten = self.form is None or not chosen.transport.distributed
+        return (
+            (scenario.attends or not self.attention)
+            and chosen.module not in self.not_for
+            and rewritten
+        )
 
     def covers(self, saver: Release, loader: Release) -> bool:
         """Return whether both releases lie in the variant's ranges. A candidate never does."""

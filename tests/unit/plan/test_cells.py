@@ -87,6 +87,13 @@ def test_the_key_mapping_applies_to_modules_with_attention() -> None:
     assert not {"linear", "layernorm.no-state", "ops-linear"} & names
 
 
+def test_a_rewrite_applies_to_what_is_rewritten() -> None:
+    rewrite = scenarios.variants()["rewrite:2.4"]
+    names = {name for name, sized in scenarios.load().items() if rewrite.applies_to(sized)}
+    assert {"autocast", "mha.no-state", "linear", "transformer-layer"} <= names
+    assert not {"distributed", "layernorm.no-state", "rmsnorm.no-state", "ops-linear"} & names
+
+
 def test_a_loader_without_the_recipe_has_cells_and_no_controls(
     known: Catalogue, documentation: Documentation
 ) -> None:
