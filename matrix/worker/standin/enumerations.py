@@ -1,6 +1,6 @@
 """Enumerations of the extension that end up in checkpoints."""
 
-from typing import Any, Dict
+from typing import Any, Dict, Tuple
 
 
 class Enumeration:
@@ -46,6 +46,14 @@ def make(name: str, module: str, members: Dict[str, int]) -> Any:
     return kind
 
 
+def has_block_formats(version: Tuple[int, int]) -> bool:
+    """Tell whether the extension of a release has ``Float8BlockScaleTensorFormat``.
+
+    :param version: (major, minor) of the release.
+    """
+    return version >= (2, 5)
+
+
 BLOCK_FORMATS = {"GEMM_READY": 0, "COMPACT": 1}
-"""Members of ``Float8BlockScaleTensorFormat``, which the extension has from 2.5 on and tensors of
-FP8 block scaling hold in 2.5 to 2.11 (transformer_engine.h, common/util/pybind_helper.h)."""
+"""Members of ``Float8BlockScaleTensorFormat``, which tensors of FP8 block scaling hold in 2.5 to
+2.11 (transformer_engine.h, common/util/pybind_helper.h)."""

@@ -9,6 +9,7 @@ looked up, but calling them raises :class:`matrix.worker.standin.gap.EmulationGa
 
 import functools
 import inspect
+import sys
 from typing import Any, Dict, Optional, Tuple
 
 import torch
@@ -68,7 +69,7 @@ for _name, _number in dtypes.numbers(VERSION).items():
     setattr(DType, _name, DType.__members__[_name])
 
 
-if VERSION >= (2, 5):
+if enumerations.has_block_formats(VERSION):
     Float8BlockScaleTensorFormat = enumerations.make(
         "Float8BlockScaleTensorFormat", __name__, enumerations.BLOCK_FORMATS
     )
@@ -420,10 +421,14 @@ _missing: Dict[str, Missing] = {}
 
 # Hooks of external backends. Real builds do not export them, and 2.19 and later look them
 # up with getattr(tex, NAME, default).
-_NOT_EXPORTED = frozenset({"flash_attention", "get_attention_backend"})
+_NOT_EXPORTED = {"flash_attention", "get_attention_backend"}
+if not enumerations.has_block_formats(VERSION):
+    _NOT_EXPORTED.add("Float8BlockScaleTensorFormat")
 
 
 def __getattr__(name: str) -> Any:
     if name.startswith("__") or name in _NOT_EXPORTED:
         raise AttributeError(name)
+    if sys._getframe(1).f_code.co_name == "find_class":
+        raise EmulationGap("tex.{} in a checkpoint".format(name))
     return _missing.setdefault(name, Missing("tex." + name))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import sys
 import types
+import zipfile
 from typing import Any
 
 import pytest
@@ -141,6 +143,27 @@ def test_up_to_1_5_a_module_updates_its_own(tex: Any, gap: Any, masked: bool) ->
 def test_what_is_not_emulated_gets_into_no_checkpoint(tex: Any, gap: Any) -> None:
     with pytest.raises(gap.EmulationGap, match=r"tex\.SomeFormat\.A in a checkpoint"):
         pickle.dumps(tex.SomeFormat.A)
+
+
+def test_a_checkpoint_s_name_that_is_not_emulated_is_a_gap(
+    tex: Any, gap: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the class of a pickled object it would be an error that no release raises."""
+    monkeypatch.setitem(sys.modules, tex.__name__, tex)
+    named = f"c{tex.__name__}\nSomeFormat\n.".encode()
+    path = io.BytesIO()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", named)
+        archive.writestr("a/version", "3")
+    path.seek(0)
+    with pytest.raises(gap.EmulationGap, match=r"tex\.SomeFormat in a checkpoint"):
+        torch.load(path, weights_only=False)
+
+
+def test_the_format_of_blocks_is_there_from_2_5_on(extension: Any) -> None:
+    assert not hasattr(extension("2.4"), "Float8BlockScaleTensorFormat")
+    formats = extension("2.5").Float8BlockScaleTensorFormat
+    assert [int(formats.GEMM_READY), int(formats.COMPACT)] == [0, 1]
 
 
 def test_an_enumeration_comes_back_from_a_checkpoint_as_itself(worker: Any) -> None:
