@@ -44,10 +44,15 @@ def read(path: str, scenario: Dict[str, Any], wanted: Callable[[], State]) -> St
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(path) as archive:
             archive.extractall(folder)  # the worker's own archive
-        state = wanted()
+        # Copies, so that it is load_state_dict that changes the model.
+        state = {key: _copy(value) for key, value in wanted().items()}
         with _truthful_device():
             _alone("load")(state, checkpoint_id=folder)
     return state
+
+
+def _copy(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, torch.Tensor) else value
 
 
 def _alone(name: str) -> Callable[..., Any]:

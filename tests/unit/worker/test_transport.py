@@ -49,7 +49,11 @@ def test_a_distributed_checkpoint_is_read_into_what_the_model_has(
     transport = worker("transport")
     state = {"a": torch.ones(3), "more": torch.ones(1)}
     path = written(transport, state, tmp_path / "x", DISTRIBUTED)
-    assert set(transport.read(path, DISTRIBUTED, lambda: {"a": torch.zeros(3)})) == {"a"}
+    held = {"a": torch.zeros(3)}
+    found = transport.read(path, DISTRIBUTED, lambda: held)
+    assert set(found) == {"a"}
+    assert found["a"].tolist() == [1.0, 1.0, 1.0]
+    assert held["a"].tolist() == [0.0, 0.0, 0.0], "it is load_state_dict that changes the model"
 
 
 def test_only_weights_are_read_where_that_is_asked(worker: Any, tmp_path: Path) -> None:
