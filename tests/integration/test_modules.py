@@ -44,11 +44,11 @@ def test_a_release_saves_steps_and_loads(bench: Bench, scenario: str) -> None:
     assert {verdict.outcome for verdict in found.verdicts} <= words
     own = next(check for check in found.controls if check.release == names[-1])
     assert own.control == "own"
-    assert own.good or scenario in FAILING, own.note
+    assert own.good == (scenario not in FAILING), own.note
 
 
 # Of 2.20.2, which does not load what it saved itself, in its own code.
-FAILING = {"distributed"}
+FAILING = {"distributed", "mha.current-scaling.fp8-attention"}
 
 
 def test_parts_hold_state_by_module_and_recipe(bench: Bench) -> None:
