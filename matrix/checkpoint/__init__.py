@@ -4,6 +4,7 @@ No release is involved here: the room below says what a file holds, ``doctor`` w
 
 layout: the files of a checkpoint and their formats, found once and handed on
 formats/: one module per file format, each behind the protocol ``Format``
+file_kinds: what a file is that is no checkpoint
 contents: what a checkpoint holds apart from its weights
 completeness: missing ranks, shards and files in a folder
 
@@ -18,7 +19,8 @@ torchfile: files of ``torch.save``: torch_zip and torch_legacy read and write th
     torch_writing writes one with edits
 pickles: pickles parsed into inert values (nodes); emit writes them back
 names: the classes and functions that a pickle names
-objects: the tensors, buffers and mappings that inert values stand for
+objects: the tensors, buffers and dicts that inert values stand for
+mappings: every mapping among them, which may be a state dict
 zips: zip archives, with limits on what is read
 words: enumerations of file kinds, containers, contents and rewrite steps
 limits: the most that is read of a file

@@ -20,6 +20,8 @@ class Contents:
     keys: int = 0
     """Number of keys whose values are tensors or extra states."""
     states: list[ExtraState] = dataclasses.field(default_factory=list)
+    foreign: list[ExtraState] = dataclasses.field(default_factory=list)
+    """Extra states that are not Transformer Engine's; they are left alone."""
     classes: set[str] = dataclasses.field(default_factory=set)
     """Transformer Engine's classes and functions that the pickles name."""
     weights: set[str] = dataclasses.field(default_factory=set)
@@ -28,6 +30,8 @@ class Contents:
     """Other names in the pickles that do not rebuild tensors; see :func:`names.unknown_names`."""
     notes: list[str] = dataclasses.field(default_factory=list)
     """Limitations of the format that users should know."""
+    ranks: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Numbers of ranks that the checkpoint says it has: tensor, pipeline, expert, data."""
     rebuilt_from: set[int] = dataclasses.field(default_factory=set)
     """Numbers of arguments that quantized weights are rebuilt from."""
 
@@ -36,9 +40,14 @@ class Contents:
         self.classes |= names.te_names(root)
         self.unknown_names.update(names.unknown_names(root))
 
+    def add_note(self, note: str) -> None:
+        """Add a limitation, once."""
+        if note not in self.notes:
+            self.notes.append(note)
+
     def add_state(self, state: ExtraState) -> None:
         """Add one extra state."""
         self.keys += 1
-        self.states.append(state)
+        (self.foreign if state.foreign else self.states).append(state)
         self.classes |= state.classes
         self.unknown_names.update(state.unknown_names)

@@ -1,4 +1,4 @@
-"""Tensors, buffers and mappings recognised in the inert values of a checkpoint's pickle.
+"""Tensors, buffers and dicts recognised in the inert values of a checkpoint's pickle.
 
 Only the functions that rebuild tensors and buffers are interpreted; every other call stays
 an inert value.
@@ -7,7 +7,6 @@ an inert value.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 from matrix.checkpoint.nodes import Call, Global, Map, Node, Persistent
 
@@ -37,7 +36,6 @@ STORAGES = {
 }
 _MAPPINGS = ("collections.OrderedDict", "collections.defaultdict", *builtin("dict"))
 _PARAMETERS = tuple(f"torch._utils._rebuild_parameter{end}" for end in ("", "_with_state"))
-_PLACE = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,34 +120,6 @@ def fields(node: Node) -> dict[str, Node] | None:
     return {key: value for key, value in pairs if isinstance(key, str)}
 
 
-def mappings(root: Node) -> Iterator[tuple[str, list[tuple[Node, Node]]]]:
-    """Yield every mapping that can be reached through mappings and lists.
-
-    A Lightning or Megatron-LM file keeps the state dict under ``state_dict`` or ``model``.
-
-    :returns: the path to the mapping, e.g. ``optimizer_states.0``, and its items, which the
-        caller may change.
-    """
-    seen: set[int] = set()
-    left: list[tuple[str, Node]] = [("", root)]
-    while left:
-        inside, node = left.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        pairs = pairs_of(node)
-        if pairs is not None:
-            yield inside, pairs
-            below = pairs
-        else:
-            below = list(enumerate(node)) if isinstance(node, list) else []
-        left.extend(
-            (f"{inside}.{key}".lstrip(".")[:_PLACE], value)
-            for key, value in reversed(below)
-            if isinstance(key, (str, int)) and isinstance(value, (Map, Call, list))
-        )
-
-
 def attributes(node: Node) -> dict[str, Node]:
     """Return the attributes that a pickle sets on an object, from ``__dict__`` and slots."""
     found: dict[str, Node] = {}
@@ -218,4 +188,6 @@ def describe(node: Node) -> str:
     """Return the type of a value as text, for messages."""
     if isinstance(node, Call):
         return str(node.function) if isinstance(node.function, Global) else "an object"
+    if isinstance(node, Map):
+        return "dict"
     return "None" if node is None else type(node).__name__

@@ -17,6 +17,8 @@ from matrix.doctor.predictions import Prediction, Predictor
 from matrix.doctor.resemblance import nothing_to_lose, scenario_of
 from matrix.store.store import Store
 
+_SHOWN = 5
+
 
 @dataclasses.dataclass(frozen=True)
 class ModuleState:
@@ -136,10 +138,22 @@ def _module(state: ExtraState) -> ModuleState:
     )
 
 
+def _type(state: ExtraState) -> str:
+    known = isinstance(state.container, StateContainer)
+    return state.problem if known else str(state.container)
+
+
 def _notes(found: Contents) -> list[str]:
     notes = list(found.notes)
-    if not found.states:
+    if not found.states and not found.foreign:
         notes.append("it holds no key that ends in _extra_state, so no FP8 state of TE")
+    if found.foreign:
+        shown = ", ".join(f"{state.key} ({_type(state)})" for state in found.foreign[:_SHOWN])
+        more = ", ..." if len(found.foreign) > _SHOWN else ""
+        notes.append(
+            f"{len(found.foreign)} extra state(s) are not Transformer Engine's: {shown}{more}; "
+            "nothing is said of them, and remap leaves them as they are"
+        )
     if found.weights:
         notes.append(f"its weights are quantized: {', '.join(sorted(found.weights))}")
     return notes

@@ -61,4 +61,4 @@ class StateShard(Format):
             to.place(part.file, name)
             return
         with part.file.open("rb") as stream, to.open(name) as out:
-            torch_writing.write_byte_tensor(edit.payload, torchfile.read(stream), out)
+            torch_writing.write_state(edit, torchfile.read(stream), out)

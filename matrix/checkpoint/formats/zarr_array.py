@@ -1,0 +1,58 @@
+"""Arrays of Megatron-LM's ``zarr`` checkpoints: folders of chunks, described by ``.zarray``.
+
+They hold weights. The extra states beside them are files of ``torch.save`` (state_shard).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from matrix.catalogue.forms import Form
+from matrix.checkpoint import limits
+from matrix.checkpoint.contents import Contents
+from matrix.checkpoint.edits import Edit
+from matrix.checkpoint.errors import CheckpointError
+from matrix.checkpoint.formats.base import Destination, Format, Part
+from matrix.checkpoint.limits import Budget
+
+NAME = ".zarray"
+_NOTE = (
+    "zarr lays a chunk of an array down only where it differs from the fill value, so a missing "
+    "chunk of weights cannot be told"
+)
+
+
+class ZarrArray(Format):
+    """The description of one array, which is one key of the checkpoint."""
+
+    def claims(self, file: Path) -> bool:
+        """Return whether a file describes an array, by its name."""
+        return file.name == NAME
+
+    def read(self, part: Part, contents: Contents, budget: Budget) -> str:
+        """Count the array as a key.
+
+        :raises CheckpointError: it is no description of an array.
+        """
+        try:
+            if part.file.stat().st_size > limits.HEADER_BYTES:
+                raise ValueError("it is larger than any")
+            described = json.loads(part.file.read_bytes())
+            if not isinstance(described, dict) or "shape" not in described:
+                raise ValueError("it has no shape")
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(
+                f"{part.file} does not describe an array: {error}",
+                why="it was cut short",
+                do="Restore it",
+            ) from error
+        contents.files += 1
+        contents.keys += 1
+        contents.add_note(_NOTE)
+        return "zarr"
+
+    def write(self, part: Part, edits: Sequence[Edit], form: Form, to: Destination) -> None:
+        """Refuse: no extra state is in an array, so it is always copied as it is."""
+        raise AssertionError(f"{part.name} holds no state, so there was nothing to write")
