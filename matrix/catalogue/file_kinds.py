@@ -20,6 +20,7 @@ class FileKind(tables.Row):
     name: str
     starts: str = ""
     entry: str = ""
+    unless: str = ""
     do: str
 
     @field_validator("starts", "entry")
@@ -39,10 +40,23 @@ def load() -> tuple[FileKind, ...]:
     return tables.load(tables.packaged("file_kinds.toml"), _Kinds).kind
 
 
-def by_start(head: bytes) -> FileKind | None:
-    """Return the kind of a file by its first :data:`HEAD` bytes, or None if it is not known."""
+def by_start(head: bytes, suffix: str = "") -> FileKind | None:
+    """Return the kind of a file, or None if it is not known.
+
+    :param head: its first :data:`HEAD` bytes.
+    :param suffix: the ending of its name.
+    """
     text = head.decode("latin-1")
-    return next((k for k in load() if k.starts and re.match(k.starts, text, re.S)), None)
+    return next(
+        (
+            kind
+            for kind in load()
+            if kind.starts
+            and re.match(kind.starts, text, re.S)
+            and not (suffix and kind.unless == suffix)
+        ),
+        None,
+    )
 
 
 def by_entries(names: Iterable[str]) -> FileKind | None:

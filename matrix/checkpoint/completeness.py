@@ -98,13 +98,23 @@ class _Numbered:
     def lost(self, sizes: Sizes) -> Iterator[tuple[int, ...]]:
         """Yield the numbers that are missing of a whole grid."""
         axes = [self._axis(place, name, sizes) for place, name in enumerate(self.names)]
-        return (numbers for numbers in itertools.product(*axes) if numbers not in self.present)
+        return (numbers for numbers in _grid(axes) if numbers not in self.present)
 
     def _axis(self, place: int, name: str, sizes: Sizes) -> Sequence[int]:
         found = {numbers[place] for numbers in self.present}
         if name == "some":
             return sorted(found)
         return range(max(max(found) + 1, sizes.get(name, 0)))
+
+
+def _grid(axes: Sequence[Sequence[int]]) -> Iterator[tuple[int, ...]]:
+    """Yield the points of a grid one by one; ``itertools.product`` would hold every axis whole."""
+    if not axes:
+        yield ()
+        return
+    for first in axes[0]:
+        for rest in _grid(axes[1:]):
+            yield (first, *rest)
 
 
 def _lost(places: Iterable[Path], patterns: Sequence[re.Pattern[str]], sizes: Sizes) -> list[Path]:
@@ -120,6 +130,7 @@ def _lost(places: Iterable[Path], patterns: Sequence[re.Pattern[str]], sizes: Si
             group = groups.setdefault(
                 (place.parent, names, pieces), _Numbered(names, pieces, [*map(len, digits)])
             )
+            group.widths[:] = map(min, group.widths, map(len, digits))
             group.present.add(tuple(map(int, digits)))
             break
     return [
@@ -147,7 +158,7 @@ def _check_shards(path: Path, files: Sequence[Path]) -> None:
         extents = [int(extent) for extent in total.split(".") if extent.isdecimal()]
         if math.prod(extents) <= len(places):
             continue
-        for numbers in itertools.product(*map(range, extents)):
+        for numbers in _grid([*map(range, extents)]):
             place = ".".join(map(str, numbers))
             if place not in places:
                 name = f"{folder.relative_to(path)}/shard_{place}_{total}.pt"

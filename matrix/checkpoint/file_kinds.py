@@ -52,7 +52,7 @@ def _kind_of(file: Path) -> FileKind | None:
         if not head:
             return FileKind(name="empty", do="Copy or download it again")
         if not zips.is_zip(head):
-            return file_kinds.by_start(head)
+            return file_kinds.by_start(head, file.suffix)
         with contextlib.suppress(Malformed):
             return _kind_of_zip(Zip(stream).entries)
     return None

@@ -36,7 +36,7 @@ _DETAIL = 1000  # characters of an error that a table shows; --json has it whole
 
 
 @click.command("inspect", short_help="Show the FP8 state of a checkpoint and who loads it.")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=Path)
 @click.option("--target", help="answer for one release; exit code 1 if it would do harm")
 @click.option("--saved-by", help="the release that wrote it, if you know it")
 @click.option("--modules", is_flag=True, help="list every module on its own line")

@@ -22,8 +22,8 @@ from matrix.store.store import Store
 
 
 @click.command("remap", short_help="Rewrite a checkpoint for another release.")
-@click.argument("path", metavar="IN", type=click.Path(path_type=Path))
-@click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("path", metavar="IN", type=Path)
+@click.argument("out", metavar="OUT", type=Path)
 @click.option("--to", required=True, help="the release that is to load it")
 @click.option("--dry-run", is_flag=True, help="print the changes and write nothing")
 @click.option(
