@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,6 +50,8 @@ class Layout:
     """Files of a folder that are not read, such as those that hold only tensors."""
     linked: tuple[Path, ...] = ()
     """Those files of a folder that are links; what they lead to is read, and copied."""
+    empty: tuple[Path, ...] = ()
+    """Folders in a folder that hold nothing."""
     left_out: Mapping[Path, str] = dataclasses.field(default_factory=dict)
     """What is in a folder beside files, and is neither read nor copied, with what it is: links
     to folders, named pipes, sockets, devices."""
@@ -157,7 +160,15 @@ def _folder(path: Path) -> Layout:
     parts.sort(key=_order)
     others = tuple(file for file in files if file not in found)
     label = "distributed checkpoint (torch_dist)" if indexed else _label(own)
-    return Layout(path, tuple(parts), others, tuple(walked.linked), walked.left_out, label)
+    return Layout(
+        path,
+        tuple(parts),
+        others,
+        linked=tuple(walked.linked),
+        empty=tuple(walked.empty),
+        left_out=walked.left_out,
+        label=label,
+    )
 
 
 def _order(part: Part) -> int:
@@ -168,10 +179,14 @@ def _order(part: Part) -> int:
 
 
 def _nothing_in(path: Path, files: Sequence[Path]) -> CheckpointError:
-    kinds = [f"{file.relative_to(path)} is {kind}" for file in files if (kind := kind_of(file))]
-    why = f"nothing in it ends in {', '.join(_SUFFIXES)} or .safetensors"
-    if kinds:
-        why = f"{why}; {'; '.join(kinds[:_SHOWN])}"
+    own = (file for file in files if file.parent == path)
+    kinds = (f"{file.name} is {kind}" for file in own if (kind := kind_of(file)))
+    why = "; ".join(
+        (
+            f"nothing in it ends in {', '.join(_SUFFIXES)} or .safetensors",
+            *itertools.islice(kinds, _SHOWN),
+        )
+    )
     return CheckpointError(
         f"{path} holds no checkpoint", why=why, do="Name the folder that the framework wrote"
     )
@@ -183,6 +198,7 @@ class _Walked:
 
     files: list[Path] = dataclasses.field(default_factory=list)
     linked: list[Path] = dataclasses.field(default_factory=list)
+    empty: list[Path] = dataclasses.field(default_factory=list)
     left_out: dict[Path, str] = dataclasses.field(default_factory=dict)
 
 
@@ -198,6 +214,8 @@ def _walk(path: Path) -> _Walked:
         for name in folders:
             if (place := Path(folder) / name).is_symlink():
                 walked.left_out[place] = "a link to a folder"
+        if not folders and not names:
+            walked.empty.append(Path(folder))
         count += len(names)
         if count > limits.FILES:
             raise CheckpointError(
@@ -245,4 +263,6 @@ def _label(files: Sequence[Path]) -> str:
     for label, fits in labels:
         if any(map(fits, files)):
             return label
-    return "safetensors shards" if ends == {safetensors.SUFFIX} else "folder of torch.save files"
+    kind = "safetensors shards" if ends == {safetensors.SUFFIX} else "folder of torch.save files"
+    indexed = any(file.name.endswith(hugging_face.SUFFIXES) for file in files)
+    return f"{kind}, with an index as Hugging Face writes it" if indexed else kind

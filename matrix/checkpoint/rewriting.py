@@ -80,6 +80,8 @@ def publishing(rewrite: Rewrite, out: Path, progress: Progress) -> Iterator[Path
     meter = _Meter(progress, _PASSES * size)
     if rewrite.layout.is_folder:
         with publish.new_folder(out) as folder:
+            for empty in rewrite.layout.empty:
+                (folder / empty.relative_to(rewrite.layout.path)).mkdir(parents=True)
             _write(rewrite, _folder_destination(folder, rewrite.unchanged, meter), meter)
             yield folder
     else:

@@ -175,7 +175,10 @@ def test_deepspeed(tmp_path: Path) -> None:
 def test_hugging_face_bin(metadata: bool, tmp_path: Path) -> None:
     """BytesIO states are no tensors, and count as soon as they have become some."""
     path = layouts.hugging_face(recorded_state("1.7"), tmp_path, metadata=metadata)
+    (path / "runs" / "empty").mkdir(parents=True)
+    assert inspect(path, ["1.11"]).format.endswith("with an index as Hugging Face writes it")
     done = for_111(path)
+    assert (done.out / "config.json").read_text() == "{}" and (done.out / "runs/empty").is_dir()
     check_index(done.out / "pytorch_model.bin.index.json", metadata=metadata)
 
 
