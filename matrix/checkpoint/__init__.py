@@ -21,6 +21,7 @@ pickles: pickles parsed into inert values (nodes); emit writes them back
 names: the classes and functions that a pickle names
 objects: the tensors, buffers and dicts that inert values stand for
 mappings: every mapping among them, which may be a state dict
+json_text: JSON, with limits on what it holds
 zips: zip archives, with limits on what is read
 words: enumerations of file kinds, containers, contents and rewrite steps
 limits: the most that is read of a file

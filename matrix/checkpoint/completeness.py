@@ -69,14 +69,20 @@ def check_ranks(path: Path, files: Sequence[Path], sizes: Sizes) -> None:
         raise incomplete(path, f"{place.relative_to(path)} is missing")
     for place in _lost(files, _FILES, sizes):
         raise incomplete(path, f"{place.relative_to(path)} is missing")
-    ranks = [folder for folder in folders if any(p.fullmatch(folder.name) for p in _FOLDERS)]
-    named = {(f.parent.parent, f.name) for f in files if f.parent in ranks}
-    present = set(files)
-    for folder in sorted(ranks):
-        for parent, name in sorted(named):
-            lost = parent == folder.parent and folder / name not in present
-            if lost and _MODEL.fullmatch(name):
-                raise incomplete(path, f"{(folder / name).relative_to(path)} is missing")
+    _check_same_files(path, files)
+
+
+def _check_same_files(path: Path, files: Sequence[Path]) -> None:
+    """Check that every rank has the files of the model that another rank has."""
+    ranks: dict[Path, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for file in files:
+        if file.parent != path and any(p.fullmatch(file.parent.name) for p in _FOLDERS):
+            ranks[file.parent.parent][file.parent.name].add(file.name)
+    for parent, names in sorted(ranks.items()):
+        wanted = {n for own in names.values() for n in own if _MODEL.fullmatch(n)}
+        for rank, own in sorted(names.items()):
+            for lost in sorted(wanted - own):
+                raise incomplete(path, f"{(parent / rank / lost).relative_to(path)} is missing")
 
 
 @dataclasses.dataclass
@@ -168,13 +174,18 @@ def _check_shards(path: Path, files: Sequence[Path]) -> None:
 def _check_counted(path: Path, files: Sequence[Path]) -> None:
     """Check that no shard ``NAME-00001-of-00003`` is missing."""
     present = set(files)
+    seen = set()
     for file in sorted(present):
-        if match := _COUNTED.fullmatch(file.name):
-            width = len(match["number"])
-            for number in range(1, int(match["total"]) + 1):
-                name = f"{match['name']}-{number:0{width}d}-of-{match['total']}{match['end']}"
-                if file.parent / name not in present:
-                    raise incomplete(path, f"{(file.parent / name).relative_to(path)} is missing")
+        match = _COUNTED.fullmatch(file.name)
+        group = match and (file.parent, match["name"], match["total"], match["end"])
+        if match is None or group in seen:
+            continue
+        seen.add(group)
+        width = len(match["number"])
+        for number in range(1, int(match["total"]) + 1):
+            name = f"{match['name']}-{number:0{width}d}-of-{match['total']}{match['end']}"
+            if file.parent / name not in present:
+                raise incomplete(path, f"{(file.parent / name).relative_to(path)} is missing")
 
 
 def _check_steps(path: Path, files: Sequence[Path], everything: Iterable[Path]) -> None:

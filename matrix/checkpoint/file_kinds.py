@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from matrix.catalogue import file_kinds
@@ -13,6 +14,8 @@ from matrix.checkpoint import zips
 from matrix.checkpoint.errors import CheckpointError, Malformed
 from matrix.checkpoint.zips import Zip
 
+_ENTRIES = 10_000
+"""The number of entries of an archive that are looked at."""
 _SPECIAL = (
     (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISSOCK, "a socket"),
@@ -54,11 +57,11 @@ def _kind_of(file: Path) -> FileKind | None:
         if not zips.is_zip(head):
             return file_kinds.by_start(head, file.suffix)
         with contextlib.suppress(Malformed):
-            return _kind_of_zip(Zip(stream).entries)
+            return _kind_of_zip([*itertools.islice(Zip(stream).entries, _ENTRIES)])
     return None
 
 
-def _kind_of_zip(names: Iterable[str]) -> FileKind | None:
+def _kind_of_zip(names: Sequence[str]) -> FileKind | None:
     known = file_kinds.by_entries(names)
     if known or any(name.endswith("data.pkl") for name in names):
         return known

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeAlias
 
+from matrix.catalogue.state_keys import EXTRA_STATE
 from matrix.checkpoint import names, objects
 from matrix.checkpoint.nodes import Call, Global, Map, Node
 
@@ -25,22 +26,34 @@ def mappings(root: Node) -> Iterator[tuple[str, Pairs]]:
     """Yield every mapping in a value, each once, except for those inside tensors.
 
     :returns: a label for the place of the mapping, e.g. ``optimizer_states.0``, that no other
-        mapping has, and its items. The attributes that a pickle sets on an object are a mapping
-        too.
+        mapping with extra states has, and its items. The attributes that a pickle sets on an
+        object are a mapping too.
     """
     seen: set[int] = set()
     labels = _Labels()
-    left: list[tuple[str, Node]] = [("", root)]
+    # Labels are made when they are needed: a wide file has a million places.
+    left: list[tuple[str, Node, Node]] = [("", "", root)]
     while left:
-        inside, node = left.pop()
+        above, key, node = left.pop()
         if id(node) in seen or _opaque(node):
             continue
         seen.add(id(node))
+        inside = _label(above, key)
         pairs = node.pairs if isinstance(node, Map) else _pairs(node)
         if pairs is not None:
-            yield labels.unique(inside), pairs
-        below = list(_below(inside, node))
+            has_states = any(isinstance(name, str) and EXTRA_STATE in name for name, _v in pairs)
+            yield (labels.unique(inside) if has_states else inside), pairs
+        below = [(inside, name, value) for name, value in _children(node) if _holds(value)]
         left.extend(reversed(below))
+
+
+def _label(above: str, key: Node) -> str:
+    return f"{above}.{_text(key)}".lstrip(".")[:_LABEL] if key != "" else above
+
+
+def _holds(value: Node) -> bool:
+    """Return whether a value can hold others."""
+    return isinstance(value, (Map, Call, list)) or (isinstance(value, tuple) and value != ())
 
 
 def _pairs(node: Node) -> Pairs | None:
@@ -58,13 +71,6 @@ def _opaque(node: Node) -> bool:
     if isinstance(function, Global) and function.module in _TENSORS:
         return True
     return not node.state and names.te_class(node) is not None
-
-
-def _below(inside: str, node: Node) -> Iterator[tuple[str, Node]]:
-    """Yield the containers that a container directly holds, with labels."""
-    for key, value in _children(node):
-        if isinstance(value, (Map, Call, list)) or (isinstance(value, tuple) and value):
-            yield (f"{inside}.{_text(key)}".lstrip(".")[:_LABEL] if key != "" else inside), value
 
 
 def _children(node: Node) -> Iterator[tuple[Node, Node]]:

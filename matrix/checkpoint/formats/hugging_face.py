@@ -8,15 +8,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from matrix.catalogue.forms import Form
-from matrix.checkpoint import limits, states
+from matrix.checkpoint import json_text, limits, states
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.edits import Edit
-from matrix.checkpoint.errors import CheckpointError, incomplete
+from matrix.checkpoint.errors import CheckpointError, Malformed, incomplete
 from matrix.checkpoint.formats.base import Destination, Format, Part
 from matrix.checkpoint.limits import Budget
 
 SUFFIXES = (".safetensors.index.json", ".bin.index.json")
 _SHOWN = 3
+_VALUES = 1_000_000  # one for each key
 
 
 class HuggingFaceIndex(Format):
@@ -91,11 +92,11 @@ def _growth(edit: Edit) -> int:
 def _read(file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > limits.HEADER_BYTES:
-            raise ValueError("it is larger than any index")
-        index = json.loads(file.read_bytes())
+            raise Malformed("it is larger than any index")
+        index = json_text.parse(file.read_bytes(), _VALUES)
         if not isinstance(index, dict):
-            raise ValueError("it is no JSON object")
-    except (ValueError, RecursionError) as error:
+            raise Malformed("it is no JSON object")
+    except Malformed as error:
         raise _refusal(file, str(error)) from error
     return index
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import struct
 from typing import Any, BinaryIO
 
-from matrix.checkpoint import limits
+from matrix.checkpoint import json_text, limits
 from matrix.checkpoint.errors import Malformed
 
 LENGTH = struct.Struct("<Q")
@@ -22,6 +21,7 @@ _BITS = {
 """Bits of an element of each type that the format has: ``Dtype`` of the safetensors library."""
 
 _DIMENSIONS = 64
+_VALUES = 4_000_000  # a tensor of three dimensions has seven
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +70,9 @@ def read_header(stream: BinaryIO) -> SafetensorsHeader:
 
 
 def _parsed(text: bytes) -> dict[str, Any]:
-    try:
-        tensors = json.loads(text.decode("utf-8"), object_pairs_hook=_unique)
-    except Malformed:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise Malformed("its header is not JSON") from error
+    if text.count(b"{") > limits.DIRECTORY_ENTRIES:
+        raise Malformed(f"its header has more than {limits.DIRECTORY_ENTRIES} entries")
+    tensors = json_text.parse(text, _VALUES, _unique)
     if not isinstance(tensors, dict):
         raise Malformed("its header is not a JSON object")
     return tensors

@@ -5,19 +5,19 @@ They hold weights. The extra states beside them are files of ``torch.save`` (sta
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from matrix.catalogue.forms import Form
-from matrix.checkpoint import limits
+from matrix.checkpoint import json_text
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.edits import Edit
-from matrix.checkpoint.errors import CheckpointError
+from matrix.checkpoint.errors import CheckpointError, Malformed
 from matrix.checkpoint.formats.base import Destination, Format, Part
 from matrix.checkpoint.limits import Budget
 
 NAME = ".zarray"
+_BYTES = 1 << 20
 _NOTE = (
     "zarr lays a chunk of an array down only where it differs from the fill value, so a missing "
     "chunk of weights cannot be told"
@@ -37,12 +37,12 @@ class ZarrArray(Format):
         :raises CheckpointError: it is no description of an array.
         """
         try:
-            if part.file.stat().st_size > limits.HEADER_BYTES:
-                raise ValueError("it is larger than any")
-            described = json.loads(part.file.read_bytes())
+            if part.file.stat().st_size > _BYTES:
+                raise Malformed("it is larger than any")
+            described = json_text.parse(part.file.read_bytes(), _BYTES)
             if not isinstance(described, dict) or "shape" not in described:
-                raise ValueError("it has no shape")
-        except (ValueError, RecursionError) as error:
+                raise Malformed("it has no shape")
+        except Malformed as error:
             raise CheckpointError(
                 f"{part.file} does not describe an array: {error}",
                 why="it was cut short",

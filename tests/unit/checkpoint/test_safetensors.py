@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,3 +154,23 @@ def test_a_file_cut_short(cut: Callable[[bytes], bytes], tmp_path: Path) -> None
     path.write_bytes(cut(save({"a": torch.ones(64)})))
     with pytest.raises(CheckpointError, match="is no safetensors file"):
         inspect(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"a":' + b"[" + b"0," * 6_000_000 + b"0]}",
+        b"{" + b",".join(b'"%d":{}' % n for n in range(600_000)) + b"}",
+        '{"\U0001f600": 1}'.encode() + b" " * (17 << 20),
+    ],
+    ids=["values", "entries", "not ASCII"],
+)
+def test_a_header_that_would_take_much_memory_is_not_parsed(header: bytes, tmp_path: Path) -> None:
+    path = write(tmp_path / "x.safetensors", header, b"")
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match="more than"):
+            inspect(path)
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(header)
+    finally:
+        tracemalloc.stop()
