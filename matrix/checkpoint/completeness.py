@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -10,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from matrix.checkpoint import states
+from matrix.checkpoint import file_kinds, states
 from matrix.checkpoint.errors import CheckpointError, incomplete
 from matrix.checkpoint.formats import state_shard
 
@@ -65,11 +66,27 @@ def check_ranks(path: Path, files: Sequence[Path], sizes: Sizes) -> None:
     :raises CheckpointError: a rank is missing, or a rank lacks a file that others have.
     """
     folders = {file.parent for file in files} - {path}
-    for place in _lost(folders, _FOLDERS, sizes):
-        raise incomplete(path, f"{place.relative_to(path)} is missing")
-    for place in _lost(files, _FILES, sizes):
-        raise incomplete(path, f"{place.relative_to(path)} is missing")
+    for place in (*_lost(folders, _FOLDERS, sizes), *_lost(files, _FILES, sizes)):
+        raise missing(path, place)
     _check_same_files(path, files)
+
+
+def missing(path: Path, place: Path) -> CheckpointError:
+    """Return the error for a file or folder that a checkpoint lacks.
+
+    :param place: where it should be; there may be something else.
+    """
+    name = place.relative_to(path)
+    if place.is_symlink() and place.is_dir():
+        return CheckpointError(
+            f"{path} is not whole: {name} is a link to a folder",
+            why="links to folders are not followed, for they may lead in a circle",
+            do="Put the folder itself there",
+        )
+    with contextlib.suppress(OSError):
+        if what := file_kinds.special(place.stat().st_mode):
+            return incomplete(path, f"{name} is {what}")
+    return incomplete(path, f"{name} is missing")
 
 
 def _check_same_files(path: Path, files: Sequence[Path]) -> None:
@@ -82,7 +99,7 @@ def _check_same_files(path: Path, files: Sequence[Path]) -> None:
         wanted = {n for own in names.values() for n in own if _MODEL.fullmatch(n)}
         for rank, own in sorted(names.items()):
             for lost in sorted(wanted - own):
-                raise incomplete(path, f"{(parent / rank / lost).relative_to(path)} is missing")
+                raise missing(path, parent / rank / lost)
 
 
 @dataclasses.dataclass
@@ -167,8 +184,7 @@ def _check_shards(path: Path, files: Sequence[Path]) -> None:
         for numbers in _grid([*map(range, extents)]):
             place = ".".join(map(str, numbers))
             if place not in places:
-                name = f"{folder.relative_to(path)}/shard_{place}_{total}.pt"
-                raise incomplete(path, f"{name} is missing")
+                raise missing(path, folder / f"shard_{place}_{total}.pt")
 
 
 def _check_counted(path: Path, files: Sequence[Path]) -> None:
@@ -185,7 +201,7 @@ def _check_counted(path: Path, files: Sequence[Path]) -> None:
         for number in range(1, int(match["total"]) + 1):
             name = f"{match['name']}-{number:0{width}d}-of-{match['total']}{match['end']}"
             if file.parent / name not in present:
-                raise incomplete(path, f"{(file.parent / name).relative_to(path)} is missing")
+                raise missing(path, file.parent / name)
 
 
 def _check_steps(path: Path, files: Sequence[Path], everything: Iterable[Path]) -> None:
@@ -199,7 +215,7 @@ def _check_steps(path: Path, files: Sequence[Path], everything: Iterable[Path]) 
     for folder, names in sorted(steps.items()):
         newest = latest.get(folder)
         if newest and newest not in names:
-            raise incomplete(path, f"{(folder / newest).relative_to(path)} is missing")
+            raise missing(path, folder / newest)
         if len(names) > 1:
             shown = ", ".join(sorted(names)[:5])
             raise CheckpointError(

@@ -56,30 +56,17 @@ def sweep(folder: Path, kind: str) -> list[str]:
 
 
 def process_label() -> str:
-    """Return a label that names this process: machine, process id, and when it began.
-
-    Needs psutil.
-    """
-    import psutil
-
-    process = psutil.Process()
-    return f"{platform.node()}/{process.pid}/{process.create_time():.0f}"
+    """Return a label that names this process: namespace, process id, and when it began."""
+    return f"{_namespace()}/{os.getpid()}/{_began(os.getpid())}"
 
 
 def may_be_running(label: str) -> bool:
-    """Tell whether a process may still be running; True for every process of another machine.
+    """Tell whether a process may still be running; True for every process of another namespace.
 
     :param label: what :func:`process_label` returned in that process.
     """
-    import psutil
-
-    node, pid, began = label.rsplit("/", 2)
-    if node != platform.node():
-        return True
-    try:
-        return f"{psutil.Process(int(pid)).create_time():.0f}" == began
-    except psutil.NoSuchProcess:
-        return False
+    where, pid, began = label.rsplit("/", 2)
+    return where != _namespace() or _is_running(int(pid), int(began))
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -180,3 +181,15 @@ def test_what_describes_an_array_of_zarr_is_checked(tmp_path: Path) -> None:
     path = layouts.megatron_zarr(recorded_state("1.11"), tmp_path)
     (path / "model.decoder.layers.self_attention.qkv.weight" / ".zarray").write_text("{")
     assert "does not describe an array" in refusal(path)
+
+
+def test_what_is_in_the_place_of_what_is_missing(tmp_path: Path) -> None:
+    path = layouts.ranks(STATE, tmp_path, TENSOR[:3])
+    (path / "mp_rank_01").rename(tmp_path / "elsewhere")
+    (path / "mp_rank_01").symlink_to(tmp_path / "elsewhere")
+    assert "is not whole: mp_rank_01 is a link to a folder" in refusal(path)
+    (path / "mp_rank_01").unlink()
+    (path / "mp_rank_01").mkdir()
+    os.mkfifo(path / "mp_rank_01" / "model_optim_rng.pt")
+    torch.save({"step": 1}, path / "mp_rank_01" / "distrib_optim.pt")
+    assert "is not whole: mp_rank_01/model_optim_rng.pt is a named pipe" in refusal(path)

@@ -27,9 +27,9 @@ from matrix.doctor import inspect, remap
 from matrix.errors import ExitCode
 
 
-def a_tar(mode: str) -> bytes:
+def a_tar(mode: str, form: int = tarfile.PAX_FORMAT) -> bytes:
     held, data = io.BytesIO(), b"weights"
-    with tarfile.open(fileobj=held, mode=mode) as archive:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=held, mode=mode, format=form) as archive:  # type: ignore[call-overload]
         info = tarfile.TarInfo("model_weights.ckpt")
         info.size = len(data)
         archive.addfile(info, io.BytesIO(data))
@@ -66,11 +66,12 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12
 FILES: dict[str, tuple[str, Callable[[], bytes], str, str]] = {
     "nemo": ("x.nemo", lambda: a_tar("w"), "a tar archive (.nemo", "tar -xf"),
     "nemo, packed": ("x.nemo", lambda: a_tar("w:gz"), "compressed with gzip", "tar -xzf"),
-    "tar, old": (
+    "tar of GNU": ("x.tar", lambda: a_tar("w", tarfile.GNU_FORMAT), "a tar archive", "Unpack"),
+    "tar before ustar": (
         "x.tar",
-        lambda: a_tar("w"),
+        lambda: a_tar("w", tarfile.USTAR_FORMAT).replace(b"ustar\x0000", bytes(8)),
         "a tar archive",
-        "Unpack it",
+        "Unpack",
     ),
     "gz": ("x.pt", lambda: gzip.compress(b"x"), "compressed with gzip", "gunzip"),
     "xz": ("x.pt", lambda: lzma.compress(b"x"), "compressed with xz", "unxz"),

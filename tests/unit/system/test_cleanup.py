@@ -67,3 +67,12 @@ def test_what_a_process_makes_is_not_swept_while_it_runs(tmp_path: Path) -> None
     made.write_text("")
     assert cleanup.sweep(tmp_path, PART) == []
     assert made.exists()
+
+
+def test_a_label_tells_whether_its_process_may_run() -> None:
+    own = cleanup.process_label()
+    where, pid, began = own.rsplit("/", 2)
+    assert cleanup.may_be_running(own)
+    assert cleanup.may_be_running(f"{NODE}-0123456789ab/{NOBODY}/1"), "of another container"
+    assert not cleanup.may_be_running(f"{where}/{NOBODY}/{began}")
+    assert not cleanup.may_be_running(f"{where}/{pid}/1"), "an older one with this number"
