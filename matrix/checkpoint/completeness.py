@@ -221,8 +221,12 @@ def _check_steps(path: Path, files: Sequence[Path], everything: Iterable[Path]) 
             raise CheckpointError(
                 f"{path} holds {len(names)} checkpoints: {shown}",
                 why="each is of another step of training",
-                do=f"Name one of them, such as {folder / (newest or max(names))}",
+                do=f"Name one of them, such as {folder / (newest or max(names, key=_number))}",
             )
+
+
+def _number(step: str) -> int:
+    return int(re.sub(r"\D", "", step))
 
 
 def _latest(file: Path) -> str | None:

@@ -127,7 +127,9 @@ def key_in_form(key: str, form: Form) -> str | None:
         parts = parts[: end - 1]
     elif form.attention_key == "fused" and name == CORE_ATTENTION:
         parts = [*parts, FUSED_ATTENTION]
-    return ".".join((*filter(None, parts), rest))
+    else:
+        return key
+    return ".".join((*parts, rest))
 
 
 def _nothing(form: Form) -> bytes:
@@ -137,10 +139,7 @@ def _nothing(form: Form) -> bytes:
 def _without_state(state: ExtraState, form: Form) -> tuple[bytes | None, tuple[Step, ...]]:
     if form.nothing == "empty tensor" and state.container != StateContainer.EMPTY_TENSOR:
         return b"", (Step.EMPTY_NOTHING,)
-    if form.nothing == "pickled None" and state.container in (
-        StateContainer.EMPTY_TENSOR,
-        StateContainer.NONE,
-    ):
+    if form.nothing == "pickled None" and state.container in _SHORT_NOTHING:
         return _PICKLED_NONE, (Step.SPELL_OUT_NOTHING,)
     return None, ()
 

@@ -21,7 +21,7 @@ _VALUES = 1_000_000  # one for each key
 
 
 class HuggingFaceIndex(Format):
-    """An index of shards; its folder's other files are the shards."""
+    """An index of shards; the files that it names are the shards."""
 
     def claims(self, file: Path) -> bool:
         """Return whether a file is such an index, by its name."""
@@ -32,7 +32,6 @@ class HuggingFaceIndex(Format):
 
         :raises CheckpointError: it is no index, or a file that it names is missing.
         """
-        folder = PurePosixPath(part.name).parent
         held = {(s.file, s.key) for s in (*contents.states, *contents.foreign)}
         named = _weight_map(part.file)
         for name in sorted(set(named.values())):
@@ -41,7 +40,7 @@ class HuggingFaceIndex(Format):
         lost = [
             key
             for key, name in named.items()
-            if states.is_state(key) and ((folder / name).as_posix(), key) not in held
+            if states.is_state(key) and (_place(part, name), key) not in held
         ]
         if lost:
             more = f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
@@ -51,14 +50,12 @@ class HuggingFaceIndex(Format):
         return "Hugging Face index"
 
     def edits(self, part: Part, by_part: Mapping[str, Sequence[Edit]]) -> Sequence[Edit]:
-        """Return the edits of the files beside it."""
-        folder = PurePosixPath(part.name).parent
-        return [
-            edit
-            for name, edits in by_part.items()
-            if PurePosixPath(name).parent == folder
-            for edit in edits
-        ]
+        """Return the edits of the files that the index names.
+
+        :raises CheckpointError: it is no index.
+        """
+        named = {_place(part, name) for name in _weight_map(part.file).values()}
+        return [edit for name, edits in by_part.items() if name in named for edit in edits]
 
     def write(self, part: Part, edits: Sequence[Edit], form: Form, to: Destination) -> None:
         """Write the index with the new keys of the states, and the total size that they make.
@@ -66,11 +63,11 @@ class HuggingFaceIndex(Format):
         :raises CheckpointError: it is no index.
         """
         index = _read(part.file)
-        by_place = {(PurePosixPath(e.state.file).name, e.state.key): e for e in edits}
+        by_place = {(edit.state.file, edit.state.key): edit for edit in edits}
         new: dict[str, str] = {}
         growth = 0
         for key, name in _weight_map(part.file).items():
-            edit = by_place.get((name, key))
+            edit = by_place.get((_place(part, name), key))
             if edit is None or edit.new_key is not None:
                 new[str(edit.new_key) if edit else key] = name
             growth += _growth(edit) if edit else 0
@@ -79,7 +76,12 @@ class HuggingFaceIndex(Format):
         if isinstance(metadata, dict) and isinstance(metadata.get("total_size"), int):
             metadata["total_size"] += growth
         with to.open(part.name) as out:
-            out.write((json.dumps(index, indent=2, ensure_ascii=False) + "\n").encode())
+            out.write((json.dumps(index, indent=2) + "\n").encode())
+
+
+def _place(part: Part, name: str) -> str:
+    """Return the path, relative to the checkpoint, of a file that an index names."""
+    return (PurePosixPath(part.name).parent / name).as_posix()
 
 
 def _growth(edit: Edit) -> int:

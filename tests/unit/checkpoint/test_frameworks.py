@@ -207,6 +207,20 @@ def check_index(index: Path, *, metadata: bool) -> None:
     assert not any("do not hold" in note for note in inspect(index.parent).notes)
 
 
+def test_an_index_of_shards_in_another_folder(tmp_path: Path) -> None:
+    path = layouts.hugging_face(recorded_state("1.7"), tmp_path)
+    index = path / "pytorch_model.bin.index.json"
+    (path / "shards").mkdir()
+    for shard in path.glob("*.bin"):
+        shard.rename(path / "shards" / shard.name)
+    odd = {**json.loads(index.read_text().replace("pytorch_model-", "shards/pytorch_model-"))}
+    odd["weight_map"]["\ud800"] = next(iter(odd["weight_map"].values()))
+    index.write_text(json.dumps(odd))
+    done = for_111(path)
+    found = json.loads((done.out / index.name).read_text())["weight_map"]
+    assert CORE in found and FUSED not in found and "\ud800" in found
+
+
 def test_an_index_that_names_what_is_not_there(tmp_path: Path) -> None:
     path = layouts.hugging_face(recorded_state("1.11"), tmp_path)
     index = path / "pytorch_model.bin.index.json"
