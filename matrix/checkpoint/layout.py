@@ -11,7 +11,12 @@ from pathlib import Path
 from matrix.checkpoint import completeness, limits, states
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.edits import Edit
-from matrix.checkpoint.errors import CheckpointError, incomplete, refusing_unreadable
+from matrix.checkpoint.errors import (
+    CheckpointError,
+    incomplete,
+    refusing_malformed,
+    refusing_unreadable,
+)
 from matrix.checkpoint.formats import distributed, safetensors, torch_save
 from matrix.checkpoint.formats.base import Format, Part
 from matrix.checkpoint.formats.distributed import Distributed
@@ -50,10 +55,17 @@ class Layout:
         :raises CheckpointError: a file is not in its format, is incomplete, or cannot be read.
         """
         contents = Contents()
-        budget = Budget(limits.FOLDER_OPCODES) if self.is_folder else Budget()
+        budget = Budget()
         with refusing_unreadable(self.path):
             for part in self.parts:
-                contents.format = part.format.read(part, contents, budget)
+                with refusing_malformed(
+                    f"{part.file} is not read",
+                    why="it is damaged, or was made to do harm",
+                    do="Name a whole checkpoint",
+                ):
+                    contents.format = part.format.read(part, contents, budget)
+                budget.next_file()
+        contents.add_lookups(budget.lookups)
         contents.format = self.label or contents.format
         return contents
 

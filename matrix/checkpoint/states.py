@@ -6,13 +6,14 @@ A Transformer Engine module saves an extra state under ``<module>._extra_state``
 
 from __future__ import annotations
 
+import array
 import dataclasses
 import re
 import struct
 
 from matrix.catalogue.state_keys import CORE_ATTENTION
-from matrix.checkpoint import limits, names, nodes, objects, pickles, torchfile
-from matrix.checkpoint.errors import Malformed
+from matrix.checkpoint import limits, nodes, objects, torchfile
+from matrix.checkpoint.errors import Malformed, Refused
 from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.nodes import Node
 from matrix.checkpoint.objects import TensorRef
@@ -34,8 +35,16 @@ class MetadataTensor:
     shape: tuple[int, ...]
     data: bytes
     """The elements as bytes, little-endian."""
-    numbers: tuple[float, ...]
-    """The elements as numbers."""
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return len(self.data) // struct.calcsize(_FLOATS[self.dtype])
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The elements as numbers, which take eight times the memory of ``data``."""
+        return struct.unpack(f"<{self.count}{_FLOATS[self.dtype]}", self.data)
 
     def all(self, number: float) -> bool:
         """Return whether every element equals ``number``."""
@@ -58,10 +67,6 @@ class ExtraState:
     """The metadata by field, e.g. ``scale_fwd``."""
     problem: str = ""
     """Why it could not be decoded; empty if it could."""
-    unknown_names: tuple[str, ...] = ()
-    """Names in its pickle; see :func:`names.unknown_names`."""
-    classes: frozenset[str] = frozenset()
-    """Transformer Engine's classes and functions that its pickle names."""
     inside: str = ""
     """Path to the state dict that contains it within the file, e.g. ``model``."""
     index: str = ""
@@ -150,6 +155,8 @@ def decode(key: str, file: str, value: Node, source: TorchFile) -> ExtraState:
                 return state
             case other:
                 raise Malformed(f"a {other} is no extra state that TE writes")
+    except Refused:
+        raise
     except Malformed as error:
         return dataclasses.replace(state, problem=str(error))
 
@@ -160,14 +167,13 @@ def of_payload(key: str, file: str, data: bytes, budget: Budget) -> ExtraState:
     :raises Malformed: it cannot be read.
     """
     state = ExtraState(key, file, StateContainer.BYTE_TENSOR)
-    return _decoded(state, pickles.read(data, budget).root, None, budget)
+    return _decoded(state, torchfile.read_pickle(data, budget).root, None, budget)
 
 
 def _decoded(state: ExtraState, root: Node, source: TorchFile | None, budget: Budget) -> ExtraState:
     """Return a state with the content of its pickle."""
-    unknown_names = tuple(names.unknown_names(root))
     if root is None:
-        return dataclasses.replace(state, unknown_names=unknown_names)
+        return state
     fields = objects.fields(root)
     if fields is None:
         raise Malformed(f"its pickle holds {objects.describe(root)}, not a dict")
@@ -176,13 +182,7 @@ def _decoded(state: ExtraState, root: Node, source: TorchFile | None, budget: Bu
         for name in (f"{what}_{way}" for what in TENSORS for way in DIRECTIONS)
         if name in fields
     }
-    return dataclasses.replace(
-        state,
-        fields=fields,
-        tensors=tensors,
-        unknown_names=unknown_names,
-        classes=frozenset(names.te_names(root)),
-    )
+    return dataclasses.replace(state, fields=fields, tensors=tensors)
 
 
 def values(node: Node, source: TorchFile | None, budget: Budget) -> MetadataTensor:
@@ -199,11 +199,12 @@ def values(node: Node, source: TorchFile | None, budget: Budget) -> MetadataTens
     if source is None or tensor.dtype not in _FLOATS or not tensor.contiguous:
         raise Malformed("a scale or amax history is not a plain tensor of numbers")
     data = source.storage(tensor, limits.STATE_BYTES)
-    form = f"{'<' if source.little else '>'}{tensor.count}{_FLOATS[tensor.dtype]}"
-    numbers = struct.unpack(form, data)
-    return MetadataTensor(
-        tensor.dtype, tensor.shape, struct.pack("<" + form[1:], *numbers), numbers
-    )
+    budget.spend(len(data))
+    if not source.little:
+        swapped = array.array(_FLOATS[tensor.dtype].replace("e", "H"), data)
+        swapped.byteswap()
+        data = swapped.tobytes()
+    return MetadataTensor(tensor.dtype, tensor.shape, data)
 
 
 def _in_place(tensor: TensorRef, content: bytes, budget: Budget) -> tuple[TensorRef, TorchFile]:

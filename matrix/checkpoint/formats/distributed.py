@@ -15,8 +15,8 @@ from matrix.catalogue.forms import Form
 from matrix.checkpoint import nodes, objects, states, torch_writing, torchfile
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.edits import Edit, key_in_form
-from matrix.checkpoint.errors import CheckpointError, Malformed, refusing_malformed
-from matrix.checkpoint.formats import distributed_index
+from matrix.checkpoint.errors import CheckpointError, Malformed, Refused, refusing_malformed
+from matrix.checkpoint.formats import distributed_index, distributed_items
 from matrix.checkpoint.formats.base import Destination, Format, Part
 from matrix.checkpoint.formats.distributed_index import DistributedIndex, StoredItem, bytes_of
 from matrix.checkpoint.limits import Budget
@@ -46,14 +46,17 @@ class Distributed(Format):
             why="it was cut short, or was made to do harm",
             do="Restore it, or name another checkpoint",
         ):
-            index = distributed_index.read(part.file)
+            index = distributed_index.read(part.file, budget)
             contents.files += 1 + len(index.files)
-            contents.add_names(index.root)
             contents.keys += len(index.keys)
             for item in index.items:
                 if states.is_state(item.key):
                     contents.keys -= 1
                     contents.add_state(_decode(part, item, budget))
+            others = [item for item in index.items if not states.is_state(item.key)]
+            unread = distributed_items.look_into(part.file.parent, others, index.tensors, budget)
+            if unread:
+                contents.notes.append(distributed_items.note(unread, index.items))
         return "distributed checkpoint"
 
     def rewrites(self, edits: Sequence[Edit]) -> bool:
@@ -102,6 +105,8 @@ def _decode(part: Part, item: StoredItem, budget: Budget) -> ExtraState:
     file = _beside(part.name, item.file)
     try:
         inner = torchfile.of_bytes(bytes_of(part.file.parent, item), budget)
+    except Refused:
+        raise
     except Malformed as error:
         state = ExtraState(item.key, file, "bytes", problem=str(error))
     else:

@@ -14,7 +14,7 @@ from matrix.checkpoint import copying, limits, states
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.copying import Copied
 from matrix.checkpoint.edits import Edit
-from matrix.checkpoint.errors import Malformed, refusing_malformed
+from matrix.checkpoint.errors import Malformed, Refused, refusing_malformed
 from matrix.checkpoint.formats.base import Destination, Format, Part
 from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.states import ExtraState
@@ -146,8 +146,10 @@ def _state(
     stream.seek(start)
     try:
         if size > limits.STATE_BYTES:
-            raise Malformed(f"{size} bytes of U8 are no state")
+            raise Refused(f"{size} bytes of U8 are no state")
         return states.of_payload(key, file, stream.read(size), budget)
+    except Refused:
+        raise
     except Malformed as error:
         return ExtraState(key, file, StateContainer.BYTE_TENSOR, problem=str(error))
 

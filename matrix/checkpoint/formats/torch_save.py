@@ -74,7 +74,6 @@ def add(source: TorchFile, name: str, contents: Contents) -> None:
     :param name: the path of the file, relative to the checkpoint.
     """
     contents.files += 1
-    contents.add_names(source.root)
     for inside, pairs in objects.mappings(source.root):
         for key, value in pairs:
             if states.is_state(key):
