@@ -21,6 +21,7 @@ machine: the stack machine that pickles are written for; opcodes has its opcodes
 lookups: what pickles look up and call, as far as honest checkpoints do not
 names: Transformer Engine's classes and functions, as a pickle calls them
 objects: the tensors, buffers and mappings that inert values stand for
+json_objects: headers and indices in JSON, with one reading only
 zips: zip archives that have one reading only
 words: enumerations of file kinds, containers, contents and rewrite steps
 limits: the most that is read of a file, and the budget that sees to it

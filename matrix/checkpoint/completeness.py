@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from matrix.checkpoint import limits, states
-from matrix.checkpoint.errors import CheckpointError, incomplete
+from matrix.checkpoint import json_objects, limits, states
+from matrix.checkpoint.errors import CheckpointError, Malformed, incomplete
 from matrix.checkpoint.formats import state_shard
+from matrix.checkpoint.limits import Budget
 
 RANK = re.compile(r"^mp_rank_(\d+)(?:_(\d+))?(?:_(\d+))?$")
 _INDEX = (".safetensors.index.json", ".bin.index.json")
@@ -63,8 +63,10 @@ def _check_ranks(path: Path, files: Sequence[Path]) -> None:
 def _check_weight_map(index: Path) -> None:
     """Check that every file named by a Hugging Face index exists."""
     try:
-        named = set(json.loads(index.read_text())["weight_map"].values())
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        if index.stat().st_size > limits.HEADER_BYTES:
+            raise Malformed("it is larger than any")
+        named = set(json_objects.read(index.read_bytes(), Budget())["weight_map"].values())
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{index} is not an index of shards", do="Restore it") from error
     for name in sorted(map(str, named)):
         if not (index.parent / name).is_file():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from matrix.catalogue.forms import Form
-from matrix.checkpoint import copying, limits, states
+from matrix.checkpoint import copying, json_objects, limits, states
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.copying import Copied
 from matrix.checkpoint.edits import Edit
@@ -48,7 +48,7 @@ class Safetensors(Format):
                 do="Name a whole file",
             ),
         ):
-            header = read_header(stream)
+            header = read_header(stream, budget)
             found = list(states_of(header, stream, part.name, budget))
         contents.files += 1
         contents.keys += len(header.tensors) - len(found)
@@ -91,9 +91,10 @@ class SafetensorsHeader:
         return self.start + first, last - first
 
 
-def read_header(stream: BinaryIO) -> SafetensorsHeader:
+def read_header(stream: BinaryIO, budget: Budget | None = None) -> SafetensorsHeader:
     """Read the header of a file.
 
+    :param budget: what may still be read of the checkpoint.
     :raises Malformed: there is none, or the file is shorter than it states.
     """
     end = stream.seek(0, 2)
@@ -104,12 +105,7 @@ def read_header(stream: BinaryIO) -> SafetensorsHeader:
     (length,) = _LENGTH.unpack(raw)
     if length > min(limits.HEADER_BYTES, end - _LENGTH.size):
         raise Malformed(f"its header says that it has {length} bytes")
-    try:
-        tensors = json.loads(stream.read(length))
-    except (ValueError, RecursionError) as error:
-        raise Malformed("its header is not JSON") from error
-    if not isinstance(tensors, dict):
-        raise Malformed("its header is not a JSON object")
+    tensors = json_objects.read(stream.read(length), budget or Budget())
     metadata = tensors.pop("__metadata__", None)
     start = _LENGTH.size + length
     for key, entry in tensors.items():
