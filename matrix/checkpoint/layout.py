@@ -14,7 +14,12 @@ from pathlib import Path
 from matrix.checkpoint import completeness, file_kinds, limits, states
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.edits import Edit
-from matrix.checkpoint.errors import CheckpointError, incomplete, refusing_unreadable
+from matrix.checkpoint.errors import (
+    CheckpointError,
+    incomplete,
+    refusing_malformed,
+    refusing_unreadable,
+)
 from matrix.checkpoint.file_kinds import kind_of
 from matrix.checkpoint.formats import distributed, hugging_face, safetensors, torch_save, zarr_array
 from matrix.checkpoint.formats.base import Format, Part
@@ -69,10 +74,17 @@ class Layout:
         :raises CheckpointError: a file is not in its format, is incomplete, or cannot be read.
         """
         contents = Contents()
-        budget = Budget(limits.FOLDER_OPCODES) if self.is_folder else Budget()
+        budget = Budget()
         with refusing_unreadable(self.path):
             for part in self.parts:
-                contents.format = part.format.read(part, contents, budget)
+                with refusing_malformed(
+                    f"{part.file} is not read",
+                    why="it is damaged, or was made to do harm",
+                    do="Name a whole checkpoint",
+                ):
+                    contents.format = part.format.read(part, contents, budget)
+                budget.next_file()
+        contents.add_lookups(budget.lookups)
         if self.is_folder:
             contents.format = self.label
             files = [part.file for part in self.parts]

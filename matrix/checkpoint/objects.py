@@ -36,6 +36,8 @@ STORAGES = {
 }
 _MAPPINGS = ("collections.OrderedDict", "collections.defaultdict", *builtin("dict"))
 _PARAMETERS = tuple(f"torch._utils._rebuild_parameter{end}" for end in ("", "_with_state"))
+_TENSORS = ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor")
+_DIMENSIONS = 64  # PyTorch's own limit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,9 +93,17 @@ def bytes_of(node: Node) -> bytes | None:
     return None
 
 
+def only_bytes(call: Call) -> bytes:
+    """Return the bytes that are the only argument of a call; none if it has others."""
+    match call.arguments:
+        case (content,):
+            return bytes_of(content) or b""
+    return b""
+
+
 def buffer_of(node: Node) -> bytes | None:
     """Return the content of a pickled ``io.BytesIO``, or None for any other value."""
-    if not isinstance(node, Call) or not node.calls("_io.BytesIO"):
+    if not isinstance(node, Call) or not node.calls("_io.BytesIO", "io.BytesIO"):
         return None
     if isinstance(node.arguments, tuple) and len(node.arguments) == 1:
         return bytes_of(node.arguments[0])
@@ -131,11 +141,9 @@ def attributes(node: Node) -> dict[str, Node]:
 
 def tensor(node: Node) -> TensorRef | None:
     """Return the plain tensor (or parameter) that a call rebuilds, or None."""
-    if not isinstance(node, Call) or not isinstance(node.arguments, tuple):
-        return None
-    if node.calls(*_PARAMETERS):
-        return tensor(node.arguments[0]) if node.arguments else None
-    if node.calls("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor"):
+    if isinstance(node, Call) and node.calls(*_PARAMETERS) and isinstance(node.arguments, tuple):
+        node = node.arguments[0] if node.arguments else None
+    if isinstance(node, Call) and node.calls(*_TENSORS):
         match node.arguments:
             case (storage, int() as offset, shape, stride, *_):
                 return _tensor(storage, offset, shape, stride)
@@ -160,9 +168,9 @@ def _tensor(storage: Node, offset: int, shape: Node, stride: Node) -> TensorRef 
 def _extents(node: Node) -> tuple[int, ...] | None:
     if isinstance(node, Call) and node.calls("torch.Size") and isinstance(node.arguments, tuple):
         node = node.arguments[0] if node.arguments else ()
-    if not isinstance(node, tuple) or any(
-        not isinstance(extent, int) or not 0 <= extent < 1 << 48 for extent in node
-    ):
+    if not isinstance(node, tuple) or len(node) > _DIMENSIONS:
+        return None
+    if any(not isinstance(extent, int) or not 0 <= extent < 1 << 48 for extent in node):
         return None
     return node
 
@@ -178,9 +186,7 @@ def element(storage: Persistent) -> tuple[str, int] | None:
 def _loaded_from_bytes(node: Node) -> bytes | None:
     """Return the file that holds a storage inside the pickle, or None."""
     if isinstance(node, Call) and node.calls("torch.storage._load_from_bytes"):
-        match node.arguments:
-            case (content,):
-                return bytes_of(content)
+        return only_bytes(node)
     return None
 
 

@@ -7,14 +7,15 @@ of other libraries may save one too, of any type, under such a key: it is foreig
 
 from __future__ import annotations
 
+import array
 import dataclasses
 import re
 import struct
 from collections.abc import Mapping
 
 from matrix.catalogue.state_keys import CORE_ATTENTION, WRAPPERS
-from matrix.checkpoint import limits, names, nodes, objects, pickles, torchfile
-from matrix.checkpoint.errors import Malformed
+from matrix.checkpoint import limits, names, nodes, objects, torchfile
+from matrix.checkpoint.errors import Malformed, Refused
 from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.nodes import Node
 from matrix.checkpoint.objects import TensorRef
@@ -49,8 +50,16 @@ class MetadataTensor:
     shape: tuple[int, ...]
     data: bytes
     """The elements as bytes, little-endian."""
-    numbers: tuple[float, ...]
-    """The elements as numbers."""
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return len(self.data) // struct.calcsize(_FLOATS[self.dtype])
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The elements as numbers, which take eight times the memory of ``data``."""
+        return struct.unpack(f"<{self.count}{_FLOATS[self.dtype]}", self.data)
 
     def all(self, number: float) -> bool:
         """Return whether every element equals ``number``."""
@@ -73,10 +82,6 @@ class ExtraState:
     """The metadata by field, e.g. ``scale_fwd``."""
     problem: str = ""
     """Why it could not be decoded; empty if it could."""
-    unknown_names: tuple[str, ...] = ()
-    """Names in its pickle; see :func:`names.unknown_names`."""
-    classes: frozenset[str] = frozenset()
-    """Transformer Engine's classes and functions that its pickle names."""
     inside: str = ""
     """Path to the state dict that contains it within the file, e.g. ``model``."""
     index: str = ""
@@ -186,6 +191,8 @@ def decode(key: str, file: str, value: Node, source: TorchFile) -> ExtraState:
         case StateContainer.BYTE_TENSOR:
             try:
                 data = _bytes(value, source)
+            except Refused:
+                raise
             except Malformed as error:
                 return dataclasses.replace(state, problem=str(error))
             return of_content(state, data, source.budget)
@@ -229,11 +236,13 @@ def of_content(state: ExtraState, data: bytes, budget: Budget) -> ExtraState:
     """
     try:
         if state.container == StateContainer.BYTE_TENSOR:
-            return _decoded(state, pickles.read(data, budget).root, None, budget)
+            return _decoded(state, torchfile.read_pickle(data, budget).root, None, budget)
         if not data:
             raise Malformed("an empty BytesIO")
         inner = torchfile.of_bytes(data, budget)
         return _decoded(state, inner.root, inner, budget)
+    except Refused:
+        raise
     except Malformed as error:
         # Zeros are what a lost block of a file reads as, so they may have been anything.
         other = not data.startswith(_STARTS) and any(data[:4096])
@@ -242,31 +251,19 @@ def of_content(state: ExtraState, data: bytes, budget: Budget) -> ExtraState:
 
 def _decoded(state: ExtraState, root: Node, source: TorchFile | None, budget: Budget) -> ExtraState:
     """Return a state with the content of its pickle."""
-    unknown_names = tuple(names.unknown_names(root))
     if root is None:
-        return dataclasses.replace(state, unknown_names=unknown_names)
+        return state
     fields = objects.fields(root)
     if fields is None or (fields and not _has_field_of_te(fields)):
         kind = objects.describe(root) if fields is None else "a dict without a field of TE's"
         problem = f"its pickle holds {kind}"
-        return dataclasses.replace(
-            state,
-            unknown_names=unknown_names,
-            problem=problem,
-            foreign=not state.attention,
-        )
+        return dataclasses.replace(state, problem=problem, foreign=not state.attention)
     tensors = {
         name: values(fields[name], source, budget)
         for name in (f"{what}_{way}" for what in TENSORS for way in DIRECTIONS)
         if name in fields
     }
-    return dataclasses.replace(
-        state,
-        fields=fields,
-        tensors=tensors,
-        unknown_names=unknown_names,
-        classes=frozenset(names.te_names(root)),
-    )
+    return dataclasses.replace(state, fields=fields, tensors=tensors)
 
 
 def _has_field_of_te(fields: Mapping[str, Node]) -> bool:
@@ -290,12 +287,12 @@ def values(node: Node, source: TorchFile | None, budget: Budget) -> MetadataTens
     if source is None or tensor.dtype not in _FLOATS or not tensor.contiguous:
         raise Malformed("a scale or amax history is not a plain tensor of numbers")
     data = source.storage(tensor, limits.STATE_BYTES)
+    budget.spend(len(data))
     if not source.little:
-        size = tensor.itemsize
-        data = b"".join(data[n : n + size][::-1] for n in range(0, len(data), size))
-    # Packing the numbers again would not give the same bytes: a NaN has many.
-    numbers = struct.unpack(f"<{tensor.count}{_FLOATS[tensor.dtype]}", data)
-    return MetadataTensor(tensor.dtype, tensor.shape, data, numbers)
+        swapped = array.array(_FLOATS[tensor.dtype].replace("e", "H"), data)
+        swapped.byteswap()
+        data = swapped.tobytes()
+    return MetadataTensor(tensor.dtype, tensor.shape, data)
 
 
 def _in_place(tensor: TensorRef, content: bytes, budget: Budget) -> tuple[TensorRef, TorchFile]:

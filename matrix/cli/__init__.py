@@ -67,7 +67,7 @@ def main() -> None:
     """Does an FP8 checkpoint of one Transformer Engine release load in another?
 
     Exit codes: 0 agrees with the FAQ or is a known deviation, 1 deviates, 2 usage,
-    3 incomplete, 4 something of ours or around us failed.
+    3 incomplete, 4 something of ours or around us failed, 5 a checkpoint is unsafe to load.
     """
 
 

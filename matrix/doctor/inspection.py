@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from matrix.catalogue import faq, releases
@@ -66,8 +66,8 @@ class Inspection:
     """Whether the attention's metadata is all at its defaults, or absent."""
     modules: tuple[ModuleState, ...]
     warnings: tuple[str, ...]
-    """Names in its pickles that loading would import, or with ``()`` call; neither those that
-    rebuild tensors nor Transformer Engine's."""
+    """Names in its pickles that loading would import, or with ``()`` call, and that honest
+    checkpoints do not hold; see ``catalogue/data/pickled_names.toml``."""
     notes: tuple[str, ...]
     targets: tuple[Prediction, ...]
     """One for each release asked for."""
@@ -85,6 +85,7 @@ def inspect(
     targets: Sequence[str] | None = None,
     *,
     saved_by: str | None = None,
+    allow: Collection[str] = (),
     store: Store | None = None,
 ) -> Inspection:
     """Return what a checkpoint holds and what each release does with it.
@@ -94,6 +95,7 @@ def inspect(
     :param path: a ``torch.save`` or safetensors file, or the folder of a sharded checkpoint.
     :param targets: names of the releases to predict for; by default all of the catalogue.
     :param saved_by: the release that wrote it, if that is known.
+    :param allow: names in its pickles, without ``()``, that are not to be warned of.
     :param store: evidence in addition to what is recorded.
     :raises CheckpointError: it is no checkpoint, is incomplete, or cannot be read.
     :raises UsageError: a release is unknown.
@@ -114,7 +116,7 @@ def inspect(
         scenario=scenario_of(found),
         nothing_to_lose=nothing_to_lose(found),
         modules=tuple(_module(state) for state in found.states),
-        warnings=tuple(sorted(found.unknown_names)),
+        warnings=found.unsafe_names(allow),
         notes=tuple(_notes(found)),
         targets=predictor.all(loaders),
     )
@@ -123,7 +125,7 @@ def inspect(
 def _module(state: ExtraState) -> ModuleState:
     ways = [state.tensors.get(f"scale_{way}") for way in ("fwd", "bwd")]
     history = state.tensors.get("amax_history_fwd")
-    forward, backward = (len(way.numbers) if way else 0 for way in ways)
+    forward, backward = (way.count if way else 0 for way in ways)
     return ModuleState(
         name=state.module,
         key=state.key,

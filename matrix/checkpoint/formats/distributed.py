@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from matrix.catalogue.forms import Form
-from matrix.checkpoint import names, nodes, objects, states, torch_writing, torchfile
+from matrix.checkpoint import nodes, objects, states, torch_writing, torchfile
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.edits import Edit
-from matrix.checkpoint.errors import CheckpointError, Malformed, refusing_malformed
-from matrix.checkpoint.formats import distributed_index
+from matrix.checkpoint.errors import CheckpointError, Malformed, Refused, refusing_malformed
+from matrix.checkpoint.formats import distributed_index, distributed_items
 from matrix.checkpoint.formats.base import Destination, Format, Part
 from matrix.checkpoint.formats.distributed_index import DistributedIndex, StoredItem, bytes_of
 from matrix.checkpoint.limits import Budget
@@ -46,13 +46,16 @@ class Distributed(Format):
             why="it was cut short, or was made to do harm",
             do="Restore it, or name another checkpoint",
         ):
-            index = distributed_index.read(part.file)
+            index = distributed_index.read(part.file, budget)
             contents.files += 1 + len(index.files)
-            contents.add_names(index.root)
             contents.keys += len(index.keys)
             for items in _states(index).values():
                 contents.keys -= 1
                 contents.add_state(_decode(part, items, budget))
+            others = [item for item in index.items if not states.is_state(item.key)]
+            unread = distributed_items.look_into(part.file.parent, others, index.tensors, budget)
+            if unread:
+                contents.add_note(distributed_items.note(unread, index.items))
         return "distributed checkpoint"
 
     def rewrites(self, edits: Sequence[Edit]) -> bool:
@@ -110,15 +113,16 @@ def _decode(part: Part, items: list[StoredItem], budget: Budget) -> ExtraState:
     item = items[0]
     file = _beside(part.name, item.file)
     try:
+        for piece in items:  # all of them, for what their pickles look up
+            inner = torchfile.of_bytes(bytes_of(part.file.parent, piece), budget)
         if len(items) > 1:
             raise Malformed(f"it is split into {len(items)} pieces, which are not put together")
-        inner = torchfile.of_bytes(bytes_of(part.file.parent, item), budget)
+    except Refused:
+        raise
     except Malformed as error:
         state = ExtraState(item.key, file, "bytes", problem=str(error))
     else:
         state = states.decode(item.key, file, inner.root, inner)
-        names_ = names.unknown_names(inner.root)
-        state = dataclasses.replace(state, unknown_names=(*state.unknown_names, *names_))
     return dataclasses.replace(state, index=part.name)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from matrix.catalogue.forms import Form
-from matrix.checkpoint import json_text, limits, states
+from matrix.checkpoint import json_objects, limits, states
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.errors import CheckpointError, Malformed, incomplete
@@ -17,7 +17,6 @@ from matrix.checkpoint.limits import Budget
 
 SUFFIXES = (".safetensors.index.json", ".bin.index.json")
 _SHOWN = 3
-_VALUES = 1_000_000  # one for each key
 
 
 class HuggingFaceIndex(Format):
@@ -33,7 +32,7 @@ class HuggingFaceIndex(Format):
         :raises CheckpointError: it is no index, or a file that it names is missing.
         """
         held = {(s.file, s.key) for s in (*contents.states, *contents.foreign)}
-        named = _weight_map(part.file)
+        named = _weight_map(part.file, budget)
         for name in sorted(set(named.values())):
             if not (part.file.parent / name).is_file():
                 raise incomplete(part.file.parent, f"{name} is missing, which {part.name} names")
@@ -62,7 +61,7 @@ class HuggingFaceIndex(Format):
 
         :raises CheckpointError: it is no index.
         """
-        index = _read(part.file)
+        index = _read(part.file, Budget())
         by_place = {(edit.state.file, edit.state.key): edit for edit in edits}
         new: dict[str, str] = {}
         growth = 0
@@ -91,24 +90,21 @@ def _growth(edit: Edit) -> int:
     return 0 if edit.payload is None else len(edit.payload) - edit.state.size
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path, budget: Budget) -> dict[str, Any]:
     try:
         if file.stat().st_size > limits.HEADER_BYTES:
             raise Malformed("it is larger than any index")
-        index = json_text.parse(file.read_bytes(), _VALUES)
-        if not isinstance(index, dict):
-            raise Malformed("it is no JSON object")
+        return json_objects.read(file.read_bytes(), budget)
     except Malformed as error:
         raise _refusal(file, str(error)) from error
-    return index
 
 
-def _weight_map(file: Path) -> dict[str, str]:
+def _weight_map(file: Path, budget: Budget | None = None) -> dict[str, str]:
     """Return the name of the file that holds each key.
 
     :raises CheckpointError: there is none, or a file is named outside the folder.
     """
-    found = _read(file).get("weight_map")
+    found = _read(file, budget or Budget()).get("weight_map")
     if not isinstance(found, dict):
         raise _refusal(file, "it has no weight_map")
     for name in found.values():

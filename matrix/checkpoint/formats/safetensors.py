@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from matrix.checkpoint import copying, file_kinds, limits, states
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.copying import Copied
 from matrix.checkpoint.edits import Edit
-from matrix.checkpoint.errors import refusing_malformed
+from matrix.checkpoint.errors import Refused, refusing_malformed
 from matrix.checkpoint.formats.base import Destination, Format, Part
 from matrix.checkpoint.formats.safetensors_header import LENGTH, SafetensorsHeader, read_header
 from matrix.checkpoint.limits import Budget
@@ -48,7 +47,7 @@ class Safetensors(Format):
             ),
             file_kinds.naming(part.file),
         ):
-            header = read_header(stream)
+            header = read_header(stream, budget)
             found = list(states_of(header, stream, part.name, budget))
         contents.files += 1
         contents.keys += len(header.tensors) - len(found)
@@ -94,8 +93,7 @@ def _state(
     if container != StateContainer.BYTE_TENSOR:
         return states.other(state, foreign=size > 0)
     if size > limits.STATE_BYTES:
-        problem = f"{size} bytes are more than any state of TE's has"
-        return dataclasses.replace(state, problem=problem)
+        raise Refused(f"the extra state {key} has {size} bytes, more than any of TE's")
     stream.seek(start)
     return states.of_content(state, stream.read(size), budget)
 

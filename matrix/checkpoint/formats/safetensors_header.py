@@ -7,8 +7,9 @@ import math
 import struct
 from typing import Any, BinaryIO
 
-from matrix.checkpoint import json_text, limits
+from matrix.checkpoint import json_objects, limits
 from matrix.checkpoint.errors import Malformed
+from matrix.checkpoint.limits import Budget
 
 LENGTH = struct.Struct("<Q")
 _METADATA = "__metadata__"
@@ -21,7 +22,6 @@ _BITS = {
 """Bits of an element of each type that the format has: ``Dtype`` of the safetensors library."""
 
 _DIMENSIONS = 64
-_VALUES = 4_000_000  # a tensor of three dimensions has seven
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +44,10 @@ class SafetensorsHeader:
         return sorted(self.tensors, key=lambda key: self.tensors[key]["data_offsets"])
 
 
-def read_header(stream: BinaryIO) -> SafetensorsHeader:
+def read_header(stream: BinaryIO, budget: Budget | None = None) -> SafetensorsHeader:
     """Read the header of a file.
 
+    :param budget: what may still be read of the checkpoint.
     :raises Malformed: there is none, or the tensors are not laid out as the format demands: one
         after the other, without gaps, up to the end of the file.
     """
@@ -58,7 +59,7 @@ def read_header(stream: BinaryIO) -> SafetensorsHeader:
     (length,) = LENGTH.unpack(raw)
     if length > min(limits.HEADER_BYTES, end - LENGTH.size):
         raise Malformed(f"its header says that it has {length} bytes")
-    tensors = _parsed(stream.read(length))
+    tensors = json_objects.read(stream.read(length), budget or Budget())
     metadata = tensors.pop(_METADATA, None)
     if metadata is not None and not _is_text(metadata):
         raise Malformed(f"its {_METADATA} is not a mapping of texts")
@@ -67,22 +68,6 @@ def read_header(stream: BinaryIO) -> SafetensorsHeader:
     header = SafetensorsHeader(tensors, LENGTH.size + length, metadata)
     _check_places(header, end)
     return header
-
-
-def _parsed(text: bytes) -> dict[str, Any]:
-    if text.count(b"{") > limits.DIRECTORY_ENTRIES:
-        raise Malformed(f"its header has more than {limits.DIRECTORY_ENTRIES} entries")
-    tensors = json_text.parse(text, _VALUES, _unique)
-    if not isinstance(tensors, dict):
-        raise Malformed("its header is not a JSON object")
-    return tensors
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise Malformed("its header has a key twice")
-    return found
 
 
 def _is_text(metadata: Any) -> bool:

@@ -36,7 +36,6 @@ class StateShard(Format):
         with part.file.open("rb") as stream:
             source = torch_save.read_file(part, stream, budget)
             contents.files += 1
-            contents.add_names(source.root)
             contents.add_state(states.decode(key, part.name, source.root, source))
         return source.storages.kind.value
 

@@ -57,7 +57,7 @@ class TorchSave(Format):
         :raises Malformed: it can no longer be read.
         """
         own = part.file.stat().st_size
-        return super().size(part, edits) + max(0, unpacked_size(part.file) - own)
+        return super().size(part, edits) + max(0, written_size(part.file) - own)
 
     def write(self, part: Part, edits: Sequence[Edit], form: Form, to: Destination) -> None:
         """Write the file with edits applied, and check that tensors are unchanged.
@@ -79,16 +79,16 @@ _ENTRY = 256
 """The most bytes that an entry of a zip archive takes beside name and content."""
 
 
-def unpacked_size(file: Path) -> int:
-    """Return the size of a file when nothing in it is compressed, as it is written.
+def written_size(file: Path) -> int:
+    """Return the most bytes that a file takes when it is written anew with the same content.
 
     :raises Malformed: it is a zip archive that cannot be read.
     """
     with file.open("rb") as stream:
         if not zips.is_zip(stream.read(4)):
             return file.stat().st_size
-        entries = Zip(stream).entries
-        return sum(info.file_size + 2 * len(name) + _ENTRY for name, info in entries.items())
+        entries = Zip(stream).entries.values()
+        return sum(entry.size + 2 * len(entry.name) + _ENTRY for entry in entries)
 
 
 def read_file(part: Part, stream: BinaryIO, budget: Budget) -> TorchFile:
@@ -113,7 +113,6 @@ def add(source: TorchFile, name: str, contents: Contents) -> None:
     :param name: the path of the file, relative to the checkpoint.
     """
     contents.files += 1
-    contents.add_names(source.root)
     _add_ranks(objects.fields(source.root) or {}, contents)
     for inside, pairs in mappings.mappings(source.root):
         for key, value in pairs:

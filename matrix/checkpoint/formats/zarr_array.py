@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matrix.catalogue.forms import Form
-from matrix.checkpoint import json_text
+from matrix.checkpoint import json_objects
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.errors import CheckpointError, Malformed
@@ -39,8 +39,7 @@ class ZarrArray(Format):
         try:
             if part.file.stat().st_size > _BYTES:
                 raise Malformed("it is larger than any")
-            described = json_text.parse(part.file.read_bytes(), _BYTES)
-            if not isinstance(described, dict) or "shape" not in described:
+            if "shape" not in json_objects.read(part.file.read_bytes(), budget):
                 raise Malformed("it has no shape")
         except Malformed as error:
             raise CheckpointError(

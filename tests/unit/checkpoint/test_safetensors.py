@@ -50,7 +50,7 @@ WRONG: dict[str, tuple[Header | str | bytes, int, str]] = {
         '{"a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]},'
         ' "a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}',
         1,
-        "a key twice",
+        "a key stands twice",
     ),
     "metadata": ({"__metadata__": {"a": 1}}, 0, "not a mapping of texts"),
     "a list": ("[]", 0, "not a JSON object"),
@@ -159,17 +159,16 @@ def test_a_file_cut_short(cut: Callable[[bytes], bytes], tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "header",
     [
-        b'{"a":' + b"[" + b"0," * 6_000_000 + b"0]}",
-        b"{" + b",".join(b'"%d":{}' % n for n in range(600_000)) + b"}",
-        '{"\U0001f600": 1}'.encode() + b" " * (17 << 20),
+        b'{"a":[' + b"0," * 8_000_000 + b"0]}",
+        b"{" + b",".join(b'"%d":{}' % n for n in range(3_000_000)) + b"}",
     ],
-    ids=["values", "entries", "not ASCII"],
+    ids=["values", "entries"],
 )
 def test_a_header_that_would_take_much_memory_is_not_parsed(header: bytes, tmp_path: Path) -> None:
     path = write(tmp_path / "x.safetensors", header, b"")
     tracemalloc.start()
     try:
-        with pytest.raises(CheckpointError, match="more than"):
+        with pytest.raises(CheckpointError, match="more time or memory"):
             inspect(path)
         assert tracemalloc.get_traced_memory()[1] < 4 * len(header)
     finally:
