@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from matrix.catalogue import file_kinds
 from matrix.catalogue.file_kinds import FileKind
 from matrix.checkpoint import zips
 from matrix.checkpoint.errors import CheckpointError, Malformed
-from matrix.checkpoint.zips import Zip
 
-_ENTRIES = 10_000
-"""The number of entries of an archive that are looked at."""
+_DIRECTORY = 1 << 20
+"""The number of bytes at the end of an archive that are searched for names of entries."""
 _SPECIAL = (
     (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISSOCK, "a socket"),
@@ -37,9 +37,9 @@ def naming(file: Path) -> Iterator[None]:
         kind = _kind_of(file)
         if kind is None:
             raise
+        what = f"{kind.name} ({error})" if kind.entry else kind.name
         raise CheckpointError(
-            f"{file} is no checkpoint that can be read: it is {kind.name}",
-            do=kind.do,
+            f"{file} is no checkpoint that can be read: it is {what}", do=kind.do
         ) from error
 
 
@@ -56,9 +56,20 @@ def _kind_of(file: Path) -> FileKind | None:
             return FileKind(name="empty", do="Copy or download it again")
         if not zips.is_zip(head):
             return file_kinds.by_start(head, file.suffix)
-        with contextlib.suppress(Malformed):
-            return _kind_of_zip([*itertools.islice(Zip(stream).entries, _ENTRIES)])
-    return None
+        return _kind_of_zip(_names(stream))
+
+
+def _names(stream: BinaryIO) -> list[str]:
+    """Return the names of a zip archive's entries, as far as its end lists them.
+
+    Archives come here that are refused for good reasons, so nothing but a message may depend on
+    this.
+    """
+    stream.seek(max(0, stream.seek(0, 2) - _DIRECTORY))
+    tail = stream.read(_DIRECTORY)
+    places = (match.start() for match in re.finditer(re.escape(b"PK\x01\x02"), tail))
+    lengths = ((n, int.from_bytes(tail[n + 28 : n + 30], "little")) for n in places)
+    return [tail[n + 46 : n + 46 + length].decode("latin-1") for n, length in lengths]
 
 
 def _kind_of_zip(names: Sequence[str]) -> FileKind | None:
@@ -67,6 +78,7 @@ def _kind_of_zip(names: Sequence[str]) -> FileKind | None:
         return known
     return FileKind(
         name="a zip archive that torch.save did not write",
+        entry=".",
         do="Unpack it with unzip, and name the checkpoint in it",
     )
 

@@ -109,16 +109,18 @@ def _beside(index: str, name: str) -> str:
 def _decode(part: Part, items: list[StoredItem], budget: Budget) -> ExtraState:
     item = items[0]
     file = _beside(part.name, item.file)
+    named: set[str] = set()
     try:
+        for piece in items:  # all of them, for the names in their pickles
+            inner = torchfile.of_bytes(bytes_of(part.file.parent, piece), budget)
+            named.update(names.unknown_names(inner.root))
         if len(items) > 1:
             raise Malformed(f"it is split into {len(items)} pieces, which are not put together")
-        inner = torchfile.of_bytes(bytes_of(part.file.parent, item), budget)
     except Malformed as error:
         state = ExtraState(item.key, file, "bytes", problem=str(error))
     else:
         state = states.decode(item.key, file, inner.root, inner)
-        names_ = names.unknown_names(inner.root)
-        state = dataclasses.replace(state, unknown_names=(*state.unknown_names, *names_))
+    state = dataclasses.replace(state, unknown_names=(*state.unknown_names, *sorted(named)))
     return dataclasses.replace(state, index=part.name)
 
 

@@ -36,9 +36,10 @@ def a_tar(mode: str, form: int = tarfile.PAX_FORMAT) -> bytes:
     return held.getvalue()
 
 
-def a_zip(*names: str) -> bytes:
+def a_zip(*names: str, packed: bool = False) -> bytes:
     held = io.BytesIO()
-    with zipfile.ZipFile(held, "w") as archive:
+    method = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
+    with zipfile.ZipFile(held, "w", method) as archive:
         for name in names:
             archive.writestr(name, b"")
     return held.getvalue()
@@ -46,7 +47,7 @@ def a_zip(*names: str) -> bytes:
 
 def an_npz() -> bytes:
     held = io.BytesIO()
-    np.savez(held, a=np.ones(2))
+    np.savez_compressed(held, a=np.ones(2))
     return held.getvalue()
 
 
@@ -80,6 +81,12 @@ FILES: dict[str, tuple[str, Callable[[], bytes], str, str]] = {
     "7z": ("x.pt", lambda: b"7z\xbc\xaf\x27\x1c\x00\x04" + bytes(24), "a 7z archive", "7z x"),
     "rar": ("x.pt", lambda: b"Rar!\x1a\x07\x01\x00", "a RAR archive", "Unpack"),
     "zip": ("x.zip", lambda: a_zip("a/b.txt"), "a zip archive that torch.save did", "unzip"),
+    "zip, packed": (
+        "x.pt",
+        lambda: a_zip("a/model.pt", packed=True),
+        "a zip archive that torch.save did",
+        "unzip",
+    ),
     "torchscript": (
         "x.pt",
         lambda: a_zip("m/data.pkl", "m/constants.pkl", "m/code/__torch__.py", "m/version"),
