@@ -30,6 +30,8 @@ class Contents:
     """Other names in the pickles that do not rebuild tensors; see :func:`names.unknown_names`."""
     notes: list[str] = dataclasses.field(default_factory=list)
     """Limitations of the format that users should know."""
+    unsearched: list[str] = dataclasses.field(default_factory=list)
+    """Places that may hold extra states and were not searched for them."""
     ranks: dict[str, int] = dataclasses.field(default_factory=dict)
     """Numbers of ranks that the checkpoint says it has: tensor, pipeline, expert, data."""
     rebuilt_from: set[int] = dataclasses.field(default_factory=set)

@@ -73,6 +73,9 @@ class Layout:
         with refusing_unreadable(self.path):
             for part in self.parts:
                 contents.format = part.format.read(part, contents, budget)
+            contents.unsearched += [
+                file.relative_to(self.path).as_posix() for file in self.others if _is_unread(file)
+            ]
         if self.is_folder:
             contents.format = self.label
             files = [part.file for part in self.parts]
@@ -169,6 +172,14 @@ def _folder(path: Path) -> Layout:
         left_out=walked.left_out,
         label=label,
     )
+
+
+def _is_unread(file: Path) -> bool:
+    """Return whether a file that is not read begins as ``torch.save`` and ``pickle`` write."""
+    if file.suffix == distributed.DATA_SUFFIX or (file.parent / zarr_array.NAME).exists():
+        return False  # weights, which an index or .zarray describes
+    with file.open("rb") as stream:
+        return stream.read(4).startswith(states.STARTS)
 
 
 def _order(part: Part) -> int:

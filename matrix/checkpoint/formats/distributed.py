@@ -53,6 +53,9 @@ class Distributed(Format):
             for items in _states(index).values():
                 contents.keys -= 1
                 contents.add_state(_decode(part, items, budget))
+            contents.unsearched += [
+                f"item {key}" for key in index.objects if not states.is_state(key)
+            ]
         return "distributed checkpoint"
 
     def rewrites(self, edits: Sequence[Edit]) -> bool:

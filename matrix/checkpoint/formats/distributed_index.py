@@ -12,6 +12,8 @@ from matrix.checkpoint import limits, objects, pickles
 from matrix.checkpoint.errors import Malformed, incomplete
 from matrix.checkpoint.nodes import Node
 
+_OBJECT = ".BytesStorageMetadata"
+
 
 @dataclasses.dataclass(frozen=True)
 class StoredItem:
@@ -33,6 +35,12 @@ class DistributedIndex:
     protocol: int
     keys: tuple[str, ...]
     items: tuple[StoredItem, ...]
+
+    @property
+    def objects(self) -> list[str]:
+        """The keys whose values are pickled objects, not tensors."""
+        kinds = objects.pairs_of(objects.attributes(self.root)["state_dict_metadata"]) or []
+        return [key for key, kind in kinds if objects.describe(kind).endswith(_OBJECT)]
 
     @property
     def files(self) -> set[str]:
