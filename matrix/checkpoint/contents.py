@@ -34,6 +34,8 @@ class Contents:
     See :class:`lookups.Lookups`."""
     notes: list[str] = dataclasses.field(default_factory=list)
     """Limitations of the format that users should know."""
+    unsearched: list[str] = dataclasses.field(default_factory=list)
+    """Places that may hold extra states and were not searched for them."""
     ranks: dict[str, int] = dataclasses.field(default_factory=dict)
     """Numbers of ranks that the checkpoint says it has: tensor, pipeline, expert, data."""
     rebuilt_from: set[int] = dataclasses.field(default_factory=set)

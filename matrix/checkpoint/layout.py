@@ -84,6 +84,9 @@ class Layout:
                 ):
                     contents.format = part.format.read(part, contents, budget)
                 budget.next_file()
+            contents.unsearched += [
+                file.relative_to(self.path).as_posix() for file in self.others if _is_unread(file)
+            ]
         contents.add_lookups(budget.lookups)
         if self.is_folder:
             contents.format = self.label
@@ -181,6 +184,14 @@ def _folder(path: Path) -> Layout:
         left_out=walked.left_out,
         label=label,
     )
+
+
+def _is_unread(file: Path) -> bool:
+    """Return whether a file that is not read begins as ``torch.save`` and ``pickle`` write."""
+    if file.suffix == distributed.DATA_SUFFIX or (file.parent / zarr_array.NAME).exists():
+        return False  # weights, which an index or .zarray describes
+    with file.open("rb") as stream:
+        return stream.read(4).startswith(states.STARTS)
 
 
 def _order(part: Part) -> int:

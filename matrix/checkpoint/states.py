@@ -37,7 +37,7 @@ _FIELDS = frozenset(
 """Top-level fields of the states of modules: ``get_extra_state`` in ``pytorch/module/base.py``."""
 _MODES = frozenset({"forward", "backward", "input", "param", "grad_output"})
 """Those of the states of operations, each a dict: the same in ``pytorch/ops/op.py``."""
-_STARTS = (b"PK\x03\x04", b"\x80")
+STARTS = (b"PK\x03\x04", b"\x80")
 """How the content of a state begins: ``torch.save`` writes a zip archive, ``pickle.dumps`` an
 opcode with the protocol. What begins otherwise is not damaged but of another kind."""
 
@@ -245,7 +245,7 @@ def of_content(state: ExtraState, data: bytes, budget: Budget) -> ExtraState:
         raise
     except Malformed as error:
         # Zeros are what a lost block of a file reads as, so they may have been anything.
-        other = not data.startswith(_STARTS) and any(data[:4096])
+        other = not data.startswith(STARTS) and any(data[:4096])
         return dataclasses.replace(state, problem=str(error), foreign=other and not state.attention)
 
 

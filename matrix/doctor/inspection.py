@@ -148,7 +148,14 @@ def _type(state: ExtraState) -> str:
 def _notes(found: Contents) -> list[str]:
     notes = list(found.notes)
     if not found.states and not found.foreign:
-        notes.append("it holds no key that ends in _extra_state, so no FP8 state of TE")
+        rest = " where it was searched" if found.unsearched else ", so no FP8 state of TE"
+        notes.append(f"it holds no key that ends in _extra_state{rest}")
+    if found.unsearched:
+        shown = ", ".join(found.unsearched[:_SHOWN])
+        more = ", ..." if len(found.unsearched) > _SHOWN else ""
+        notes.append(
+            f"{len(found.unsearched)} place(s) were not searched for FP8 state: {shown}{more}"
+        )
     if found.foreign:
         shown = ", ".join(f"{state.key} ({_type(state)})" for state in found.foreign[:_SHOWN])
         more = ", ..." if len(found.foreign) > _SHOWN else ""

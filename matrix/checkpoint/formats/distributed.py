@@ -56,6 +56,8 @@ class Distributed(Format):
             unread = distributed_items.look_into(part.file.parent, others, index.tensors, budget)
             if unread:
                 contents.add_note(distributed_items.note(unread, index.items))
+            objects_ = dict.fromkeys(i.key for i in others if i.key not in index.tensors)
+            contents.unsearched += [f"item {key}" for key in objects_]
         return "distributed checkpoint"
 
     def rewrites(self, edits: Sequence[Edit]) -> bool:

@@ -110,6 +110,22 @@ def test_a_users_item_in_a_distributed_checkpoint_is_left_alone(tmp_path: Path) 
     assert after["own._extra_state"] == {"seen": 7} and CORE in after
 
 
+def test_items_that_were_not_searched_are_told(tmp_path: Path) -> None:
+    """A state dict that was saved as one object, as it is without flattening."""
+    path = layouts.dcp_save({"model": recorded_state("1.7"), "w": torch.ones(2)}, tmp_path / "dcp")
+    notes = inspect(path, ["1.11"]).notes
+    assert "1 place(s) were not searched for FP8 state: item model" in notes
+    assert not any("so no FP8 state of TE" in note for note in notes)
+
+
+def test_files_that_were_not_searched_are_told(tmp_path: Path) -> None:
+    path = layouts.hugging_face(recorded_state("1.7"), tmp_path)
+    torch.save(recorded_state("1.7"), path / "ema.tar")
+    notes = inspect(path, ["1.11"]).notes
+    assert "1 place(s) were not searched for FP8 state: ema.tar" in notes
+    assert not any("not searched" in note for note in inspect(tmp_path / "hf/ema.tar").notes)
+
+
 def test_paths_of_nested_dicts_are_renamed_with_their_keys(tmp_path: Path) -> None:
     import torch.distributed.checkpoint as dcp
 
@@ -148,6 +164,7 @@ def test_zarr(tmp_path: Path) -> None:
     report = inspect(path)
     assert report.format == "Megatron-LM zarr checkpoint"
     assert (report.keys, len(report.modules)) == (10, 6)
+    assert not any("not searched" in note for note in report.notes)
     done = for_111(path)
     for old in path.rglob("*"):
         name = str(old.relative_to(path)).replace(".fused_attention", "")
