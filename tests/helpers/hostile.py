@@ -208,6 +208,6 @@ def every(folder: str) -> Iterator[tuple[str, bytes]]:
     """Yield files of torch.save that make ``folder``, by name."""
     for kind, make in PICKLES.items():
         pickled = make(folder)
-        yield kind, torch_zip(pickled if pickled[:1] == b"\x80" else b"\x80\x03" + pickled)
+        yield kind, torch_zip(pickled if pickled[:1] == b"\x80" else b"\x80\x02" + pickled)
     for kind, make in FILES.items():
         yield kind, make(folder)
