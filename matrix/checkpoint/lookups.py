@@ -68,7 +68,8 @@ class Lookups:
             self._call_argument(*known.callers[full], arguments)
 
     def _call_argument(self, function: int, given: int, arguments: tuple[Node, ...]) -> None:
-        if function < len(arguments):
+        # A guarded function is harmless only when the pickle calls it itself.
+        if function < len(arguments) and not isinstance(arguments[function], Guarded):
             passed = arguments[given] if 0 <= given < len(arguments) else _ANY
             self.call(arguments[function], passed)
 

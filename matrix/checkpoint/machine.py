@@ -56,6 +56,7 @@ class Machine:
         self.below: list[list[Node]] = []
         """What lies below each mark."""
         self.memo: list[Node] = []
+        self._unset = 0
         self._names: dict[tuple[str, str], Global] = {}
         self._of_files: list[Global] = []
         self._of_tensors: list[Global] = []
@@ -148,12 +149,19 @@ class Machine:
     def put(self, index: int) -> None:
         """Write the top of the stack into the memo, at any index."""
         memo = self.memo
-        if not 0 <= index < len(memo):
-            if index < 0:
-                raise Malformed("a negative place of the memo")
+        if index < 0:
+            raise Malformed("a negative place of the memo")
+        if index >= len(memo):
+            self._unset += index - len(memo)
             self.budget.spend(8 * (index - len(memo)))
             memo.extend([_UNSET] * (index + 1 - len(memo)))
+        elif memo[index] is _UNSET:
+            self._unset -= 1
         memo[index] = self.stack[-1]
+
+    def memoize(self) -> None:
+        """Write the top of the stack into the memo, where Python does: at its count of values."""
+        self.put(len(self.memo) - self._unset)
 
     def get(self, index: int) -> None:
         """Put a value of the memo on the stack."""
@@ -245,16 +253,23 @@ class Machine:
                 onto.items = []
             onto.items.extend(items)
         else:
-            raise Malformed(f"something is appended to a {type(onto).__name__}")
+            raise self.unfit(onto, "something is appended to")
 
     def set(self, flat: list[Node]) -> None:
         """Set items of the dict or object on top of the stack."""
         onto = self.stack[-1]
         if not isinstance(onto, (Map, Call)):
-            raise Malformed(f"an item is set in a {type(onto).__name__}")
+            raise self.unfit(onto, "an item is set in")
         if onto.pairs is NOTHING:
             onto.pairs = []
         onto.pairs.extend(self.pairs(flat))
+
+    def unfit(self, onto: Node, what: str) -> Refused:
+        """Return the error for an opcode that changes something else than this reader knows.
+
+        Python may go on, with nothing to change for one, and run what follows.
+        """
+        return Refused(f"{what} a {type(onto).__name__}, at byte {self.place}")
 
     def pairs(self, flat: list[Node]) -> list[tuple[Node, Node]]:
         """Return keys and values in pairs.

@@ -7,12 +7,11 @@ behind the opcode's argument. What they mean is documented in Python's ``picklet
 from __future__ import annotations
 
 import codecs
-import io
 import pickletools
 import struct
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from matrix.checkpoint import limits
 from matrix.checkpoint.errors import Malformed, Refused
@@ -85,13 +84,17 @@ def _long(_machine: Machine, data: bytes) -> int:
     return int.from_bytes(data, "little", signed=True)
 
 
-def _decimal(read: Callable[[Any], Node]) -> Callable[[Machine, bytes], Node]:
+def _decimal(read: Callable[[bytes], Node]) -> Callable[[Machine, bytes], Node]:
     def parse(_machine: Machine, line: bytes) -> Node:
         if len(line) > 2 * limits.INTEGER_BYTES:
             raise Refused(f"a number of {len(line)} characters, which no checkpoint has")
-        return read(io.BytesIO(line + b"\n"))
+        return read(line)
 
     return parse
+
+
+def _int(line: bytes) -> int:
+    return line == b"01" if line in (b"00", b"01") else int(line, 0)
 
 
 def _string(_machine: Machine, line: bytes) -> str:
@@ -194,7 +197,7 @@ def _dup(machine: Machine, place: int) -> int:
 
 
 def _memoize(machine: Machine, place: int) -> int:
-    machine.put(len(machine.memo))
+    machine.memoize()
     return place
 
 
@@ -211,8 +214,8 @@ def _get(machine: Machine, place: int) -> int:
 
 
 def _index(line: bytes) -> int:
-    if len(line) > 10 or not line.isdigit():
-        raise Malformed("a place of the memo that is no number")
+    if len(line) > 20:
+        raise Refused("a place of the memo that no checkpoint has")
     return int(line)
 
 
@@ -285,7 +288,7 @@ def _obj(machine: Machine, place: int) -> int:
 def _build(machine: Machine, place: int) -> int:
     state, onto = machine.stack.pop(), machine.stack[-1]
     if not isinstance(onto, Call):
-        raise Malformed(f"the state of a {type(onto).__name__} is set, at byte {place - 1}")
+        raise machine.unfit(onto, "a state is set on")
     if onto.state is NOTHING:
         onto.state = []
     onto.state.append(state)
@@ -318,7 +321,7 @@ def _frame(_machine: Machine, place: int) -> int:
 
 
 def _buffer(_machine: Machine, _place: int) -> int:
-    raise Malformed("a pickle with out-of-band buffers, which no checkpoint file has")
+    raise Refused("a pickle with out-of-band buffers, which no checkpoint file has")
 
 
 _BYTE = struct.Struct("<B")
@@ -332,9 +335,9 @@ _BY_NAME: dict[str, tuple[Operation, int]] = {
     "EMPTY_LIST": (_constant(list), 80),
     "EMPTY_DICT": (_constant(Map), 130),
     "EMPTY_SET": (_constant(lambda: Elements("set", [])), 140),
-    "INT": (_line(_decimal(pickletools.read_decimalnl_short)), 100),
-    "LONG": (_line(_decimal(pickletools.read_decimalnl_long)), 100),
-    "FLOAT": (_line(_decimal(pickletools.read_floatnl)), 100),
+    "INT": (_line(_decimal(_int)), 100),
+    "LONG": (_line(_decimal(lambda line: int(line.removesuffix(b"L"), 0))), 100),
+    "FLOAT": (_line(_decimal(float)), 100),
     "BININT": (_number(_INT), 48),
     "BININT2": (_number(_USHORT), 48),
     "BINFLOAT": (_number(_DOUBLE), 48),

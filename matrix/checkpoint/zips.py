@@ -27,6 +27,7 @@ _QUAD = struct.Struct("<Q")
 _LONG = 0xFFFF_FFFF  # instead of a number that is in the zip64 field
 _SHORT = 0xFFFF
 _ENCRYPTED, _DESCRIPTOR, _PATCH, _STRONG, _MASKED = 1, 8, 32, 64, 1 << 13
+_FOLDER = 0x10  # among the attributes of an entry
 _REFUSED = _ENCRYPTED | _PATCH | _STRONG | _MASKED
 _DESCRIPTORS = {12: "<LLL", 16: "<4xLLL", 20: "<LQQ", 24: "<4xLQQ"}
 """What may follow an entry's data, by its size: checksum and sizes, perhaps behind a mark."""
@@ -188,15 +189,17 @@ def _described(stream: BinaryIO, directory: _Directory) -> Iterator[_Described]:
             raise Refused("a zip directory with fewer entries than its end says")
         fields = _ENTRY.unpack_from(data, place)
         mark, _made, _need, flags, method, _time, _date, crc, packed, size, *rest = fields
-        name_size, extra_size, comment_size, disk, _inner, _outer, header = rest
+        name_size, extra_size, comment_size, disk, _inner, outer, header = rest
         place += _ENTRY.size
         name = data[place : place + name_size]
         extra = data[place + name_size : place + name_size + extra_size]
         place += name_size + extra_size + comment_size
-        if mark != b"PK\x01\x02" or place > len(data) or comment_size or disk not in (0, _SHORT):
+        if mark != b"PK\x01\x02" or place > len(data) or comment_size or disk:
             raise Refused("a zip directory that is damaged")
         size, packed, header = _long_numbers(name, extra, size, packed, header)
         _check_stored(name, flags, method, size, packed)
+        if (outer & _FOLDER or name.endswith(b"/")) and size:
+            raise Refused(f"{_text(name)} is a folder with data, of which PyTorch reads none")
         yield _Described(name, flags, size, crc, header)
     if place != len(data):
         raise Refused("a zip directory with more in it than its end says")

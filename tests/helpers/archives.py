@@ -111,6 +111,7 @@ def _central(member: Member, place: int) -> bytes:
         "extra": b"",
         "comment": b"",
         "disk": 0,
+        "outer": 0,
         "header": place,
     } | member.central
     header = _CENTRAL.pack(
@@ -129,7 +130,7 @@ def _central(member: Member, place: int) -> bytes:
         len(fields["comment"]),
         fields["disk"],
         0,
-        0,
+        fields["outer"],
         fields["header"],
     )
     return header + bytes(fields["name"]) + bytes(fields["extra"]) + bytes(fields["comment"])

@@ -163,6 +163,11 @@ LIES: dict[str, tuple[Callable[[], bytes], str]] = {
         "second name",
     ),
     "directory: a comment": (lambda: with_member(central={"comment": b"x"}).bytes(), "damaged"),
+    "directory: a file that is a folder": (
+        lambda: with_member(central={"outer": 0x10}).bytes(),
+        "folder with data",
+    ),
+    "a folder with data": (lambda: named(b"a/x/").bytes(), "folder with data"),
     "directory: another disk": (lambda: with_member(central={"disk": 1}).bytes(), "damaged"),
     "directory: zip64 field missing": (
         lambda: with_member(central={"size": 0xFFFFFFFF, "packed": 0xFFFFFFFF}).bytes(),
