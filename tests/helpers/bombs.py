@@ -40,3 +40,9 @@ PICKLES: dict[str, Callable[[int], bytes]] = {
     "extensions": lambda n: b"\x80\x02" + b"\x82\x01" * n + b".",
 }  # fmt: skip
 """By what they consist of, each a function of how many."""
+
+
+def sized(kind: str, size: int) -> bytes:
+    """Return one of them that has about ``size`` bytes."""
+    each = (len(PICKLES[kind](2000)) - len(PICKLES[kind](1000))) / 1000
+    return PICKLES[kind](int(size / max(each, 1)))

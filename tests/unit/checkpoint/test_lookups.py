@@ -92,7 +92,7 @@ def test_pickles_one_after_the_other_are_all_read(tmp_path: Path) -> None:
 def test_a_pickle_that_breaks_off_after_its_call_is_named_in_a_state(tmp_path: Path) -> None:
     """Python would have called by then."""
     path = tmp_path / "x.pt"
-    torch.save({"m._extra_state": io.BytesIO(hostile.call("x") + b"\xff")}, path)
+    torch.save({"core_attention._extra_state": io.BytesIO(hostile.call("x") + b"\xff")}, path)
     report = inspect(path, ["1.11"])
     assert report.warnings == ("posix.mkdir()",)
     assert report.modules[0].holds == "unreadable"
