@@ -37,7 +37,7 @@ _FIELDS = frozenset(
 """Top-level fields of the states of modules: ``get_extra_state`` in ``pytorch/module/base.py``."""
 _MODES = frozenset({"forward", "backward", "input", "param", "grad_output"})
 """Those of the states of operations, each a dict: the same in ``pytorch/ops/op.py``."""
-STARTS = (b"PK\x03\x04", b"\x80")
+STARTS = (b"PK\x03\x04", *(bytes((0x80, protocol)) for protocol in range(2, 6)))
 """How the content of a state begins: ``torch.save`` writes a zip archive, ``pickle.dumps`` an
 opcode with the protocol. What begins otherwise is not damaged but of another kind."""
 
