@@ -27,6 +27,9 @@ from matrix.checkpoint.limits import Budget
 
 _FORMATS: tuple[Format, ...] = (Distributed(), Safetensors(), StateShard(), TorchSave())
 """In order of precedence: a file belongs to the first format that claims it."""
+_PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".npy", ".npz", ".pt2")
+"""Suffixes of files that no format here reads, and that whoever loads them may execute."""
+_SHOWN = 1000
 _SUFFIXES = (*torch_save.SUFFIXES, distributed.DATA_SUFFIX)
 
 
@@ -66,8 +69,16 @@ class Layout:
                     contents.format = part.format.read(part, contents, budget)
                 budget.next_file()
         contents.add_lookups(budget.lookups)
+        contents.notes += self._unread()
         contents.format = self.label or contents.format
         return contents
+
+    def _unread(self) -> list[str]:
+        """Return what users should know of files in a folder that may hold code."""
+        unread = [file.name for file in self.others if file.suffix in _PICKLES]
+        if not unread:
+            return []
+        return [f"not read, though loading them may run code: {', '.join(unread)}"[:_SHOWN]]
 
     def new_name(self, edit: Edit) -> str:
         """Return the file that holds a state after an edit, relative to the checkpoint."""

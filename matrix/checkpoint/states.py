@@ -154,6 +154,8 @@ def decode(key: str, file: str, value: Node, source: TorchFile) -> ExtraState:
             case StateContainer.EMPTY_TENSOR | StateContainer.NONE:
                 return state
             case other:
+                if (tensor := objects.tensor(value)) is not None:
+                    source.look_into(tensor)
                 raise Malformed(f"a {other} is no extra state that TE writes")
     except Refused:
         raise
