@@ -326,8 +326,7 @@ def _buffer(_machine: Machine, _place: int) -> int:
 
 _BYTE = struct.Struct("<B")
 _BY_NAME: dict[str, tuple[Operation, int]] = {
-    # With its cost: the bytes of memory that its value takes beside its argument, and no less
-    # than its time is worth.
+    # With its cost: the memory of its value beside its argument, no less than its time is worth.
     "NONE": (_constant(lambda: None), 20),
     "NEWTRUE": (_constant(lambda: True), 20),
     "NEWFALSE": (_constant(lambda: False), 20),
@@ -397,5 +396,5 @@ COSTS = [20] * 256
 for _opcode, (_operation, _cost) in _BY_NAME.items():
     OPERATIONS[_CODES[_opcode]] = _operation
     COSTS[_CODES[_opcode]] = _cost
-# The machine executes these two itself, like others that cost the least.
+# The machine executes these two itself.
 COSTS[_CODES["MARK"]], COSTS[_CODES["TUPLE2"]] = 80, 64
