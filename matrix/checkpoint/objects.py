@@ -104,16 +104,22 @@ def only_bytes(call: Call) -> bytes:
     return b""
 
 
+def is_buffer(node: Node) -> bool:
+    """Return whether a value is an ``io.BytesIO``."""
+    return isinstance(node, Call) and node.calls("_io.BytesIO", "io.BytesIO")
+
+
 def buffer_of(node: Node) -> bytes | None:
     """Return the content of a pickled ``io.BytesIO``, or None for any other value."""
-    if not isinstance(node, Call) or not node.calls("_io.BytesIO", "io.BytesIO"):
+    if not is_buffer(node):
         return None
-    if isinstance(node.arguments, tuple) and len(node.arguments) == 1:
-        return bytes_of(node.arguments[0])
-    match node.state:
-        case [(content, _position, _attributes)]:
+    # A state that is set replaces what it was made of, so only one of both is understood.
+    match node.arguments, node.state:
+        case (content,), []:
             return bytes_of(content)
-        case []:
+        case (), [(content, _position, _attributes)]:
+            return bytes_of(content)
+        case (), []:
             return b""
     return None
 

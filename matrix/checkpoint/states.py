@@ -156,6 +156,8 @@ def decode(key: str, file: str, value: Node, source: TorchFile) -> ExtraState:
             case other:
                 if (tensor := objects.tensor(value)) is not None:
                     source.look_into(tensor)
+                elif other.startswith(("torch._utils._rebuild", "torch._tensor._rebuild")):
+                    raise Refused(f"the extra state {key} is a tensor of an unusual kind: {other}")
                 raise Malformed(f"a {other} is no extra state that TE writes")
     except Refused:
         raise

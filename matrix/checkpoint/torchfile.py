@@ -154,10 +154,12 @@ def _read_files(pickle: Pickle, budget: Budget) -> None:
     with budget.nested():
         for call in pickle.files:
             content = objects.buffer_of(call)
-            if content is None:
-                read(io.BytesIO(objects.only_bytes(call)), budget)
-            elif content:
+            if content:
                 _try(content, budget)
+            elif objects.is_buffer(call) and content is None:
+                raise Refused("an io.BytesIO whose content is not given as bytes, once")
+            elif content is None:
+                read(io.BytesIO(objects.only_bytes(call)), budget)
 
 
 def _place(tensor: TensorRef | None) -> tuple[str, int, int] | None:

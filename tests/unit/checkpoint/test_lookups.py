@@ -101,6 +101,28 @@ def test_a_state_that_does_not_lie_in_one_piece_is_refused(tmp_path: Path) -> No
         inspect(tmp_path / "x.pt")
 
 
+def test_a_buffer_whose_content_is_replaced_is_refused(tmp_path: Path) -> None:
+    evil = hostile.binary(hostile.call(str(tmp_path / "ran")) + b".")
+    made = hostile.reduce(hostile.name("_io", "BytesIO"), hostile.binary(b"\x80\x02}."))
+    replaced = made + b"(" + evil + b"K\x00Ntb"
+    pickled = b"\x80\x03}" + hostile.text("m._extra_state") + replaced + b"s."
+    (tmp_path / "x.pt").write_bytes(hostile.torch_zip(pickled))
+    with pytest.raises(CheckpointError):
+        inspect(tmp_path / "x.pt")
+
+
+def test_a_tensor_of_an_unusual_kind_is_no_state_that_is_passed_over(tmp_path: Path) -> None:
+    """Protocol 0 pickles begin like anything; so what cannot be decoded is refused."""
+    data = torch.frombuffer(bytearray(b"cposix\nmkdir\n(S'x'\ntR."), dtype=torch.uint8)
+    twice = torch.nn.Parameter(data, requires_grad=False)
+    twice.__reduce_ex__ = lambda _p: (torch._utils._rebuild_parameter, (  # type: ignore[method-assign]
+        torch.nn.Parameter(data, requires_grad=False), False, collections.OrderedDict()
+    ))  # fmt: skip
+    torch.save({"m._extra_state": twice}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="unusual kind"):
+        inspect(tmp_path / "x.pt")
+
+
 @pytest.mark.parametrize("part", ["system", "main", "keys"])
 def test_files_inside_any_pickle_of_a_legacy_file_are_read(part: str, tmp_path: Path) -> None:
     evil = hostile.torch_zip(hostile.call(str(tmp_path / "ran")) + b".")
