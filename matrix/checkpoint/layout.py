@@ -40,6 +40,9 @@ _FORMATS: tuple[Format, ...] = (
     TorchSave(),
 )
 """In order of precedence: a file belongs to the first format that claims it."""
+_PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".npy", ".npz", ".pt2")
+"""Suffixes of files that no format here reads, and that whoever loads them may execute."""
+_UNREAD_LENGTH = 1000
 _SUFFIXES = (*torch_save.SUFFIXES, distributed.DATA_SUFFIX)
 _SHOWN = 3
 
@@ -92,9 +95,16 @@ class Layout:
             contents.format = self.label
             files = [part.file for part in self.parts]
             completeness.check_ranks(self.path, files, contents.ranks)
-        for note in self._notes():
+        for note in (*self._notes(), *self._unread()):
             contents.add_note(note)
         return contents
+
+    def _unread(self) -> list[str]:
+        """Return what users should know of files in a folder that may hold code."""
+        unread = [file.name for file in self.others if file.suffix in _PICKLES]
+        if not unread:
+            return []
+        return [f"not read, though loading them may run code: {', '.join(unread)}"[:_UNREAD_LENGTH]]
 
     def new_name(self, edit: Edit) -> str:
         """Return the file that holds a state after an edit, relative to the checkpoint."""

@@ -31,8 +31,6 @@ STATE_BYTES = 16 << 20
 STATES = 100_000
 ITEMS = 10_000
 """The number of items of a distributed checkpoint that are read beside its extra states."""
-ITEM_COST = 4096
-STATE_COST = 1000
 HEADER_BYTES = 100_000_000
 FILES = 20_000
 

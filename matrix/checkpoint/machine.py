@@ -17,7 +17,7 @@ from matrix.checkpoint.opcodes import COSTS, OPERATIONS, UINT
 
 _UNSET = Guarded("", "a place of the memo that was never written")
 _FILES = ("torch.storage._load_from_bytes", "_io.BytesIO", "io.BytesIO")
-_TENSORS = ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2")
+_TENSORS = tuple(f"torch._utils._rebuild_tensor{end}" for end in ("", "_v2", "_v3"))
 _BYTES = ("ByteStorage", "CharStorage", "UntypedStorage")
 _NAME_COST = 600  # a name, and what is noted of it
 _ARGUMENT = 8  # the most bytes that an opcode's argument takes, apart from text and bytes

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
-from matrix.checkpoint.nodes import Call, Global, Node
-from matrix.checkpoint.objects import builtin
-
-_TE = re.compile(r"transformer_engine(_extensions|_torch)?(\.|$)")
+from matrix.catalogue import pickled_names
+from matrix.checkpoint.nodes import Call, Global, Guarded, Node
 
 
 def te_class(node: Node) -> Global | None:
@@ -18,17 +14,17 @@ def te_class(node: Node) -> Global | None:
     if not isinstance(node, Call):
         return None
     called = node.function
-    if isinstance(called, Call) and _te_method(called):
-        owner = called.arguments[0]
-        return Global(owner.module, f"{owner.name}.{called.arguments[1]}")
-    return called if isinstance(called, Global) and _TE.match(called.module) else None
+    if isinstance(called, Call) and isinstance(called.function, Guarded):
+        return _te_method(called)
+    if isinstance(called, Global) and str(called) in pickled_names.load().te:
+        return called
+    return None
 
 
-def _te_method(node: Call) -> bool:
-    """Return whether a call is ``getattr(<Transformer Engine class>, <name>)``."""
-    if not node.calls(*builtin("getattr")):
-        return False
+def _te_method(node: Call) -> Global | None:
+    """Return the method that a call of ``getattr`` gives, if it is Transformer Engine's."""
     match node.arguments:
-        case (Global(module=module), str()):
-            return bool(_TE.match(module))
-    return False
+        case (Global() as owner, str() as attribute):
+            if (str(owner), attribute) in pickled_names.load().te_methods:
+                return Global(owner.module, f"{owner.name}.{attribute}")
+    return None

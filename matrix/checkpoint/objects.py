@@ -34,6 +34,7 @@ STORAGES = {
     "Float8_e4m3fnStorage": ("float8_e4m3fn", 1),
     "Float8_e5m2Storage": ("float8_e5m2", 1),
 }
+_SIZES = {"uint16": 2, "uint32": 4, "uint64": 8, **dict(STORAGES.values())}
 _MAPPINGS = ("collections.OrderedDict", "collections.defaultdict", *builtin("dict"))
 _PARAMETERS = tuple(f"torch._utils._rebuild_parameter{end}" for end in ("", "_with_state"))
 _TENSORS = ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor")
@@ -101,16 +102,22 @@ def only_bytes(call: Call) -> bytes:
     return b""
 
 
+def is_buffer(node: Node) -> bool:
+    """Return whether a value is an ``io.BytesIO``."""
+    return isinstance(node, Call) and node.calls("_io.BytesIO", "io.BytesIO")
+
+
 def buffer_of(node: Node) -> bytes | None:
     """Return the content of a pickled ``io.BytesIO``, or None for any other value."""
-    if not isinstance(node, Call) or not node.calls("_io.BytesIO", "io.BytesIO"):
+    if not is_buffer(node):
         return None
-    if isinstance(node.arguments, tuple) and len(node.arguments) == 1:
-        return bytes_of(node.arguments[0])
-    match node.state:
-        case [(content, _position, _attributes)]:
+    # A state that is set replaces what it was made of, so only one of both is understood.
+    match node.arguments, node.state:
+        case (content,), []:
             return bytes_of(content)
-        case []:
+        case (), [(content, _position, _attributes)]:
+            return bytes_of(content)
+        case (), []:
             return b""
     return None
 
@@ -147,7 +154,18 @@ def tensor(node: Node) -> TensorRef | None:
         match node.arguments:
             case (storage, int() as offset, shape, stride, *_):
                 return _tensor(storage, offset, shape, stride)
+    if isinstance(node, Call) and node.calls("torch._utils._rebuild_tensor_v3"):
+        match node.arguments:
+            case (Persistent() as storage, int() as offset, shape, stride, _, _, Global(), *_):
+                found = _tensor(storage, offset, shape, stride)
+                return found and _of_type(found, node.arguments[6].name)
     return None
+
+
+def _of_type(found: TensorRef, dtype: str) -> TensorRef | None:
+    """Return a tensor on an untyped storage, whose type stands beside it."""
+    size = _SIZES.get(dtype)
+    return dataclasses.replace(found, dtype=dtype, itemsize=size) if size else None
 
 
 def _tensor(storage: Node, offset: int, shape: Node, stride: Node) -> TensorRef | None:

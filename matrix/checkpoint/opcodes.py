@@ -326,8 +326,7 @@ def _buffer(_machine: Machine, _place: int) -> int:
 
 _BYTE = struct.Struct("<B")
 _BY_NAME: dict[str, tuple[Operation, int]] = {
-    # The cost of an opcode: the bytes of memory that its value takes, apart from those of its
-    # argument, and no less than the time that it takes is worth.
+    # With its cost: the memory of its value beside its argument, no less than its time is worth.
     "NONE": (_constant(lambda: None), 20),
     "NEWTRUE": (_constant(lambda: True), 20),
     "NEWFALSE": (_constant(lambda: False), 20),
@@ -388,15 +387,6 @@ _BY_NAME: dict[str, tuple[Operation, int]] = {
     "FRAME": (_frame, 20),
     "NEXT_BUFFER": (_buffer, 20),
     "READONLY_BUFFER": (_buffer, 20),
-    # Executed by the machine itself.
-    "BINPUT": (_unknown, 20),
-    "LONG_BINPUT": (_unknown, 20),
-    "BINGET": (_unknown, 20),
-    "LONG_BINGET": (_unknown, 20),
-    "BININT1": (_unknown, 20),
-    "MARK": (_unknown, 80),
-    "TUPLE2": (_unknown, 64),
-    "STOP": (_unknown, 20),
 }
 _CODES = {opcode.name: ord(opcode.code) for opcode in pickletools.opcodes}
 OPERATIONS: list[Operation] = [_unknown] * 256
@@ -406,3 +396,5 @@ COSTS = [20] * 256
 for _opcode, (_operation, _cost) in _BY_NAME.items():
     OPERATIONS[_CODES[_opcode]] = _operation
     COSTS[_CODES[_opcode]] = _cost
+# The machine executes these two itself.
+COSTS[_CODES["MARK"]], COSTS[_CODES["TUPLE2"]] = 80, 64

@@ -198,7 +198,11 @@ def decode(key: str, file: str, value: Node, source: TorchFile) -> ExtraState:
             return of_content(state, data, source.budget)
         case StateContainer.EMPTY_TENSOR | StateContainer.NONE:
             return state
-        case _:
+        case kind:
+            if (tensor := objects.tensor(value)) is not None:
+                source.look_into(tensor)
+            elif kind.startswith(("torch._utils._rebuild", "torch._tensor._rebuild")):
+                raise Refused(f"the extra state {key} is a tensor of an unusual kind: {kind}")
             return other(state, foreign=_is_foreign(value))
 
 
@@ -223,8 +227,6 @@ def _is_foreign(value: Node) -> bool:
 def _bytes(value: Node, source: TorchFile) -> bytes:
     tensor = objects.tensor(value)
     assert tensor is not None
-    if not tensor.contiguous:
-        raise Malformed("its bytes are not contiguous")
     return source.storage(tensor, limits.STATE_BYTES)
 
 

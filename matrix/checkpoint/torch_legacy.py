@@ -19,7 +19,7 @@ from matrix.checkpoint.copying import Copied, NewContent
 from matrix.checkpoint.errors import CheckpointError, Malformed, Refused
 from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.machine import Pickle
-from matrix.checkpoint.nodes import Global, Map, Node, Persistent
+from matrix.checkpoint.nodes import Call, Global, Map, Node, Persistent
 from matrix.checkpoint.objects import element
 from matrix.checkpoint.words import TorchKind
 
@@ -132,27 +132,35 @@ def read(stream: BinaryIO, budget: Budget) -> tuple[Pickle, bool, LegacyStorages
     :raises Malformed: it is cut short, or exceeds the limits.
     """
     little = True
+    files: list[Call] = []
     _refuse_tar(stream, budget)
     stream.seek(0)
     # Each extra state holds six such files; parsing these pickles would be most of the work.
     if stream.read(len(_HEADER)) != _HEADER:
         stream.seek(0)
-        first = pickles.read_stream(stream, budget)
+        first = _next(stream, budget, files)
         if first.root != _MAGIC:
             return _plain_pickle(stream, first, budget)
-        if pickles.read_stream(stream, budget).root != _VERSION:
+        if _next(stream, budget, files).root != _VERSION:
             raise Malformed("a legacy torch.save file of another version than 1001")
-        little = not _says_big(pickles.read_stream(stream, budget).root)
+        little = not _says_big(_next(stream, budget, files).root)
     preamble = stream.tell()
-    main = pickles.read_stream(stream, budget)
-    listed = pickles.read_stream(stream, budget)
-    keys = listed.root
+    main = _next(stream, budget, files)
+    keys = _next(stream, budget, files).root
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise Malformed("a legacy torch.save file without its list of storages")
     if len(set(keys)) != len(keys):
         raise Malformed("a legacy torch.save file with two storages of one key")
     places = _places(stream, keys, _item_sizes(main))
+    main.files[:] = files
     return main, little, LegacyStorages(stream, places, preamble)
+
+
+def _next(stream: BinaryIO, budget: Budget, files: list[Call]) -> Pickle:
+    """Return the next pickle, and add the files inside it to those of the others."""
+    found = pickles.read_stream(stream, budget)
+    files += found.files
+    return found
 
 
 def _refuse_tar(stream: BinaryIO, budget: Budget) -> None:
@@ -173,8 +181,9 @@ def _plain_pickle(
     """
     end = stream.seek(0, io.SEEK_END)
     stream.seek(first.end)
+    files = first.files
     while stream.tell() < end:
-        pickles.read_stream(stream, budget)
+        _next(stream, budget, files)
     return first, True, LegacyStorages(stream, {}, 0, TorchKind.PICKLE)
 
 

@@ -70,15 +70,30 @@ class TorchFile:
         """Return the part of a storage that a tensor covers.
 
         :param limit: the largest number of bytes to read.
-        :raises Malformed: the tensor is larger, or its storage is not in the file.
+        :raises Refused: the tensor is larger, or does not lie there in one piece.
+        :raises Malformed: its storage is not in the file.
         """
         size = tensor.count * tensor.itemsize
+        if not tensor.contiguous:
+            raise Refused("a tensor whose elements do not follow each other in its storage")
         if size > limit:
             raise Refused(f"a tensor of {size} bytes where metadata was expected")
         data = self.storages.read(tensor.key, tensor.offset * tensor.itemsize, size, limit)
         if len(data) != size:
             raise Malformed(f"storage {tensor.key} is shorter than its tensor")
         return data
+
+    def look_into(self, tensor: TensorRef) -> None:
+        """Note what a tensor looks up if its bytes are a pickle, whatever its elements are.
+
+        Transformer Engine unpickles the bytes of an extra state without asking for their type.
+
+        :raises Refused: it cannot be read as Transformer Engine would.
+        """
+        if tensor.count:
+            content = io.BytesIO(self.storage(tensor, limits.STATE_BYTES))
+            with contextlib.suppress(Malformed), self.budget.part(_SNIFFED), self.budget.nested():
+                torch_legacy.read(content, self.budget)
 
 
 def read(stream: BinaryIO, budget: Budget | None = None) -> TorchFile:
@@ -139,10 +154,12 @@ def _read_files(pickle: Pickle, budget: Budget) -> None:
     with budget.nested():
         for call in pickle.files:
             content = objects.buffer_of(call)
-            if content is None:
-                read(io.BytesIO(objects.only_bytes(call)), budget)
-            elif content:
+            if content:
                 _try(content, budget)
+            elif objects.is_buffer(call) and content is None:
+                raise Refused("an io.BytesIO whose content is not given as bytes, once")
+            elif content is None:
+                read(io.BytesIO(objects.only_bytes(call)), budget)
 
 
 def _place(tensor: TensorRef | None) -> tuple[str, int, int] | None:

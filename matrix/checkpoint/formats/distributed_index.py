@@ -41,7 +41,8 @@ class DistributedIndex:
     def tensors(self) -> set[str]:
         """The keys whose values are tensors."""
         kinds = objects.pairs_of(objects.attributes(self.root)["state_dict_metadata"]) or []
-        return {key for key, kind in kinds if objects.describe(kind) == _TENSOR}
+        tensors = (key for key, kind in kinds if objects.describe(kind) == _TENSOR)
+        return {key for key in tensors if isinstance(key, str)}
 
     @property
     def files(self) -> set[str]:

@@ -54,8 +54,7 @@ def look_into(
 
 
 def _readable(folder: Path, item: StoredItem, budget: Budget) -> bool:
-    """Read one item; it is forgotten afterwards, so its memory can be spent again."""
-    left = budget.left
+    """Read one item, and return whether it could be read."""
     try:
         with (folder / item.file).open("rb") as stream, budget.nested():
             torchfile.read(_Range(stream, item.offset, item.length), budget)
@@ -63,8 +62,6 @@ def _readable(folder: Path, item: StoredItem, budget: Budget) -> bool:
         raise
     except Malformed:
         return False
-    finally:
-        budget.left = left - min(limits.ITEM_COST, left - budget.left)
     return True
 
 

@@ -19,7 +19,8 @@ from helpers import bombs, hostile
 from helpers.formats import recorded_state, torch_dist
 from matrix.checkpoint import json_objects, pickles, torchfile
 from matrix.checkpoint.errors import Malformed, OverBudget, Refused
-from matrix.checkpoint.formats import safetensors
+from matrix.checkpoint.formats import distributed_items, safetensors
+from matrix.checkpoint.formats.distributed_index import StoredItem
 from matrix.checkpoint.limits import Budget
 from matrix.cli import main
 from matrix.doctor import CheckpointError, inspect, remap
@@ -61,6 +62,14 @@ def test_all_states_of_a_file_share_what_it_may_cost(tmp_path: Path) -> None:
     torchfile.of_bytes(stream.getvalue(), Budget(left=20_000_000))
     with pytest.raises(OverBudget):
         torchfile.of_bytes(stream.getvalue(), Budget(left=2_000_000))
+
+
+def test_items_that_are_one_costly_place_many_times_over_share_it_too(tmp_path: Path) -> None:
+    costly = hostile.torch_zip(b"\x80\x02" + b"N0" * 10_000 + b"N.")
+    (tmp_path / "x.distcp").write_bytes(costly)
+    items = [StoredItem(f"k{n}", "x.distcp", 0, len(costly), None) for n in range(20)]
+    with pytest.raises(OverBudget):
+        distributed_items.look_into(tmp_path, items, (), Budget(left=2_000_000))
 
 
 def test_every_file_of_a_folder_has_its_own_share() -> None:

@@ -78,6 +78,60 @@ def test_the_same_in_extra_states(name: str, tmp_path: Path) -> None:
     assert not canary.exists()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool, torch.int64, torch.uint16])
+def test_a_state_of_another_type_is_read_as_transformer_engine_would(
+    dtype: torch.dtype, tmp_path: Path
+) -> None:
+    whole = bytearray(hostile.call(str(tmp_path / "ran")))
+    while left := (7 - len(whole)) % 8:
+        whole += b"K\x010" if left % 2 else b"N0"
+    whole += b"."
+    state = torch.frombuffer(whole, dtype=torch.uint8).view(dtype)
+    torch.save({"m._extra_state": state}, tmp_path / "x.pt")
+    assert inspect(tmp_path / "x.pt", ["1.11"]).warnings == ("posix.mkdir()",)
+
+
+def test_a_state_that_does_not_lie_in_one_piece_is_refused(tmp_path: Path) -> None:
+    """What Transformer Engine unpickles are its elements in their own order."""
+    data = bytearray(b"x".join(bytes([b]) for b in hostile.call(str(tmp_path / "ran")) + b"."))
+    torch.save(
+        {"m._extra_state": torch.frombuffer(data, dtype=torch.uint8)[::2]}, tmp_path / "x.pt"
+    )
+    with pytest.raises(CheckpointError, match="do not follow each other"):
+        inspect(tmp_path / "x.pt")
+
+
+def test_a_buffer_whose_content_is_replaced_is_refused(tmp_path: Path) -> None:
+    evil = hostile.binary(hostile.call(str(tmp_path / "ran")) + b".")
+    made = hostile.reduce(hostile.name("_io", "BytesIO"), hostile.binary(b"\x80\x02}."))
+    replaced = made + b"(" + evil + b"K\x00Ntb"
+    pickled = b"\x80\x03}" + hostile.text("m._extra_state") + replaced + b"s."
+    (tmp_path / "x.pt").write_bytes(hostile.torch_zip(pickled))
+    with pytest.raises(CheckpointError):
+        inspect(tmp_path / "x.pt")
+
+
+def test_a_tensor_of_an_unusual_kind_is_no_state_that_is_passed_over(tmp_path: Path) -> None:
+    """Protocol 0 pickles begin like anything; so what cannot be decoded is refused."""
+    data = torch.frombuffer(bytearray(b"cposix\nmkdir\n(S'x'\ntR."), dtype=torch.uint8)
+    twice = torch.nn.Parameter(data, requires_grad=False)
+    twice.__reduce_ex__ = lambda _p: (torch._utils._rebuild_parameter, (  # type: ignore[method-assign]
+        torch.nn.Parameter(data, requires_grad=False), False, collections.OrderedDict()
+    ))  # fmt: skip
+    torch.save({"m._extra_state": twice}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="unusual kind"):
+        inspect(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("part", ["system", "main", "keys"])
+def test_files_inside_any_pickle_of_a_legacy_file_are_read(part: str, tmp_path: Path) -> None:
+    evil = hostile.torch_zip(hostile.call(str(tmp_path / "ran")) + b".")
+    inside = hostile.reduce(hostile.name("torch.storage", "_load_from_bytes"), hostile.binary(evil))
+    end = b"0]." if part == "keys" else b"0}."
+    (tmp_path / "x.pt").write_bytes(hostile.torch_legacy(**{part: b"\x80\x02" + inside + end}))
+    assert inspect(tmp_path / "x.pt", ["1.11"]).warnings == ("posix.mkdir()",)
+
+
 @pytest.mark.parametrize("name", hostile.ONLY_NAMED)
 def test_what_no_honest_pickle_names(name: str) -> None:
     assert unknown(hostile.ONLY_NAMED[name])
@@ -144,6 +198,13 @@ def test_items_that_are_not_read_are_counted(
     monkeypatch.setattr(limits, "ITEMS", 1)
     folder = torch_dist({"w": torch.ones(3), "o": "an object"}, tmp_path)
     assert any("1 of its 2 items were not read" in note for note in inspect(folder).notes)
+
+
+def test_pickles_in_a_folder_that_are_not_read_are_told(tmp_path: Path) -> None:
+    torch.save({"w": torch.ones(1)}, tmp_path / "model.pt")
+    (tmp_path / "random_states_0.pkl").write_bytes(hostile.call("x") + b".")
+    notes = inspect(tmp_path, ["1.11"]).notes
+    assert "not read, though loading them may run code: random_states_0.pkl" in notes
 
 
 def test_a_name_of_ones_own_can_be_allowed(tmp_path: Path) -> None:
