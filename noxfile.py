@@ -164,6 +164,16 @@ CONTAINER_ONLY = ["worker/container_cleanup"]
 
 
 @nox.session
+def binding(session: nox.Session) -> None:
+    """Hold the stand-in against the releases' compiled extensions; needs a CUDA PyTorch and g++.
+
+    Options name releases. No GPU and no nvcc is needed: kernels are not compiled.
+    """
+    install(session, "cpu", "binding")
+    session.run("te-matrix", "binding", *session.posargs)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Measure branch coverage of what decides; fails below 95 %. Options go to pytest."""
     install(session, "cpu", "docker", "s3", "dask", "test")

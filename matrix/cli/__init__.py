@@ -12,6 +12,7 @@ module ``options`` has the options that several commands share.
 ``qualify``                      a candidate, held against the release before it
 ``gate``, ``ledger``, ``ci``     the gate, known deviations, pipeline files
 ``images``                       images for the docker runner
+``binding``                      the stand-in, held against compiled extensions
 ``inspect``, ``remap``           checkpoint files
 ``schema``                       JSON Schemas of reports and tables
 ``options``                      options that several commands share
@@ -26,6 +27,7 @@ import click
 
 from matrix import __version__
 from matrix.cli.bands import bands_command
+from matrix.cli.binding import binding_command
 from matrix.cli.ci import ci_command
 from matrix.cli.diff import diff_command
 from matrix.cli.explain import explain_command
@@ -87,6 +89,7 @@ for command in (
     merge_command,
     export_command,
     fidelity_command,
+    binding_command,
     ledger_command,
     schema_command,
     inspect_command,

@@ -250,6 +250,7 @@ class Measurer:
             te=hello.te_version,
             runner=self._plan.runner,
             image=context.image,
+            binding="real" if hello.binding else None,
             device=hello.device,
             backend=answer.backend,
             recorded_at=now(),

@@ -122,6 +122,8 @@ class Provenance(Record):
     """Version that the release itself reports."""
     image: str | None = None
     """Id of the container image, where the runner is ``docker``."""
+    binding: Literal["real"] | None = None
+    """``real`` where the cpu lane ran on the release's own compiled extension."""
     device: Device | None = None
     """The GPU, in the gpu lane."""
     backend: str | None = None
