@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import assert_never
 
@@ -44,7 +45,7 @@ class CheckState(Word):
     BROKEN = "broken"
     """An image, an engine, a GPU, memory, time or the harness itself failed."""
     SKIP = "skip"
-    """No outcome, which the policy accepts."""
+    """No outcome, which the policy accepts, or the check of a lacking release complains of."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,9 +77,9 @@ class Policy:
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """The result for one cell, one save or one ledger entry.
+    """The result for one cell, one save, one ledger entry, or one release that is lacking.
 
-    :param id: the cell's id, ``save/SCENARIO/RELEASE`` or ``ledger/ENTRY``.
+    :param id: the cell's id, ``save/SCENARIO/RELEASE``, ``ledger/ENTRY`` or ``release/RELEASE``.
     :param code: the exit code that the gate has for this check alone.
     :param reason: why the check has its state.
     :param cell: the cell, where the check is of one.
@@ -166,8 +167,13 @@ def _standing(one: Compared, policy: Policy) -> Check:
 
 def _cells(report: Report, policy: Policy, instead: Mapping[str, str]) -> Iterator[Check]:
     stale = _stale_entries(report)
+    yield from _lacking(report, policy)
     before = policy.baseline.cells if policy.baseline else ()
     for old, cell in diff.counterparts(before, report.cells, instead):
+        if cell.lacking:
+            reason = f"release {cell.lacking} could not take part"
+            yield Check(cell.id, CheckState.SKIP, ExitCode.OK, reason, cell)
+            continue
         if not cell.present:
             yield _absent(cell, policy)
             continue
@@ -178,14 +184,32 @@ def _cells(report: Report, policy: Policy, instead: Mapping[str, str]) -> Iterat
         yield check
 
 
+def _lacking(report: Report, policy: Policy) -> Iterator[Check]:
+    """Yield one check for each release that could not take part, and each cause."""
+    found: dict[tuple[str, str], list[ReportCell]] = {}
+    for cell in report.cells:
+        if cell.lacking:
+            reason = _without_outcome(cell)
+            found.setdefault((cell.lacking, reason), []).append(cell)
+    numbers: Counter[str] = Counter()
+    for (release, reason), cells in found.items():
+        numbers[release] += 1
+        name = f"release/{release}" + (f"/{numbers[release]}" if numbers[release] > 1 else "")
+        extent = f"{reason.rstrip('.')}: {len(cells)} cells without outcome"
+        yield dataclasses.replace(_absent(cells[0], policy), id=name, reason=extent, cell=None)
+
+
 def _absent(cell: ReportCell, policy: Policy) -> Check:
-    reason = ": ".join(filter(None, [cell.verdict.value, cell.note]))
-    code = cell.verdict.exit_code
+    reason, code = _without_outcome(cell), cell.verdict.exit_code
     if code == ExitCode.INFRA:
         return Check(cell.id, CheckState.BROKEN, code, reason, cell)
     if policy.allow_missing:
         return Check(cell.id, CheckState.SKIP, ExitCode.OK, reason, cell)
     return Check(cell.id, CheckState.FAIL, code, reason, cell)
+
+
+def _without_outcome(cell: ReportCell) -> str:
+    return ": ".join(filter(None, [cell.verdict.value, cell.note]))
 
 
 def _refused(cell: ReportCell, policy: Policy) -> str:

@@ -25,6 +25,7 @@ _MARKERS = {
     "save": "the save of a release, and the key of its metadata",
     "control": "a candidate's own save, sound or damaged on purpose",
     "ledger": "one entry of the ledger",
+    "release": "a release that could not take part, and its cells therefore not",
 }
 
 

@@ -62,6 +62,7 @@ def cell_object(verdict: JudgedCell, judgement: Judgement) -> ReportCell:
         verdict=verdict.verdict,
         ledger=verdict.entries,
         note=verdict.note or None,
+        lacking=verdict.lacking,
         save=verdict.save.outcome if verdict.save else None,
         rest=result.rest if result else None,
         rest_after_load=result.rest_after_load if result else AfterLoad.UNTESTED,
@@ -170,6 +171,7 @@ def _control(check: ControlCheck) -> ControlRow:
         note=check.note,
         verdict=check.verdict,
         ledger=check.entries,
+        lacking=check.lacking,
     )
 
 

@@ -116,6 +116,8 @@ class ControlRow(ReportModel):
     """``conforms`` where the requirement is met; else whether the ledger knows it."""
     ledger: tuple[str, ...] = ()
     """Ids of the ledger entries that explain a known deviation."""
+    lacking: str = ""
+    """The release, where it could not be obtained or started."""
 
 
 class LedgerRow(LedgerEntry):

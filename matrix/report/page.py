@@ -242,6 +242,7 @@ def render(judgement: Judgement, report: Report, selection: Selection) -> str:
         ranges=ranges.text,
         deviations=causes.by_cause(c for c in report.cells if c.verdict.deviating),
         absent=causes.by_cause(cell for cell in report.cells if not cell.present),
+        failing_controls=causes.failing_controls(report.controls),
         style=Markup(rendering.source("page.css")),
         script=Markup(script),
         script_digest=digest,
