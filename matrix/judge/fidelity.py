@@ -62,20 +62,23 @@ class ScenarioFacts:
         else:
             self._loads.append(record)
 
-    def facts(self) -> dict[str, dict[str, str]]:
-        """Return the facts on each save and cell, by its name and the fact's name.
+    def observations(self) -> Iterator[tuple[str, Save, Load | None]]:
+        """Yield each save and each cell: its name, the save, and of a cell the load.
 
         A load counts for all savers that wrote the same state.
         """
-        found = {f"{self.scenario}/{save.release}": _of_save(save) for save in self._saves}
         by_state: dict[str, list[Save]] = defaultdict(list)
         for save in self._saves:
             by_state[save.state_digest].append(save)
+            yield f"{self.scenario}/{save.release}", save, None
         for load in self._loads:
             for save in by_state[load.state_digest]:
                 cell = f"{self.scenario}/{load.variant}/{save.release}->{load.release}"
-                found[cell] = _of_load(save, load)
-        return found
+                yield cell, save, load
+
+    def facts(self) -> dict[str, dict[str, str]]:
+        """Return the facts on each save and cell, by its name and the fact's name."""
+        return {name: facts(save, load) for name, save, load in self.observations()}
 
 
 def by_scenario(lane: Lane, records: Iterable[Save | Load]) -> list[ScenarioFacts]:
@@ -121,6 +124,11 @@ def _unequal(cpu: dict[str, str], device: dict[str, str]) -> Iterator[tuple[str,
         one, other = cpu.get(what, "nothing"), device.get(what, "nothing")
         if one != other:
             yield what, one, other
+
+
+def facts(save: Save, load: Load | None) -> dict[str, str]:
+    """Return the facts on a save, or on a load of it, by their names; no values of metadata."""
+    return _of_load(save, load) if load else _of_save(save)
 
 
 def _of_save(save: Save) -> dict[str, str]:
