@@ -45,7 +45,7 @@ class CheckState(Word):
     BROKEN = "broken"
     """An image, an engine, a GPU, memory, time or the harness itself failed."""
     SKIP = "skip"
-    """No outcome, which the policy accepts, or the check of a lacking release complains of."""
+    """No outcome, which the policy accepts or another check complains of."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,6 +83,7 @@ class Check:
     :param code: the exit code that the gate has for this check alone.
     :param reason: why the check has its state.
     :param cell: the cell, where the check is of one.
+    :param answered_by: the id of the check that complains in place of this one, which is skipped.
     """
 
     id: str
@@ -90,6 +91,7 @@ class Check:
     code: ExitCode
     reason: str
     cell: ReportCell | None = None
+    answered_by: str = ""
 
 
 def exit_code(checks: Iterable[Check]) -> ExitCode:
@@ -167,12 +169,13 @@ def _standing(one: Compared, policy: Policy) -> Check:
 
 def _cells(report: Report, policy: Policy, instead: Mapping[str, str]) -> Iterator[Check]:
     stale = _stale_entries(report)
-    yield from _lacking(report, policy)
+    names, lacking = _lacking(report, policy)
+    yield from lacking
     before = policy.baseline.cells if policy.baseline else ()
     for old, cell in diff.counterparts(before, report.cells, instead):
-        if cell.lacking:
+        if name := names.get(cell.id):
             reason = f"release {cell.lacking} could not take part"
-            yield Check(cell.id, CheckState.SKIP, ExitCode.OK, reason, cell)
+            yield Check(cell.id, CheckState.SKIP, ExitCode.OK, reason, cell, name)
             continue
         if not cell.present:
             yield _absent(cell, policy)
@@ -184,19 +187,29 @@ def _cells(report: Report, policy: Policy, instead: Mapping[str, str]) -> Iterat
         yield check
 
 
-def _lacking(report: Report, policy: Policy) -> Iterator[Check]:
-    """Yield one check for each release that could not take part, and each cause."""
+def _lacking(report: Report, policy: Policy) -> tuple[dict[str, str], list[Check]]:
+    """Return a check for each release that could not take part, and each cause that fails.
+
+    :returns: the id of that check for every cell that has no outcome for such a cause, by the
+        cell's id, and the checks.
+    """
     found: dict[tuple[str, str], list[ReportCell]] = {}
     for cell in report.cells:
         if cell.lacking:
-            reason = _without_outcome(cell)
-            found.setdefault((cell.lacking, reason), []).append(cell)
+            found.setdefault((cell.lacking, _without_outcome(cell)), []).append(cell)
     numbers: Counter[str] = Counter()
+    names: dict[str, str] = {}
+    lacking = []
     for (release, reason), cells in found.items():
+        first = _absent(cells[0], policy)
+        if first.state == CheckState.SKIP:
+            continue
         numbers[release] += 1
         name = f"release/{release}" + (f"/{numbers[release]}" if numbers[release] > 1 else "")
+        names |= {cell.id: name for cell in cells}
         extent = f"{reason.rstrip('.')}: {len(cells)} cells without outcome"
-        yield dataclasses.replace(_absent(cells[0], policy), id=name, reason=extent, cell=None)
+        lacking.append(dataclasses.replace(first, id=name, reason=extent, cell=None))
+    return names, lacking
 
 
 def _absent(cell: ReportCell, policy: Policy) -> Check:
