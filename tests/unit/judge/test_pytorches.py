@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -149,3 +150,11 @@ def test_one_pytorch_alone_is_no_comparison(pinned: list[Any], tmp_path: Path) -
     assert said.exit_code == 2
     assert "only: 2.13.0" in said.output
     assert te_matrix(tmp_path / "nowhere").exit_code == 2
+
+
+def test_the_pytorch_that_evidence_is_recorded_with_is_among_those_compared() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
+    (pinned,) = project["project"]["optional-dependencies"]["torch"]
+    versions = project["tool"]["te-matrix"]["pytorches"]
+    assert pinned.removeprefix("torch==") in versions
+    assert len(versions) > 2
