@@ -19,17 +19,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HEADERS = {
-    "cuda_runtime.h": "nvidia-cuda-runtime",
-    "crt/host_defines.h": "nvidia-cuda-crt",
-    "nv/target": "nvidia-cuda-cccl",
-    "cublas_v2.h": "nvidia-cublas",
-    "cusolverDn.h": "nvidia-cusolver",
-    "cusparse.h": "nvidia-cusparse",
-    "nvrtc.h": "nvidia-cuda-nvrtc",
-    "cudnn.h": "nvidia-cudnn-cu13",
-    "nccl.h": "nvidia-nccl-cu13",
+    "cuda_runtime.h": ("nvidia-cuda-runtime-cu12", "nvidia-cuda-runtime"),
+    "crt/host_defines.h": ("nvidia-cuda-nvcc-cu12", "nvidia-cuda-crt"),
+    "nv/target": ("nvidia-cuda-cccl-cu12", "nvidia-cuda-cccl"),
+    "cublas_v2.h": ("nvidia-cublas-cu12", "nvidia-cublas"),
+    "cusolverDn.h": ("nvidia-cusolver-cu12", "nvidia-cusolver"),
+    "cusparse.h": ("nvidia-cusparse-cu12", "nvidia-cusparse"),
+    "nvrtc.h": ("nvidia-cuda-nvrtc-cu12", "nvidia-cuda-nvrtc"),
+    "cudnn.h": ("nvidia-cudnn-cu12", "nvidia-cudnn-cu13"),
+    "nccl.h": ("nvidia-nccl-cu12", "nvidia-nccl-cu13"),
 }
-"""Headers that Transformer Engine or PyTorch includes, and the package with each for CUDA 13."""
+"""Headers that Transformer Engine or PyTorch includes; the packages with each, CUDA 12's first."""
 
 USUAL = Path("/usr/local/cuda")
 """Where NVIDIA's installers put a toolkit."""
@@ -40,7 +40,11 @@ def nvcc_root(nvcc: str) -> Path | None:
 
     The program itself is asked: what is on PATH may be a script that calls another one.
     """
-    asked = subprocess.run([nvcc, "--dryrun", "x.cu"], capture_output=True, text=True, check=False)
+    command = [nvcc, "--dryrun", "x.cu"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
     found = re.search(r"^#\$ TOP=(.+)$", asked.stdout + asked.stderr, re.MULTILINE)
     return Path(found[1].strip()).resolve() if found else None
 
@@ -80,30 +84,33 @@ def toolkit(major: str, site: Path) -> Path:
         )
         raise LookupError(
             f"the headers of CUDA {major}, PyTorch's version, are not here: {found}. "
-            "Set CUDA_HOME to a toolkit of that version, or install the packages "
-            "nvidia-cuda-runtime, nvidia-cuda-crt and nvidia-cuda-cccl beside PyTorch"
+            "Set CUDA_HOME to a toolkit of that version, or install beside PyTorch "
+            + " ".join(package_with(name, major) for name in list(HEADERS)[:3])
         )
     with_nvcc = [root for root in fitting if (root / "bin" / "nvcc").is_file()]
     return (with_nvcc or fitting)[0]
 
 
-def folders(root: Path, site: Path) -> list[Path]:
+def package_with(header: str, major: str) -> str:
+    """Return the package that has a header, for a version of CUDA."""
+    before, now = HEADERS[header]
+    return before if major == "12" else now
+
+
+def folders(root: Path, site: Path, major: str) -> list[Path]:
     """Return all folders with headers: the toolkit's, then those of PyTorch's packages.
 
     :raises LookupError: a header is in none of them.
     """
     found = [root / "include", *sorted(site.glob("nvidia/*/include"))]
     found += [folder / "cccl" for folder in found if (folder / "cccl").is_dir()]
-    missing = {
-        header: package
-        for header, package in HEADERS.items()
-        if not any((folder / header).is_file() for folder in found)
-    }
+    missing = [
+        header for header in HEADERS if not any((folder / header).is_file() for folder in found)
+    ]
     if missing:
         raise LookupError(
-            f"{', '.join(missing)} are neither in {root} nor beside PyTorch. Install "
-            f"{' '.join(missing.values())} beside PyTorch, of PyTorch's version of CUDA "
-            "(for CUDA 12 the names end in -cu12)"
+            f"{', '.join(missing)} are neither in {root} nor beside PyTorch. Install beside "
+            f"PyTorch {' '.join(package_with(header, major) for header in missing)}"
         )
     return list(dict.fromkeys(folder.resolve() for folder in found))
 
@@ -113,7 +120,7 @@ def main(major: str, place: str) -> int:
     site = Path(place)
     try:
         root = toolkit(major, site)
-        headers = folders(root, site)
+        headers = folders(root, site, major)
     except LookupError as error:
         print(error.args[0], file=sys.stderr)
         return 4

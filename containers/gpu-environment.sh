@@ -45,7 +45,7 @@ downloaded "$built" || [ -e "$source_archive" ] ||
     fail "$wheels lacks transformer_engine_torch $release: pip download --no-deps" \
         "--no-build-isolation --dest $2 transformer_engine_torch==$release"
 
-python3 -m venv --clear "$venv"
+python3 -m venv --clear "$venv" || fail "python3 makes no environments; install its venv and pip"
 python=$venv/bin/python
 pip() { "$python" -m pip --disable-pip-version-check "$@"; }
 pip_here() { pip install --quiet --no-index --find-links "$wheels" "$@"; }
@@ -54,7 +54,8 @@ pip uninstall --quiet --yes setuptools 2>/dev/null || true
 site=$("$python" -c 'import site; print(site.getsitepackages()[0])')
 # --system-site-packages would miss those of a python3 that lives in an environment itself.
 outer=$(python3 -c 'import pathlib, torch; print(pathlib.Path(torch.__file__).parents[1])')
-echo "$outer" >"$site/outer.pth"
+{ echo "$outer"; python3 -c 'import site; print("\n".join(site.getsitepackages()))'; } \
+    >"$site/outer.pth"
 # Transformer Engine looks for CUDA's libraries beside itself; up to 2.10 for NVRTC and cuRAND in
 # folders of their own, which the packages for CUDA 13 do not have.
 mkdir "$site/nvidia"
@@ -93,11 +94,13 @@ for needed in email.message_from_bytes(text).get_all("Requires-Dist") or ():
         print(needed.replace(" ", ""))
 PYTHON
 }
-extension=$(compgen -G "$wheels/$built" || echo "$source_archive")
-mapfile -t needed < <(
-    requirements "$(compgen -G "$wheels/$core-$release-*.whl")"
-    requirements "$extension"
-)
+needed=()
+for archive in "$wheels/$core-$release"-*.whl "$wheels"/$built "$source_archive"; do
+    [ -e "$archive" ] || continue
+    found=$(requirements "$archive" 2>/dev/null) || fail "$archive is not readable; download it again"
+    mapfile -t -O ${#needed[@]} needed <<<"$found"
+done
+mapfile -t needed < <(printf '%s\n' "${needed[@]}" | sed '/^$/d' | sort -u)
 [ ${#needed[@]} -eq 0 ] || pip_here "${needed[@]}" ||
     fail "$wheels lacks what Transformer Engine $release needs:" \
         "pip download --dest $2 ${needed[*]@Q}"

@@ -10,8 +10,10 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
+from matrix.catalogue import releases
 from matrix.catalogue.words import Lane
 from matrix.judge import fidelity
+from matrix.plan.cells import CONTROL
 from matrix.store.records import Load, Save
 
 VALUES = "values of the metadata"
@@ -77,8 +79,9 @@ class _Observed:
 def compare(records: Iterable[Save | Load]) -> TorchComparison:
     """Compare all saves and cells that were observed under more than one version of PyTorch."""
     by_torch: dict[str, list[Save | Load]] = defaultdict(list)
+    names = _names()
     for record in records:
-        by_torch[record.provenance.torch].append(record)
+        by_torch[record.provenance.torch] += _of_all(record, names)
     observed = {torch: _observed(found) for torch, found in by_torch.items()}
     places = {name: None for one in observed.values() for name in one.facts}
     shared = [name for name in places if sum(name in one.facts for one in observed.values()) > 1]
@@ -93,6 +96,20 @@ def compare(records: Iterable[Save | Load]) -> TorchComparison:
     return TorchComparison(tuple(coverage), len(shared), tuple(differences))
 
 
+def _names() -> dict[str, list[str]]:
+    """Return the names of the catalogue's releases by digest of their source."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for release in releases.load().releases:
+        found[release.digest].append(release.name)
+    return found
+
+
+def _of_all(record: Save | Load, names: dict[str, list[str]]) -> list[Save | Load]:
+    """Return a record for each release with the very same source: one is run for all of them."""
+    same = names.get(record.source_digest, [record.release])
+    return [record.model_copy(update={"release": name}) for name in same]
+
+
 def _observed(records: list[Save | Load]) -> _Observed:
     found = _Observed()
     for lane in Lane:
@@ -102,7 +119,10 @@ def _observed(records: list[Save | Load]) -> _Observed:
             marks = [*(["gpu"] if lane == Lane.GPU else []), *([scenario.digest[:8]] * several)]
             mark = f" ({', '.join(marks)})" if marks else ""
             for name, save, load in scenario.observations():
-                _add(found, name + mark, save, load)
+                control = load is not None and load.variant.startswith(CONTROL)
+                # Another release may have saved the same state; its controls are its own.
+                if not (load and control and load.release != save.release):
+                    _add(found, name + mark, save, load)
     return found
 
 

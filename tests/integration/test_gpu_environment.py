@@ -142,12 +142,12 @@ class Machine:
         script = CONTAINERS / "gpu-environment.sh"
         return self.run("bash", script, RELEASE, self.wheels, self.folder / "made")
 
-    def find_headers(self, **more: str) -> subprocess.CompletedProcess[str]:
+    def find_headers(self, cuda: str = "13", **more: str) -> subprocess.CompletedProcess[str]:
         """Run cuda_headers.py as on a machine without a toolkit in the usual place."""
         program = (
             f"import sys, pathlib; sys.path.insert(0, {str(CONTAINERS)!r}); import cuda_headers; "
             f"cuda_headers.USUAL = pathlib.Path({str(self.folder)!r}); "
-            f"sys.exit(cuda_headers.main('13', {str(self.site)!r}))"
+            f"sys.exit(cuda_headers.main({cuda!r}, {str(self.site)!r}))"
         )
         return self.run(sys.executable, "-c", program, **more)
 
@@ -295,4 +295,23 @@ def test_a_header_that_is_nowhere_is_named_with_its_package(
     done = machine.find_headers()
     assert done.returncode == 4
     assert f"{Path(header).name} are neither in {machine.toolkit} nor beside PyTorch" in done.stderr
-    assert f"Install {package} beside PyTorch" in done.stderr
+    assert f"Install beside PyTorch {package}\n" in done.stderr
+
+
+def test_for_cuda_12_the_packages_have_other_names(machine: Machine) -> None:
+    machine.headers(machine.toolkit, 12)
+    (machine.toolkit / "include/crt/host_defines.h").unlink()
+    done = machine.find_headers("12")
+    assert done.returncode == 4
+    assert "Install beside PyTorch nvidia-cuda-nvcc-cu12\n" in done.stderr
+
+
+def test_an_archive_that_is_none_is_named(machine: Machine) -> None:
+    machine.download()
+    (machine.wheels / f"transformer_engine_torch-{RELEASE}.tar.gz").write_text("not found")
+    done = machine.prepare()
+    assert done.returncode == 4
+    (said,) = done.stderr.splitlines()
+    assert said.endswith(
+        f"transformer_engine_torch-{RELEASE}.tar.gz is not readable; download it again"
+    )

@@ -112,6 +112,32 @@ def test_two_observations_under_one_pytorch_are_both_shown(pinned: list[Any]) ->
     assert (what, seen["2.13.0"]) == ("missing keys", " or b")
 
 
+def test_one_source_under_two_names_is_compared_under_both(make_plan: MakePlan) -> None:
+    """Which of 2.14 and 2.14.1 is run for both depends on the order of a run."""
+    plan = make_plan(["2.14", "2.14.1"], ["2.14", "2.14.1"])
+    one, other = a_save(plan, "2.14"), a_save(plan, "2.14.1")
+    records = [one, a_load(plan, one, "2.14"), *under("2.4.1", [other])]
+    found = pytorches.compare([*records, *under("2.4.1", [a_load(plan, other, "2.14.1")])])
+    assert [(cover.releases, cover.saves, cover.cells) for cover in found.coverage] == [
+        (("2.14", "2.14.1"), 2, 4),
+        (("2.14", "2.14.1"), 2, 4),
+    ]
+    assert {where for where, _what, _seen in differences(*records)} <= {
+        "autocast/2.14",
+        "autocast/2.14.1",
+    }
+
+
+def test_a_control_is_of_one_release_though_another_saved_the_same_state(plan: Plan) -> None:
+    save = a_save(plan, "1.8")
+    alike = a_save(plan, "1.9").model_copy(update={"state_digest": save.state_digest})
+    records = [save, alike, a_load(plan, save, "1.11", "control:again")]
+    same = {"state_digest": save.state_digest, "release": "1.9", "source_digest": "9"}
+    records.append(a_load(plan, save, "1.11", "control:again").model_copy(update=same))
+    found = pytorches.compare([*records, *under("2.4.1", records)])
+    assert {(one.saves, one.cells) for one in found.coverage} == {(2, 1)}
+
+
 def stored(folder: Path, records: list[Any]) -> Store:
     store = Store(folder)
     store.prepare()
