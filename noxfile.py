@@ -91,7 +91,7 @@ def environment_with(session: nox.Session, version: str) -> Path:
     constraints.write_text("\n".join([*kept, *own]) + "\n")
     install = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet"]
     index = ["--index-url", TORCH_INDEX] if TORCH_INDEX else []
-    session.run(*install, *index, f"torch=={version}", *own, external=True)
+    session.run(*install, *index, f"torch=={version}", external=True)
     rest = ["-c", str(constraints), f"torch=={version}", "-e", ".[cpu]"]
     session.run(*install, *rest, external=True)
     return place / "bin"
