@@ -8,7 +8,7 @@ module ``options`` has the options that several commands share.
 ``run``, ``merge``, ``export``   measuring, and bringing evidence together
 ``verdicts``, ``bands``,         what the evidence says
 ``diff``, ``explain``,
-``fidelity``
+``fidelity``, ``pytorches``
 ``qualify``                      a candidate, held against the release before it
 ``gate``, ``ledger``, ``ci``     the gate, known deviations, pipeline files
 ``images``                       images for the docker runner
@@ -39,6 +39,7 @@ from matrix.cli.inspect import inspect_command
 from matrix.cli.ledger import ledger_command
 from matrix.cli.merge import merge_command
 from matrix.cli.plan import plan_command
+from matrix.cli.pytorches import pytorches_command
 from matrix.cli.qualify import qualify_command
 from matrix.cli.releases import releases_command
 from matrix.cli.remap import remap_command
@@ -90,6 +91,7 @@ for command in (
     export_command,
     fidelity_command,
     binding_command,
+    pytorches_command,
     ledger_command,
     schema_command,
     inspect_command,

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable, Iterator
 from matrix.catalogue.state_keys import EXTRA_STATE
 from matrix.catalogue.words import Lane
 from matrix.judge import outcomes
+from matrix.store.keys import digest_of
 from matrix.store.records import Load, Part, Save
 
-VALUES = "digest of the state"
+VALUES = "values of the metadata"
 """Name of the fact that only the cpu lane has."""
 
 
@@ -66,20 +67,26 @@ class ScenarioFacts:
         else:
             self._loads.append(record)
 
-    def facts(self) -> dict[str, dict[str, str]]:
-        """Return the facts on each save and cell, by its name and the fact's name.
+    def observations(self) -> Iterator[tuple[str, Save, Load | None]]:
+        """Yield each save and each cell: its name, the save, and of a cell the load.
 
         A load counts for all savers that wrote the same state.
         """
-        found = {f"{self.scenario}/{save.release}": _of_save(save) for save in self._saves}
         by_state: dict[str, list[Save]] = defaultdict(list)
         for save in self._saves:
             by_state[save.state_digest].append(save)
+            yield f"{self.scenario}/{save.release}", save, None
         for load in self._loads:
             for save in by_state[load.state_digest]:
                 cell = f"{self.scenario}/{load.variant}/{save.release}->{load.release}"
-                found[cell] = _of_load(save, load)
-        return found
+                yield cell, save, load
+
+    def facts(self) -> dict[str, dict[str, str]]:
+        """Return the facts on each save and cell, by its name and the fact's name."""
+        return {
+            name: facts(save, load) | _values(load or save)
+            for name, save, load in self.observations()
+        }
 
 
 def on_the_standin(record: Save | Load) -> bool:
@@ -145,11 +152,21 @@ def _unequal(cpu: dict[str, str], device: dict[str, str]) -> Iterator[tuple[str,
             yield what, one, other
 
 
+def facts(save: Save, load: Load | None) -> dict[str, str]:
+    """Return the facts on a save, or on a load of it, by their names; no values of metadata."""
+    return _of_load(save, load) if load else _of_save(save)
+
+
+def _values(record: Save | Load) -> dict[str, str]:
+    """Return the fact on the values of metadata, which the cpu lane alone fixes."""
+    if on_a_device(record):
+        return {}
+    return {VALUES: digest_of([part.model_dump(mode="json") for part in record.parts])[:12]}
+
+
 def _of_save(save: Save) -> dict[str, str]:
     """Return facts on a checkpoint: its keys, the form of each entry and of the metadata."""
     facts = {"keys": ", ".join(sorted(save.keys))}
-    if not on_a_device(save):
-        facts[VALUES] = save.state_digest
     for key, entry in save.keys.items():
         if key.endswith(EXTRA_STATE):
             fields = f" of {', '.join(entry.fields)}" if entry.fields is not None else ""

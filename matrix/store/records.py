@@ -321,6 +321,8 @@ class Attempt(Record):
     """What happened, in one line or a few."""
     detail: str = ""
     """The end of the process's output, or a traceback."""
+    lacking: str = ""
+    """Name of the release that could not be obtained or started, where that is why."""
     at: str
     """When the attempt failed, in ISO 8601."""
 

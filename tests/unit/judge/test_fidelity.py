@@ -187,10 +187,10 @@ def on_binding(records: list[Any]) -> list[Any]:
 def test_values_are_compared_where_the_cpu_lane_ran_on_the_binding(
     plan: Plan, cpu: list[Any]
 ) -> None:
-    other = on_binding([a_save(plan, "1.8").model_copy(update={"state_digest": "other values"})])
+    other = on_binding([a_save(plan, "1.8", digest="other values")])
     found = compare(
         by_scenario([*cpu, *other], on_the_standin), by_scenario([*cpu, *other], on_the_binding)
     )
-    assert [one.what for one in found.differences] == ["digest of the state"]
+    assert [one.what for one in found.differences] == ["values of the metadata"]
     same = by_scenario(on_binding(cpu), on_the_binding)
     assert compare(by_scenario(cpu, on_the_standin), same).differences == ()
