@@ -8,10 +8,11 @@ module ``options`` has the options that several commands share.
 ``run``, ``merge``, ``export``   measuring, and bringing evidence together
 ``verdicts``, ``bands``,         what the evidence says
 ``diff``, ``explain``,
-``fidelity``
+``fidelity``, ``pytorches``
 ``qualify``                      a candidate, held against the release before it
 ``gate``, ``ledger``, ``ci``     the gate, known deviations, pipeline files
 ``images``                       images for the docker runner
+``binding``                      the stand-in, held against compiled extensions
 ``inspect``, ``remap``           checkpoint files
 ``schema``                       JSON Schemas of reports and tables
 ``options``                      options that several commands share
@@ -26,6 +27,7 @@ import click
 
 from matrix import __version__
 from matrix.cli.bands import bands_command
+from matrix.cli.binding import binding_command
 from matrix.cli.ci import ci_command
 from matrix.cli.diff import diff_command
 from matrix.cli.explain import explain_command
@@ -37,6 +39,7 @@ from matrix.cli.inspect import inspect_command
 from matrix.cli.ledger import ledger_command
 from matrix.cli.merge import merge_command
 from matrix.cli.plan import plan_command
+from matrix.cli.pytorches import pytorches_command
 from matrix.cli.qualify import qualify_command
 from matrix.cli.releases import releases_command
 from matrix.cli.remap import remap_command
@@ -87,6 +90,8 @@ for command in (
     merge_command,
     export_command,
     fidelity_command,
+    binding_command,
+    pytorches_command,
     ledger_command,
     schema_command,
     inspect_command,

@@ -10,6 +10,7 @@ import click
 from matrix.catalogue import faq, releases
 from matrix.cli.options import with_json
 from matrix.lane import sources
+from matrix.lane.binding.sources import with_extension
 
 
 @click.group("releases", invoke_without_command=True, short_help="Show the catalogue of releases.")
@@ -47,7 +48,8 @@ def sync(output: Path | None) -> None:
     if not new:
         click.echo(f"the catalogue has every published release ({len(known.releases)} rows)")
         return
-    text = "\n".join(releases.render(sources.describe(version)) for version in new)
+    rows = [with_extension(sources.describe(version)) for version in new]
+    text = "\n".join(map(releases.render, rows))
     if output:
         output.write_text(text)
         click.echo(f"{len(new)} new: {', '.join(new)}; rows for review in {output}")

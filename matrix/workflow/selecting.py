@@ -14,6 +14,7 @@ from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Catalogue, Release
 from matrix.catalogue.selection import DEFAULTS, EVERYTHING, Selection
 from matrix.catalogue.words import Lane, RunnerName
+from matrix.errors import UsageError
 from matrix.judge import judge, ledger
 from matrix.judge.judgement import Judgement
 from matrix.judge.ledger import LedgerEntry
@@ -161,6 +162,11 @@ def _plan(
     defaults: Mapping[str, str],
 ) -> Plan:
     lane, runner = lane_and_runner(chosen)
+    if chosen.binding is not None and (lane, runner) != (Lane.CPU, RunnerName.LOCAL):
+        raise UsageError(
+            "--binding is for the cpu lane on this machine",
+            why=f"lane {lane.value} with runner {runner.value} was asked for",
+        )
     savers, loaders = (
         selection.releases(
             known,
@@ -183,6 +189,7 @@ def _plan(
         candidate_as=candidate_as or "both",
         lane=lane,
         runner=runner,
+        real_binding=chosen.binding is not None,
         whole=list(known.releases) == savers == loaders
         and scenario_names == list(sized)
         and variant_names == list(variants),
