@@ -15,6 +15,7 @@ from helpers.builders import FAQ_SCENARIOS, with_message
 from matrix.catalogue import releases
 from matrix.catalogue.selection import Selection
 from matrix.cli import main
+from matrix.cli import releases as releases_command
 from matrix.errors import ExitCode, worst
 from matrix.lane import asking, sources
 from matrix.plan.evidence_index import EvidenceIndex
@@ -170,6 +171,7 @@ def test_sync_proposes_a_row_and_says_what_the_release_has(
     new = releases.load()["2.20.2"].model_copy(update={"version": "2.21", "wheel": "2.21.0"})
     monkeypatch.setattr(releases, "published", lambda: ["2.21.0"])
     monkeypatch.setattr(sources, "describe", lambda _version: new)
+    monkeypatch.setattr(releases_command, "with_extension", lambda release: release)
     monkeypatch.setattr(
         asking, "asked", lambda rows: [f"{row.version}: it lacks X" for row in rows]
     )
