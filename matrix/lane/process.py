@@ -54,6 +54,7 @@ def start_message(
         log=str(log),
         scratch=scratch,
         binding=str(binding) if binding else None,
+        candidate=release.candidate,
     )
 
 
