@@ -55,6 +55,7 @@ def start_message(
         log=str(log),
         scratch=scratch,
         binding=str(binding) if binding else None,
+        candidate=release.candidate,
     )
 
 

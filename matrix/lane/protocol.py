@@ -42,6 +42,8 @@ class StartMessage(Message):
     """The file for what the process prints."""
     binding: str | None = None
     """The release's own compiled extension, for the cpu lane; None for the stand-in."""
+    candidate: bool = False
+    """Whether the release is under test, so that its extension may export other names."""
     timeout: float = START_TIMEOUT
     scratch: tuple[str, ...] = ()
     """Folders of a container that are emptied before every save and load."""

@@ -125,7 +125,12 @@ def _import(start: Message) -> Message:
         from matrix.worker import standin
 
         binding = start.get("binding")
-        standin.install(Path(start["source"]), start["version"], binding and Path(binding))
+        standin.install(
+            Path(start["source"]),
+            start["version"],
+            binding and Path(binding),
+            candidate=start.get("candidate", False),
+        )
         sys.path.insert(0, start["source"])
     elif start["source"] and start["source"] not in sys.path:
         sys.path.append(start["source"])

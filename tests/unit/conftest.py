@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import subprocess
 import sys
@@ -38,6 +39,6 @@ def extension(worker: Any) -> Iterator[Any]:
 
     before = getattr(torch.ops, "tex_ts", None)
     load = worker("standin.extension").load
-    yield lambda version: load("transformer_engine_torch", version)
+    yield functools.partial(load, "transformer_engine_torch")
     torch.ops.tex_ts = before
     sys.modules.pop("transformer_engine_torch", None)

@@ -21,17 +21,20 @@ from pathlib import Path
 from typing import Any, Optional
 
 
-def install(source: Path, version: str, binding: Optional[Path] = None) -> None:
+def install(
+    source: Path, version: str, binding: Optional[Path] = None, candidate: bool = False
+) -> None:
     """Prepare this process for importing the release at ``source`` without a GPU.
 
     :param source: folder that holds ``transformer_engine``.
     :param version: its version, e.g. "1.11" or "2.17.1".
     :param binding: the release's own compiled extension; None for the stand-in.
+    :param candidate: whether its extension may export more than the version's is known to.
     """
     from matrix.worker.standin import common, cuda, extension, packages
 
     def load_extension(name: str) -> Any:
-        return extension.load(name, version, binding)
+        return extension.load(name, version, binding, candidate)
 
     # Functions decorated by torch.compile run as written; else PyTorch's compiler is imported.
     os.environ["TORCHDYNAMO_DISABLE"] = "1"

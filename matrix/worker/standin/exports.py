@@ -15,9 +15,9 @@ _TABLE = Path(__file__).resolve().with_name("exports.json")
 class Exports:
     """The exports of one release.
 
-    :param version: a version of the catalogue, or of a candidate. A candidate that is newer than
-        all releases of the table is taken to export what the newest of them does, and perhaps
-        more: see ``certain``.
+    :param version: a version. One that the table lacks is taken to export what the newest
+        release before it does, and perhaps more: see ``certain``.
+    :param candidate: whether it is one under test, which may export more in any case.
     """
 
     functions: Dict[str, List[str]]
@@ -33,11 +33,11 @@ class Exports:
     absent: Dict[str, Any]
     """Names that the release's Python code asks for and the extension lacks."""
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, candidate: bool = False) -> None:
         table = json.loads(_TABLE.read_text(encoding="utf-8"))
         releases = table["releases"]
         known = _nearest(version, releases)
-        self.certain = known == version
+        self.certain = known == version and not candidate
         """Whether names that are not listed do not exist."""
         for kind in table["kinds"]:
             found = {}

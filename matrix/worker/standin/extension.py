@@ -15,15 +15,18 @@ from matrix.worker.standin.exports import Exports
 from matrix.worker.standin.gap import EmulationGap, Missing
 
 
-def load(name: str, version: str, file: Optional[Path] = None) -> types.ModuleType:
+def load(
+    name: str, version: str, file: Optional[Path] = None, candidate: bool = False
+) -> types.ModuleType:
     """Import the extension of a release.
 
     :param name: ``transformer_engine_extensions`` (up to 1.7) or ``transformer_engine_torch``.
     :param version: version of the release.
     :param file: its compiled extension, which is then imported and only given the kernels;
         None for the stand-in.
+    :param candidate: whether it may export more than the version's is known to.
     """
-    exports = Exports(version)
+    exports = Exports(version, candidate)
     module = compiled.load(name, file) if file else _assembled(name, exports)
     kernels.install(module, exports)
     return module
