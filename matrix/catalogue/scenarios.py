@@ -80,6 +80,8 @@ class Scenario(tables.Row):
     """The scenario in one line, for people."""
     size: str
     """Name of the size to build the module in, unless the run chooses another."""
+    faq: bool = False
+    """Whether it is one of the FAQ's, which ``faq`` selects."""
     module: str = "MultiheadAttention"
     """Name of the module, see ``features.toml``."""
     layers: int = Field(default=1, gt=0)
@@ -222,7 +224,7 @@ class SizedScenario:
             "device": scenario.device.value,
         }
         declared = scenario.model_dump(
-            exclude={"name", "summary", "size"}, exclude_defaults=True, mode="json"
+            exclude={"name", "summary", "size", "faq"}, exclude_defaults=True, mode="json"
         )
         canonical = json.dumps({**size.model_dump(), **declared}, sort_keys=True).encode()
         self.digest = hashlib.sha256(canonical).hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -54,11 +54,14 @@ class Selection(BaseModel):
 AUTO = "auto"
 """The folder in which ``te-matrix binding`` keeps what it compiled for this PyTorch."""
 
+FAQ = "faq"
+"""Selects the FAQ's scenarios."""
+
 DEFAULTS = {"releases": "bands", "scenario": "autocast", "variant": "plain,remapped"}
 """What is selected where an option of a selection is left out."""
 
-EVERYTHING = dict.fromkeys(DEFAULTS, "all")
-"""The options that select the whole catalogue."""
+EVERYTHING = {"releases": "all", "scenario": FAQ, "variant": "all"}
+"""The options that select all that evidence is recorded of."""
 
 GRAMMAR = "bands | all | latest:N | a band | a release | FROM-TO, joined by commas"
 """The form of a selection of releases, as help texts and errors show it."""
@@ -121,19 +124,23 @@ def _band_ends(known: Sequence[Release], documentation: Documentation) -> list[R
     return ends
 
 
-def names(kind: str, known: Iterable[str], text: str) -> list[str]:
+def names(
+    kind: str, known: Iterable[str], text: str, groups: Mapping[str, Collection[str]] | None = None
+) -> list[str]:
     """Return the names that a text selects, in the order of the known names.
 
     :param kind: what the names are, for the error message: "scenario" or "variant".
     :param known: all names that can be selected.
     :param text: ``all``, or names joined by commas.
+    :param groups: names of several at once.
     :raises UsageError: a name is unknown, or the text has none.
     """
     known = list(known)
     if text == "all":
         return known
-    chosen = _terms(text)
+    groups = groups or {}
+    chosen = [name for term in _terms(text) for name in groups.get(term, [term])]
     for name in chosen:
         if name not in known:
-            raise UsageError(f"there is no {kind} {name}", do=nearest(name, known))
+            raise UsageError(f"there is no {kind} {name}", do=nearest(name, [*known, *groups]))
     return [name for name in known if name in chosen]

@@ -71,11 +71,12 @@ def with_selection(
     :param defaults: what the command selects where an option is left out, for the help texts.
     """
     names = "NAME,... | all"
+    scenarios = "NAME,... | faq | all"
     selecting = (
         click.option("--releases", help=f"{GRAMMAR}  [default: {defaults['releases']}]"),
         click.option("--saved-by", help="releases that save, in the same form"),
         click.option("--loaded-by", help="releases that load, in the same form"),
-        click.option("--scenario", help=f"{names}  [default: {defaults['scenario']}]"),
+        click.option("--scenario", help=f"{scenarios}  [default: {defaults['scenario']}]"),
         click.option("--variant", help=f"{names}  [default: {defaults['variant']}]"),
     )
     for option in reversed((*selecting, *_OPTIONS)):

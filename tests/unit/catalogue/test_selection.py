@@ -73,3 +73,11 @@ def test_ranges_are_closed_and_know_patch_releases() -> None:
         True,
         False,
     ]
+
+
+def test_a_group_selects_its_names_in_the_order_of_all() -> None:
+    known, groups = ["autocast", "linear", "fp8-weights"], {"faq": ["fp8-weights", "autocast"]}
+    assert selection.names("scenario", known, "faq", groups) == ["autocast", "fp8-weights"]
+    assert selection.names("scenario", known, "linear,faq", groups) == known
+    with pytest.raises(UsageError, match="no scenario fap.*faq"):
+        selection.names("scenario", known, "fap", groups)
