@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import nox
+from packaging.requirements import Requirement
 
 nox.needs_version = ">=2024.3.2"
 nox.options.sessions = ["tests", "lint", "typecheck"]
@@ -21,6 +22,9 @@ TORCH_INDEX = os.environ.get("TE_MATRIX_TORCH_INDEX")
 LOCK = "requirements.lock"
 CHECKERS = ["import-linter", "mypy", "nox", "pip-audit", "pre-commit", "ruff"]
 """What tests/repository runs, or reads the configuration of."""
+
+PYTORCHES = nox.project.load_toml("pyproject.toml")["tool"]["te-matrix"]["pytorches"]
+"""What `nox -s pytorches` runs the matrix on: versions, each with requirements of its own."""
 
 TESTS = {"PYTHONPATH": "tests"}
 """Where the programs of the sessions are."""
@@ -56,6 +60,41 @@ def matrix(session: nox.Session) -> None:
     else:
         install(session, "cpu")
     session.run("te-matrix", "run", *session.posargs)
+
+
+@nox.session
+def pytorches(session: nox.Session) -> None:
+    """Run the matrix on several PyTorches and compare, cell by cell. Options: versions."""
+    folder = Path("te-matrix-pytorches")
+    stores = []
+    for version in session.posargs or PYTORCHES:
+        programs = environment_with(session, version)
+        stores.append(str(folder / version))
+        everything = ["--releases", "all", "--scenario", "all", "--variant", "all", "--no-gate"]
+        places = ["--store", stores[-1], "--report", f"{stores[-1]}-report"]
+        session.run(str(programs / "te-matrix"), "run", *everything, *places, external=True)
+    package(session)
+    session.run("te-matrix", "merge", *stores, "--store", str(folder / "merged"))
+    session.run("te-matrix", "pytorches", *stores)
+
+
+def environment_with(session: nox.Session, version: str) -> Path:
+    """Make an environment with a PyTorch and the package; return the folder of its programs."""
+    place = Path(session.create_tmp(), version).absolute()
+    session.run("python", "-m", "venv", str(place))
+    own = PYTORCHES.get(version, [])
+    names = {Requirement(one).name for one in own}
+    kept = [
+        line for line in Path(LOCK).read_text().splitlines() if line.split("==")[0] not in names
+    ]
+    constraints = place / "constraints.txt"
+    constraints.write_text("\n".join([*kept, *own]) + "\n")
+    install = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+    index = ["--index-url", TORCH_INDEX] if TORCH_INDEX else []
+    session.run(*install, *index, f"torch=={version}", external=True)
+    rest = ["-c", str(constraints), f"torch=={version}", "-e", ".[cpu]"]
+    session.run(*install, *rest, external=True)
+    return place / "bin"
 
 
 def in_containers(session: nox.Session, *command: str) -> None:
@@ -161,6 +200,16 @@ def fuzz(session: nox.Session) -> None:
 CORE = ["judge/*", "catalogue/faq", "store/store", "plan/cells", "worker/*", "worker/standin/*"]
 CONTAINER_ONLY = ["worker/container_cleanup"]
 """What runs as process 1 of a container only: shown, and left out of the sum that must hold."""
+
+
+@nox.session
+def binding(session: nox.Session) -> None:
+    """Hold the stand-in against the releases' compiled extensions; needs a CUDA PyTorch and g++.
+
+    Options name releases. No GPU and no nvcc is needed: kernels are not compiled.
+    """
+    install(session, "cpu", "binding")
+    session.run("te-matrix", "binding", *session.posargs)
 
 
 @nox.session

@@ -17,15 +17,22 @@ class ExitCode(IntEnum):
     USAGE = 2
     INCOMPLETE = 3
     INFRA = 4
+    UNSAFE = 5
 
 
-_PRECEDENCE = (ExitCode.USAGE, ExitCode.DEVIATES, ExitCode.INFRA, ExitCode.INCOMPLETE)
+_PRECEDENCE = (
+    ExitCode.USAGE,
+    ExitCode.UNSAFE,
+    ExitCode.DEVIATES,
+    ExitCode.INFRA,
+    ExitCode.INCOMPLETE,
+)
 
 
 def worst(codes: Iterable[ExitCode]) -> ExitCode:
     """Return the exit code with the highest precedence; OK when there is none.
 
-    From the highest: usage, deviates, infra, incomplete.
+    From the highest: usage, unsafe, deviates, infra, incomplete.
     """
     seen = set(codes)
     return next((code for code in _PRECEDENCE if code in seen), ExitCode.OK)

@@ -21,6 +21,8 @@ from matrix.errors import SourceUnavailable, TableError, UsageError, nearest
 
 PACKAGE = "transformer_engine"
 """The project's name on the package index."""
+EXTENSION_PACKAGE = "transformer_engine_torch"
+"""The name there of the source package of the compiled extension."""
 
 
 class Release(tables.Row):
@@ -37,6 +39,10 @@ class Release(tables.Row):
     """Version of the pure-Python wheel on the package index, e.g. ``1.9.0.post1``."""
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """SHA-256 of the wheel."""
+    extension: str | None = None
+    """Version of the source package of the compiled extension on the index."""
+    extension_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 of that source package."""
     git: str | None = None
     """Tag or branch of the project's git repository, for a release without a wheel."""
     commit: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
@@ -63,6 +69,8 @@ class Release(tables.Row):
         given = [self.wheel and self.sha256, self.git and self.commit, self.path]
         if sum(bool(source) for source in given) != 1:
             raise ValueError("needs exactly one source: wheel and sha256, or git and commit")
+        if bool(self.extension) != bool(self.extension_sha256):
+            raise ValueError("extension and extension_sha256 go together")
         return self
 
     @property

@@ -47,7 +47,12 @@ class Selection(BaseModel):
     """A file that pins the base images to build on, for the docker runner."""
     base: str | None = None
     """A base image of the user's own to build on, for the docker runner."""
+    binding: str | None = None
+    """Folder of compiled extensions for the cpu lane, or :data:`AUTO`; None for the stand-in."""
 
+
+AUTO = "auto"
+"""The folder in which ``te-matrix binding`` keeps what it compiled for this PyTorch."""
 
 DEFAULTS = {"releases": "bands", "scenario": "autocast", "variant": "plain,remapped"}
 """What is selected where an option of a selection is left out."""

@@ -4,6 +4,7 @@ No release is involved here: the room below says what a file holds, ``doctor`` w
 
 layout: the files of a checkpoint and their formats, found once and handed on
 formats/: one module per file format, each behind the protocol ``Format``
+file_kinds: what a file is that is no checkpoint
 contents: what a checkpoint holds apart from its weights
 completeness: missing ranks, shards and files in a folder
 
@@ -17,10 +18,14 @@ copying: copying bytes, and digests that show that they are unchanged
 torchfile: files of ``torch.save``: torch_zip and torch_legacy read and write the two kinds,
     torch_writing writes one with edits
 pickles: pickles parsed into inert values (nodes); emit writes them back
-names: the classes and functions that a pickle names
-objects: the tensors, buffers and mappings that inert values stand for
-zips: zip archives, with limits on what is read
+machine: the stack machine that pickles are written for; opcodes has its opcodes
+lookups: what pickles look up and call, as far as honest checkpoints do not
+names: Transformer Engine's classes and functions, as a pickle calls them
+objects: the tensors, buffers and dicts that inert values stand for
+mappings: every mapping among them, which may be a state dict
+json_objects: headers and indices in JSON, with one reading only
+zips: zip archives that have one reading only
 words: enumerations of file kinds, containers, contents and rewrite steps
-limits: the most that is read of a file
+limits: the most that is read of a file, and the budget that sees to it
 errors: the exceptions that refuse a checkpoint
 """

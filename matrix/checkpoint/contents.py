@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 
-from matrix.checkpoint import names
-from matrix.checkpoint.nodes import Node
+from matrix.checkpoint import limits
+from matrix.checkpoint.errors import Refused
+from matrix.checkpoint.lookups import Lookups
 from matrix.checkpoint.states import ExtraState
 
 
@@ -20,25 +22,53 @@ class Contents:
     keys: int = 0
     """Number of keys whose values are tensors or extra states."""
     states: list[ExtraState] = dataclasses.field(default_factory=list)
+    foreign: list[ExtraState] = dataclasses.field(default_factory=list)
+    """Extra states that are not Transformer Engine's; they are left alone."""
     classes: set[str] = dataclasses.field(default_factory=set)
     """Transformer Engine's classes and functions that the pickles name."""
     weights: set[str] = dataclasses.field(default_factory=set)
     """Those of ``classes`` that rebuild values, such as quantized weights."""
     unknown_names: set[str] = dataclasses.field(default_factory=set)
-    """Other names in the pickles that do not rebuild tensors; see :func:`names.unknown_names`."""
+    """Names that loading would import or call, and that honest checkpoints do not hold.
+
+    See :class:`lookups.Lookups`."""
     notes: list[str] = dataclasses.field(default_factory=list)
     """Limitations of the format that users should know."""
+    unsearched: list[str] = dataclasses.field(default_factory=list)
+    """Places that may hold extra states and were not searched for them."""
+    ranks: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Numbers of ranks that the checkpoint says it has: tensor, pipeline, expert, data."""
     rebuilt_from: set[int] = dataclasses.field(default_factory=set)
     """Numbers of arguments that quantized weights are rebuilt from."""
 
-    def add_names(self, root: Node) -> None:
-        """Add the classes and functions that a pickle names."""
-        self.classes |= names.te_names(root)
-        self.unknown_names.update(names.unknown_names(root))
+    def add_lookups(self, lookups: Lookups) -> None:
+        """Add the names that pickles looked up."""
+        self.classes |= lookups.te
+        self.unknown_names |= lookups.unknown
+        if lookups.strange_ids:
+            self.notes.append(
+                f"{lookups.strange_ids} persistent id(s) in it are none of PyTorch's storages: "
+                "torch.load refuses it"
+            )
+
+    def unsafe_names(self, allowed: Collection[str] = ()) -> tuple[str, ...]:
+        """Return the names that make loading unsafe, sorted.
+
+        :param allowed: names that the caller knows, without ``()``.
+        """
+        return tuple(sorted(n for n in self.unknown_names if n.removesuffix("()") not in allowed))
+
+    def add_note(self, note: str) -> None:
+        """Add a limitation, once."""
+        if note not in self.notes:
+            self.notes.append(note)
 
     def add_state(self, state: ExtraState) -> None:
-        """Add one extra state."""
+        """Add one extra state.
+
+        :raises Refused: there are more than any checkpoint has.
+        """
+        if len(self.states) >= limits.STATES:
+            raise Refused(f"more than {limits.STATES} extra states")
         self.keys += 1
-        self.states.append(state)
-        self.classes |= state.classes
-        self.unknown_names.update(state.unknown_names)
+        (self.foreign if state.foreign else self.states).append(state)

@@ -23,14 +23,19 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 
 from matrix.catalogue.forms import Form
-from matrix.catalogue.state_keys import CORE_ATTENTION
+from matrix.catalogue.state_keys import CORE_ATTENTION, WRAPPERS
 from matrix.checkpoint import emit
 from matrix.checkpoint.encoding import PROTOCOL, encode
 from matrix.checkpoint.errors import CheckpointError
-from matrix.checkpoint.states import KEY, REGISTRATION, ExtraState, is_attention
+from matrix.checkpoint.states import (
+    FUSED_ATTENTION,
+    KEY,
+    REGISTRATION,
+    ExtraState,
+    is_attention,
+)
 from matrix.checkpoint.words import Holds, StateContainer, Step
 
-_FUSED = ".fused_attention"
 _MOVES = {"core": Step.MAP_KEY, "fused": Step.UNMAP_KEY}
 _SHORT_NOTHING = (StateContainer.EMPTY_TENSOR, StateContainer.NONE)
 _PICKLED_NONE = emit.emit(None, PROTOCOL)
@@ -105,17 +110,26 @@ def _edit(state: ExtraState, form: Form, drop: bool) -> Edit:
 
 
 def key_in_form(key: str, form: Form) -> str | None:
-    """Return the key of an extra state in a form, or None where the form has no such key."""
+    """Return the key of an extra state in a form, or None where the form has no such key.
+
+    Names that wrappers add stay where they are, except for those around a module that the form
+    does not have.
+    """
     match = KEY.search(key)
     assert match is not None
-    module, rest = key[: match.start()], key[match.start() :]
+    parts, rest = key[: match.start()].split("."), key[match.start() :].removeprefix(".")
     if form.attention_key == "none" and is_attention(key):
         return None
-    if form.attention_key == "core" and f".{module}".endswith(_FUSED):
-        return module.removesuffix(_FUSED[1:]).removesuffix(".") + rest
-    if form.attention_key == "fused" and module.rpartition(".")[2] == CORE_ATTENTION:
-        return module + _FUSED + rest
-    return key
+    # The place after the module's own name, which wrappers may follow.
+    end = len(parts) - next((n for n, p in enumerate(reversed(parts)) if p not in WRAPPERS), 0)
+    name = parts[end - 1]
+    if form.attention_key == "core" and name == FUSED_ATTENTION:
+        parts = parts[: end - 1]
+    elif form.attention_key == "fused" and name == CORE_ATTENTION:
+        parts = [*parts, FUSED_ATTENTION]
+    else:
+        return key
+    return ".".join((*parts, rest))
 
 
 def _nothing(form: Form) -> bytes:
@@ -125,10 +139,7 @@ def _nothing(form: Form) -> bytes:
 def _without_state(state: ExtraState, form: Form) -> tuple[bytes | None, tuple[Step, ...]]:
     if form.nothing == "empty tensor" and state.container != StateContainer.EMPTY_TENSOR:
         return b"", (Step.EMPTY_NOTHING,)
-    if form.nothing == "pickled None" and state.container in (
-        StateContainer.EMPTY_TENSOR,
-        StateContainer.NONE,
-    ):
+    if form.nothing == "pickled None" and state.container in _SHORT_NOTHING:
         return _PICKLED_NONE, (Step.SPELL_OUT_NOTHING,)
     return None, ()
 

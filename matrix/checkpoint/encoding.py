@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import struct
+from collections.abc import Iterable
+from types import NoneType
 
 from matrix.catalogue.forms import Form
-from matrix.checkpoint import emit, torch_legacy
-from matrix.checkpoint.errors import CheckpointError
+from matrix.checkpoint import emit, nodes, torch_legacy
+from matrix.checkpoint.errors import CheckpointError, refusing_malformed
 from matrix.checkpoint.nodes import Call, Global, Map, Node
 from matrix.checkpoint.states import DIRECTIONS, REGISTRATION, ExtraState, MetadataTensor
 
 PROTOCOL = 4
+_DAMAGED = "it is not one that Transformer Engine writes, or the file is damaged"
+_DROP = "--drop-fp8-state gives all FP8 states up, if that is acceptable"
 
 
 def encode(state: ExtraState, form: Form) -> bytes:
@@ -20,7 +25,7 @@ def encode(state: ExtraState, form: Form) -> bytes:
     Nothing but plain values is copied from the state's own pickle, and nothing that it names
     is named again: the recipe is built here.
 
-    :raises CheckpointError: the state is not one of delayed scaling.
+    :raises CheckpointError: the state is not one of delayed scaling, or cannot be pickled.
     """
     if "amax_history_fwd" not in state.tensors:
         raise CheckpointError(
@@ -29,6 +34,7 @@ def encode(state: ExtraState, form: Form) -> bytes:
             do="Load it with the release that saved it",
         )
     names = [f"{what}_{way}" for way in DIRECTIONS for what in ("scale", "amax_history")]
+    _check_whole(state, names)
     pairs: list[tuple[Node, Node]] = [(name, _tensor(state.tensors[name])) for name in names]
     if form.scale_inv:
         pairs += [(f"scale_inv_{way}", _tensor(_inverse(state, way))) for way in DIRECTIONS]
@@ -36,7 +42,21 @@ def encode(state: ExtraState, form: Form) -> bytes:
         pairs.append(("recipe", _recipe(state.tensors["amax_history_fwd"].shape[0])))
     extra = [(name, v) for name, v in state.extra.items() if name != REGISTRATION and _plain(v)]
     pairs.append(("extra_fp8_variables", Map(list(extra))))
-    return emit.emit(Map(pairs), PROTOCOL)
+    with refusing_malformed(f"the extra state {state.key} cannot be written", _DAMAGED, _DROP):
+        return emit.emit(Map(pairs), PROTOCOL)
+
+
+def _check_whole(state: ExtraState, names: Iterable[str]) -> None:
+    """Check that every tensor of delayed scaling is there, in as many dimensions as it has."""
+    for name in names:
+        tensor = state.tensors.get(name)
+        dimensions = 2 if name.startswith("amax") else 1
+        if tensor is None or len(tensor.shape) != dimensions:
+            raise CheckpointError(
+                f"the extra state {state.key} has no {name} of {dimensions} dimension(s)",
+                why=_DAMAGED,
+                do=_DROP,
+            )
 
 
 def _inverse(state: ExtraState, way: str) -> MetadataTensor:
@@ -44,17 +64,24 @@ def _inverse(state: ExtraState, way: str) -> MetadataTensor:
     if kept := state.tensors.get(f"scale_inv_{way}"):
         return kept
     scale = state.tensors[f"scale_{way}"]
-    numbers = tuple(1.0 / number if number else 0.0 for number in scale.numbers)
-    return dataclasses.replace(
-        scale, numbers=numbers, data=struct.pack(f"<{len(numbers)}f", *numbers), dtype="float32"
-    )
+    data = b"".join(map(_float32_inverse, scale.numbers))
+    return dataclasses.replace(scale, data=data, dtype="float32")
+
+
+def _float32_inverse(number: float) -> bytes:
+    """Return 1 / ``number`` as PyTorch computes it in float32, but 0 for 0."""
+    inverse = 1.0 / number if number else 0.0
+    try:
+        return struct.pack("<f", inverse)
+    except OverflowError:
+        return struct.pack("<f", math.copysign(math.inf, inverse))
 
 
 def _plain(node: Node) -> bool:
     """Return whether a value consists of numbers, strings, lists and tuples alone."""
-    if isinstance(node, (list, tuple)):
-        return all(_plain(item) for item in node)
-    return node is None or isinstance(node, (bool, int, float, str))
+    # A value that holds another many times over is looked at once.
+    kinds = (bool, int, float, str, list, tuple, NoneType)
+    return all(isinstance(part, kinds) for part in nodes.every(node))
 
 
 def _recipe(history: int) -> Call:

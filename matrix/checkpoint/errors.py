@@ -22,6 +22,21 @@ class Malformed(ValueError):
     """Bytes are not in the expected format; whoever catches it adds the file's name."""
 
 
+class Refused(Malformed):
+    """Bytes that are not read, though another reader may read them, and run what they say.
+
+    So a file that holds such bytes anywhere is refused as a whole, where one that only holds
+    something unreadable is not.
+    """
+
+
+class OverBudget(Refused):
+    """Reading the file would take more time or memory than is spent on any file."""
+
+    def __init__(self) -> None:
+        super().__init__("it would take more time or memory to read than any checkpoint does")
+
+
 def printable(text: str) -> str:
     """Return text from a file with its terminal control characters escaped."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

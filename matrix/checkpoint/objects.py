@@ -1,4 +1,4 @@
-"""Tensors, buffers and mappings recognised in the inert values of a checkpoint's pickle.
+"""Tensors, buffers and dicts recognised in the inert values of a checkpoint's pickle.
 
 Only the functions that rebuild tensors and buffers are interpreted; every other call stays
 an inert value.
@@ -7,7 +7,6 @@ an inert value.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 from matrix.checkpoint.nodes import Call, Global, Map, Node, Persistent
 
@@ -35,9 +34,11 @@ STORAGES = {
     "Float8_e4m3fnStorage": ("float8_e4m3fn", 1),
     "Float8_e5m2Storage": ("float8_e5m2", 1),
 }
+_SIZES = {"uint16": 2, "uint32": 4, "uint64": 8, **dict(STORAGES.values())}
 _MAPPINGS = ("collections.OrderedDict", "collections.defaultdict", *builtin("dict"))
 _PARAMETERS = tuple(f"torch._utils._rebuild_parameter{end}" for end in ("", "_with_state"))
-_PLACE = 200
+_TENSORS = ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor")
+_DIMENSIONS = 64  # PyTorch's own limit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,16 +94,30 @@ def bytes_of(node: Node) -> bytes | None:
     return None
 
 
+def only_bytes(call: Call) -> bytes:
+    """Return the bytes that are the only argument of a call; none if it has others."""
+    match call.arguments:
+        case (content,):
+            return bytes_of(content) or b""
+    return b""
+
+
+def is_buffer(node: Node) -> bool:
+    """Return whether a value is an ``io.BytesIO``."""
+    return isinstance(node, Call) and node.calls("_io.BytesIO", "io.BytesIO")
+
+
 def buffer_of(node: Node) -> bytes | None:
     """Return the content of a pickled ``io.BytesIO``, or None for any other value."""
-    if not isinstance(node, Call) or not node.calls("_io.BytesIO"):
+    if not is_buffer(node):
         return None
-    if isinstance(node.arguments, tuple) and len(node.arguments) == 1:
-        return bytes_of(node.arguments[0])
-    match node.state:
-        case [(content, _position, _attributes)]:
+    # A state that is set replaces what it was made of, so only one of both is understood.
+    match node.arguments, node.state:
+        case (content,), []:
             return bytes_of(content)
-        case []:
+        case (), [(content, _position, _attributes)]:
+            return bytes_of(content)
+        case (), []:
             return b""
     return None
 
@@ -122,34 +137,6 @@ def fields(node: Node) -> dict[str, Node] | None:
     return {key: value for key, value in pairs if isinstance(key, str)}
 
 
-def mappings(root: Node) -> Iterator[tuple[str, list[tuple[Node, Node]]]]:
-    """Yield every mapping that can be reached through mappings and lists.
-
-    A Lightning or Megatron-LM file keeps the state dict under ``state_dict`` or ``model``.
-
-    :returns: the path to the mapping, e.g. ``optimizer_states.0``, and its items, which the
-        caller may change.
-    """
-    seen: set[int] = set()
-    left: list[tuple[str, Node]] = [("", root)]
-    while left:
-        inside, node = left.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        pairs = pairs_of(node)
-        if pairs is not None:
-            yield inside, pairs
-            below = pairs
-        else:
-            below = list(enumerate(node)) if isinstance(node, list) else []
-        left.extend(
-            (f"{inside}.{key}".lstrip(".")[:_PLACE], value)
-            for key, value in reversed(below)
-            if isinstance(key, (str, int)) and isinstance(value, (Map, Call, list))
-        )
-
-
 def attributes(node: Node) -> dict[str, Node]:
     """Return the attributes that a pickle sets on an object, from ``__dict__`` and slots."""
     found: dict[str, Node] = {}
@@ -161,15 +148,24 @@ def attributes(node: Node) -> dict[str, Node]:
 
 def tensor(node: Node) -> TensorRef | None:
     """Return the plain tensor (or parameter) that a call rebuilds, or None."""
-    if not isinstance(node, Call) or not isinstance(node.arguments, tuple):
-        return None
-    if node.calls(*_PARAMETERS):
-        return tensor(node.arguments[0]) if node.arguments else None
-    if node.calls("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor"):
+    if isinstance(node, Call) and node.calls(*_PARAMETERS) and isinstance(node.arguments, tuple):
+        node = node.arguments[0] if node.arguments else None
+    if isinstance(node, Call) and node.calls(*_TENSORS):
         match node.arguments:
             case (storage, int() as offset, shape, stride, *_):
                 return _tensor(storage, offset, shape, stride)
+    if isinstance(node, Call) and node.calls("torch._utils._rebuild_tensor_v3"):
+        match node.arguments:
+            case (Persistent() as storage, int() as offset, shape, stride, _, _, Global(), *_):
+                found = _tensor(storage, offset, shape, stride)
+                return found and _of_type(found, node.arguments[6].name)
     return None
+
+
+def _of_type(found: TensorRef, dtype: str) -> TensorRef | None:
+    """Return a tensor on an untyped storage, whose type stands beside it."""
+    size = _SIZES.get(dtype)
+    return dataclasses.replace(found, dtype=dtype, itemsize=size) if size else None
 
 
 def _tensor(storage: Node, offset: int, shape: Node, stride: Node) -> TensorRef | None:
@@ -190,9 +186,9 @@ def _tensor(storage: Node, offset: int, shape: Node, stride: Node) -> TensorRef 
 def _extents(node: Node) -> tuple[int, ...] | None:
     if isinstance(node, Call) and node.calls("torch.Size") and isinstance(node.arguments, tuple):
         node = node.arguments[0] if node.arguments else ()
-    if not isinstance(node, tuple) or any(
-        not isinstance(extent, int) or not 0 <= extent < 1 << 48 for extent in node
-    ):
+    if not isinstance(node, tuple) or len(node) > _DIMENSIONS:
+        return None
+    if any(not isinstance(extent, int) or not 0 <= extent < 1 << 48 for extent in node):
         return None
     return node
 
@@ -208,9 +204,7 @@ def element(storage: Persistent) -> tuple[str, int] | None:
 def _loaded_from_bytes(node: Node) -> bytes | None:
     """Return the file that holds a storage inside the pickle, or None."""
     if isinstance(node, Call) and node.calls("torch.storage._load_from_bytes"):
-        match node.arguments:
-            case (content,):
-                return bytes_of(content)
+        return only_bytes(node)
     return None
 
 
@@ -218,4 +212,6 @@ def describe(node: Node) -> str:
     """Return the type of a value as text, for messages."""
     if isinstance(node, Call):
         return str(node.function) if isinstance(node.function, Global) else "an object"
+    if isinstance(node, Map):
+        return "dict"
     return "None" if node is None else type(node).__name__

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -20,17 +21,35 @@ from matrix.system import cleanup
 Unchanged = Literal["copy", "link", "reflink"]
 """How unchanged files get into the new folder."""
 
+_PREFIX = ".te-matrix-"
+"""Prefix of what is being written; without the final name, to which nothing could be added
+where it is as long as the file system allows."""
 _FICLONE = 0x40049409  # linux/fs.h
 _MARGIN = 16 << 20
 _NOTHING_LEFT = "See to space and rights; nothing is left of it"
 
 
-def check(path: Path, out: Path, size: int) -> None:
-    """Check that ``out`` can be written: it is new, not inside ``path``, and there is space.
+def check(path: Path, out: Path) -> None:
+    """Check that ``out`` can be made: it is new, its name is possible, and its folder writable.
 
-    :param size: the number of bytes that it will take.
+    :param path: the checkpoint; ``out`` must not lie inside it.
     :raises CheckpointError: it cannot be written.
     """
+    if "\0" in str(out):
+        raise CheckpointError(
+            f"{out} is no possible name", why="it holds a NUL character", do="Name another"
+        )
+    try:
+        _check_name(path, out)
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
+        raise CheckpointError(
+            f"{out} cannot be written: {error}",
+            why="the file system refuses such a name or path",
+            do="Name another",
+        ) from error
+
+
+def _check_name(path: Path, out: Path) -> None:
     if out.exists() or out.is_symlink():
         raise CheckpointError(
             f"{out} exists",
@@ -41,7 +60,21 @@ def check(path: Path, out: Path, size: int) -> None:
         raise CheckpointError(f"{out.parent} is no folder", do="Create it first")
     if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
         raise CheckpointError(f"{out} lies inside {path}", do="Name a folder outside of it")
-    free = shutil.disk_usage(out.parent).free
+    if not os.access(out.parent, os.W_OK | os.X_OK):
+        raise CheckpointError(
+            f"{out} cannot be written: nothing may be written to {out.parent}",
+            why="it is mounted read-only, or belongs to somebody else",
+            do="Name another place",
+        )
+
+
+def check_space(out: Path, size: int) -> None:
+    """Check that there is space for ``size`` bytes where ``out`` will be.
+
+    :raises CheckpointError: there is not.
+    """
+    with refusing_unwritable(out.parent):
+        free = shutil.disk_usage(out.parent).free
     if free < size + _MARGIN:
         raise CheckpointError(
             f"{out.parent} has {free >> 20} MiB free, and {(size + _MARGIN) >> 20} MiB are needed",
@@ -77,7 +110,8 @@ def _open(out: Path) -> tuple[BinaryIO, Path | None]:
         with contextlib.suppress(OSError):
             handle = os.open(out.parent, os.O_TMPFILE | os.O_RDWR, 0o644)
             return os.fdopen(handle, "w+b"), None
-    handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.te-matrix-")
+    cleanup.sweep(out.parent, _PREFIX)
+    handle, name = tempfile.mkstemp(dir=out.parent, prefix=cleanup.mark(_PREFIX))
     os.fchmod(handle, 0o644)
     return os.fdopen(handle, "w+b"), Path(name)
 
@@ -98,22 +132,29 @@ def _name(readable: Path, out: Path) -> None:
 def new_folder(out: Path) -> Iterator[Path]:
     """Yield a folder to fill; on success it gets the name ``out``, otherwise it is removed.
 
-    A killed process leaves it under a name that begins with a dot; the next process that
-    writes the same ``out`` removes that.
+    A killed process leaves it under a name that begins with a dot. The next process that
+    writes to the same place removes that if it can tell that the other has ended: not from
+    another machine or container, whose folders are left alone.
 
     :raises CheckpointError: it cannot be written.
     """
-    prefix = f".{out.name}.te-matrix-"
     with refusing_unwritable(out.parent):
-        cleanup.sweep(out.parent, prefix)
-        folder = out.parent / f"{cleanup.mark(prefix)}new"
+        cleanup.sweep(out.parent, _PREFIX)
+        folder = out.parent / f"{cleanup.mark(_PREFIX)}{secrets.token_hex(4)}"
         folder.mkdir()
     try:
         with refusing_unwritable(out, _NOTHING_LEFT):
             yield folder
-            folder.rename(out)
+            _rename(folder, out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _rename(folder: Path, out: Path) -> None:
+    """Give the folder its name, unless it has been taken meanwhile."""
+    if out.is_symlink() or out.exists():  # an empty folder would be replaced without a word
+        raise CheckpointError(f"{out} came into being meanwhile", do="Name another")
+    folder.rename(out)
 
 
 def place(source: Path, new: Path, how: Unchanged, copied: Copied) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +18,7 @@ from matrix.checkpoint import publish, torch_writing, torchfile
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.errors import CheckpointError, refusing_malformed
-from matrix.checkpoint.formats.base import Destination
+from matrix.checkpoint.formats.base import Destination, Part
 from matrix.checkpoint.layout import Layout
 from matrix.checkpoint.publish import Unchanged
 from matrix.checkpoint.states import ExtraState
@@ -26,7 +27,6 @@ from matrix.system.progress import Progress
 
 _MIB = 1 << 20
 _PASSES = 3  # every tensor is copied, then read twice to be compared
-_GROWTH = 4096  # the most bytes that a rewritten state takes in addition to its payload
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,22 +41,28 @@ class Rewrite:
     unchanged: Unchanged
     """What to do with files of a folder that do not change."""
 
-    @property
     def size(self) -> int:
-        """The number of bytes that the result takes at most."""
-        own = self.edits_by_part()
-        files = [part.file for part in self.layout.parts if part.format.rewrites(own[part.name])]
-        if self.unchanged == "copy":
-            files = [*(part.file for part in self.layout.parts), *self.layout.others]
-        payloads = sum(len(edit.payload or b"") + _GROWTH for edit in self.edits)
-        return payloads + sum(file.stat().st_size for file in files)
+        """Return the number of bytes that the result takes at most.
 
-    def edits_by_part(self) -> dict[str, list[Edit]]:
-        """Return the edits of each part of the layout, by its name."""
+        :raises CheckpointError: a file can no longer be read.
+        """
+        total = 0
+        for part, edits in self.edits_by_part():
+            with _copying(part):
+                if part.format.rewrites(edits):
+                    total += part.format.size(part, edits)
+                elif self.unchanged == "copy":
+                    total += part.file.stat().st_size
+        if self.unchanged == "copy":
+            total += sum(file.stat().st_size for file in self.layout.others)
+        return total
+
+    def edits_by_part(self) -> list[tuple[Part, Sequence[Edit]]]:
+        """Return each part of the layout with the edits that concern it."""
         found: dict[str, list[Edit]] = defaultdict(list)
         for edit in self.edits:
             found[edit.state.part].append(edit)
-        return found
+        return [(part, part.format.edits(part, found)) for part in self.layout.parts]
 
 
 @contextlib.contextmanager
@@ -67,12 +73,15 @@ def publishing(rewrite: Rewrite, out: Path, progress: Progress) -> Iterator[Path
 
     :raises CheckpointError: ``out`` cannot be written, or a file cannot be reproduced.
     """
-    size = rewrite.size
-    publish.check(rewrite.layout.path, out, size)
+    publish.check(rewrite.layout.path, out)
+    _refuse_left_out(rewrite.layout)
+    size = rewrite.size()
+    publish.check_space(out, size)
     meter = _Meter(progress, _PASSES * size)
     if rewrite.layout.is_folder:
         with publish.new_folder(out) as folder:
-            _refuse_linked_folders(rewrite.layout)
+            for empty in rewrite.layout.empty:
+                (folder / empty.relative_to(rewrite.layout.path)).mkdir(parents=True)
             _write(rewrite, _folder_destination(folder, rewrite.unchanged, meter), meter)
             yield folder
     else:
@@ -82,26 +91,29 @@ def publishing(rewrite: Rewrite, out: Path, progress: Progress) -> Iterator[Path
             yield readable
 
 
-def _refuse_linked_folders(layout: Layout) -> None:
-    for place in layout.linked_folders:
+def _refuse_left_out(layout: Layout) -> None:
+    for place, what in layout.left_out.items():
         raise CheckpointError(
-            f"{place} is a link to a folder",
-            why="what is behind it would be missing in the result",
-            do="Replace it by the folder, or remove it",
+            f"{place} is {what}",
+            why="it is not copied, and would be missing in the result",
+            do="Replace it by what it stands for, or remove it",
         )
 
 
+def _copying(part: Part) -> AbstractContextManager[None]:
+    return refusing_malformed(
+        f"{part.file} cannot be copied",
+        why="it is damaged, or was changed meanwhile",
+        do="Restore it; nothing was written",
+    )
+
+
 def _write(rewrite: Rewrite, destination: Destination, meter: _Meter) -> None:
-    own = rewrite.edits_by_part()
-    for part in rewrite.layout.parts:
+    for part, edits in rewrite.edits_by_part():
         meter.file = part.name
-        with refusing_malformed(
-            f"{part.file} cannot be copied",
-            why="it is damaged, or was changed meanwhile",
-            do="Restore it; nothing was written",
-        ):
-            if part.format.rewrites(own[part.name]):
-                part.format.write(part, own[part.name], rewrite.form, destination)
+        with _copying(part):
+            if part.format.rewrites(edits):
+                part.format.write(part, edits, rewrite.form, destination)
             else:
                 destination.place(part.file, part.name)
     for file in rewrite.layout.others:
@@ -163,7 +175,11 @@ def check(rewrite: Rewrite, before: Contents, after: Contents) -> None:
     states = {(state.file, state.inside, state.key): state for state in after.states}
     kept = [edit for edit in rewrite.edits if edit.new_key is not None]
     dropped = len(rewrite.edits) - len(kept)
-    if len(after.states) != len(kept) or after.keys != before.keys - dropped:
+    if (
+        len(after.states) != len(kept)
+        or after.keys != before.keys - dropped
+        or len(after.foreign) != len(before.foreign)
+    ):
         raise CheckpointError("what was written has other keys than it should", do="Report it")
     for edit in kept:
         place = rewrite.layout.new_name(edit), edit.state.inside, str(edit.new_key)
@@ -177,9 +193,19 @@ def _carries(state: ExtraState, edit: Edit) -> bool:
     """Return whether a written state holds the metadata that the edit keeps."""
     if Step.DROP_STATE in edit.steps:
         return state.holds is Holds.NOTHING
-    before = {k: v.numbers for k, v in edit.state.tensors.items() if not k.startswith("scale_inv")}
-    after = {k: v.numbers for k, v in state.tensors.items() if not k.startswith("scale_inv")}
-    return before == after and not state.problem
+    return not state.problem and _bits(state) == _bits(edit.state)
+
+
+def _bits(state: ExtraState) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+    """Return the metadata of a state as bytes: an overflow leaves NaN, which equals nothing.
+
+    ``scale_inv`` follows from ``scale``, and is not part of every form.
+    """
+    return {
+        name: (values.dtype, values.shape, values.data)
+        for name, values in state.tensors.items()
+        if not name.startswith("scale_inv")
+    }
 
 
 def rewrite_file(path: Path, new: Path, form: Form) -> None:

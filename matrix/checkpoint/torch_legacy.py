@@ -6,19 +6,21 @@ contains its storage as a file of this format.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import struct
+import tarfile
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
-from matrix.checkpoint import copying, emit, limits, nodes, pickles
+from matrix.checkpoint import copying, emit, pickles
 from matrix.checkpoint.copying import Copied, NewContent
-from matrix.checkpoint.errors import CheckpointError, Malformed
+from matrix.checkpoint.errors import CheckpointError, Malformed, Refused
 from matrix.checkpoint.limits import Budget
-from matrix.checkpoint.nodes import Global, Map, Node, Persistent
+from matrix.checkpoint.machine import Pickle
+from matrix.checkpoint.nodes import Call, Global, Map, Node, Persistent
 from matrix.checkpoint.objects import element
-from matrix.checkpoint.pickles import Pickle
 from matrix.checkpoint.words import TorchKind
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
@@ -123,52 +125,66 @@ class LegacyStorages:
 # Reading.
 
 
-class _LimitedStream:
-    """A stream for the pickle parser that refuses to read more than the limit."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._left = limits.PICKLE_BYTES
-
-    def _spend(self, size: int) -> None:
-        self._left -= size
-        if size < 0 or self._left < 0:
-            raise Malformed("more pickle than is ever read")
-
-    def read(self, size: int) -> bytes:
-        self._spend(size)
-        return self._stream.read(size)
-
-    def readline(self) -> bytes:
-        line = self._stream.readline(self._left)
-        self._spend(len(line))
-        return line
-
-
 def read(stream: BinaryIO, budget: Budget) -> tuple[Pickle, bool, LegacyStorages]:
     """Read a file's pickle and the positions of its storages.
 
     :returns: the pickle, whether storages are little-endian, and the storages.
     :raises Malformed: it is cut short, or exceeds the limits.
     """
-    stream.seek(0)
-    window = _LimitedStream(stream)
     little = True
+    files: list[Call] = []
+    _refuse_tar(stream, budget)
+    stream.seek(0)
     # Each extra state holds six such files; parsing these pickles would be most of the work.
     if stream.read(len(_HEADER)) != _HEADER:
         stream.seek(0)
-        first = pickles.read_stream(window, budget)
+        first = _next(stream, budget, files)
         if first.root != _MAGIC:
-            return first, True, LegacyStorages(stream, {}, 0, TorchKind.PICKLE)
-        _version = pickles.read_stream(window, budget)
-        little = not _says_big(pickles.read_stream(window, budget).root)
+            return _plain_pickle(stream, first, budget)
+        if _next(stream, budget, files).root != _VERSION:
+            raise Malformed("a legacy torch.save file of another version than 1001")
+        little = not _says_big(_next(stream, budget, files).root)
     preamble = stream.tell()
-    main = pickles.read_stream(window, budget)
-    keys = pickles.read_stream(window, budget).root
+    main = _next(stream, budget, files)
+    keys = _next(stream, budget, files).root
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise Malformed("a legacy torch.save file without its list of storages")
-    places = _places(stream, keys, _item_sizes(main.root))
+    if len(set(keys)) != len(keys):
+        raise Malformed("a legacy torch.save file with two storages of one key")
+    places = _places(stream, keys, _item_sizes(main))
+    main.files[:] = files
     return main, little, LegacyStorages(stream, places, preamble)
+
+
+def _next(stream: BinaryIO, budget: Budget, files: list[Call]) -> Pickle:
+    """Return the next pickle, and add the files inside it to those of the others."""
+    found = pickles.read_stream(stream, budget)
+    files += found.files
+    return found
+
+
+def _refuse_tar(stream: BinaryIO, budget: Budget) -> None:
+    """Refuse a file that is a tar archive too: PyTorch takes it for its oldest format."""
+    stream.seek(0)
+    with contextlib.suppress(tarfile.HeaderError):
+        if budget.depth == 0:
+            tarfile.TarInfo.frombuf(stream.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
+            raise Refused("a pickle that is a tar archive too, of which PyTorch reads the latter")
+
+
+def _plain_pickle(
+    stream: BinaryIO, first: Pickle, budget: Budget
+) -> tuple[Pickle, bool, LegacyStorages]:
+    """Return a pickle that torch.save did not write, after reading those that follow it.
+
+    :raises Malformed: something else follows it.
+    """
+    end = stream.seek(0, io.SEEK_END)
+    stream.seek(first.end)
+    files = first.files
+    while stream.tell() < end:
+        _next(stream, budget, files)
+    return first, True, LegacyStorages(stream, {}, 0, TorchKind.PICKLE)
 
 
 def _says_big(system: Node) -> bool:
@@ -176,9 +192,13 @@ def _says_big(system: Node) -> bool:
     return any(key == "little_endian" and value is False for key, value in pairs)
 
 
-def _item_sizes(root: Node) -> dict[str, int]:
-    ids = (node for node in nodes.every(root) if isinstance(node, Persistent))
-    return {node.id[2]: kind[1] for node in ids if (kind := element(node))}
+def _item_sizes(main: Pickle) -> dict[str, int]:
+    """Return the bytes per element of each storage."""
+    sizes: dict[str, int] = {}
+    for storage in main.storages:
+        if (kind := element(storage)) and sizes.setdefault(storage.id[2], kind[1]) != kind[1]:
+            raise Malformed(f"storage {storage.id[2]} has elements of two types")
+    return sizes
 
 
 def _places(stream: BinaryIO, keys: list[str], sizes: dict[str, int]) -> dict[str, tuple[int, int]]:

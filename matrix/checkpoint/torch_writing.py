@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from matrix.checkpoint import emit, encoding, nodes, objects, pickles, states, torch_legacy
+from matrix.checkpoint import emit, encoding, mappings, nodes, pickles, states, torch_legacy
 from matrix.checkpoint.copying import Copied, NewContent
-from matrix.checkpoint.edits import Edits
+from matrix.checkpoint.edits import Edit, Edits
 from matrix.checkpoint.errors import CheckpointError, Malformed
-from matrix.checkpoint.nodes import Call, Global, Node
+from matrix.checkpoint.nodes import Global, Node
 from matrix.checkpoint.torchfile import TorchFile
 from matrix.checkpoint.words import TorchKind
+
+_DIGITS = 19
+"""A longer number is not the next of any that PyTorch counts."""
 
 
 def write(source: TorchFile, edits: Edits, out: BinaryIO, copied: Copied) -> None:
@@ -25,18 +28,18 @@ def write(source: TorchFile, edits: Edits, out: BinaryIO, copied: Copied) -> Non
     :raises Malformed: a storage cannot be read.
     """
     added = _Added(source)
-    for inside, pairs in list(objects.mappings(source.root)):
+    for inside, pairs in list(mappings.mappings(source.root)):
         pairs[:] = _edited(inside, pairs, edits, added)
     _write_root(source, source.root, added.storages, out, copied)
 
 
-def write_byte_tensor(data: bytes, source: TorchFile, out: BinaryIO) -> None:
-    """Write a file of the same kind as ``source`` that holds one byte tensor only.
+def write_state(edit: Edit, source: TorchFile, out: BinaryIO) -> None:
+    """Write a file of the same kind as ``source`` that holds an edited state and nothing else.
 
     :raises CheckpointError: files of its kind are not written.
     """
     added = _Added(source)
-    root = added.byte_tensor(data)
+    root = added.state(edit)
     _write_root(source, root, added.storages, out, lambda _size: None)
 
 
@@ -52,17 +55,21 @@ class _Added:
 
     def __init__(self, source: TorchFile) -> None:
         self._legacy = source.storages.kind is not TorchKind.ZIP
-        numbers = (int(key) for key in storage_keys(source.root) if key.isdecimal())
+        keys = storage_keys(source.root)
+        numbers = (int(key) for key in keys if key.isdecimal() and len(key) < _DIGITS)
         self._next = 1 + max(numbers, default=0)
         self.storages: dict[str, bytes] = {}
 
-    def byte_tensor(self, data: bytes) -> Call:
-        """Return a byte tensor on a new storage."""
+    def state(self, edit: Edit) -> Node:
+        """Return the new value of a state: a byte tensor on a new storage."""
+        data = edit.payload
+        assert data is not None
         key = str(self._next)
         self._next += 1
         self.storages[key] = data
         storage = torch_legacy.storage_id("uint8", key, len(data), legacy=self._legacy)
-        return encoding.tensor_call(storage, (len(data),))
+        tensor = encoding.tensor_call(storage, (len(data),))
+        return [tensor] if edit.state.in_list else tensor
 
 
 def _edited(
@@ -74,7 +81,7 @@ def _edited(
         if edit is None:
             kept.append((key, value))
         elif edit.new_key is not None:
-            new = value if edit.payload is None else added.byte_tensor(edit.payload)
+            new = value if edit.payload is None else added.state(edit)
             kept.append((edit.new_key, new))
     return kept
 

@@ -1,4 +1,7 @@
-"""The zip format of ``torch.save``: the entry ``data.pkl``, and one entry for each storage."""
+"""The zip format of ``torch.save``: the entry ``data.pkl``, and one entry for each storage.
+
+Entries are found as PyTorch finds them: in the folder of the first entry, in any case.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ from typing import BinaryIO
 
 from matrix.checkpoint import limits, pickles
 from matrix.checkpoint.copying import CHUNK, Copied, NewContent
-from matrix.checkpoint.errors import Malformed
+from matrix.checkpoint.errors import Malformed, Refused
 from matrix.checkpoint.limits import Budget
-from matrix.checkpoint.pickles import Pickle
+from matrix.checkpoint.machine import Pickle
 from matrix.checkpoint.words import TorchKind
 from matrix.checkpoint.zips import Zip
 
@@ -20,6 +23,7 @@ _ALIGNMENT = 64  # in bytes, of storages in the file, as torch.load(mmap=True) n
 _LOCAL_HEADER = 30
 _ZIP64_EXTRA = 20
 _ZIP64_FROM = 0x7FFF_0000
+_VERSIONS = 10  # the newest that PyTorch reads (caffe2/serialize/versions.h)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +48,9 @@ class ZipStorages:
         name = f"{self.prefix}data/{key}"
         if name not in self.archive.entries:
             raise Malformed(f"storage {key} is not in the file")
-        return self.archive.read_range(name, start, size, limit)
+        if size > limit:
+            raise Refused(f"{size} bytes of storage {key} are more than is read")
+        return self.archive.read_range(name, start, size)
 
     def chunks(self, key: str) -> Iterator[bytes]:
         """Yield a storage's bytes.
@@ -60,13 +66,13 @@ class ZipStorages:
         """
         prefix = self.prefix
         with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-            for info in self.archive.archive.infolist():
-                inner = info.filename.removeprefix(prefix)
+            for entry in self.archive.entries.values():
+                inner = entry.name.removeprefix(prefix)
                 if inner == _PICKLE:
-                    _add(archive, out, info.filename, [new.pickle], len(new.pickle))
+                    _add(archive, out, entry.name, [new.pickle], len(new.pickle))
                 elif not inner.startswith("data/") or inner.removeprefix("data/") in new.kept:
-                    chunks = self._copied(info.filename, copied)
-                    _add(archive, out, info.filename, chunks, info.file_size)
+                    chunks = self._copied(entry.name, copied)
+                    _add(archive, out, entry.name, chunks, entry.size)
             for key, data in new.added.items():
                 _add(archive, out, f"{prefix}data/{key}", [data], len(data))
 
@@ -82,18 +88,46 @@ def read(stream: BinaryIO, budget: Budget) -> tuple[Pickle, bool, ZipStorages]:
     :returns: the pickle, whether storages are little-endian, and the storages.
     :raises Malformed: it is no file of ``torch.save``, is cut short, or exceeds the limits.
     """
-    archive = Zip(stream)
-    found = [name for name in archive.entries if name.rpartition("/")[2] == _PICKLE]
-    found = [name for name in found if name.count("/") <= 1]
-    if len(found) != 1:
+    archive = Zip(stream, budget)
+    prefix = next(iter(archive.entries)).partition("/")[0] + "/"
+    if _held(archive, f"{prefix}constants.pkl"):
+        raise Refused("a TorchScript archive, which is no checkpoint")
+    name = _held(archive, prefix + _PICKLE)
+    if name is None:
         raise Malformed("a zip archive, but not one of torch.save: it has no data.pkl")
-    prefix = found[0].removesuffix(_PICKLE)
-    if f"{prefix}constants.pkl" in archive.entries:
-        raise Malformed("a TorchScript archive, which is no checkpoint")
-    pickle = pickles.read(archive.read(found[0], limits.PICKLE_BYTES), budget)
-    order = f"{prefix}byteorder"
-    little = order not in archive.entries or archive.read(order, 16) != b"big"
+    _check_version(archive, prefix)
+    little = _little(archive, prefix)
+    pickle = pickles.read_whole(archive.read(name, limits.PICKLE_BYTES), budget)
     return pickle, little, ZipStorages(archive, prefix)
+
+
+def _held(archive: Zip, name: str) -> str | None:
+    """Return a name if the archive has such an entry.
+
+    :raises Malformed: it has it in other case, which PyTorch takes for the same.
+    """
+    if name in archive.entries:
+        return name
+    for other in archive.entries:
+        if len(other) == len(name) and other.lower() == name.lower():
+            raise Refused(f"{other} in a zip archive, where torch.save writes {name}")
+    return None
+
+
+def _check_version(archive: Zip, prefix: str) -> None:
+    """Check the version of the format, without which PyTorch does not read an archive."""
+    name = _held(archive, f"{prefix}.data/version") or _held(archive, f"{prefix}version")
+    version = archive.read(name, 16).strip() if name else b""
+    if not version.isdigit() or not 1 <= int(version) <= _VERSIONS:
+        raise Malformed(f"a zip archive of torch.save in version {version!r}, not 1 to {_VERSIONS}")
+
+
+def _little(archive: Zip, prefix: str) -> bool:
+    name = _held(archive, f"{prefix}byteorder")
+    order = archive.read(name, 16) if name else b"little"
+    if order not in (b"little", b"big"):
+        raise Malformed(f"a byte order {order!r}, which is neither little nor big")
+    return order == b"little"
 
 
 def _add(

@@ -8,10 +8,11 @@ module ``options`` has the options that several commands share.
 ``run``, ``merge``, ``export``   measuring, and bringing evidence together
 ``verdicts``, ``bands``,         what the evidence says
 ``diff``, ``explain``,
-``fidelity``
+``fidelity``, ``pytorches``
 ``qualify``                      a candidate, held against the release before it
 ``gate``, ``ledger``, ``ci``     the gate, known deviations, pipeline files
 ``images``                       images for the docker runner
+``binding``                      the stand-in, held against compiled extensions
 ``inspect``, ``remap``           checkpoint files
 ``schema``                       JSON Schemas of reports and tables
 ``options``                      options that several commands share
@@ -26,6 +27,7 @@ import click
 
 from matrix import __version__
 from matrix.cli.bands import bands_command
+from matrix.cli.binding import binding_command
 from matrix.cli.ci import ci_command
 from matrix.cli.diff import diff_command
 from matrix.cli.explain import explain_command
@@ -37,6 +39,7 @@ from matrix.cli.inspect import inspect_command
 from matrix.cli.ledger import ledger_command
 from matrix.cli.merge import merge_command
 from matrix.cli.plan import plan_command
+from matrix.cli.pytorches import pytorches_command
 from matrix.cli.qualify import qualify_command
 from matrix.cli.releases import releases_command
 from matrix.cli.remap import remap_command
@@ -67,7 +70,7 @@ def main() -> None:
     """Does an FP8 checkpoint of one Transformer Engine release load in another?
 
     Exit codes: 0 agrees with the FAQ or is a known deviation, 1 deviates, 2 usage,
-    3 incomplete, 4 something of ours or around us failed.
+    3 incomplete, 4 something of ours or around us failed, 5 a checkpoint is unsafe to load.
     """
 
 
@@ -87,6 +90,8 @@ for command in (
     merge_command,
     export_command,
     fidelity_command,
+    binding_command,
+    pytorches_command,
     ledger_command,
     schema_command,
     inspect_command,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Iterable
 
 import click
 
@@ -12,8 +13,9 @@ from matrix.catalogue.words import Lane
 from matrix.cli.options import with_json
 from matrix.errors import ExitCode, UsageError
 from matrix.judge import fidelity
-from matrix.judge.fidelity import Fidelity, ScenarioFacts
+from matrix.judge.fidelity import Fidelity
 from matrix.store import recorded
+from matrix.store.records import Load, Save
 from matrix.workflow.reading import read_records
 
 RECORDED = "recorded"
@@ -22,13 +24,17 @@ RECORDED = "recorded"
 @click.command("fidelity", short_help="Compare the cpu lane with a device.")
 @click.argument("cpu")
 @click.argument("device")
+@click.option("--binding", is_flag=True, help="DEVICE holds runs of the cpu lane with --binding")
 @with_json("print the whole comparison as JSON")
-def fidelity_command(cpu: str, device: str, as_json: bool) -> None:
+def fidelity_command(cpu: str, device: str, binding: bool, as_json: bool) -> None:
     """Compare observations of the CPU lane with those of a DEVICE; exit code 1 if they differ.
 
     CPU and DEVICE are a store, an exported file, or the word `recorded`.
     """
-    found = fidelity.compare(_seen(Lane.CPU, cpu), _seen(Lane.GPU, device))
+    there = fidelity.on_the_binding if binding else fidelity.on_a_device
+    here = fidelity.by_scenario(_records(Lane.CPU, cpu), fidelity.on_the_standin)
+    lane = Lane.CPU if binding else Lane.GPU
+    found = fidelity.compare(here, fidelity.by_scenario(_records(lane, device), there))
     if not found.compared:
         raise UsageError(
             f"{cpu} and {device} have no save and no cell in common",
@@ -41,16 +47,16 @@ def fidelity_command(cpu: str, device: str, as_json: bool) -> None:
     sys.exit(int(ExitCode.DEVIATES if found.differences else ExitCode.OK))
 
 
-def _seen(lane: Lane, place: str) -> list[ScenarioFacts]:
+def _records(lane: Lane, place: str) -> Iterable[Save | Load]:
     if place != RECORDED:
-        return fidelity.by_scenario(lane, read_records(place))
+        return read_records(place)
     archive = recorded.evidence(lane)
     if archive is None:
         raise UsageError(
             f"no evidence of the {lane.value} lane is recorded",
             do="Name a store or an exported file",
         )
-    return fidelity.by_scenario(lane, archive.records())
+    return archive.records()
 
 
 def _print(found: Fidelity) -> None:

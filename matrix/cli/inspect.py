@@ -18,9 +18,9 @@ from rich.text import Text
 
 from matrix.checkpoint.errors import printable
 from matrix.checkpoint.words import Holds
-from matrix.cli.options import with_json, with_store
+from matrix.cli.options import with_allow, with_json, with_store
 from matrix.doctor import Inspection, LoadStatus, ModuleState, Prediction, inspect
-from matrix.errors import ExitCode
+from matrix.errors import ExitCode, worst
 from matrix.store.store import Store
 
 _STATUSES = {
@@ -36,34 +36,43 @@ _DETAIL = 1000  # characters of an error that a table shows; --json has it whole
 
 
 @click.command("inspect", short_help="Show the FP8 state of a checkpoint and who loads it.")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=Path)
 @click.option("--target", help="answer for one release; exit code 1 if it would do harm")
 @click.option("--saved-by", help="the release that wrote it, if you know it")
+@with_allow
 @click.option("--modules", is_flag=True, help="list every module on its own line")
 @with_store
 @with_json("print the report as JSON")
 def inspect_command(
-    path: Path, target: str | None, saved_by: str | None, modules: bool, store: Store, as_json: bool
+    path: Path,
+    target: str | None,
+    saved_by: str | None,
+    allow: tuple[str, ...],
+    modules: bool,
+    store: Store,
+    as_json: bool,
 ) -> None:
     """Show which release wrote the checkpoint PATH, its FP8 state, and which releases load it.
 
     No code in it is executed, and its weights are not read. PATH is a torch.save file, a
     Lightning checkpoint, a safetensors file, or the folder of a sharded checkpoint.
 
-    With --target the exit code is 1 if that release fails on it, silently resets its metadata
-    or freezes it, and 3 if that is not known.
+    The exit code is 5 if loading PATH would import or call something that honest checkpoints do
+    not hold: do not load it. With --target it is 1 if that release fails on it, silently resets
+    its metadata or freezes it, and 3 if that is not known.
     """
     targets = [target] if target else None
-    report = inspect(path, targets, saved_by=saved_by, store=store)
+    report = inspect(path, targets, saved_by=saved_by, allow=allow, store=store)
     if as_json:
         click.echo(json.dumps(as_object(report), indent=1))
     else:
         _print(Console(), report, every=modules)
-    if target:
-        sys.exit(int(_exit_code(report.targets[0])))
+    codes = [ExitCode.UNSAFE] if report.warnings else []
+    codes += [_target_code(report.targets[0])] if target else []
+    sys.exit(int(worst(codes)))
 
 
-def _exit_code(target: Prediction) -> ExitCode:
+def _target_code(target: Prediction) -> ExitCode:
     if target.harm:
         return ExitCode.DEVIATES
     return ExitCode.OK if target.status == LoadStatus.LOADS else ExitCode.INCOMPLETE

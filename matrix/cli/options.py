@@ -86,6 +86,16 @@ def with_store(command: Command) -> Command:
     )(command)
 
 
+def with_allow(command: Command) -> Command:
+    """Add ``--allow`` to a command that reads a checkpoint. It takes the names as ``allow``."""
+    return click.option(
+        "--allow",
+        metavar="NAME",
+        multiple=True,
+        help="a class or function in its pickles that you know; repeat it for others",
+    )(command)
+
+
 def to_store(_context: click.Context, _option: click.Parameter, given: str) -> Store:
     """Return the store for the value of an option."""
     return Store(given)

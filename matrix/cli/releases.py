@@ -10,6 +10,7 @@ import click
 from matrix.catalogue import faq, releases
 from matrix.cli.options import with_json
 from matrix.lane import asking, sources
+from matrix.lane.binding.sources import with_extension
 
 
 @click.group("releases", invoke_without_command=True, short_help="Show the catalogue of releases.")
@@ -47,7 +48,7 @@ def sync(output: Path | None) -> None:
     if not new:
         click.echo(f"the catalogue has every published release ({len(known.releases)} rows)")
         return
-    rows = [sources.describe(version) for version in new]
+    rows = [with_extension(sources.describe(version)) for version in new]
     text = "\n".join(map(releases.render, rows))
     for line in asking.asked(rows):
         click.echo(f"# {line}", err=output is None)

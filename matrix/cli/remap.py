@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 
 from matrix.checkpoint.errors import printable
-from matrix.cli.options import with_git_url, with_json, with_store
+from matrix.cli.options import with_allow, with_git_url, with_json, with_store
 from matrix.doctor import Remapped, StateChange, remap
 from matrix.lane.sources import FetchedSources
 from matrix.report import console
@@ -22,8 +22,8 @@ from matrix.store.store import Store
 
 
 @click.command("remap", short_help="Rewrite a checkpoint for another release.")
-@click.argument("path", metavar="IN", type=click.Path(path_type=Path))
-@click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("path", metavar="IN", type=Path)
+@click.argument("out", metavar="OUT", type=Path)
 @click.option("--to", required=True, help="the release that is to load it")
 @click.option("--dry-run", is_flag=True, help="print the changes and write nothing")
 @click.option(
@@ -32,6 +32,7 @@ from matrix.store.store import Store
     help="drop the FP8 state so that strict loading works, and print what is lost",
 )
 @click.option("--saved-by", help="the release that wrote it, if you know it")
+@with_allow
 @click.option(
     "--unchanged",
     type=click.Choice(["copy", "link", "reflink"]),
@@ -49,6 +50,7 @@ def remap_command(
     dry_run: bool,
     drop_fp8_state: bool,
     saved_by: str | None,
+    allow: tuple[str, ...],
     unchanged: Literal["copy", "link", "reflink"],
     git_url: str | None,
     store: Store,
@@ -58,6 +60,7 @@ def remap_command(
 
     Applies the FAQ's key mapping and whatever else that release needs, according to the
     matrix, to load the FP8 metadata and to go on updating it. Tensors stay the same bytes.
+    A checkpoint that would run code when loaded is refused.
     OUT appears only after the result has been inspected, and its metadata loaded by the
     release's own code if the cpu lane has that.
     """
@@ -71,6 +74,7 @@ def remap_command(
             dry_run=dry_run,
             drop_fp8_state=drop_fp8_state,
             saved_by=saved_by,
+            allow=allow,
             unchanged=unchanged,
             store=store,
             sources=FetchedSources(git_url),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from matrix.catalogue import faq, releases
@@ -16,6 +16,8 @@ from matrix.doctor import writers
 from matrix.doctor.predictions import Prediction, Predictor
 from matrix.doctor.resemblance import nothing_to_lose, scenario_of
 from matrix.store.store import Store
+
+_SHOWN = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +66,8 @@ class Inspection:
     """Whether the attention's metadata is all at its defaults, or absent."""
     modules: tuple[ModuleState, ...]
     warnings: tuple[str, ...]
-    """Names in its pickles that loading would import, or with ``()`` call; neither those that
-    rebuild tensors nor Transformer Engine's."""
+    """Names in its pickles that loading would import, or with ``()`` call, and that honest
+    checkpoints do not hold; see ``catalogue/data/pickled_names.toml``."""
     notes: tuple[str, ...]
     targets: tuple[Prediction, ...]
     """One for each release asked for."""
@@ -83,6 +85,7 @@ def inspect(
     targets: Sequence[str] | None = None,
     *,
     saved_by: str | None = None,
+    allow: Collection[str] = (),
     store: Store | None = None,
 ) -> Inspection:
     """Return what a checkpoint holds and what each release does with it.
@@ -92,6 +95,7 @@ def inspect(
     :param path: a ``torch.save`` or safetensors file, or the folder of a sharded checkpoint.
     :param targets: names of the releases to predict for; by default all of the catalogue.
     :param saved_by: the release that wrote it, if that is known.
+    :param allow: names in its pickles, without ``()``, that are not to be warned of.
     :param store: evidence in addition to what is recorded.
     :raises CheckpointError: it is no checkpoint, is incomplete, or cannot be read.
     :raises UsageError: a release is unknown.
@@ -112,7 +116,7 @@ def inspect(
         scenario=scenario_of(found),
         nothing_to_lose=nothing_to_lose(found),
         modules=tuple(_module(state) for state in found.states),
-        warnings=tuple(sorted(found.unknown_names)),
+        warnings=found.unsafe_names(allow),
         notes=tuple(_notes(found)),
         targets=predictor.all(loaders),
     )
@@ -121,7 +125,7 @@ def inspect(
 def _module(state: ExtraState) -> ModuleState:
     ways = [state.tensors.get(f"scale_{way}") for way in ("fwd", "bwd")]
     history = state.tensors.get("amax_history_fwd")
-    forward, backward = (len(way.numbers) if way else 0 for way in ways)
+    forward, backward = (way.count if way else 0 for way in ways)
     return ModuleState(
         name=state.module,
         key=state.key,
@@ -136,10 +140,29 @@ def _module(state: ExtraState) -> ModuleState:
     )
 
 
+def _type(state: ExtraState) -> str:
+    known = isinstance(state.container, StateContainer)
+    return state.problem if known else str(state.container)
+
+
 def _notes(found: Contents) -> list[str]:
     notes = list(found.notes)
-    if not found.states:
-        notes.append("it holds no key that ends in _extra_state, so no FP8 state of TE")
+    if not found.states and not found.foreign:
+        rest = " where it was searched" if found.unsearched else ", so no FP8 state of TE"
+        notes.append(f"it holds no key that ends in _extra_state{rest}")
+    if found.unsearched:
+        shown = ", ".join(found.unsearched[:_SHOWN])
+        more = ", ..." if len(found.unsearched) > _SHOWN else ""
+        notes.append(
+            f"{len(found.unsearched)} place(s) were not searched for FP8 state: {shown}{more}"
+        )
+    if found.foreign:
+        shown = ", ".join(f"{state.key} ({_type(state)})" for state in found.foreign[:_SHOWN])
+        more = ", ..." if len(found.foreign) > _SHOWN else ""
+        notes.append(
+            f"{len(found.foreign)} extra state(s) are not Transformer Engine's: {shown}{more}; "
+            "nothing is said of them, and remap leaves them as they are"
+        )
     if found.weights:
         notes.append(f"its weights are quantized: {', '.join(sorted(found.weights))}")
     return notes

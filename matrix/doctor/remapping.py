@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from matrix.catalogue import faq, forms, releases, scenarios
@@ -12,6 +13,7 @@ from matrix.catalogue.releases import Release
 from matrix.checkpoint import edits as planning
 from matrix.checkpoint import layout
 from matrix.checkpoint.edits import Edit
+from matrix.checkpoint.errors import CheckpointError
 from matrix.checkpoint.publish import Unchanged
 from matrix.checkpoint.rewriting import Rewrite, check, publishing
 from matrix.checkpoint.words import Holds, Step
@@ -23,6 +25,7 @@ from matrix.lane.sources import FetchedSources
 from matrix.store.store import Store
 from matrix.system.progress import Progress
 
+_SHOWN = 5
 _LOST = {
     Holds.METADATA: "scales and amaxes",
     Holds.DEFAULTS: "nothing but defaults",
@@ -82,6 +85,7 @@ def remap(
     drop_fp8_state: bool = False,
     dry_run: bool = False,
     saved_by: str | None = None,
+    allow: Collection[str] = (),
     unchanged: Unchanged = "copy",
     store: Store | None = None,
     sources: FetchedSources | None = None,
@@ -96,11 +100,13 @@ def remap(
     :param drop_fp8_state: remove the FP8 state instead, so that strict loading works.
     :param dry_run: write nothing, and return what would be done.
     :param saved_by: the release that wrote it, if that is known.
+    :param allow: names in its pickles, without ``()``, that may be written on.
     :param unchanged: what to do with files of a folder that do not change.
     :param store: evidence in addition to what is recorded.
     :param sources: where to obtain the release's code, in which the result is tried.
     :raises NoRewriteError: no rewrite is known to help.
-    :raises CheckpointError: the checkpoint cannot be read, or ``out`` cannot be written.
+    :raises CheckpointError: the checkpoint cannot be read, loading it would run code, or ``out``
+        cannot be written.
     :raises UsageError: a release is unknown.
     """
     path, out = Path(path), Path(out)
@@ -108,6 +114,7 @@ def remap(
     release = known[to]
     found = layout.find(path)
     contents = found.read()
+    _refuse_unsafe(path, contents.unsafe_names(allow))
     savers = writers.find(contents, known, saved_by).releases
     (before,) = Predictor(contents, savers, faq.load(), store).all([release])
     plan = Remapped(path, out, to, before, None, ())
@@ -127,6 +134,18 @@ def remap(
         check(rewrite, contents, written)
         verified = verify(written.states, release, form, sources or FetchedSources())
     return dataclasses.replace(plan, written=True, verified=verified)
+
+
+def _refuse_unsafe(path: Path, names: Sequence[str]) -> None:
+    """Refuse a checkpoint that names what no honest one does: whoever loads the result runs it."""
+    if names:
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        shown = ", ".join(names[:_SHOWN]) + more
+        raise CheckpointError(
+            f"{path} is not written on: loading it would import or call {shown}",
+            why="it was made to do harm, or holds objects of a program of your own",
+            do="If you know a name as your own, allow it with --allow NAME, each one by itself",
+        )
 
 
 def _rewriting(before: Prediction) -> Form | None:

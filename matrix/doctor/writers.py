@@ -68,7 +68,7 @@ def traits(contents: Contents) -> Iterator[str]:
 
 def _of_state(state: ExtraState) -> Iterator[str]:
     if state.attention:
-        fused = state.module.endswith("fused_attention")
+        fused = state.unwrapped.endswith("fused_attention")
         yield "key core_attention.fused_attention" if fused else "key core_attention"
     yield f"container {state.container}"
     if state.fields is None:

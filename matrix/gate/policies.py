@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import assert_never
 
@@ -44,7 +45,7 @@ class CheckState(Word):
     BROKEN = "broken"
     """An image, an engine, a GPU, memory, time or the harness itself failed."""
     SKIP = "skip"
-    """No outcome, which the policy accepts."""
+    """No outcome, which the policy accepts or another check complains of."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,12 +77,13 @@ class Policy:
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """The result for one cell, one save or one ledger entry.
+    """The result for one cell, one save, one ledger entry, or one release that is lacking.
 
-    :param id: the cell's id, ``save/SCENARIO/RELEASE`` or ``ledger/ENTRY``.
+    :param id: the cell's id, ``save/SCENARIO/RELEASE``, ``ledger/ENTRY`` or ``release/RELEASE``.
     :param code: the exit code that the gate has for this check alone.
     :param reason: why the check has its state.
     :param cell: the cell, where the check is of one.
+    :param answered_by: the id of the check that complains in place of this one, which is skipped.
     """
 
     id: str
@@ -89,6 +91,7 @@ class Check:
     code: ExitCode
     reason: str
     cell: ReportCell | None = None
+    answered_by: str = ""
 
 
 def exit_code(checks: Iterable[Check]) -> ExitCode:
@@ -166,8 +169,14 @@ def _standing(one: Compared, policy: Policy) -> Check:
 
 def _cells(report: Report, policy: Policy, instead: Mapping[str, str]) -> Iterator[Check]:
     stale = _stale_entries(report)
+    names, lacking = _lacking(report, policy)
+    yield from lacking
     before = policy.baseline.cells if policy.baseline else ()
     for old, cell in diff.counterparts(before, report.cells, instead):
+        if name := names.get(cell.id):
+            reason = f"release {cell.lacking} could not take part"
+            yield Check(cell.id, CheckState.SKIP, ExitCode.OK, reason, cell, name)
+            continue
         if not cell.present:
             yield _absent(cell, policy)
             continue
@@ -178,14 +187,42 @@ def _cells(report: Report, policy: Policy, instead: Mapping[str, str]) -> Iterat
         yield check
 
 
+def _lacking(report: Report, policy: Policy) -> tuple[dict[str, str], list[Check]]:
+    """Return a check for each release that could not take part, and each cause that fails.
+
+    :returns: the id of that check for every cell that has no outcome for such a cause, by the
+        cell's id, and the checks.
+    """
+    found: dict[tuple[str, str], list[ReportCell]] = {}
+    for cell in report.cells:
+        if cell.lacking:
+            found.setdefault((cell.lacking, _without_outcome(cell)), []).append(cell)
+    numbers: Counter[str] = Counter()
+    names: dict[str, str] = {}
+    lacking = []
+    for (release, reason), cells in found.items():
+        first = _absent(cells[0], policy)
+        if first.state == CheckState.SKIP:
+            continue
+        numbers[release] += 1
+        name = f"release/{release}" + (f"/{numbers[release]}" if numbers[release] > 1 else "")
+        names |= {cell.id: name for cell in cells}
+        extent = f"{reason.rstrip('.')}: {len(cells)} cells without outcome"
+        lacking.append(dataclasses.replace(first, id=name, reason=extent, cell=None))
+    return names, lacking
+
+
 def _absent(cell: ReportCell, policy: Policy) -> Check:
-    reason = ": ".join(filter(None, [cell.verdict.value, cell.note]))
-    code = cell.verdict.exit_code
+    reason, code = _without_outcome(cell), cell.verdict.exit_code
     if code == ExitCode.INFRA:
         return Check(cell.id, CheckState.BROKEN, code, reason, cell)
     if policy.allow_missing:
         return Check(cell.id, CheckState.SKIP, ExitCode.OK, reason, cell)
     return Check(cell.id, CheckState.FAIL, code, reason, cell)
+
+
+def _without_outcome(cell: ReportCell) -> str:
+    return ": ".join(filter(None, [cell.verdict.value, cell.note]))
 
 
 def _refused(cell: ReportCell, policy: Policy) -> str:

@@ -25,6 +25,7 @@ _MARKERS = {
     "save": "the save of a release, and the key of its metadata",
     "control": "a candidate's own save, sound or damaged on purpose",
     "ledger": "one entry of the ledger",
+    "release": "a release that could not take part, and its cells therefore not",
 }
 
 
@@ -62,6 +63,14 @@ class CheckCollector:
         # Without a report the terminal would not count the items as collected.
         collected = pytest.CollectReport(PREFIX, "passed", None, [*mine])
         session.config.hook.pytest_collectreport(report=collected)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Have a check fail by itself where the one that fails in its place is not selected."""
+        items = [item for item in session.items if isinstance(item, CheckItem)]
+        selected = {item.check.id for item in items}
+        for item in items:
+            if item.check.answered_by not in ("", *selected):
+                item.check = dataclasses.replace(item.check, state=CheckState.BROKEN)
 
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]

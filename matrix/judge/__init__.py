@@ -8,4 +8,5 @@ judgement: the types of the result
 ledger: known deviations from the FAQ
 summary: verdicts counted by band
 fidelity: the cpu lane beside the gpu lane
+pytorches: one version of PyTorch beside others
 """

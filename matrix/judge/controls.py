@@ -65,7 +65,8 @@ def _check(
     check = functools.partial(ControlCheck, scenario, loader.name, control.name)
     saved = evidence.save(scenario, loader)
     if isinstance(saved, Absent):
-        return check(control.required, saved.kind, saved.kind.verdict, saved.why)
+        verdict = saved.kind.verdict
+        return check(control.required, saved.kind, verdict, saved.why, lacking=saved.lacking)
     save = saved.records[0]
     required = control.required
     attends = evidence.plan.scenarios[scenario].attends
@@ -80,7 +81,7 @@ def _check(
     if isinstance(loaded, Absent):
         shown_only = required == Requirement.SHOWN_ONLY
         verdict = Verdict.CONFORMS if shown_only else loaded.kind.verdict
-        return check(required, loaded.kind, verdict, loaded.why)
+        return check(required, loaded.kind, verdict, loaded.why, lacking=loaded.lacking)
     load = loaded.records[0]
     result = evidence.result(save, load)
     deviations = [] if _meets(result, required) else _unmet(result, required)

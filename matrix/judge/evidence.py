@@ -15,11 +15,15 @@ from matrix.store.records import Attempt, Load, Save
 
 @dataclasses.dataclass(frozen=True)
 class Absent:
-    """The absence of usable evidence: its kind, why, and the failed attempt's output."""
+    """The absence of usable evidence: its kind, why, and the failed attempt's output.
+
+    :param lacking: the release that could not be obtained or started, where that is why.
+    """
 
     kind: Absence
     why: str
     detail: str = ""
+    lacking: str = ""
 
 
 class UsableEvidence:
@@ -90,5 +94,5 @@ def _usable(known: Known[Kept] | None, attempts: Sequence[Attempt]) -> Known[Kep
         return known
     if attempts:
         last = (broken or attempts)[-1]
-        return Absent(last.kind.absence, last.message, last.detail)
+        return Absent(last.kind.absence, last.message, last.detail, last.lacking)
     return Absent(Absence.NOT_RUN, "nothing was run for it, and nothing is recorded")

@@ -1,24 +1,29 @@
-"""Fidelity: comparison of the cpu lane's evidence with evidence from a GPU.
+"""Fidelity: comparison of the cpu lane's evidence with what has the real compiled extension.
 
 The cpu lane replaces the compiled extension. The form of checkpoints and the outcome of
-loads must be the same on a GPU. Values are not compared, as the cpu lane writes fixed ones.
+loads must be the same on a GPU. Values are not compared, as the cpu lane writes fixed ones; but
+where it ran on compiled extensions, it wrote the same ones, and they are.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from matrix.catalogue.state_keys import EXTRA_STATE
 from matrix.catalogue.words import Lane
 from matrix.judge import outcomes
+from matrix.store.keys import digest_of
 from matrix.store.records import Load, Part, Save
+
+VALUES = "values of the metadata"
+"""Name of the fact that only the cpu lane has."""
 
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Difference:
-    """One fact that differs between the lanes."""
+    """One fact that differs."""
 
     where: str
     """A save, e.g. ``autocast/2.9``, or a cell, e.g. ``autocast/plain/2.9->2.17``."""
@@ -27,17 +32,17 @@ class Difference:
     cpu: str
     """The fact in the cpu lane."""
     device: str
-    """The fact on the GPU."""
+    """The fact on the GPU, or on the compiled extension."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Fidelity:
-    """Result of the comparison of two lanes."""
+    """Result of the comparison."""
 
     compared: tuple[str, ...]
-    """Saves and cells with evidence from both lanes."""
+    """Saves and cells with evidence from both sides."""
     device_only: tuple[str, ...]
-    """Saves and cells with evidence from the GPU only."""
+    """Saves and cells without evidence from the stand-in."""
     differences: tuple[Difference, ...]
     """The facts that differ."""
 
@@ -62,34 +67,56 @@ class ScenarioFacts:
         else:
             self._loads.append(record)
 
-    def facts(self) -> dict[str, dict[str, str]]:
-        """Return the facts on each save and cell, by its name and the fact's name.
+    def observations(self) -> Iterator[tuple[str, Save, Load | None]]:
+        """Yield each save and each cell: its name, the save, and of a cell the load.
 
         A load counts for all savers that wrote the same state.
         """
-        found = {f"{self.scenario}/{save.release}": _of_save(save) for save in self._saves}
         by_state: dict[str, list[Save]] = defaultdict(list)
         for save in self._saves:
             by_state[save.state_digest].append(save)
+            yield f"{self.scenario}/{save.release}", save, None
         for load in self._loads:
             for save in by_state[load.state_digest]:
                 cell = f"{self.scenario}/{load.variant}/{save.release}->{load.release}"
-                found[cell] = _of_load(save, load)
-        return found
+                yield cell, save, load
+
+    def facts(self) -> dict[str, dict[str, str]]:
+        """Return the facts on each save and cell, by its name and the fact's name."""
+        return {
+            name: facts(save, load) | _values(load or save)
+            for name, save, load in self.observations()
+        }
 
 
-def by_scenario(lane: Lane, records: Iterable[Save | Load]) -> list[ScenarioFacts]:
-    """Return the evidence of a lane by scenario and size; other lanes' records are ignored."""
+def on_the_standin(record: Save | Load) -> bool:
+    """Return whether a record is of the cpu lane with the stand-in."""
+    return record.lane == Lane.CPU and record.provenance.binding is None
+
+
+def on_a_device(record: Save | Load) -> bool:
+    """Return whether a record is of a GPU."""
+    return record.lane == Lane.GPU
+
+
+def on_the_binding(record: Save | Load) -> bool:
+    """Return whether a record is of the cpu lane with the release's own compiled extension."""
+    return record.lane == Lane.CPU and record.provenance.binding is not None
+
+
+def by_scenario(
+    records: Iterable[Save | Load], wanted: Callable[[Save | Load], bool]
+) -> list[ScenarioFacts]:
+    """Return the wanted evidence by scenario and size."""
     found: dict[tuple[str, str], ScenarioFacts] = {}
-    for record in records:
-        if record.lane == lane:
-            place = record.scenario, record.scenario_digest
-            found.setdefault(place, ScenarioFacts(*place)).add(record)
+    for record in filter(wanted, records):
+        place = record.scenario, record.scenario_digest
+        found.setdefault(place, ScenarioFacts(*place)).add(record)
     return [found[place] for place in sorted(found)]
 
 
 def compare(cpu: list[ScenarioFacts], device: list[ScenarioFacts]) -> Fidelity:
-    """Compare the facts on all saves and cells that both lanes have evidence on.
+    """Compare the facts on all saves and cells that both sides have evidence on.
 
     A scenario is compared at the same size where the cpu lane has it, else at another one,
     as no fact depends on the size.
@@ -118,9 +145,23 @@ def _counterpart(there: ScenarioFacts, cpu: list[ScenarioFacts]) -> dict[str, di
 
 def _unequal(cpu: dict[str, str], device: dict[str, str]) -> Iterator[tuple[str, str, str]]:
     for what in {**cpu, **device}:
+        if what == VALUES and what not in device:
+            continue
         one, other = cpu.get(what, "nothing"), device.get(what, "nothing")
         if one != other:
             yield what, one, other
+
+
+def facts(save: Save, load: Load | None) -> dict[str, str]:
+    """Return the facts on a save, or on a load of it, by their names; no values of metadata."""
+    return _of_load(save, load) if load else _of_save(save)
+
+
+def _values(record: Save | Load) -> dict[str, str]:
+    """Return the fact on the values of metadata, which the cpu lane alone fixes."""
+    if on_a_device(record):
+        return {}
+    return {VALUES: digest_of([part.model_dump(mode="json") for part in record.parts])[:12]}
 
 
 def _of_save(save: Save) -> dict[str, str]:

@@ -105,7 +105,8 @@ class _Judge:
             if isinstance(check.observed, Absence):
                 gap = check.observed == Absence.INCONCLUSIVE
                 kind = Absence.INCONCLUSIVE if gap else Absence.INFRA
-                return _absent(cell, documented, Absent(kind, check.sentence))
+                absent = Absent(kind, check.sentence, lacking=check.lacking)
+                return _absent(cell, documented, absent)
         return self._compare(
             cell, documented, saved, loaded, tuple(check.control for check in failing)
         )
@@ -263,4 +264,5 @@ def _absent(cell: Cell, documented: Documented, absent: Absent) -> JudgedCell:
         outcome=absent.kind,
         note=absent.why,
         detail=absent.detail,
+        lacking=absent.lacking,
     )

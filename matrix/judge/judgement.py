@@ -50,6 +50,8 @@ class JudgedCell:
     """Controls of the loader that came out wrong."""
     detail: str = ""
     """The end of a failed attempt's output, or its traceback."""
+    lacking: str = ""
+    """The release that could not be obtained or started, where that is why there is no outcome."""
     entries: tuple[str, ...] = ()
     """Ids of the ledger entries that explain a known deviation."""
     save: Save | None = None
@@ -140,6 +142,8 @@ class ControlCheck:
     """The error, or what is not as required; empty where the requirement is met."""
     entries: tuple[str, ...] = ()
     """Ids of the ledger entries that explain a known deviation."""
+    lacking: str = ""
+    """The release, where it could not be obtained or started."""
 
     @property
     def good(self) -> bool:

@@ -1,4 +1,4 @@
-"""The FAQ's table of bands with documented and observed outcomes, and counts of evidence."""
+"""The FAQ's table of bands, counts of evidence, and the releases that could not take part."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from matrix.catalogue.faq import Documentation
-from matrix.judge.judgement import JudgedCell, Judgement
+from matrix.catalogue.words import Verdict
+from matrix.judge.judgement import ControlCheck, JudgedCell, Judgement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,3 +80,40 @@ def live_counts(judgement: Judgement) -> dict[str, int]:
     live = sum(verdict.live for verdict in present)
     absent = len(judgement.verdicts) - len(present)
     return {"live": live, "recorded": len(present) - live, "without": absent}
+
+
+@dataclasses.dataclass(frozen=True)
+class LackingRelease:
+    """A release that could not be obtained or started, and what that leaves without outcome."""
+
+    release: str
+    """Name of the release."""
+    verdict: Verdict
+    """The verdict on the cells, e.g. ``infra``."""
+    why: str
+    """Why it could not, in one line."""
+    cells: int
+    """Number of cells that have no outcome for this reason."""
+    controls: int
+    """Number of controls that have no outcome for this reason."""
+
+    @property
+    def sentence(self) -> str:
+        """The release's failure and its extent as one line of text."""
+        extent = f"{self.cells} cells and {self.controls} controls without outcome"
+        return f"{self.verdict.value}: {self.why.rstrip('.')}: {extent}"
+
+
+def lacking_releases(judgement: Judgement) -> list[LackingRelease]:
+    """Return the releases that could not take part, in the plan's order, each cause once."""
+    cells = Counter(_lack(verdict) for verdict in judgement.verdicts if verdict.lacking)
+    controls = Counter(_lack(check) for check in judgement.controls if check.lacking)
+    order = list(judgement.plan.releases)
+    return [
+        LackingRelease(*lack, cells[lack], controls[lack])
+        for lack in sorted(cells | controls, key=lambda lack: order.index(lack[0]))
+    ]
+
+
+def _lack(missing: JudgedCell | ControlCheck) -> tuple[str, Verdict, str]:
+    return missing.lacking, missing.verdict, " ".join(missing.note.split())

@@ -18,6 +18,7 @@ measure: one save or one load, from the request to the record
 run: what a plan still lacks, and what has been done
 execution: the steps of a run; the interface of executors
 threads: the executor of this machine
+binding/: the releases' own compiled extensions, to compare with and to run on
 containers/: the docker runner
 cluster/: the executor of a Dask cluster
 """

@@ -15,6 +15,7 @@ from matrix.catalogue.releases import Release
 from matrix.catalogue.words import Lane
 from matrix.errors import RunnerError
 from matrix.lane import protocol
+from matrix.lane.binding.folder import BindingFolder
 from matrix.lane.environment import WORKER, worker_environment
 from matrix.lane.process import ReleaseProcess, start_message
 
@@ -25,13 +26,17 @@ class LocalRunner:
     The server takes seconds to start. Opening a process waits for it; entering does not.
 
     :param logs: folder for one log per release.
+    :param bindings: folder of compiled extensions for the cpu lane; None for the stand-in.
     :param gpu: the only visible GPU, by index or UUID; None for those that the caller sees.
     """
 
     resident = True
 
-    def __init__(self, logs: Path, gpu: str | None = None) -> None:
+    def __init__(
+        self, logs: Path, gpu: str | None = None, bindings: BindingFolder | None = None
+    ) -> None:
         self._logs = logs
+        self._bindings = bindings
         self._gpu = gpu
         self._waiting = threading.Lock()
 
@@ -84,7 +89,8 @@ class LocalRunner:
         self._await_ready()
         ours, theirs = socket.socketpair()
         log = self._logs / f"{release.name}.log"
-        start = start_message(release, str(source) if source else None, lane, log)
+        binding = self._bindings.file(release) if self._bindings else None
+        start = start_message(release, str(source) if source else None, lane, log, (), binding)
         with theirs:
             socket.send_fds(self._control, [start.model_dump_json().encode()], [theirs.fileno()])
         return ReleaseProcess(release, ours, start)

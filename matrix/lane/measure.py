@@ -150,9 +150,14 @@ class Measurer:
         :param enter: whether the scenario's model has to be built first.
         """
         if start_error := self._pool.start_error(release, scenario.name):
-            return self._failed(key, _kind(start_error), str(start_error))
+            return self._failed(key, _kind(start_error), str(start_error), lacking=release.name)
         try:
-            found = ask(self._pool.start(release, scenario, enter=enter))
+            process = self._pool.start(release, scenario, enter=enter)
+        except WorkerError as error:
+            self._pool.end(release)
+            return self._failed(key, _kind(error), str(error), lacking=release.name)
+        try:
+            found = ask(process)
         except WorkerError as error:
             self._pool.end(release)
             return self._failed(key, _kind(error), str(error))
@@ -164,8 +169,12 @@ class Measurer:
         self._store.add(found)
         return found
 
-    def _failed(self, key: str, kind: AttemptKind, message: str, detail: str = "") -> Attempt:
-        attempt = Attempt(key=key, kind=kind, message=message, detail=detail, at=now())
+    def _failed(
+        self, key: str, kind: AttemptKind, message: str, detail: str = "", lacking: str = ""
+    ) -> Attempt:
+        attempt = Attempt(
+            key=key, kind=kind, message=message, detail=detail, lacking=lacking, at=now()
+        )
         self._store.add_attempt(attempt)
         return attempt
 
@@ -250,6 +259,7 @@ class Measurer:
             te=hello.te_version,
             runner=self._plan.runner,
             image=context.image,
+            binding="real" if hello.binding else None,
             device=hello.device,
             backend=answer.backend,
             recorded_at=now(),

@@ -33,7 +33,12 @@ GRACE = 30
 
 
 def start_message(
-    release: Release, source: str | None, lane: Lane, log: Path, scratch: tuple[str, ...] = ()
+    release: Release,
+    source: str | None,
+    lane: Lane,
+    log: Path,
+    scratch: tuple[str, ...] = (),
+    binding: Path | None = None,
 ) -> StartMessage:
     """Return the first message to the process of a release.
 
@@ -41,9 +46,16 @@ def start_message(
         for the installed one.
     :param log: the file for what the process prints.
     :param scratch: folders of a container that are emptied before every save and load.
+    :param binding: the release's own compiled extension; None for the stand-in.
     """
-    version = Version(release.version).base_version
-    return StartMessage(lane=lane, source=source, version=version, log=str(log), scratch=scratch)
+    return StartMessage(
+        lane=lane,
+        source=source,
+        version=Version(release.version).base_version,
+        log=str(log),
+        scratch=scratch,
+        binding=str(binding) if binding else None,
+    )
 
 
 def _same_base(one: str, other: str) -> bool:
@@ -106,6 +118,11 @@ class ReleaseProcess:
                 f"the worker asked to be {start.version} says it is {self.hello.release}"
             )
         self._check_origin(start.source)
+        if self.hello.binding != start.binding:
+            raise WorkerError(
+                f"the worker of {self.release.name} runs on {self.hello.binding or 'the stand-in'}"
+                f" instead of {start.binding or 'the stand-in'}"
+            )
         if self.hello.opt_in != self.release.opt_in:
             raise WorkerError(
                 f"release {self.release.name} has the opt-in {self.hello.opt_in}, "

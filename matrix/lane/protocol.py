@@ -40,6 +40,8 @@ class StartMessage(Message):
     """The release's version without post-release and build marks."""
     log: str
     """The file for what the process prints."""
+    binding: str | None = None
+    """The release's own compiled extension, for the cpu lane; None for the stand-in."""
     timeout: float = START_TIMEOUT
     scratch: tuple[str, ...] = ()
     """Folders of a container that are emptied before every save and load."""
@@ -93,6 +95,8 @@ class Hello(Message):
     """Names of the modules that the release exports."""
     recipes: tuple[str, ...]
     """Names of the recipes that the release exports."""
+    binding: str | None = None
+    """File of the release's own compiled extension; None for the stand-in, and on a GPU."""
     device: Device | None = None
     """The GPU; None in the cpu lane."""
     import_seconds: float = 0.0

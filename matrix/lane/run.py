@@ -168,7 +168,8 @@ class Run:
             key = self.index.save_attempt_key(scenario, release)
             before = self.index.attempts(key)
             if not before or (before[-1].kind, before[-1].message) != (kind, why):
-                attempt = Attempt(key=key, kind=kind, message=why, at=now())
+                lacking = release.name
+                attempt = Attempt(key=key, kind=kind, message=why, lacking=lacking, at=now())
                 self.store.add_attempt(attempt)
                 self.note(attempt)
 

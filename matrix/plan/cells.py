@@ -88,6 +88,13 @@ class Plan:
     """Whether the whole catalogue was selected, in all scenarios and variants."""
     controlled: tuple[Release, ...]
     """The loaders whose controls are part of the plan."""
+    real_binding: bool = False
+    """Whether the cpu lane runs on the releases' own compiled extensions."""
+
+    @property
+    def lane_key(self) -> str:
+        """The lane in keys of evidence: what is measured on the two bindings is kept apart."""
+        return f"{self.lane.value}/binding" if self.real_binding else self.lane.value
 
     @functools.cached_property
     def savers_of(self) -> dict[str, frozenset[str]]:
@@ -149,6 +156,7 @@ def plan_cells(
     *,
     lane: Lane = Lane.CPU,
     runner: RunnerName = RunnerName.LOCAL,
+    real_binding: bool = False,
     whole: bool = False,
     candidate_as: str = "both",
 ) -> Plan:
@@ -182,6 +190,7 @@ def plan_cells(
         cells=cells,
         whole=whole,
         controlled=tuple(loaders),
+        real_binding=real_binding,
     )
 
 

@@ -74,7 +74,7 @@ class EvidenceIndex:
     def save_key(self, scenario: str, release: Release) -> str:
         """Return the key of a release's save."""
         sized = self.plan.scenarios[scenario]
-        return keys.save_key(release.digest, sized.digest, self.plan.lane)
+        return keys.save_key(release.digest, sized.digest, self.plan.lane_key)
 
     def save(self, scenario: str, release: Release) -> Known[Save] | None:
         """Return the evidence on a release's save; None where there is none."""
@@ -86,7 +86,7 @@ class EvidenceIndex:
         """Return the key of a load of a saved checkpoint."""
         sized = self.plan.scenarios[scenario]
         return keys.load_key(
-            loader.digest, save.state_digest, sized.digest, variant, self.plan.lane
+            loader.digest, save.state_digest, sized.digest, variant, self.plan.lane_key
         )
 
     def load(self, scenario: str, variant: str, save: Save, loader: Release) -> Known[Load] | None:
@@ -106,12 +106,14 @@ class EvidenceIndex:
     def attempt_key(self, scenario: str, variant: str, saver: Release, loader: Release) -> str:
         """Return the key of failed attempts at a cell."""
         sized = self.plan.scenarios[scenario]
-        return keys.attempt_key(saver.digest, loader.digest, sized.digest, variant, self.plan.lane)
+        return keys.attempt_key(
+            saver.digest, loader.digest, sized.digest, variant, self.plan.lane_key
+        )
 
     def save_attempt_key(self, scenario: str, saver: Release) -> str:
         """Return the key of failed attempts at a save."""
         sized = self.plan.scenarios[scenario]
-        return keys.attempt_key(saver.digest, "", sized.digest, "", self.plan.lane)
+        return keys.attempt_key(saver.digest, "", sized.digest, "", self.plan.lane_key)
 
     def load_attempts(
         self, scenario: str, variant: str, saver: Release, loader: Release

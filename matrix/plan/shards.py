@@ -123,7 +123,7 @@ def _digest(plan: Plan, parts: Sequence[Sequence[Unit]], phase: str | None) -> s
     scenarios = {name: sized.digest for name, sized in plan.scenarios.items()}
     cells = sorted(cell.id for cell in plan.cells)
     whole = [
-        plan.lane,
+        plan.lane_key,
         plan.runner,
         releases,
         scenarios,

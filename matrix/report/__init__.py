@@ -7,7 +7,7 @@ builder: the report of a judgement
 rendering: the Jinja2 templates
 page: ``index.html``, with all evidence embedded
 console: what commands print, and the progress of runs
-causes: cells grouped by verdict, outcome and reason
+causes: cells grouped by verdict, outcome and reason; controls of a release that is lacking
 places: groups of cells as lines of text
 behaviour: releases grouped by how they save and load
 corrected_faq: the FAQ's section with the observed outcomes
@@ -22,11 +22,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from matrix.catalogue import releases
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.selection import Selection
 from matrix.errors import StoreError, os_errors_as
 from matrix.judge.judgement import Judgement
-from matrix.report import document, page, rendering
+from matrix.report import causes, document, page, rendering
 from matrix.report.builder import build, cell_object
 from matrix.report.document import Report
 from matrix.system.collector import gc_paused
@@ -65,7 +66,13 @@ def write(
 def _texts(judgement: Judgement, report: Report, selection: Selection) -> dict[str, str]:
     return {
         "report.json": document.text(report),
-        "report.md": rendering.render("report.md.j2", report=report),
+        "report.md": rendering.render(
+            "report.md.j2",
+            report=report,
+            order=releases.order(judgement.plan.releases),
+            absent=causes.by_cause(cell for cell in report.cells if not cell.present),
+            failing_controls=causes.failing_controls(report.controls),
+        ),
         "badge.svg": rendering.badge(report.lane.value, report.exit_code, report.title),
         "index.html": page.render(judgement, report, selection),
     }

@@ -58,6 +58,7 @@ def cell_object(verdict: JudgedCell, judgement: Judgement) -> ReportCell:
         verdict=verdict.verdict,
         ledger=verdict.entries,
         note=verdict.note or None,
+        lacking=verdict.lacking,
         save=verdict.save.outcome if verdict.save else None,
         rest=result.rest if result else None,
         rest_after_load=result.rest_after_load if result else AfterLoad.UNTESTED,
@@ -103,6 +104,7 @@ def build(judgement: Judgement, documentation: Documentation) -> Report:
         date=judgement.today.isoformat(),
         lane=plan.lane,
         runner=plan.runner,
+        binding="real" if plan.real_binding else None,
         exit_code=int(judgement.exit_code),
         planned=len(plan.cells),
         whole=plan.whole,
@@ -172,6 +174,7 @@ def _control(check: ControlCheck) -> ControlRow:
         note=check.note,
         verdict=check.verdict,
         ledger=check.entries,
+        lacking=check.lacking,
     )
 
 

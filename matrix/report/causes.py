@@ -1,4 +1,4 @@
-"""Group cells that have the same verdict, outcome, reason and ledger entries."""
+"""Group cells and controls that have the same verdict, outcome, reason and ledger entries."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from matrix.catalogue.words import Verdict
 from matrix.report.cells import ReportCell
+from matrix.report.document import ControlRow
 from matrix.report.places import places
 
 _MESSAGE = 200
@@ -52,3 +53,41 @@ def by_cause(cells: Iterable[ReportCell]) -> list[CauseGroup]:
         found.setdefault(cause(cell), []).append(cell)
     groups = [CauseGroup(key, tuple(members)) for key, members in found.items()]
     return sorted(groups, key=lambda group: (bool(group.cause.entries), -len(group.cells)))
+
+
+@dataclasses.dataclass(frozen=True)
+class ControlGroup:
+    """Controls of a release that came out wrong: one, or all that it could not start for."""
+
+    release: str
+    """Name of the release."""
+    scenarios: tuple[str, ...]
+    """Names of the scenarios."""
+    controls: tuple[str, ...]
+    """Names of the controls."""
+    required: tuple[str, ...]
+    """The outcomes that they must have."""
+    observed: str
+    """The outcome that they had, or why there is none."""
+    note: str
+    """The error, what is not as required, or why there is no outcome."""
+
+
+def failing_controls(rows: Iterable[ControlRow]) -> list[ControlGroup]:
+    """Return the controls that came out wrong; those of a lacking release are one group."""
+    found: dict[tuple[str, ...], list[ControlRow]] = {}
+    for row in rows:
+        if not row.good:
+            one = () if row.lacking else (row.scenario, row.control.value)
+            found.setdefault((row.release, row.observed.value, row.note, *one), []).append(row)
+    return [
+        ControlGroup(
+            release=members[0].release,
+            scenarios=tuple(dict.fromkeys(row.scenario for row in members)),
+            controls=tuple(dict.fromkeys(row.control.value for row in members)),
+            required=tuple(dict.fromkeys(row.required.value for row in members)),
+            observed=members[0].observed.value,
+            note=members[0].note,
+        )
+        for members in found.values()
+    ]

@@ -81,6 +81,8 @@ class Observation(ReportModel):
     """Keys that the checkpoint has and the loading model lacks."""
     note: str | None
     """Why there is no outcome, or what is flawed in the save or the load."""
+    lacking: str = ""
+    """The release that could not be obtained or started, where that is why there is no outcome."""
     save: SaveOutcome | None = None
     """What became of the save; null where there is no outcome."""
     rest: Outcome | None = None

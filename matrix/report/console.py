@@ -14,7 +14,7 @@ from matrix.catalogue.faq import Documentation
 from matrix.catalogue.words import Absence, Standing, Verdict
 from matrix.errors import ExitCode
 from matrix.judge.judgement import JudgedCell, Judgement
-from matrix.judge.summary import band_tables, live_counts
+from matrix.judge.summary import band_tables, lacking_releases, live_counts
 from matrix.report import standings
 from matrix.report.qualification import Qualification
 from matrix.system.progress import Progress
@@ -39,7 +39,8 @@ def print_judgement(console: Console, judgement: Judgement, documentation: Docum
     console.print(
         f"evidence: {counts['live']} live, {counts['recorded']} recorded, "
         f"{counts['without']} without (lane {judgement.plan.lane.value}, "
-        f"runner {judgement.plan.runner.value})",
+        f"runner {judgement.plan.runner.value}"
+        f"{', binding real' if judgement.plan.real_binding else ''})",
         highlight=False,
     )
     for line in _failures(judgement):
@@ -109,9 +110,11 @@ def _failures(judgement: Judgement) -> list[str]:
     ]
     for control in judgement.controls:
         known = control.good or control.verdict == Verdict.KNOWN_DEVIATION
-        if not known and control.observed not in _NOT_MEASURED:
+        if not (known or control.lacking) and control.observed not in _NOT_MEASURED:
             lines.append(f"{control.scenario}: {control.sentence}")
-    bad = [v for v in judgement.verdicts if v.verdict in _LISTED]
+    lacking = [lack for lack in lacking_releases(judgement) if lack.verdict in _LISTED]
+    lines += [lack.sentence for lack in lacking]
+    bad = [v for v in judgement.verdicts if v.verdict in _LISTED and not v.lacking]
     lines += [f"{v.verdict.value}: {v.cell.id}: {_why(v)}" for v in bad[:20]]
     if len(bad) > 20:
         lines.append(f"... and {len(bad) - 20} more; the report has them all")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from packaging.version import Version
 from pydantic import ConfigDict, Field, ValidationError, model_validator
@@ -117,6 +117,8 @@ class ControlRow(ReportModel):
     """``conforms`` where the requirement is met; else whether the ledger knows it."""
     ledger: tuple[str, ...] = ()
     """Ids of the ledger entries that explain a known deviation."""
+    lacking: str = ""
+    """The release, where it could not be obtained or started."""
 
 
 class LedgerRow(LedgerEntry):
@@ -214,6 +216,8 @@ class ReportHead(ReportModel):
     """What executed Transformer Engine."""
     runner: RunnerName
     """Where it was executed."""
+    binding: Literal["real"] | None = None
+    """``real`` where the cpu lane ran on compiled extensions; null for the stand-in."""
     exit_code: int
     """The exit code of the comparison with a baseline, else of the policy ``ledger``."""
     planned: int

@@ -203,6 +203,8 @@ def repeat(plan: Plan, selection: Selection) -> dict[str, Any]:
         options += ["--images-lock", str(selection.images_lock)]
     if selection.base:
         options += ["--base", selection.base]
+    if selection.binding:
+        options += ["--binding", selection.binding]
     return {
         "command": "te-matrix run --saved-by {saved_by} --loaded-by {loaded_by}"
         " --scenario {scenario} --variant {variant}{candidates} "
@@ -242,6 +244,7 @@ def render(judgement: Judgement, report: Report, selection: Selection) -> str:
         ranges=ranges.text,
         deviations=causes.by_cause(c for c in report.cells if c.verdict.deviating),
         absent=causes.by_cause(cell for cell in report.cells if not cell.present),
+        failing_controls=causes.failing_controls(report.controls),
         style=Markup(rendering.source("page.css")),
         script=Markup(script),
         script_digest=digest,

@@ -122,6 +122,8 @@ class Provenance(Record):
     """Version that the release itself reports."""
     image: str | None = None
     """Id of the container image, where the runner is ``docker``."""
+    binding: Literal["real"] | None = None
+    """``real`` where the cpu lane ran on the release's own compiled extension."""
     device: Device | None = None
     """The GPU, in the gpu lane."""
     backend: str | None = None
@@ -319,6 +321,8 @@ class Attempt(Record):
     """What happened, in one line or a few."""
     detail: str = ""
     """The end of the process's output, or a traceback."""
+    lacking: str = ""
+    """Name of the release that could not be obtained or started, where that is why."""
     at: str
     """When the attempt failed, in ISO 8601."""
 

@@ -124,7 +124,8 @@ def _import(start: Message) -> Message:
     if start["lane"] == "cpu":
         from matrix.worker import standin
 
-        standin.install(Path(start["source"]), start["version"])
+        binding = start.get("binding")
+        standin.install(Path(start["source"]), start["version"], binding and Path(binding))
         sys.path.insert(0, start["source"])
     elif start["source"] and start["source"] not in sys.path:
         sys.path.append(start["source"])
@@ -146,8 +147,17 @@ def _import(start: Message) -> Message:
         "machine": platform.machine(),
         "opt_in": _opt_in(),
         **exports.observe(),
+        "binding": start.get("binding") and _extension_file(),
         "import_seconds": round(time.monotonic() - began, 3),
     }
+
+
+def _extension_file() -> Optional[str]:
+    """Return the file of the compiled extension that was imported; None for the stand-in."""
+    for name in ("transformer_engine_torch", "transformer_engine_extensions"):
+        if name in sys.modules:
+            return getattr(sys.modules[name], "__file__", None)
+    return None
 
 
 def _opt_in() -> Optional[str]:

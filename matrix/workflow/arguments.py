@@ -45,6 +45,11 @@ _OPTIONS = (
         help="docker: the lock file of base images  [TE_MATRIX_IMAGES_LOCK]",
     ),
     click.option("--base", help="docker: a base image to use instead of the locked ones"),
+    click.option(
+        "--binding",
+        metavar="FOLDER|auto",
+        help="cpu: run on compiled extensions, as `te-matrix binding` builds them",
+    ),
     click.option("--size", help="a size from scenarios.toml, instead of the scenario's own"),
     click.option(
         "--scenarios", "scenario_file", type=_FILE, help="a TOML file with further scenarios"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from matrix.catalogue.words import Lane, RunnerName
+from matrix.lane.binding.folder import WithBinding, binding_folder
 from matrix.lane.local import LocalRunner
 from matrix.lane.runner import Runner
 from matrix.lane.sources import CodeSource, FetchedSources, cache_folder
@@ -40,6 +41,10 @@ class RunnerFactory:
         if self.selected.on_local_gpu:
             return local_gpu.runner(self.selected.selection.candidate, self.options.gpu)
         sources = FetchedSources(self.git_url, offline=self.offline)
+        if binding := self.selected.selection.binding:
+            bindings = binding_folder(binding)
+            runner = LocalRunner(cache_folder() / "logs", bindings=bindings)
+            return WithBinding(sources, bindings), runner
         if self.selected.plan.runner != RunnerName.DOCKER:
             return sources, LocalRunner(cache_folder() / "logs")
         return containers.runner(

@@ -163,6 +163,11 @@ def _plan(
     defaults: Mapping[str, str],
 ) -> Plan:
     lane, runner = lane_and_runner(chosen)
+    if chosen.binding is not None and (lane, runner) != (Lane.CPU, RunnerName.LOCAL):
+        raise UsageError(
+            "--binding is for the cpu lane on this machine",
+            why=f"lane {lane.value} with runner {runner.value} was asked for",
+        )
     savers, loaders = (
         selection.releases(
             known,
@@ -188,6 +193,7 @@ def _plan(
         candidate_as=candidate_as or "both",
         lane=lane,
         runner=runner,
+        real_binding=chosen.binding is not None,
         whole=list(known.releases) == savers == loaders
         and scenario_names == list(sized)
         and variant_names == list(variants),

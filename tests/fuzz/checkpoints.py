@@ -15,6 +15,8 @@ from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.errors import CheckpointError, Malformed
 from matrix.checkpoint.formats import distributed_index, safetensors, torch_save
 from matrix.checkpoint.limits import Budget
+from matrix.checkpoint.states import ExtraState
+from matrix.checkpoint.words import StateContainer
 
 _FORBIDDEN = {"os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "import", "exec"}
 _armed = False
@@ -50,7 +52,8 @@ def _torch(data: bytes) -> None:
 
 
 def _state(data: bytes) -> None:
-    states.of_payload("x._extra_state", "x", data, Budget())
+    state = ExtraState("x._extra_state", "x", StateContainer.BYTE_TENSOR)
+    states.of_content(state, data, Budget())
 
 
 def _safetensors(data: bytes) -> None:

@@ -199,3 +199,21 @@ def _hole(archive: Any, stream: Any, name: str, size: int) -> None:
     archive.filelist.append(info)
     archive.NameToInfo[name] = info
     archive._didModify = True
+
+
+def experts(path: Path, layers: int, count: int) -> Path:
+    """Save a mixture of experts with its optimizer, each tensor tiny: 12 for each expert."""
+    names = [
+        f"model.layers.{layer}.mlp.experts.{expert}.{kind}.weight"
+        for layer in range(layers)
+        for expert in range(count)
+        for kind in ("gate_proj", "up_proj", "down_proj")
+    ]
+    model = {name: torch.zeros(2, 2, dtype=torch.bfloat16) for name in names}
+    moments = {
+        number: {"step": torch.tensor(1.0), "exp_avg": torch.zeros(2), "exp_avg_sq": torch.zeros(2)}
+        for number in range(len(names))
+    }
+    groups = [{"lr": 1e-3, "params": list(range(len(names)))}]
+    torch.save({"model": model, "optimizer": {"state": moments, "param_groups": groups}}, path)
+    return path

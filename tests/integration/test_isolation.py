@@ -122,6 +122,7 @@ def test_a_release_that_cannot_be_imported_is_infra(bench, broken_release) -> No
     verdicts = {v.cell.loaded_by: v for v in bench.judge(made).verdicts}
     assert verdicts[name].verdict == "infra"
     assert "cannot be imported: ImportError: broken" in verdicts[name].note
+    assert verdicts[name].lacking == name
     assert verdicts["2.17.1"].verdict == "conforms"
 
 

@@ -77,6 +77,10 @@ def test_in_place_of_a_load(judged: Judgement, saver: str) -> None:
     outcome, note = cells(judged, LOADER)[saver]
     assert outcome == "infra"
     assert LOADS[saver][1] in note
+    (lacking,) = {
+        v.lacking for v in judged.verdicts if (v.cell.saved_by, v.cell.loaded_by) == (saver, LOADER)
+    }
+    assert lacking == ""
 
 
 @pytest.mark.parametrize("saver", SAVES)
@@ -89,8 +93,10 @@ def test_in_place_of_a_save(judged: Judgement, saver: str) -> None:
 
 @pytest.mark.parametrize("loader", HELLOS)
 def test_at_the_start(judged: Judgement, loader: str) -> None:
+    lacking = {v.cell.saved_by: v.lacking for v in judged.verdicts if v.cell.loaded_by == loader}
     for saver, (outcome, note) in cells(judged, loader).items():
         assert outcome == "infra"
+        assert lacking[saver] == ("" if saver in SAVES else loader)
         assert (SAVES[saver] if saver in SAVES else HELLOS[loader])[1] in note
 
 

@@ -36,8 +36,8 @@ def worker() -> Iterator[Any]:
 def extension(worker: Any) -> Iterator[Any]:
     import torch
 
-    common = worker("standin.common")
     before = getattr(torch.ops, "tex_ts", None)
-    yield lambda version: common.load_extension("transformer_engine_torch", version)
+    load = worker("standin.extension").load
+    yield lambda version: load("transformer_engine_torch", version)
     torch.ops.tex_ts = before
     sys.modules.pop("transformer_engine_torch", None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -14,6 +14,9 @@ from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.copying import Copied
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.limits import Budget
+
+GROWTH = 4096
+"""The most bytes that a rewritten state takes in addition to its payload."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +55,18 @@ class Format(Protocol):
         :raises CheckpointError: the file cannot be reproduced.
         :raises Malformed: it can no longer be read.
         """
+
+    def edits(self, part: Part, by_part: Mapping[str, Sequence[Edit]]) -> Sequence[Edit]:
+        """Return the edits that concern a file: those of the states that were read from it.
+
+        :param by_part: the edits by name of the part that the state was read from.
+        """
+        return by_part.get(part.name, ())
+
+    def size(self, part: Part, edits: Sequence[Edit]) -> int:
+        """Return the number of bytes that a file takes at most when it is written with edits."""
+        payloads = sum(len(edit.payload or b"") + GROWTH for edit in edits)
+        return part.file.stat().st_size + payloads
 
     def rewrites(self, edits: Sequence[Edit]) -> bool:
         """Return whether these edits require a file to be written, rather than copied or linked."""

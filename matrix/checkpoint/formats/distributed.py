@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from matrix.catalogue.forms import Form
 from matrix.checkpoint import nodes, objects, states, torch_writing, torchfile
 from matrix.checkpoint.contents import Contents
-from matrix.checkpoint.edits import Edit, key_in_form
-from matrix.checkpoint.errors import CheckpointError, Malformed, refusing_malformed
-from matrix.checkpoint.formats import distributed_index
+from matrix.checkpoint.edits import Edit
+from matrix.checkpoint.errors import CheckpointError, Malformed, Refused, refusing_malformed
+from matrix.checkpoint.formats import distributed_index, distributed_items
 from matrix.checkpoint.formats.base import Destination, Format, Part
 from matrix.checkpoint.formats.distributed_index import DistributedIndex, StoredItem, bytes_of
 from matrix.checkpoint.limits import Budget
@@ -46,14 +46,18 @@ class Distributed(Format):
             why="it was cut short, or was made to do harm",
             do="Restore it, or name another checkpoint",
         ):
-            index = distributed_index.read(part.file)
+            index = distributed_index.read(part.file, budget)
             contents.files += 1 + len(index.files)
-            contents.add_names(index.root)
             contents.keys += len(index.keys)
-            for item in index.items:
-                if states.is_state(item.key):
-                    contents.keys -= 1
-                    contents.add_state(_decode(part, item, budget))
+            for items in _states(index).values():
+                contents.keys -= 1
+                contents.add_state(_decode(part, items, budget))
+            others = [item for item in index.items if not states.is_state(item.key)]
+            unread = distributed_items.look_into(part.file.parent, others, index.tensors, budget)
+            if unread:
+                contents.add_note(distributed_items.note(unread, index.items))
+            objects_ = dict.fromkeys(i.key for i in others if i.key not in index.tensors)
+            contents.unsearched += [f"item {key}" for key in objects_]
         return "distributed checkpoint"
 
     def rewrites(self, edits: Sequence[Edit]) -> bool:
@@ -74,7 +78,7 @@ class Distributed(Format):
         """
         folder = part.file.parent
         index = distributed_index.read(part.file)
-        items = [item for item in index.items if states.is_state(item.key)]
+        by_key = {edit.state.key: edit for edit in edits}
         if _FILE in index.files:
             raise CheckpointError(
                 f"{folder} has been rewritten before",
@@ -82,10 +86,10 @@ class Distributed(Format):
                 do="Start from the checkpoint as it was saved",
             )
         content = io.BytesIO()
-        for item, edit in zip(items, edits, strict=True):
-            if edit.payload is not None:
-                _repoint(folder, index, item, edit.payload, content)
-        _rename(index.root, form)
+        for key, items in _states(index).items():
+            if key in by_key and by_key[key].payload is not None:
+                _repoint(folder, index, items[0], by_key[key], content)
+        _rename(index.root, {key: edit.new_key for key, edit in by_key.items()})
         if content.tell():
             with to.open(_beside(part.name, _FILE)) as out:
                 out.write(content.getvalue())
@@ -93,15 +97,30 @@ class Distributed(Format):
             out.write(torch_writing.verified_pickle(index.root, index.protocol))
 
 
+def _states(index: DistributedIndex) -> dict[str, list[StoredItem]]:
+    """Return the items of each extra state, by key."""
+    found: dict[str, list[StoredItem]] = {}
+    for item in index.items:
+        if states.is_state(item.key):
+            found.setdefault(item.key, []).append(item)
+    return found
+
+
 def _beside(index: str, name: str) -> str:
     """Return the path, relative to the checkpoint, of a file that an index names."""
     return (PurePosixPath(index).parent / name).as_posix()
 
 
-def _decode(part: Part, item: StoredItem, budget: Budget) -> ExtraState:
+def _decode(part: Part, items: list[StoredItem], budget: Budget) -> ExtraState:
+    item = items[0]
     file = _beside(part.name, item.file)
     try:
-        inner = torchfile.of_bytes(bytes_of(part.file.parent, item), budget)
+        for piece in items:  # all of them, for what their pickles look up
+            inner = torchfile.of_bytes(bytes_of(part.file.parent, piece), budget)
+        if len(items) > 1:
+            raise Malformed(f"it is split into {len(items)} pieces, which are not put together")
+    except Refused:
+        raise
     except Malformed as error:
         state = ExtraState(item.key, file, "bytes", problem=str(error))
     else:
@@ -110,19 +129,19 @@ def _decode(part: Part, item: StoredItem, budget: Budget) -> ExtraState:
 
 
 def _repoint(
-    folder: Path, index: DistributedIndex, item: StoredItem, payload: bytes, content: io.BytesIO
+    folder: Path, index: DistributedIndex, item: StoredItem, edit: Edit, content: io.BytesIO
 ) -> None:
     """Append an item's new value to the additional file, and update the index."""
     inner = torchfile.of_bytes(bytes_of(folder, item))
     start = content.tell()
     new = io.BytesIO()
-    torch_writing.write_byte_tensor(payload, inner, new)
+    torch_writing.write_state(edit, inner, new)
     content.write(new.getvalue())
     _set(item.info, relative_path=_FILE, offset=start, length=content.tell() - start)
     kinds = objects.fields(objects.attributes(index.root)["state_dict_metadata"]) or {}
     kind = kinds.get(item.key)
     if isinstance(kind, Call) and "chunks" in objects.attributes(kind):
-        size = Call("REDUCE", nodes.Global("torch", "Size"), ((len(payload),),))
+        size = Call("REDUCE", nodes.Global("torch", "Size"), ((len(edit.payload or b""),),))
         _set(kind, size=size)
         for chunk in objects.attributes(kind)["chunks"]:
             _set(chunk, sizes=size)
@@ -136,25 +155,33 @@ def _set(node: Node, **new: Node) -> None:
                 part.pairs[:] = [(name, new.get(name, value)) for name, value in part.pairs]
 
 
-def _rename(root: Node, form: Form) -> None:
+def _rename(root: Node, keys: Mapping[str, str | None]) -> None:
     """Rename keys everywhere in the index: in dicts, in its entries and at the end of paths.
 
-    Keys that do not exist in the form are removed, with their values.
+    :param keys: the new key of each state; None to remove the state.
     """
     for node in list(nodes.every(root)):
         if isinstance(node, (Map, Call)):
-            kept = [(key, value) for key, value in node.pairs if not _gone(key, form)]
-            node.pairs[:] = [(_renamed(key, form), _renamed(value, form)) for key, value in kept]
+            kept = [(key, value) for key, value in node.pairs if not _gone(key, keys)]
+            node.pairs[:] = [(_renamed(key, keys), _renamed(value, keys)) for key, value in kept]
 
 
-def _gone(key: Node, form: Form) -> bool:
+def _gone(key: Node, keys: Mapping[str, str | None]) -> bool:
     named = key if isinstance(key, str) else objects.attributes(key).get("fqn")
-    return isinstance(named, str) and states.is_state(named) and key_in_form(named, form) is None
+    return isinstance(named, str) and named in keys and keys[named] is None
 
 
-def _renamed(node: Node, form: Form) -> Node:
-    if isinstance(node, str) and states.is_state(node):
-        return key_in_form(node, form) or node
+def _renamed(node: Node, keys: Mapping[str, str | None]) -> Node:
+    """Return a value with the key that it is renamed.
+
+    Paths, in ``planner_data``, hold the names of nested dicts: together they are the key.
+    """
+    if isinstance(node, str):
+        return keys.get(node) or node
     if isinstance(node, tuple) and any(states.is_state(part) for part in node):
-        return tuple(_renamed(part, form) for part in node)
+        after = keys.get(".".join(map(str, node)))
+        for end in range(len(node) - 1, -1, -1):
+            prefix = "".join(f"{name}." for name in node[:end])
+            if after is not None and after.startswith(prefix):
+                return (*node[:end], after.removeprefix(prefix))
     return node

@@ -8,9 +8,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path, PurePosixPath
 
-from matrix.checkpoint import limits, objects, pickles
-from matrix.checkpoint.errors import Malformed, incomplete
+from matrix.checkpoint import limits, objects, torchfile
+from matrix.checkpoint.errors import Malformed, Refused, incomplete
+from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.nodes import Node
+
+_TENSOR = "torch.distributed.checkpoint.metadata.TensorStorageMetadata"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,21 +38,29 @@ class DistributedIndex:
     items: tuple[StoredItem, ...]
 
     @property
+    def tensors(self) -> set[str]:
+        """The keys whose values are tensors."""
+        kinds = objects.pairs_of(objects.attributes(self.root)["state_dict_metadata"]) or []
+        tensors = (key for key, kind in kinds if objects.describe(kind) == _TENSOR)
+        return {key for key in tensors if isinstance(key, str)}
+
+    @property
     def files(self) -> set[str]:
         """The files that it names, relative to its folder."""
         return {item.file for item in self.items}
 
 
-def read(path: Path) -> DistributedIndex:
+def read(path: Path, budget: Budget | None = None) -> DistributedIndex:
     """Read an index, and check that every file that it names exists and is long enough.
 
+    :param budget: what may still be read of the checkpoint's pickles.
     :raises Malformed: it is no index.
     :raises CheckpointError: a file that it names is missing or cut short.
     """
     size = path.stat().st_size
     if size > limits.PICKLE_BYTES:
         raise Malformed(f"{size} bytes are more than is ever read")
-    pickle = pickles.read(path.read_bytes())
+    pickle = torchfile.read_pickle(path.read_bytes(), budget or Budget())
     fields = objects.attributes(pickle.root)
     keys = objects.pairs_of(fields.get("state_dict_metadata"))
     storage = objects.pairs_of(fields.get("storage_data"))
@@ -82,7 +93,7 @@ def bytes_of(folder: Path, item: StoredItem) -> bytes:
     :raises Malformed: it is larger than an extra state can be.
     """
     if item.length > limits.STATE_BYTES:
-        raise Malformed(f"{item.length} bytes where an extra state was expected")
+        raise Refused(f"{item.length} bytes where an extra state was expected")
     with (folder / item.file).open("rb") as stream:
         stream.seek(item.offset)
         return stream.read(item.length)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from matrix.catalogue.forms import Form
-from matrix.checkpoint import copying, limits, states
+from matrix.checkpoint import copying, file_kinds, limits, states
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.copying import Copied
 from matrix.checkpoint.edits import Edit
-from matrix.checkpoint.errors import Malformed, refusing_malformed
+from matrix.checkpoint.errors import Refused, refusing_malformed
 from matrix.checkpoint.formats.base import Destination, Format, Part
+from matrix.checkpoint.formats.safetensors_header import LENGTH, SafetensorsHeader, read_header
 from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.states import ExtraState
 from matrix.checkpoint.words import StateContainer
@@ -25,7 +24,6 @@ _NOTE = (
     "safetensors holds tensors only: an extra state of 1.14 or later may lie in it, for that is "
     "a byte tensor; the BytesIO that 1.13 and older save cannot, and is lost in it"
 )
-_LENGTH = struct.Struct("<Q")
 
 
 class Safetensors(Format):
@@ -47,15 +45,15 @@ class Safetensors(Format):
                 why="it was cut short, or is of another kind",
                 do="Name a whole file",
             ),
+            file_kinds.naming(part.file),
         ):
-            header = read_header(stream)
+            header = read_header(stream, budget)
             found = list(states_of(header, stream, part.name, budget))
         contents.files += 1
         contents.keys += len(header.tensors) - len(found)
         for state in found:
             contents.add_state(state)
-        if _NOTE not in contents.notes:
-            contents.notes.append(_NOTE)
+        contents.add_note(_NOTE)
         return "safetensors"
 
     def write(self, part: Part, edits: Sequence[Edit], form: Form, to: Destination) -> None:
@@ -75,56 +73,6 @@ class Safetensors(Format):
         copying.compare(before, after, replaced, str(part.file))
 
 
-@dataclasses.dataclass(frozen=True)
-class SafetensorsHeader:
-    """The header of a safetensors file."""
-
-    tensors: dict[str, dict[str, Any]]
-    """The header's entry for each tensor, by key."""
-    start: int
-    """Position of the first tensor in the file."""
-    metadata: dict[str, str] | None = None
-
-    def place(self, key: str) -> tuple[int, int]:
-        """Return position and size of a tensor in the file, in bytes."""
-        first, last = self.tensors[key]["data_offsets"]
-        return self.start + first, last - first
-
-
-def read_header(stream: BinaryIO) -> SafetensorsHeader:
-    """Read the header of a file.
-
-    :raises Malformed: there is none, or the file is shorter than it states.
-    """
-    end = stream.seek(0, 2)
-    stream.seek(0)
-    raw = stream.read(_LENGTH.size)
-    if len(raw) < _LENGTH.size:
-        raise Malformed("the file is empty or too short")
-    (length,) = _LENGTH.unpack(raw)
-    if length > min(limits.HEADER_BYTES, end - _LENGTH.size):
-        raise Malformed(f"its header says that it has {length} bytes")
-    try:
-        tensors = json.loads(stream.read(length))
-    except (ValueError, RecursionError) as error:
-        raise Malformed("its header is not JSON") from error
-    if not isinstance(tensors, dict):
-        raise Malformed("its header is not a JSON object")
-    metadata = tensors.pop("__metadata__", None)
-    start = _LENGTH.size + length
-    for key, entry in tensors.items():
-        if not _whole(entry, end - start):
-            raise Malformed(f"tensor {key} lies outside the file")
-    return SafetensorsHeader(tensors, start, metadata)
-
-
-def _whole(entry: Any, size: int) -> bool:
-    match entry:
-        case {"dtype": str(), "data_offsets": [int() as first, int() as last]}:
-            return 0 <= first <= last <= size
-    return False
-
-
 def states_of(
     header: SafetensorsHeader, stream: BinaryIO, file: str, budget: Budget
 ) -> Iterator[ExtraState]:
@@ -138,18 +86,16 @@ def _state(
 ) -> ExtraState:
     start, size = header.place(key)
     dtype = header.tensors[key]["dtype"]
-    if not size:
-        return ExtraState(key, file, StateContainer.EMPTY_TENSOR)
-    if dtype != "U8":
-        problem = f"{size} bytes of {dtype} are no state"
-        return ExtraState(key, file, f"{dtype} tensor", problem=problem)
+    container = states.of_tensor("uint8" if dtype == "U8" else dtype, size)
+    state = ExtraState(key, file, container, size=size)
+    if container == StateContainer.EMPTY_TENSOR:
+        return state
+    if container != StateContainer.BYTE_TENSOR:
+        return states.other(state, foreign=size > 0)
+    if size > limits.STATE_BYTES:
+        raise Refused(f"the extra state {key} has {size} bytes, more than any of TE's")
     stream.seek(start)
-    try:
-        if size > limits.STATE_BYTES:
-            raise Malformed(f"{size} bytes of U8 are no state")
-        return states.of_payload(key, file, stream.read(size), budget)
-    except Malformed as error:
-        return ExtraState(key, file, StateContainer.BYTE_TENSOR, problem=str(error))
+    return states.of_content(state, stream.read(size), budget)
 
 
 def _write(
@@ -163,8 +109,8 @@ def _write(
     entries: dict[str, Any] = {"__metadata__": header.metadata} if header.metadata else {}
     parts: list[Iterable[bytes]] = []
     place = 0
-    for key, entry in sorted(header.tensors.items(), key=lambda item: item[1]["data_offsets"]):
-        edit = edits.get(key)
+    for key in header.in_order():
+        entry, edit = header.tensors[key], edits.get(key)
         if edit is not None and edit.new_key is None:
             continue
         payload = edit.payload if edit else None
@@ -178,7 +124,7 @@ def _write(
         place += size
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    out.write(_LENGTH.pack(len(text)) + text)
+    out.write(LENGTH.pack(len(text)) + text)
     for part in parts:
         copying.copy(part, out, copied)
 

@@ -36,7 +36,6 @@ class StateShard(Format):
         with part.file.open("rb") as stream:
             source = torch_save.read_file(part, stream, budget)
             contents.files += 1
-            contents.add_names(source.root)
             contents.add_state(states.decode(key, part.name, source.root, source))
         return source.storages.kind.value
 
@@ -61,4 +60,4 @@ class StateShard(Format):
             to.place(part.file, name)
             return
         with part.file.open("rb") as stream, to.open(name) as out:
-            torch_writing.write_byte_tensor(edit.payload, torchfile.read(stream), out)
+            torch_writing.write_state(edit, torchfile.read(stream), out)

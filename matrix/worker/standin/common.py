@@ -13,7 +13,7 @@ import sys
 import types
 from importlib.abc import MetaPathFinder
 from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib.util import spec_from_file_location
 from pathlib import Path
 from typing import Any, Callable, Dict
 
@@ -30,25 +30,10 @@ def _is_inert(node: ast.stmt) -> bool:
     return False
 
 
-def load_extension(name: str, version: str) -> types.ModuleType:
-    """Run ``extension.py`` as the compiled extension.
-
-    :param name: name of the extension module.
-    :param version: version of the release.
-    """
-    spec = spec_from_file_location(name, str(_HERE / "extension.py"))
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    module.RELEASE = version  # type: ignore[attr-defined]
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 class _WithoutSharedObjects(SourceFileLoader):
     """Loads ``common/__init__.py`` from its source, inert statements only."""
 
-    release = ""
+    replacements: Dict[str, Callable[..., Any]] = {}
 
     def get_code(self, fullname: str) -> Any:
         tree = ast.parse(self.get_data(self.path), self.path)
@@ -57,17 +42,17 @@ class _WithoutSharedObjects(SourceFileLoader):
 
     def exec_module(self, module: types.ModuleType) -> None:
         super().exec_module(module)
-        for name, replacement in _replacements(self.release).items():
+        for name, replacement in self.replacements.items():
             setattr(module, name, replacement)
 
 
 class _Finder(MetaPathFinder):
     """Finds ``transformer_engine.common`` and nothing else."""
 
-    def __init__(self, source: Path, version: str) -> None:
+    def __init__(self, source: Path, load_extension: Callable[[str], Any]) -> None:
         folder = source / "transformer_engine" / "common"
         self._loader = _WithoutSharedObjects(NAME, str(folder / "__init__.py"))
-        self._loader.release = version
+        self._loader.replacements = _replacements(load_extension)
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
         if fullname != NAME:
@@ -75,13 +60,13 @@ class _Finder(MetaPathFinder):
         return spec_from_file_location(fullname, self._loader.path, loader=self._loader)
 
 
-def install(source: Path, version: str) -> None:
+def install(source: Path, load_extension: Callable[[str], Any]) -> None:
     """Replace ``transformer_engine.common`` for later imports.
 
     :param source: folder that holds the release's ``transformer_engine``.
-    :param version: version of the release in the catalogue.
+    :param load_extension: imports the extension of the given name.
     """
-    sys.meta_path.insert(0, _Finder(source, version))
+    sys.meta_path.insert(0, _Finder(source, load_extension))
 
 
 def _is_package_installed(name: str) -> bool:
@@ -92,15 +77,13 @@ def _is_package_installed(name: str) -> bool:
     return True
 
 
-def _replacements(version: str) -> Dict[str, Callable[..., Any]]:
+def _replacements(load_extension: Callable[[str], Any]) -> Dict[str, Callable[..., Any]]:
     """Return replacements for functions of ``common`` that look for compiled libraries."""
-
-    def load_framework_extension(framework: str) -> None:
-        load_extension("transformer_engine_" + framework, version)
-
     return {
         # 2.4 and later load the extension through this one.
-        "load_framework_extension": load_framework_extension,
+        "load_framework_extension": lambda framework: load_extension(
+            "transformer_engine_" + framework
+        ),
         # 1.8 to 2.3 glob for transformer_engine_torch.*.<this suffix> below get_te_path().
         "_get_sys_extension": lambda: "py",
         "get_te_path": lambda: _HERE / "loadable",

@@ -1,434 +1,84 @@
-"""The part of the compiled extension that is needed to save and load checkpoints.
+"""The compiled extension: a module with the release's own exports, of which little computes.
 
-This file is run as the module ``transformer_engine_extensions`` (up to 1.7) or
-``transformer_engine_torch`` (from 1.8), so that its classes are pickled under the right name;
-``RELEASE`` is set before. Emulated are ``DType``, the holder of FP8 metadata, casts to and from
-FP8, the transpose of FP8 bytes, and the update of amax history and scale. All other names can be
-looked up, but calling them raises :class:`matrix.worker.standin.gap.EmulationGap`.
+Enumerations, the holder of FP8 metadata and all names are as the release's compiled extension
+has them (:mod:`matrix.worker.standin.exports`). What is in :mod:`matrix.worker.standin.kernels`
+computes; calling anything else raises :class:`matrix.worker.standin.gap.EmulationGap`.
 """
 
-import functools
-import inspect
 import sys
-from typing import Any, Dict, Optional, Tuple
-
-import torch
-
-from matrix.worker.standin import dtypes, enumerations, fp8, quantized
-from matrix.worker.standin.gap import EmulationGap, ExtensionError, Missing
-
-RELEASE: str = globals()["RELEASE"]
-VERSION: Tuple[int, int] = tuple(int(part) for part in RELEASE.split(".")[:2])  # type: ignore
-
-
-class DType:
-    """Data types, behaving as pybind11's ``enum_`` does: pickled by number."""
-
-    __members__: Dict[str, "DType"] = {}
-
-    def __init__(self, value: int = 0) -> None:
-        self._value = int(value)
-
-    def __getstate__(self) -> int:
-        return self._value
-
-    def __setstate__(self, value: int) -> None:
-        self._value = int(value)
-
-    @property
-    def value(self) -> int:
-        return self._value
-
-    @property
-    def name(self) -> str:
-        for name, member in self.__members__.items():
-            if member == self:
-                return name
-        return "???"
-
-    def __int__(self) -> int:
-        return self._value
-
-    __index__ = __int__
-
-    def __hash__(self) -> int:
-        return self._value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, DType) and other._value == self._value
-
-    def __repr__(self) -> str:
-        return "<DType.{}: {}>".format(self.name, self._value)
-
-    def __str__(self) -> str:
-        return "DType.{}".format(self.name)
-
-
-for _name, _number in dtypes.numbers(VERSION).items():
-    DType.__members__[_name] = DType(_number)
-    setattr(DType, _name, DType.__members__[_name])
-
-
-if enumerations.has_block_formats(VERSION):
-    Float8BlockScaleTensorFormat = enumerations.make(
-        "Float8BlockScaleTensorFormat", __name__, enumerations.BLOCK_FORMATS
-    )
-
-
-def _fp8_name(dtype: Any) -> str:
-    """Return the name of an FP8 type given as ``DType`` or as its number."""
-    name = DType(int(dtype)).name
-    if name not in ("kFloat8E4M3", "kFloat8E5M2"):
-        raise EmulationGap("a cast with {} in the place of an FP8 type".format(name))
-    return name
-
-
-def _torch_dtype(dtype: Any) -> torch.dtype:
-    """Return the PyTorch type of a high-precision ``DType``."""
-    name = DType(int(dtype)).name
-    kinds = {
-        "kFloat32": torch.float32,
-        "kFloat16": torch.float16,
-        "kBFloat16": torch.bfloat16,
-    }
-    if name not in kinds:
-        raise EmulationGap("a cast to {}".format(name))
-    return kinds[name]
-
-
-class FP8TensorMeta:
-    """Holder of one direction's metadata: ``scale``, ``scale_inv``, ``amax_history``."""
-
-    scale: torch.Tensor
-    scale_inv: torch.Tensor
-    amax_history: torch.Tensor
-
-
-_GEMMS = range(1, 17)
-
-
-class FP8FwdTensors:
-    """Slots of the forward metadata, three per GEMM; members are plain numbers."""
-
-
-class FP8BwdTensors:
-    """Slots of the backward metadata, two per GEMM; members are plain numbers."""
-
-
-for _gemm in _GEMMS:
-    for _place, _kind in enumerate(("INPUT", "WEIGHT", "OUTPUT")):
-        setattr(FP8FwdTensors, "GEMM{}_{}".format(_gemm, _kind), 3 * (_gemm - 1) + _place)
-    for _place, _kind in enumerate(("GRAD_OUTPUT", "GRAD_INPUT")):
-        setattr(FP8BwdTensors, "{}{}".format(_kind, _gemm), 2 * (_gemm - 1) + _place)
-
-
-# Casts of 1.x, called with single elements.
-
-
-def cast_to_fp8(inp: Any, scale: Any, amax: Any, scale_inv: Any, otype: Any) -> torch.Tensor:
-    """Return ``inp`` as FP8 bytes; note its amax and the inverse of its scale."""
-    data = fp8.quantize(inp, scale, _fp8_name(otype))
-    fp8.note_amax(inp, amax)
-    scale_inv.copy_((1.0 / scale).reshape(scale_inv.shape))
-    return data
-
-
-def cast_to_fp8_noalloc(
-    inp: Any, scale: Any, out: Any, amax: Any, scale_inv: Any, otype: Any
-) -> None:
-    """Do the same as :func:`cast_to_fp8`, into ``out``."""
-    out.copy_(cast_to_fp8(inp, scale, amax, scale_inv, otype).view(out.shape))
-
-
-def cast_from_fp8(
-    inp: Any, scale_inv: Any, itype: Any, otype: Any, scale_inv_offset: int = 0
-) -> torch.Tensor:
-    """Return FP8 bytes as numbers of type ``otype``; 1.14 also passes an offset."""
-    inverse = _slot(scale_inv, scale_inv_offset)
-    return fp8.dequantize(inp, inverse, _fp8_name(itype), _torch_dtype(otype))
-
-
-def fp8_transpose(data: Any, otype: Any = None, *, out: Optional[Any] = None) -> torch.Tensor:
-    """Return the transpose of a matrix of FP8 bytes, its last axis moved to the front."""
-    rows = data.reshape(-1, data.shape[-1])
-    turned = rows.t().contiguous()
-    shaped = turned.view(data.shape[-1], *data.shape[:-1])
-    return shaped if out is None else out.copy_(shaped)
-
-
-def fp8_transpose_noalloc(data: Any, out: Any, otype: Any) -> None:
-    """Do the same as :func:`fp8_transpose`, into ``out``."""
-    out.copy_(fp8_transpose(data).view(out.shape))
-
-
-def fp8_transpose_noalloc_noop(data: Any, out: Any, noop: Any, otype: Any) -> None:
-    """Do the same as :func:`fp8_transpose`, into ``out``, unless ``noop`` is set."""
-    if noop.numel() == 0 or not bool(noop.reshape(-1)[0]):
-        fp8_transpose_noalloc(data, out, otype)
-
-
-def fused_cast_transpose(
-    inp: Any,
-    scale: Any,
-    amax: Any,
-    scale_inv: Any,
-    out: Any,
-    transposed: Any,
-    otype: Any,
-    scale_offset: int = 0,
-    amax_offset: int = 0,
-    scale_inv_offset: int = 0,
-) -> None:
-    """Cast to FP8 into ``out`` and into ``transposed``."""
-    data = cast_to_fp8(
-        inp,
-        _slot(scale, scale_offset),
-        _slot(_newest(amax), amax_offset),
-        _slot(scale_inv, scale_inv_offset),
-        otype,
-    )
-    out.copy_(data.view(out.shape))
-    transposed.copy_(fp8_transpose(data).view(transposed.shape))
-
-
-def fused_cast_transpose_noop(inp: Any, noop: Any, *args: Any, **kwargs: Any) -> None:
-    """Do the same as :func:`fused_cast_transpose`, unless ``noop`` is set."""
-    if noop.numel() == 0 or not bool(noop.reshape(-1)[0]):
-        fused_cast_transpose(inp, *args, **kwargs)
-
-
-# The same casts as operators, called with whole tensors and an offset.
-
-
-def _newest(amax: torch.Tensor) -> torch.Tensor:
-    return amax[0] if amax.dim() == 2 else amax
-
-
-def _slot(values: torch.Tensor, offset: Any) -> torch.Tensor:
-    return values.reshape(-1)[int(offset) : int(offset) + 1]
-
-
-class _Operators:
-    """``torch.ops.tex_ts`` of 1.x."""
-
-    @staticmethod
-    def cast_to_fp8_ts(
-        inp: Any, scale: Any, amax: Any, scale_inv: Any, offset: Any, otype: Any
-    ) -> torch.Tensor:
-        return cast_to_fp8(
-            inp,
-            _slot(scale, offset),
-            _slot(_newest(amax), offset),
-            _slot(scale_inv, offset),
-            otype,
-        )
-
-    @staticmethod
-    def cast_to_fp8_noalloc_ts(
-        inp: Any, scale: Any, out: Any, amax: Any, scale_inv: Any, offset: Any, otype: Any
-    ) -> torch.Tensor:
-        data = _Operators.cast_to_fp8_ts(inp, scale, amax, scale_inv, offset, otype)
-        return out.copy_(data.view(out.shape))
-
-    @staticmethod
-    def cast_from_fp8_ts(
-        inp: Any, scale_inv: Any, offset: Any, itype: Any, otype: Any
-    ) -> torch.Tensor:
-        return cast_from_fp8(inp, _slot(scale_inv, offset), itype, otype)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+import types
+from pathlib import Path
+from typing import Any, Callable, Dict, Optional
+
+from matrix.worker.standin import compiled, enumerations, kernels, signatures, tensor_meta
+from matrix.worker.standin.exports import Exports
+from matrix.worker.standin.gap import EmulationGap, Missing
+
+
+def load(name: str, version: str, file: Optional[Path] = None) -> types.ModuleType:
+    """Import the extension of a release.
+
+    :param name: ``transformer_engine_extensions`` (up to 1.7) or ``transformer_engine_torch``.
+    :param version: version of the release.
+    :param file: its compiled extension, which is then imported and only given the kernels;
+        None for the stand-in.
+    """
+    exports = Exports(version)
+    module = compiled.load(name, file) if file else _assembled(name, exports)
+    kernels.install(module, exports)
+    return module
+
+
+def _assembled(name: str, exports: Exports) -> types.ModuleType:
+    module = types.ModuleType(name)
+    sys.modules[name] = module
+    for member, facts in exports.enumerations.items():
+        setattr(module, member, enumerations.make(name, member, **facts))
+    for member, overloads in exports.functions.items():
+        setattr(module, member, signatures.not_emulated(member, overloads))
+    for member, value in exports.constants.items():
+        setattr(module, member, value)
+    for member in exports.classes:
+        setattr(module, member, _opaque(name, member))
+    for member in exports.submodules:
+        setattr(module, member, _submodule(name, member))
+    module.FP8TensorMeta = tensor_meta.make(name)  # type: ignore[attr-defined]
+    if not exports.certain:
+        module.__getattr__ = _unknown(exports)  # type: ignore[method-assign]
+    return module
+
+
+def _opaque(module: str, name: str) -> Any:
+    """Return a class that cannot be instantiated."""
+
+    def refuse(self: Any, *args: Any, **kwargs: Any) -> None:
+        raise EmulationGap("tex." + name)
+
+    return type(name, (), {"__init__": refuse, "__module__": module})
+
+
+def _submodule(module: str, name: str) -> types.ModuleType:
+    found = types.ModuleType(module + "." + name)
+    found.__getattr__ = lambda member: _missing(found.__name__, member)  # type: ignore
+    return found
+
+
+def _unknown(exports: Exports) -> Callable[[str], Any]:
+    """Return what answers for names that a candidate's extension may have."""
+    found: Dict[str, Missing] = {}
+
+    def answer(name: str) -> Any:
+        if name in exports.absent:
             raise AttributeError(name)
-        return Missing("torch.ops.tex_ts." + name)
+        if sys._getframe(1).f_code.co_name == "find_class":
+            # As the class of a pickled object it would be an error that no release raises.
+            raise EmulationGap("tex.{} in a checkpoint".format(name))
+        return found.setdefault(name, _missing("tex", name))
+
+    return answer
 
 
-# Quantizers of 2.x.
-
-
-def _is_delayed(quantizer: Any) -> bool:
-    return hasattr(quantizer, "scale") and hasattr(quantizer, "amax")
-
-
-def quantize(
-    tensor: Any, quantizer: Any, output: Optional[Any] = None, noop: Optional[Any] = None
-) -> Any:
-    """Quantize into ``output``, or into a new tensor."""
-    other = quantized.kind_of(quantizer)
-    if other is None and not _is_delayed(quantizer):
-        raise EmulationGap("quantize() with a {}".format(type(quantizer).__name__))
-    if output is None:
-        output = quantizer.make_empty(tuple(tensor.shape), dtype=tensor.dtype, device=tensor.device)
-    if other is not None:
-        name = DType(int(quantizer.dtype)).name
-        if noop is None or not bool(noop.any()):
-            quantized.quantize(tensor, quantizer, output, name)
-        return output
-    data = fp8.quantize(tensor, quantizer.scale, _fp8_name(quantizer.dtype))
-    fp8.note_amax(tensor, quantizer.amax)
-    if output._data is not None:
-        output._data.copy_(data.view(output._data.shape))
-    if output._transpose is not None:
-        output._transpose.copy_(fp8_transpose(data).view(output._transpose.shape))
-        output._transpose_invalid = False
-    output._scale_inv.copy_((1.0 / quantizer.scale).reshape(output._scale_inv.shape))
-    return output
-
-
-def dequantize(tensor: Any, otype: Any) -> torch.Tensor:
-    """Return a quantized tensor as numbers of type ``otype``."""
-    if quantized.kind_of(tensor) is not None:
-        dtype = getattr(tensor, "_fp8_dtype", None) or tensor._fp4_dtype
-        return quantized.dequantize(tensor, DType(int(dtype)).name, _torch_dtype(otype))
-    if not hasattr(tensor, "_fp8_dtype") or tensor._scale_inv.numel() != 1:
-        raise EmulationGap("dequantize() of a {}".format(type(tensor).__name__))
-    return fp8.dequantize(
-        tensor._data, tensor._scale_inv, _fp8_name(tensor._fp8_dtype), _torch_dtype(otype)
-    )
-
-
-def create_empty_quantized_tensor(
-    quantizer: Any, shape: Any, dtype: Any, device: Any, *args: Any, **kwargs: Any
-) -> Any:
-    """Build an uninitialised quantized tensor, as 2.16 and later ask the extension to."""
-    kind = quantized.kind_of(quantizer)
-    if kind not in (None, "current"):
-        return quantized.create_empty(quantizer, tuple(shape), dtype, device)
-    if kind is None and not _is_delayed(quantizer):
-        raise EmulationGap("an empty tensor of a {}".format(type(quantizer).__name__))
-    return _empty_float8(quantizer, tuple(shape), dtype, device)
-
-
-def _empty_float8(quantizer: Any, shape: Tuple[int, ...], dtype: Any, device: Any) -> Any:
-    from transformer_engine.pytorch.tensor.float8_tensor import Float8Tensor
-
-    def empty(*size: int) -> torch.Tensor:
-        return torch.empty(size, dtype=torch.uint8, device=device)
-
-    turned = shape[-1:] + shape[:-1]
-    return Float8Tensor(
-        shape=shape,
-        dtype=dtype,
-        data=empty(*shape) if quantizer.rowwise_usage else None,
-        data_transpose=empty(*turned) if quantizer.columnwise_usage else None,
-        fp8_scale_inv=torch.empty(1, dtype=torch.float32, device=device),
-        fp8_dtype=quantizer.dtype,
-        quantizer=quantizer,
-    )
-
-
-# Delayed scaling's bookkeeping at the end of a step.
-
-
-def fused_amax_and_scale_update(
-    history: Any,
-    scale: Any,
-    scale_inv: Any,
-    non_weight_mask: Any,
-    new_history: Any,
-    new_scale: Any,
-    new_scale_inv: Any,
-    algorithm: str,
-    dtype: Any,
-    margin: int,
-) -> None:
-    """Up to 1.5: update one module, one direction. TE passes the same tensors as old and new."""
-    if new_history is not history or new_scale is not scale or new_scale_inv is not scale_inv:
-        raise EmulationGap("fused_amax_and_scale_update() into other tensors")
-    inverse_before = scale_inv.clone()
-    _update(history, scale, scale_inv, history[0].clone(), algorithm, dtype, margin)
-    if non_weight_mask.numel():
-        scale_inv.copy_(torch.where(non_weight_mask, scale_inv, inverse_before))
-
-
-def fused_amax_and_scale_update_after_reduction(
-    amax: Any, histories: Any, scales: Any, *rest: Any
-) -> None:
-    """From 1.6: update all registered modules, one direction. 1.x also passes inverses."""
-    inverses = rest[0] if len(rest) == 4 else [None] * len(scales)
-    algorithm, dtype, margin = rest[-3:]
-    parts = amax.split([scale.numel() for scale in scales])
-    for part, history, scale, inverse in zip(parts, histories, scales, inverses):
-        _update(history, scale, inverse, part, algorithm, dtype, margin)
-
-
-def _update(
-    history: Any, scale: Any, inverse: Any, amax: Any, algorithm: str, dtype: Any, margin: int
-) -> None:
-    limit = torch.finfo(fp8.torch_type(_fp8_name(dtype))).max
-    fp8.update_amax_and_scale(history, scale, inverse, amax, algorithm, limit, margin)
-
-
-# Facts that real code asks for.
-
-
-def get_cublasLt_version() -> int:
-    """Return a version of cuBLASLt that has FP8 for every release."""
-    return 130000
-
-
-def get_cudnn_version() -> int:
-    """Return a version of cuDNN that every release accepts."""
-    return 92100
-
-
-def device_supports_multicast(*args: Any) -> bool:
-    return False
-
-
-def ubuf_built_with_mpi() -> bool:
-    return False
-
-
-def userbuf_comm_available() -> bool:
-    return False
-
-
-def get_num_cublas_streams() -> int:
-    return 4
-
-
-_num_cublas_streams = 4
-
-
-def _guarded(function: Any) -> Any:
-    """Turn any exception in the stand-in itself into an ``EmulationGap``."""
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except (EmulationGap, ExtensionError):
-            raise
-        except Exception as error:
-            raise EmulationGap("{}(): {!r}".format(function.__name__, error)) from error
-
-    return call
-
-
-def _guard_everything() -> None:
-    for name, value in list(globals().items()):
-        if inspect.isfunction(value) and not name.startswith("_"):
-            globals()[name] = _guarded(value)
-    for name, value in list(vars(_Operators).items()):
-        if isinstance(value, staticmethod):
-            setattr(_Operators, name, staticmethod(_guarded(value.__func__)))
-
-
-_guard_everything()
-torch.ops.tex_ts = _Operators()
-
-_missing: Dict[str, Missing] = {}
-
-# Hooks of external backends. Real builds do not export them, and 2.19 and later look them
-# up with getattr(tex, NAME, default).
-_NOT_EXPORTED = {"flash_attention", "get_attention_backend"}
-if not enumerations.has_block_formats(VERSION):
-    _NOT_EXPORTED.add("Float8BlockScaleTensorFormat")
-
-
-def __getattr__(name: str) -> Any:
-    if name.startswith("__") or name in _NOT_EXPORTED:
+def _missing(where: str, name: str) -> Missing:
+    if name.startswith("__"):
         raise AttributeError(name)
-    if sys._getframe(1).f_code.co_name == "find_class":
-        raise EmulationGap("tex.{} in a checkpoint".format(name))
-    return _missing.setdefault(name, Missing("tex." + name))
+    return Missing(where + "." + name)

@@ -23,10 +23,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers.formats import recorded_bytes
-from matrix.checkpoint import emit, limits, names, nodes, objects, pickles, torchfile
+from matrix.checkpoint import emit, nodes, objects, pickles, torchfile
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.errors import Malformed
 from matrix.checkpoint.formats import torch_save
+from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.nodes import Call, Elements, Global, Map
 from matrix.cli import main
 from matrix.doctor import CheckpointError, inspect
@@ -156,7 +157,6 @@ BROKEN: dict[str, bytes] = {
     "an unknown opcode": b"\x80\x02\xff.",
     "bad UTF-8": b"\x80\x02X\x02\x00\x00\x00\xff\xfe.",
     "a number that is none": b"Iabc\n.",
-    "a number of 10 000 digits": b"L" + b"9" * 10_000 + b"L\n.",
     "out-of-band buffer": b"\x80\x05\x97.",
     "STACK_GLOBAL of numbers": b"\x80\x04K\x01K\x02\x93.",
 }
@@ -189,7 +189,18 @@ def in_torch_zip(pickled: bytes, path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", {**HOSTILE, **BROKEN})
+GOES_ON = {"APPEND on a number", "BUILD on a number", "out-of-band buffer"}
+"""Where Python goes on if there is nothing to change, or has buffers, and this reader does not."""
+
+
+@pytest.mark.parametrize("name", sorted(GOES_ON))
+def test_what_python_may_go_on_behind_refuses_the_whole_file(name: str, tmp_path: Path) -> None:
+    torch.save({"core_attention._extra_state": io.BytesIO(BROKEN[name])}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError):
+        inspect(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("name", sorted({**HOSTILE, **BROKEN}.keys() - GOES_ON))
 def test_the_same_inside_a_torch_file_and_inside_an_extra_state(name: str, tmp_path: Path) -> None:
     payload = {**HOSTILE, **BROKEN}[name]
     hostile = name in HOSTILE
@@ -231,7 +242,6 @@ def test_a_laughing_memo_costs_what_it_is_long() -> None:
     read = pickles.read(bomb)
     _seconds, peak = spent(lambda: sum(1 for _ in nodes.every(read.root)))
     assert peak < 1 << 20
-    assert list(names.unknown_names(read.root)) == []
     assert len(emit.emit(read.root, 2)) < 10_000
 
 
@@ -242,28 +252,6 @@ def test_deep_nesting_is_read_and_not_recursed_into(tmp_path: Path) -> None:
     with pytest.raises(Malformed, match="deep"):
         emit.emit(root, 2)
     inspect(in_torch_zip(deep, tmp_path / "x.pt"), ["1.11"])
-
-
-def test_too_many_opcodes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "PICKLE_OPCODES", 1000)
-    with pytest.raises(Malformed, match="opcodes"):
-        pickles.read(b"\x80\x02" + b"N0" * 1000 + b"N.")
-
-
-@pytest.mark.parametrize("one", [b"}", b"cos\nsystem\n)R"])
-def test_too_many_objects_are_refused(one: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "PICKLE_OBJECTS", 1000)
-    with pytest.raises(Malformed, match="objects"):
-        pickles.read(b"(" + one * 1001 + b"l.")
-
-
-def test_many_states_share_one_budget(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(limits.Budget, "__init__", lambda self: setattr(self, "opcodes", 50_000))
-    payload = b"\x80\x02" + b"N0" * 10_000 + b"N."
-    states = {f"{n}.core_attention._extra_state": io.BytesIO(payload) for n in range(20)}
-    torch.save(states, tmp_path / "x.pt")
-    problems = [module.problem for module in inspect(tmp_path / "x.pt", ["1.11"]).modules]
-    assert sum("more opcodes" in problem for problem in problems) > 15
 
 
 def test_what_a_terminal_would_obey_is_written_out(tmp_path: Path) -> None:
@@ -281,7 +269,7 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", b"\x80\x02" + b"N0" * (200 << 19) + b"N.")
     assert path.stat().st_size < 1 << 20
-    with pytest.raises(CheckpointError, match="no more than"):
+    with pytest.raises(CheckpointError, match="compressed"):
         inspect(path)
 
 
@@ -333,7 +321,9 @@ def test_a_legacy_file_whose_lengths_lie_is_cut_short(tmp_path: Path) -> None:
 
 def test_getattr_is_excused_only_for_methods_of_te_and_the_enum_of_an_index() -> None:
     def strangers(arguments: bytes) -> list[str]:
-        return list(names.unknown_names(pickles.read(b"cbuiltins\ngetattr\n" + arguments).root))
+        budget = Budget()
+        pickles.read(b"cbuiltins\ngetattr\n" + arguments, budget)
+        return sorted(budget.lookups.unknown)
 
     fine = b"(ctransformer_engine.pytorch.float8_tensor\nFloat8Tensor\nS'_make_in_reduce_ex'\ntR."
     assert strangers(fine) == []
@@ -354,7 +344,7 @@ def test_optimizer_state_and_arguments_beside_the_model(tmp_path: Path) -> None:
     )
     torch.save(whole, path)
     report = inspect(path, ["1.11"])
-    assert report.warnings == ("argparse.Namespace()",)
+    assert report.warnings == ()
     assert report.targets[0].status == "loads"
 
 

@@ -17,9 +17,12 @@ from matrix.catalogue.selection import Selection
 from matrix.cli import main
 from matrix.errors import ExitCode, worst
 from matrix.lane import asking, sources
+from matrix.plan.evidence_index import EvidenceIndex
 from matrix.report import document
 from matrix.store import recorded
+from matrix.store.records import Attempt
 from matrix.store.store import Store
+from matrix.workflow.selecting import Request, select
 
 
 @pytest.fixture(autouse=True)
@@ -267,3 +270,41 @@ def test_exit_codes_by_precedence() -> None:
     assert worst([ExitCode.INCOMPLETE, ExitCode.INFRA]) == ExitCode.INFRA
     assert worst([ExitCode.INFRA, ExitCode.DEVIATES]) == ExitCode.DEVIATES
     assert worst([ExitCode.DEVIATES, ExitCode.USAGE]) == ExitCode.USAGE
+
+
+WHY = "release 2.10 cannot be imported: ModuleNotFoundError: No module named 'torch.new'"
+
+
+def test_a_release_that_cannot_be_imported_is_one_line_everywhere(elsewhere: Path) -> None:
+    """Its ten cells and ten controls are counted there, and listed nowhere by themselves."""
+    words = [
+        "--releases",
+        "2.9-2.11",
+        "--scenario",
+        "autocast,attention-only",
+        "--variant",
+        "plain",
+    ]
+    chosen = Selection(releases="2.9-2.11", scenario="autocast,attention-only", variant="plain")
+    plan = select(Request(chosen)).plan
+    index, store = EvidenceIndex(plan, None, None), Store(elsewhere / "te-matrix-store")
+    store.prepare()
+    for name in plan.scenarios:
+        key = index.save_attempt_key(name, plan.releases["2.10"])
+        store.add_attempt(Attempt(key=key, kind="infra", message=WHY, lacking="2.10", at="1"))
+    te_matrix("report", *words)
+    printed = te_matrix("judge", *words)
+    named = [line for line in printed.output.splitlines() if "2.10" in line]
+    assert named == [f"infra: {WHY}: 10 cells and 10 controls without outcome"]
+    text = (elsewhere / "te-matrix-report" / "report.md").read_text()
+    assert text.count(WHY) == 1
+    assert "| 10 | infra |" in text
+    assert text.count("| 2.10 |") == 1
+    page = (elsewhere / "te-matrix-report" / "index.html").read_text()
+    assert page.count("<li>control") == 1
+    gated = te_matrix("gate", *words, "--junit", "j.xml", "--code-quality", "q.json")
+    assert gated.exit_code == ExitCode.INFRA
+    assert gated.output.count(WHY) == 2, "once as judged, once as the check that fails"
+    assert (elsewhere / "j.xml").read_text().count("<error") == 1
+    (issue,) = json.loads((elsewhere / "q.json").read_text())
+    assert issue["location"]["path"] == "release/2.10"

@@ -256,14 +256,14 @@ DAMAGE: dict[str, Callable[[Path, dict[str, Any]], Any]] = {
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("empty", "the file is empty"),
-        ("text", "neither a zip archive nor a pickle"),
+        ("empty", "it is empty"),
+        ("text", "it is a text"),
         ("torn", "it was cut short"),
         ("link", "is no file or folder"),
         ("missing", "is no file or folder"),
         ("folder", "holds no checkpoint"),
         ("linked-folder", "x.pt is a link that leads nowhere"),
-        ("some.zip", "not one of torch.save"),
+        ("some.zip", "a zip archive that torch.save did not write"),
         ("short.safetensors", "is no safetensors file"),
         ("hf", "model-00002-of-00002.safetensors is missing"),
         ("torch_dist", "__0_0.distcp is missing"),

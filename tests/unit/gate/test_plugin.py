@@ -193,3 +193,30 @@ def test_a_hostile_reason_stays_inside_its_element(pytester: pytest.Pytester) ->
     case = ET.parse(pytester.path / "j.xml").getroot()[0][0]
     assert "]]></failure><x/>" in case[0].text
     assert len(case) == 1
+
+
+LACKING = [
+    a_cell("2.9", loader, "infra", verdict="infra", note="no einops", lacking="2.9")
+    for loader in ("2.4", "2.5")
+]
+
+
+def test_a_lacking_release_is_one_error_and_its_cells_are_skipped(
+    pytester: pytest.Pytester,
+) -> None:
+    path = pytester.path / "run.json"
+    path.write_text(document.text(a_report(CELLS[0], *LACKING)))
+    whole = pytester.runpytest_inprocess("--te-matrix", str(path), "--junitxml=j.xml")
+    assert outcomes(whole) == {"passed": 1, "errors": 1, "skipped": 2}
+    cases = ET.parse(pytester.path / "j.xml").getroot()[0]
+    assert [case.attrib["name"] for case in cases if case.find("error") is not None] == [
+        "release/2.9"
+    ]
+
+
+def test_a_cell_chosen_without_its_lacking_release_fails_itself(pytester: pytest.Pytester) -> None:
+    path = pytester.path / "run.json"
+    path.write_text(document.text(a_report(CELLS[0], *LACKING)))
+    result = pytester.runpytest_inprocess("--te-matrix", str(path), "-k", "2.9 and 2.5")
+    assert outcomes(result) == {"errors": 1, "deselected": 3}
+    assert result.ret == pytest.ExitCode.TESTS_FAILED

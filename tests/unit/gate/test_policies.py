@@ -159,3 +159,35 @@ def test_the_worst_code_wins() -> None:
     cells = [absent("not-run"), a_cell("2.4", "2.6", "infra", verdict="infra")]
     assert gated(a_report(*cells))[1] == ExitCode.INFRA
     assert gated(a_report(*cells, a_cell("2.5", "2.6", "error")))[1] == ExitCode.DEVIATES
+
+
+WITHOUT = [
+    a_cell(saver, loader, "infra", verdict="infra", note="no einops", lacking="2.9")
+    for saver, loader in (("2.9", "2.4"), ("2.9", "2.5"), ("2.4", "2.9"))
+]
+
+
+def test_a_release_that_could_not_take_part_is_one_check_that_fails() -> None:
+    found, code = gated(a_report(INTACT, *WITHOUT))
+    assert [(check.id, check.state) for check in found if check.state != "skip"] == [
+        ("release/2.9", "broken"),
+        (INTACT.id, "pass"),
+    ]
+    assert found[0].reason == "infra: no einops: 3 cells without outcome"
+    assert {check.answered_by for check in found if check.state == "skip"} == {"release/2.9"}
+    assert code == ExitCode.INFRA
+
+
+def test_each_cause_of_a_release_is_a_check_of_its_own() -> None:
+    other = a_cell("2.9", "2.6", "infra", verdict="infra", note="no space left", lacking="2.9")
+    found, _code = gated(a_report(INTACT, *WITHOUT, other))
+    assert [check.id for check in found][:2] == ["release/2.9", "release/2.9/2"]
+
+
+def test_a_release_whose_source_is_missing_fails_unless_that_is_allowed() -> None:
+    cell = a_cell("2.9", "2.4", "unavailable", verdict="unavailable", note="no net", lacking="2.9")
+    report = a_report(INTACT, cell)
+    assert gated(report)[1] == ExitCode.INCOMPLETE
+    found, code = gated(report, allow_missing=True)
+    assert code == ExitCode.OK
+    assert [(check.id, check.state) for check in found[1:]] == [(cell.id, "skip")]

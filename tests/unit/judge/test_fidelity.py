@@ -13,7 +13,14 @@ from click.testing import CliRunner, Result
 from helpers.builders import a_load, a_save
 from matrix.catalogue.words import Lane, Stage
 from matrix.cli import main
-from matrix.judge.fidelity import Difference, by_scenario, compare
+from matrix.judge.fidelity import (
+    Difference,
+    by_scenario,
+    compare,
+    on_a_device,
+    on_the_binding,
+    on_the_standin,
+)
 from matrix.judge.outcomes import result
 from matrix.plan.cells import Plan
 from matrix.store import archive, recorded
@@ -39,12 +46,12 @@ def on_gpu(records: list[Any], size: str = "device", **changes: Any) -> list[Any
 
 
 def differences(cpu: list[Any], device: list[Any]) -> list[tuple[str, str]]:
-    found = compare(by_scenario(Lane.CPU, cpu), by_scenario(Lane.GPU, device)).differences
+    found = compare(by_scenario(cpu, on_the_standin), by_scenario(device, on_a_device)).differences
     return [(difference.where, difference.what) for difference in found]
 
 
 def test_the_same_in_both_lanes_is_no_difference(cpu: list[Any]) -> None:
-    found = compare(by_scenario(Lane.CPU, cpu), by_scenario(Lane.GPU, on_gpu(cpu)))
+    found = compare(by_scenario(cpu, on_the_standin), by_scenario(on_gpu(cpu), on_a_device))
     assert found.compared == ("autocast/1.8", "autocast/plain/1.8->1.11")
     assert (found.device_only, found.differences) == ((), ())
 
@@ -94,21 +101,22 @@ def test_another_fate_and_another_form_are_listed(plan: Plan, cpu: list[Any]) ->
 def test_savers_of_the_very_same_state_share_their_loads(plan: Plan, cpu: list[Any]) -> None:
     other = a_save(plan, "1.9").model_copy(update={"state_digest": cpu[0].state_digest})
     device = [*on_gpu([cpu[0], other]), *on_gpu([cpu[1]], saved_by="1.9")]
-    found = compare(by_scenario(Lane.CPU, [*cpu, other]), by_scenario(Lane.GPU, device))
+    found = compare(by_scenario([*cpu, other], on_the_standin), by_scenario(device, on_a_device))
     assert "autocast/plain/1.9->1.11" in found.compared
     assert found.device_only == ()
 
 
 def test_what_the_device_alone_saw_is_named(plan: Plan, cpu: list[Any]) -> None:
     found = compare(
-        by_scenario(Lane.CPU, cpu), by_scenario(Lane.GPU, on_gpu([*cpu, a_save(plan, "1.9")]))
+        by_scenario(cpu, on_the_standin),
+        by_scenario(on_gpu([*cpu, a_save(plan, "1.9")]), on_a_device),
     )
     assert found.device_only == ("autocast/1.9",)
 
 
 def test_two_sizes_on_the_device_are_told_apart(cpu: list[Any]) -> None:
     device = [*on_gpu(cpu, "device--"), *on_gpu(cpu, "faq-----")]
-    found = compare(by_scenario(Lane.CPU, cpu), by_scenario(Lane.GPU, device))
+    found = compare(by_scenario(cpu, on_the_standin), by_scenario(device, on_a_device))
     assert "autocast/1.8 (scenario device--)" in found.compared
     assert "autocast/1.8 (scenario faq-----)" in found.compared
 
@@ -161,7 +169,28 @@ def test_every_difference_that_is_recorded_is_explained() -> None:
     archive_ = recorded.evidence(Lane.CPU)
     assert archive_ is not None
     found = compare(
-        by_scenario(Lane.CPU, archive_.records()),
-        by_scenario(Lane.GPU, device.records() if device else []),
+        by_scenario(archive_.records(), on_the_standin),
+        by_scenario(device.records() if device else [], on_a_device),
     )
     assert [d for d in found.differences if d.what not in text or d.where not in text] == []
+
+
+def on_binding(records: list[Any]) -> list[Any]:
+    return [
+        record.model_copy(
+            update={"provenance": record.provenance.model_copy(update={"binding": "real"})}
+        )
+        for record in records
+    ]
+
+
+def test_values_are_compared_where_the_cpu_lane_ran_on_the_binding(
+    plan: Plan, cpu: list[Any]
+) -> None:
+    other = on_binding([a_save(plan, "1.8", digest="other values")])
+    found = compare(
+        by_scenario([*cpu, *other], on_the_standin), by_scenario([*cpu, *other], on_the_binding)
+    )
+    assert [one.what for one in found.differences] == ["values of the metadata"]
+    same = by_scenario(on_binding(cpu), on_the_binding)
+    assert compare(by_scenario(cpu, on_the_standin), same).differences == ()

@@ -13,7 +13,7 @@ import pytest
 from helpers.builders import TODAY, a_load, a_save, entry_fields
 from matrix.catalogue.faq import Documentation
 from matrix.errors import ExitCode
-from matrix.judge import judge, outcomes
+from matrix.judge import judge, outcomes, summary
 from matrix.judge.judgement import EntryCheck, Judgement, SaveCheck
 from matrix.judge.ledger import LedgerEntry
 from matrix.plan.cells import Plan
@@ -580,3 +580,33 @@ def test_a_failed_control_that_raised_nothing_needs_no_more_words(
     made.store.add(a_load(made.plan, made.saved("1.11"), "1.11", default=True, digest="other"))
     (check,) = [check for check in made.judge().controls if check.control == "own"]
     assert (check.observed, check.note) == ("defaults", "")
+
+
+def test_a_release_that_cannot_start_is_counted_once_with_all_it_leaves_open(
+    bench: Callable[..., Bench],
+) -> None:
+    made = bench(["1.8", "1.9"], ["1.11"])
+    made.controls("1.11")
+    save = a_save(made.plan, "1.8")
+    made.store.add(save)
+    made.store.add(a_load(made.plan, save, "1.11"))
+    key = EvidenceIndex(made.plan, None, None).save_attempt_key(
+        "autocast", made.plan.releases["1.9"]
+    )
+    why = "release 1.9 cannot be imported: ImportError: no einops."
+    attempt = Attempt(key=key, kind="infra", message=why, lacking="1.9", at="1")
+    made.store.add_attempt(attempt)
+    judged = made.judge()
+    (lack,) = summary.lacking_releases(judged)
+    assert (lack.release, lack.cells, lack.controls) == ("1.9", 1, 0)
+    assert lack.sentence == f"infra: {why[:-1]}: 1 cells and 0 controls without outcome"
+    assert [verdict.lacking for verdict in judged.verdicts] == ["", "1.9"]
+
+
+def test_a_failure_of_one_load_is_no_lacking_release(bench: Callable[..., Bench]) -> None:
+    made = bench(["1.8"], ["1.11"])
+    made.controls("1.11")
+    made.store.add(a_save(made.plan, "1.8"))
+    made.failed("1.8", "1.11", "infra")
+    judged = made.judge()
+    assert (judged.verdicts[0].verdict, summary.lacking_releases(judged)) == ("infra", [])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from matrix.catalogue.releases import Catalogue
 from matrix.errors import EngineError, SourceUnavailable, TableError, UsageError
 from matrix.lane.containers import image_spec, lock, packages
 from matrix.lane.containers.lock import BaseImage
+from matrix.system import cleanup
 
 DIGEST = "sha256:" + "a" * 64
 UNPINNED = BaseImage(kind="ngc", image="nvcr.io/nvidia/pytorch:24.10-py3", digest="unlocked")
@@ -148,9 +148,8 @@ def test_wheels_are_asked_for_as_the_base_needs_them() -> None:
 
 
 def test_wheels_of_a_process_that_is_no_more_are_removed(tmp_path: Path) -> None:
-    dead, alive = (
-        tmp_path / f"wheels-{platform.node()}-{pid}-x" for pid in (4_194_305, os.getpid())
-    )
+    alive = tmp_path / f"{cleanup.mark('wheels-')}x"
+    dead = tmp_path / alive.name.replace(f"-{os.getpid()}-", "-4194305-")
     dead.mkdir()
     alive.mkdir()
     with packages.wheel_folder(tmp_path) as folder:
