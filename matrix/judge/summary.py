@@ -22,11 +22,6 @@ class BandCell:
     deviating: int
     """Number of cells that deviate from the FAQ, with or without a ledger entry."""
 
-    @property
-    def text(self) -> str:
-        """The observed outcomes and their counts, most frequent first."""
-        return ", ".join(f"{word} {count}" for word, count in self.observed) or "-"
-
 
 @dataclasses.dataclass(frozen=True)
 class BandTable:

@@ -3,48 +3,63 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from matrix.catalogue.faq import Documentation
 from matrix.catalogue.words import Absence, Standing, Verdict
 from matrix.errors import ExitCode
 from matrix.judge.judgement import JudgedCell, Judgement
-from matrix.judge.summary import band_tables, lacking_releases, live_counts
-from matrix.report import standings
+from matrix.judge.summary import lacking_releases
+from matrix.report import overview, standings
+from matrix.report.document import BandRow, Bands, Report
+from matrix.report.overview import Overview
 from matrix.report.qualification import Qualification
 from matrix.system.progress import Progress
 
 PLAIN_EVERY = 200
 """Number of steps between two lines of progress where there is no terminal."""
+_TABLES = 8
+"""The most tables of bands that are printed."""
 _NOT_MEASURED = (Absence.NOT_RUN, Absence.UNAVAILABLE)
 _CAUSES = 20
 """The most causes that are printed of one standing; the report has them all."""
 _LISTED = (Verdict.DEVIATES, Verdict.INFRA, Verdict.INCONCLUSIVE)
 
 
-def print_judgement(console: Console, judgement: Judgement, documentation: Documentation) -> None:
-    """Print the tables of bands, the totals, and what is wrong: failures, controls, entries."""
-    for table in band_tables(judgement, documentation):
-        console.print(_band_table(table))
+def print_judgement(console: Console, judgement: Judgement, report: Report) -> None:
+    """Print the tables of bands, the totals, and what is wrong: failures, controls, entries.
+
+    Of more tables than a reader would scroll through, a line for each scenario is printed.
+
+    :param report: the judgement's report.
+    """
+    if len(report.bands) <= _TABLES:
+        for table in report.bands:
+            console.print(_band_table(table))
+    else:
+        for line in _overview_lines(overview.of(report)):
+            _line(console, line)
+        _line(
+            console,
+            f"{len(report.bands)} tables of bands are not printed; report.md has them, and so has"
+            " `te-matrix judge --scenario NAME --variant NAME`",
+        )
     totals = ", ".join(
-        f"{count} {verdict.value}" for verdict, count in judgement.totals.items() if count
+        f"{count} {verdict.value}" for verdict, count in report.totals.items() if count
     )
-    counts = live_counts(judgement)
-    console.print(f"{len(judgement.plan.cells)} cells planned: {totals}", highlight=False)
-    console.print(
-        f"evidence: {counts['live']} live, {counts['recorded']} recorded, "
-        f"{counts['without']} without (lane {judgement.plan.lane.value}, "
-        f"runner {judgement.plan.runner.value}"
-        f"{', binding real' if judgement.plan.real_binding else ''})",
-        highlight=False,
+    counts, binding = report.evidence, f", binding {report.binding}" if report.binding else ""
+    _line(console, f"{report.planned} cells planned: {totals}")
+    _line(
+        console,
+        f"evidence: {counts.live} live, {counts.recorded} recorded, {counts.without} without "
+        f"(lane {report.lane.value}, runner {report.runner.value}{binding})",
     )
     for line in _failures(judgement):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        _line(console, line)
 
 
 def print_qualification(
@@ -80,7 +95,7 @@ def _line(console: Console, line: str, style: str | None = None) -> None:
     console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
-def _band_table(table: Any) -> Table:
+def _band_table(table: Bands) -> Table:
     shown = Table(
         title=f"{table.scenario}, {table.variant}: documented -> observed (cells)",
         title_justify="left",
@@ -89,11 +104,25 @@ def _band_table(table: Any) -> Table:
     shown.add_column("loaded by \\ saved by")
     for band in table.bands:
         shown.add_column(band)
+    fields = {(row.loaded_by, row.saved_by): row for row in table.rows}
     for loader in table.bands:
-        row = [table.cells[loader, saver] for saver in table.bands]
-        texts = [f"{cell.documented} ->\n{cell.text}" if cell.observed else "" for cell in row]
+        row = [fields[loader, saver] for saver in table.bands]
+        texts = [f"{one.documented} ->\n{_counts(one)}" if one.observed else "" for one in row]
         shown.add_row(loader, *texts)
     return shown
+
+
+def _counts(row: BandRow) -> str:
+    return ", ".join(f"{word} {count}" for word, count in row.observed.items())
+
+
+def _overview_lines(found: Overview) -> Iterator[str]:
+    yield f"Variant {found.variant}, in how many cells:"
+    width = max(len(line.traits.scenario) for line in found.lines)
+    for line in found.lines:
+        counts = [f"{word} {line.counts[word]}" for word in found.words if line.counts.get(word)]
+        deviate = f"; {line.deviating} deviate" if line.deviating else ""
+        yield f"  {line.traits.scenario:{width}}  {', '.join(counts)}{deviate}"
 
 
 def _failures(judgement: Judgement) -> list[str]:
