@@ -23,7 +23,7 @@ from matrix.catalogue import ranges, releases
 from matrix.catalogue.selection import Selection
 from matrix.judge.judgement import JudgedCell, Judgement
 from matrix.plan.cells import Plan
-from matrix.report import behaviour, causes, overview, rendering, traits
+from matrix.report import behaviour, causes, commonality, overview, rendering, traits
 from matrix.report.document import Report
 from matrix.report.explain import meaning
 from matrix.store.records import Load, Moved, Part, Provenance, Record, Save
@@ -123,7 +123,8 @@ class EmbeddedEvidence:
     def _kind(self, verdict: JudgedCell) -> int:
         documented, live = verdict.documented, (verdict.save_live, verdict.load_live)
         looks = verdict.seen, verdict.outcome, verdict.verdict
-        plainly = meaning(verdict)
+        attends = self._judgement.plan.scenarios[verdict.cell.scenario].attends
+        plainly = meaning(verdict, attends=attends)
         reasons = verdict.same_reason, verdict.entries, verdict.note, verdict.detail
 
         def make() -> dict[str, Any]:
@@ -240,6 +241,7 @@ def render(judgement: Judgement, report: Report, selection: Selection) -> str:
     :param selection: the run's selection, for the commands that repeat a cell.
     """
     order = releases.order(judgement.plan.releases)
+    found = list(behaviour.discover(report, order))
     script = rendering.source("evidence.js") + rendering.source("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return rendering.render(
@@ -248,7 +250,8 @@ def render(judgement: Judgement, report: Report, selection: Selection) -> str:
         answer=rendering.verdict_words(report.exit_code),
         order=order,
         overview=overview.of(report),
-        behaviours=list(behaviour.discover(report, order)),
+        alike=commonality.alike(found),
+        changes=commonality.by_reach(commonality.shared(report, found), order),
         ranges=ranges.text,
         deviations=causes.by_cause(c for c in report.cells if c.verdict.deviating),
         absent=causes.by_cause(cell for cell in report.cells if not cell.present),

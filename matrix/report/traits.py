@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from matrix.catalogue.state_keys import CORE_ATTENTION
 from matrix.report.document import RecipeRow, ScenarioRow
 
-NO_RECIPE = "none (no FP8)"
+NO_RECIPE = "no recipe"
 """Stands for the recipe of scenarios in which none leaves a trace in the checkpoint."""
 
 _STATE = {
@@ -35,6 +35,11 @@ class Traits:
     """The recipe's class; with an arrow, those of saver and loader; or :data:`NO_RECIPE`."""
     checkpoint: str
     """State, weights, fields of the recipe, transport, and what else is not the default."""
+
+    @property
+    def kind(self) -> str:
+        """All but the module: the kind of checkpoint, which modules can be compared in."""
+        return f"{self.recipe}, {self.checkpoint}"
 
 
 def of(row: ScenarioRow) -> Traits:
