@@ -13,7 +13,6 @@ from typing import Literal
 
 from matrix.catalogue import ranges
 from matrix.catalogue.words import Absence, Outcome
-from matrix.report import traits
 from matrix.report.behaviour import NO_CELL, Behaviour, BehaviourBands, BehaviourChange, Role, Shift
 from matrix.report.document import Report
 
@@ -90,7 +89,9 @@ def shared(report: Report, found: Sequence[BehaviourBands]) -> list[SharedShift]
 
     :param found: the behaviours in every scenario of the report.
     """
-    module_of = {row.name: traits.of(row).module for row in report.scenarios}
+    # A report of format 1 does not describe its scenarios: each counts as a module of its own.
+    module_of = {bands.scenario: bands.scenario for bands in found}
+    module_of |= {row.name: row.module for row in report.scenarios}
     members: dict[_Key, _Members] = {}
     for bands in found:
         for change in bands.changes:
