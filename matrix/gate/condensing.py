@@ -34,7 +34,8 @@ def _key(check: Check) -> tuple[object, ...]:
     if cell is None:
         return (check.id,)
     reason = "" if check.state == CheckState.PASS else check.reason
-    return cell.scenario, cell.variant, cell.loaded_by, check.state, check.code, reason
+    result = check.state, check.code, reason, check.answered_by
+    return cell.scenario, cell.variant, cell.loaded_by, *result
 
 
 def _together(group: Sequence[Check], order: Sequence[str]) -> Check:

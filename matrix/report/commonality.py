@@ -8,7 +8,7 @@ others only where the outcomes are the same.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from matrix.catalogue import ranges
@@ -17,9 +17,9 @@ from matrix.report.behaviour import NO_CELL, Behaviour, BehaviourBands, Behaviou
 from matrix.report.document import Report
 
 Reach = Literal["all", "several", "one"]
-"""How many modules show a change, of those that both releases have."""
+"""How many modules show a change, of those with FP8 state that both releases have."""
 TITLES: dict[Reach, str] = {
-    "all": "In all modules",
+    "all": "In all modules with FP8 state",
     "several": "In several modules",
     "one": "In one module only",
 }
@@ -53,9 +53,9 @@ class SharedShift:
     modules: tuple[str, ...]
     """Names of the modules of these scenarios."""
     others: tuple[str, ...]
-    """Names of the modules that both releases have, and that do not show it."""
+    """Names of the modules with FP8 state that both releases have, and that do not show it."""
     reach: Reach
-    """How many of the modules that both releases have these are."""
+    """How many modules show it, of those with FP8 state that both releases have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,22 +92,44 @@ def shared(report: Report, found: Sequence[BehaviourBands]) -> list[SharedShift]
     # A report of format 1 does not describe its scenarios: each counts as a module of its own.
     module_of = {bands.scenario: bands.scenario for bands in found}
     module_of |= {row.name: row.module for row in report.scenarios}
-    members: dict[_Key, _Members] = {}
-    for bands in found:
-        for change in bands.changes:
-            for key, shift in _keyed(change):
-                members.setdefault(key, {}).setdefault(bands.scenario, []).append(shift)
-    with_both: dict[tuple[str, str], set[str]] = {}
-    for release, after, *_rest in members:
-        with_both[release, after] = {
-            module_of[bands.scenario] for bands in found if _has(bands, release, after)
-        }
-    made = [_shared(key, of, module_of, with_both[key[0], key[1]]) for key, of in members.items()]
+    members = _members(found)
+    having = _having(report, found, module_of, members)
+    made = [_shared(key, of, module_of, having[key[:2]]) for key, of in members.items()]
     reaches = list(TITLES)
     return sorted(
         made,
         key=lambda one: (reaches.index(one.reach), -len(one.modules), -len(one.partners)),
     )
+
+
+def _members(found: Sequence[BehaviourBands]) -> dict[_Key, _Members]:
+    members: dict[_Key, _Members] = {}
+    for bands in found:
+        for change in bands.changes:
+            for key, shift in _keyed(change):
+                members.setdefault(key, {}).setdefault(bands.scenario, []).append(shift)
+    return members
+
+
+def _having(
+    report: Report,
+    found: Sequence[BehaviourBands],
+    module_of: Mapping[str, str],
+    keys: Iterable[_Key],
+) -> dict[tuple[str, str], set[str]]:
+    """Return the modules with FP8 state that both releases of a change have.
+
+    Norms hold none, and take no part in most changes.
+    """
+    without = {row.name for row in report.scenarios if row.state == "none"}
+    stateful = {module for scenario, module in module_of.items() if scenario not in without}
+    return {
+        (release, after): {
+            module_of[bands.scenario] for bands in found if _has(bands, release, after)
+        }
+        & stateful
+        for release, after, *_rest in keys
+    }
 
 
 def _keyed(change: BehaviourChange) -> Iterator[tuple[_Key, Shift]]:
@@ -126,13 +148,13 @@ def _has(bands: BehaviourBands, *releases: str) -> bool:
 
 
 def _shared(
-    key: _Key, members: _Members, module_of: Mapping[str, str], with_both: set[str]
+    key: _Key, members: _Members, module_of: Mapping[str, str], having: set[str]
 ) -> SharedShift:
     release, after, role, variant, _before, _now = key
     shifts = [shift for found in members.values() for shift in found]
     modules = tuple(dict.fromkeys(module_of[scenario] for scenario in members))
-    others = tuple(sorted(with_both.difference(modules)))
-    several: Reach = "several" if others else "all"
+    others = tuple(sorted(having.difference(modules)))
+    several: Reach = "several" if others or not having else "all"
     return SharedShift(
         release=release,
         after=after,
@@ -210,7 +232,7 @@ def _where(one: SharedShift) -> str:
         return scenarios
     modules = ", ".join(one.modules)
     if len(one.modules) > len(one.others):
-        modules = f"all modules but {', '.join(one.others)}" if one.others else modules
+        modules = f"all with FP8 state but {', '.join(one.others)}" if one.others else modules
     return f"{modules}: {scenarios}"
 
 

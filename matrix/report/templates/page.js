@@ -18,7 +18,7 @@
 
   function colour(seen) {
     if (ABSENT.includes(seen)) return "absent";
-    return seen === "loaded (frozen)" ? "frozen" : seen.split(" ")[0];
+    return /^loaded \((.*, )?frozen/.test(seen) ? "frozen" : seen.split(" ")[0];
   }
 
   if (typeof DecompressionStream === "undefined") {

@@ -62,6 +62,17 @@ def test_a_module_that_one_of_the_releases_lacks_does_not_count() -> None:
     assert {one.reach for one in shared(of_modules(*cells))} == {"all"}
 
 
+def test_a_module_that_holds_no_fp8_state_does_not_count() -> None:
+    cells = a_grid("mha", ["2.4", "2.5"], REFUSED) + a_grid("linear", ["2.4", "2.5"], REFUSED)
+    report = of_modules(*cells, *a_grid("norm", ["2.4", "2.5"], {}))
+    rows = [
+        row.model_copy(update={"state": "none"}) if row.name == "norm" else row
+        for row in report.scenarios
+    ]
+    found = shared(report.model_copy(update={"scenarios": tuple(rows)}))
+    assert {one.reach for one in found} == {"all"}
+
+
 def test_ends_without_an_exception_differ_and_exceptions_do_not() -> None:
     cells = a_grid("mha", ["2.4", "2.5"], {("2.4", "2.4"): "none", **REFUSED})
     cells += a_grid("linear", ["2.4", "2.5"], {("2.4", "2.4"): "defaults", **REFUSED})
@@ -87,7 +98,7 @@ def test_as_text_what_is_common_comes_first() -> None:
     text = list(commonality.lines(shared(report), found, ORDER))
     own = text.index("In one module only (3 changes):")
     common = text.index("  2.5: plain, loading 2.4: loaded -> error  [mha, linear]")
-    assert text.index("In all modules (3 changes):") < common < own
+    assert text.index("In all modules with FP8 state (3 changes):") < common < own
     assert "  2.6: plain, loading 2.5: loaded -> defaults  [MultiheadAttention: mha]" in text[own:]
 
 

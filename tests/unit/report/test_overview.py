@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -106,9 +107,8 @@ def test_markdown_has_a_line_for_each_cause_and_says_what_it_leaves_out() -> Non
 
 
 def printed(report: Report) -> str:
-    from types import SimpleNamespace
-
-    nothing = SimpleNamespace(saves=(), failing_entries=(), controls=(), verdicts=())
+    plan = SimpleNamespace(releases={})
+    nothing = SimpleNamespace(plan=plan, saves=(), failing_entries=(), controls=(), verdicts=())
     stream = io.StringIO()
     console.print_judgement(Console(file=stream, width=80), nothing, report)  # type: ignore[arg-type]
     return stream.getvalue()
