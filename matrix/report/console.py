@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
+from matrix.catalogue import ranges, releases
 from matrix.catalogue.words import Absence, Standing, Verdict
 from matrix.errors import ExitCode
-from matrix.judge.judgement import JudgedCell, Judgement
+from matrix.judge.judgement import ControlCheck, JudgedCell, Judgement
 from matrix.judge.summary import lacking_releases
 from matrix.report import overview, standings
+from matrix.report.cells import one_line
 from matrix.report.document import BandRow, Bands, Report
 from matrix.report.overview import Overview
 from matrix.report.qualification import Qualification
@@ -26,7 +30,7 @@ _TABLES = 8
 """The most tables of bands that are printed."""
 _NOT_MEASURED = (Absence.NOT_RUN, Absence.UNAVAILABLE)
 _CAUSES = 20
-"""The most causes that are printed of one standing; the report has them all."""
+"""The most causes, cells or controls that are printed of one kind; the report has them all."""
 _LISTED = (Verdict.DEVIATES, Verdict.INFRA, Verdict.INCONCLUSIVE)
 
 
@@ -137,24 +141,49 @@ def _failures(judgement: Judgement) -> list[str]:
         f"ledger entry {check.entry.id} is {check.state.value}"
         for check in judgement.failing_entries
     ]
-    for control in judgement.controls:
-        known = control.good or control.verdict == Verdict.KNOWN_DEVIATION
-        if not (known or control.lacking) and control.observed not in _NOT_MEASURED:
-            lines.append(f"{control.scenario}: {control.sentence}")
+    lines += _listed(_controls(judgement), "controls")
     lacking = [lack for lack in lacking_releases(judgement) if lack.verdict in _LISTED]
     lines += [lack.sentence for lack in lacking]
     bad = [v for v in judgement.verdicts if v.verdict in _LISTED and not v.lacking]
-    lines += [f"{v.verdict.value}: {v.cell.id}: {_why(v)}" for v in bad[:20]]
-    if len(bad) > 20:
-        lines.append(f"... and {len(bad) - 20} more; the report has them all")
-    return lines
+    return lines + _listed(_cells(bad), "causes" if len(bad) > _CAUSES else "cells")
+
+
+def _listed(lines: Sequence[str], what: str) -> list[str]:
+    more = [f"... and {len(lines) - _CAUSES} more {what}; the report has them all"]
+    return [*lines[:_CAUSES], *(more if len(lines) > _CAUSES else [])]
+
+
+def _controls(judgement: Judgement) -> list[str]:
+    """Return the controls that came out wrong, those of several releases and scenarios once."""
+    order = releases.order(judgement.plan.releases)
+    alike: dict[tuple[object, ...], list[ControlCheck]] = {}
+    for control in judgement.controls:
+        known = control.good or control.verdict == Verdict.KNOWN_DEVIATION
+        if not (known or control.lacking) and control.observed not in _NOT_MEASURED:
+            key = control.control, control.required, control.observed, one_line(control.note)
+            alike.setdefault(key, []).append(control)
+    return [_control(group, order) for group in alike.values()]
+
+
+def _control(group: Sequence[ControlCheck], order: Sequence[str]) -> str:
+    scenarios = dict.fromkeys(control.scenario for control in group)
+    named = ranges.text({control.release for control in group}, order)
+    return f"{', '.join(scenarios)}: {dataclasses.replace(group[0], release=named).sentence}"
+
+
+def _cells(bad: Sequence[JudgedCell]) -> list[str]:
+    """Return a line for each cell; for each cause, where there are many cells."""
+    if len(bad) <= _CAUSES:
+        return [f"{v.verdict.value}: {v.cell.id}: {_why(v)}" for v in bad]
+    found = Counter(f"{v.verdict.value}: {_why(v)}" for v in bad)
+    return [f"{line}: {count} cells" for line, count in found.most_common()]
 
 
 def _why(verdict: JudgedCell) -> str:
     if verdict.error:
-        message = " ".join(verdict.error.message.split())[:120]
+        message = one_line(verdict.error.message)[:120]
         return f"{verdict.outcome} at {verdict.stage}: {verdict.error.type}: {message}"
-    return verdict.note or f"documented {verdict.documented.outcome}, {verdict.seen}"
+    return one_line(verdict.note) or f"documented {verdict.documented.outcome}, {verdict.seen}"
 
 
 def progress(console: Console) -> Progress:

@@ -10,6 +10,7 @@ from matrix.catalogue.releases import Release
 from matrix.catalogue.words import AfterLoad, Outcome, RestState, Verdict, Weights, outcome_text
 from matrix.judge.judgement import JudgedCell, Judgement
 from matrix.judge.ledger import LedgerEntry
+from matrix.report.cells import one_line
 from matrix.report.places import together
 
 OUTCOME_MEANINGS = {
@@ -92,7 +93,7 @@ def _ending(verdict: JudgedCell, *, attends: bool) -> Iterator[str]:
     means = meaning(verdict, attends=attends) or absent
     yield means
     if verdict.error:
-        message = " ".join(verdict.error.message.split())[:300]
+        message = one_line(verdict.error.message)[:300]
         yield f"{verdict.error.type} at {_stage(verdict)}: {message}"
         if verdict.unexpected:
             yield f"unexpected keys: {', '.join(verdict.unexpected)}"

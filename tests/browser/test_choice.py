@@ -28,6 +28,11 @@ def address(page: Page) -> str:
     return page.url.partition("#")[2]
 
 
+def test_everything_stays_small(everything: Path) -> None:
+    assert everything.stat().st_size < 4_000_000
+    assert everything.with_name("report.json").stat().st_size < 15_000_000
+
+
 def test_every_scenario_is_offered_once(everything: Path, opened: Open) -> None:
     page = opened(everything)
     expected = [
