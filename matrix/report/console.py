@@ -49,8 +49,8 @@ def print_judgement(console: Console, judgement: Judgement, report: Report) -> N
             _line(console, line)
         _line(
             console,
-            f"{len(report.bands)} tables of bands are not printed; report.md has them, and so has"
-            " `te-matrix judge --scenario NAME --variant NAME`",
+            f"{len(report.bands)} tables of bands are not printed; the report's page has them, and"
+            " `te-matrix judge --scenario NAME --variant NAME` prints one",
         )
     totals = ", ".join(
         f"{count} {verdict.value}" for verdict, count in report.totals.items() if count
@@ -122,7 +122,7 @@ def _counts(row: BandRow) -> str:
 
 def _overview_lines(found: Overview) -> Iterator[str]:
     yield f"Variant {found.variant}, in how many cells:"
-    width = max(len(line.traits.scenario) for line in found.lines)
+    width = max((len(line.traits.scenario) for line in found.lines), default=0)
     for line in found.lines:
         counts = [f"{word} {line.counts[word]}" for word in found.words if line.counts.get(word)]
         deviate = f"; {line.deviating} deviate" if line.deviating else ""

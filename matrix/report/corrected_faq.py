@@ -108,8 +108,9 @@ def _common(
     for kind, modules in kinds.items():
         rows = _endings(report, modules)
         seen = {ending for row in rows.values() for ending, *_rest in row.values()}
-        if len(set(modules.values())) > 1 and seen & {FAILS, GOES_THROUGH}:
-            yield kind, list(modules.values()), list(_alike(rows, {}, variants, order))
+        names = list(dict.fromkeys(modules.values()))
+        if len(names) > 1 and seen & {FAILS, GOES_THROUGH}:
+            yield kind, names, list(_alike(rows, {}, variants, order))
 
 
 def _endings(report: Report, scenarios: Collection[str]) -> dict[str, _Row]:

@@ -89,7 +89,7 @@ def _endings(judgement: Judgement) -> Iterator[str]:
 
 
 def _ending(verdict: JudgedCell, *, attends: bool) -> Iterator[str]:
-    absent = f"no outcome ({verdict.outcome.value}): {verdict.note}"
+    absent = f"no outcome ({verdict.outcome.value}): {one_line(verdict.note)}"
     means = meaning(verdict, attends=attends) or absent
     yield means
     if verdict.error:

@@ -20,6 +20,8 @@ ABSENT = "no outcome"
 WORDS = ("loaded", FROZEN, "defaults", "none", "error", "partial", ABSENT)
 """What cells are counted by, in the order of the columns."""
 
+_PLAIN = "plain"
+
 
 @dataclasses.dataclass(frozen=True)
 class Line:
@@ -46,8 +48,9 @@ class Overview:
 
 
 def of(report: Report) -> Overview:
-    """Return the overview of a report in its first variant, which is ``plain`` if it has that."""
-    variant = next((row.name for row in report.variants), "")
+    """Return the overview of a report in the variant ``plain``, or else in its first one."""
+    names = [row.name for row in report.variants]
+    variant = _PLAIN if _PLAIN in names else next(iter(names), "")
     cells: dict[str, list[ReportCell]] = {}
     for cell in report.cells:
         if cell.variant == variant:

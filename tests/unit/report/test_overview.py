@@ -42,6 +42,7 @@ def test_cells_are_counted_by_outcome() -> None:
     first, second = found.lines
     assert (found.variant, found.words) == ("plain", ("loaded", "frozen", "error", "no outcome"))
     assert first.counts == {"loaded": 1, "frozen": 1, "error": 1, "no outcome": 1}
+    assert overview.of(a_report(cells[4])).variant == "trusted"
     assert (first.deviating, second.traits.scenario, second.counts) == (2, "linear", {"error": 1})
 
 
@@ -104,6 +105,12 @@ def test_markdown_has_a_line_for_each_cause_and_says_what_it_leaves_out() -> Non
     assert lines[0].endswith("/ plain: 2.4 -> 2.5-2.7 |")
     assert "10 more tables" in text
     assert "2.4->2.5" not in text
+
+
+def test_what_a_terminal_would_obey_is_not_printed() -> None:
+    message = "in \x1b[1mbold\x1b[0m,\n\x07 and \x9b2J"
+    cell = a_cell("2.4", "2.5", "error", error_message=message)
+    assert cell.reason == "KeyError at load_state_dict: in bold, and 2J"
 
 
 def printed(report: Report) -> str:
