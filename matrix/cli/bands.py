@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -12,9 +13,14 @@ from matrix import report
 from matrix.catalogue import releases
 from matrix.catalogue.selection import EVERYTHING
 from matrix.cli.options import with_json, with_selection, with_store, with_today
-from matrix.report import behaviour, corrected_faq
+from matrix.report import behaviour, commonality, corrected_faq
+from matrix.report.behaviour import BehaviourBands
+from matrix.report.commonality import SharedShift
 from matrix.store.store import Store
 from matrix.workflow.selecting import Request, select
+
+_IN_FULL = 3
+"""The most scenarios that are listed one by one, instead of what they have in common."""
 
 
 @click.command("bands", short_help="Group releases that behave alike; compare the FAQ's bands.")
@@ -28,7 +34,8 @@ def bands_command(
 ) -> None:
     """Group releases that save and load alike, and compare the groups with the FAQ's bands.
 
-    The default is all releases, scenarios and variants.
+    The default is all releases, scenarios and variants. Of more than three scenarios, what all
+    modules have in common comes first, then what is one module's own.
     """
     selected = select(request, store, defaults=EVERYTHING)
     made = report.build(selected.judge(today), selected.documentation)
@@ -38,9 +45,23 @@ def bands_command(
         click.echo(corrected_faq.section(made, plan.scenarios, plan.variants, order), nl=False)
         return
     found = list(behaviour.discover(made, order))
+    shared = commonality.shared(made, found)
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(one) for one in found], indent=1))
+        parts = {
+            "shared": [dataclasses.asdict(one) for one in shared],
+            "scenarios": [dataclasses.asdict(one) for one in found],
+        }
+        click.echo(json.dumps(parts, indent=1))
+        return
+    for line in _lines(found, shared, order):
+        click.echo(line)
+
+
+def _lines(
+    found: Sequence[BehaviourBands], shared: Sequence[SharedShift], order: Sequence[str]
+) -> Iterator[str]:
+    if len(found) > _IN_FULL:
+        yield from commonality.lines(shared, found, order)
         return
     for one in found:
-        for line in behaviour.lines(one, order):
-            click.echo(line)
+        yield from behaviour.lines(one, order)

@@ -15,7 +15,7 @@ from matrix import report
 from matrix.catalogue.words import Lane
 from matrix.cli.options import gathered_in, with_selection, with_store, with_today
 from matrix.errors import ExitCode
-from matrix.gate import outputs, policies
+from matrix.gate import condensing, outputs, policies
 from matrix.gate.baseline import PolicyRequest
 from matrix.gate.policies import Check, PolicyName
 from matrix.report import console, rendering
@@ -90,17 +90,18 @@ def gate_command(
     made = policies.qualified(made, policy, policies.exit_code(checks))
     screen = Console()
     if made.qualification is None:
-        console.print_judgement(screen, judgement, selected.documentation)
+        console.print_judgement(screen, judgement, made)
     else:
         console.print_qualification(screen, made.qualification, worse=False)
-    code = _run(checks, files.junit)
+    cases = condensing.condensed(checks, order)
+    code = _run(cases, files.junit)
     found = outputs.group_failures(checks)
     for line in (outputs.totals(checks), *outputs.lines(found, order)):
         screen.print(line, highlight=False, markup=False, soft_wrap=True)
     screen.print(f"gate: policy {policy.name.value}, exit code {int(code)}", highlight=False)
     summary = outputs.summary(made, found, code, order)
     texts = {
-        files.code_quality: outputs.code_quality(checks),
+        files.code_quality: outputs.code_quality(cases),
         files.summary: summary,
         files.badge: rendering.badge(made.lane.value, int(code), made.title),
     }

@@ -99,8 +99,9 @@ def run_command(
         _say(screen, f"{count} records in {recorded.folder(run.plan.lane)}")
         selected = dataclasses.replace(selected, live_only=False)
     judgement = selected.judge(today)
-    page = report.write(judgement, selected.documentation, options.folder, selected.selection)
-    console.print_judgement(screen, judgement, selected.documentation)
+    made = report.build(judgement, selected.documentation)
+    page = report.write(judgement, selected.documentation, options.folder, selected.selection, made)
+    console.print_judgement(screen, judgement, made)
     screen.print(f"report: {page}", highlight=False, soft_wrap=True)
     sys.exit(0 if options.no_gate else int(judgement.exit_code))
 

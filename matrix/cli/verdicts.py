@@ -42,7 +42,8 @@ def judge_command(request: Request, store: Store, today: datetime.date, as_json:
         ]
         click.echo(json.dumps(rows, indent=1))
     else:
-        console.print_judgement(Console(), judgement, selected.documentation)
+        made = report.build(judgement, selected.documentation)
+        console.print_judgement(Console(), judgement, made)
 
 
 @click.command("report", short_help="Write the report on the evidence in a store.")

@@ -6,6 +6,7 @@
 ``plugin``          the pytest plugin: its options
 ``pytest_items``    pytest items, one for each check
 ``pytest_session``  a pytest session of checks alone
+``condensing``      fewer test cases than checks, where there are very many
 ``outputs``         annotations, a summary and code quality for CI services
 ``accept``          proposals for ledger entries
 ``pipelines``       pipeline files that run the matrix in several jobs

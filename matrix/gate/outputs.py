@@ -11,7 +11,7 @@ from pathlib import Path
 
 from matrix.errors import ExitCode, StoreError, os_errors_as
 from matrix.gate.policies import Check
-from matrix.report import rendering
+from matrix.report import overview, rendering
 from matrix.report.document import Report
 from matrix.report.places import places
 
@@ -22,7 +22,7 @@ MAX_GROUPS = 50
 """The most groups in a summary; GitHub refuses summaries larger than one mebibyte."""
 
 MAX_TEXT = 1500
-"""The most characters of one text in an annotation or a summary."""
+"""The most characters of one text in a listing, an annotation or a summary."""
 
 _SEVERITY = {ExitCode.DEVIATES: "critical", ExitCode.INFRA: "major", ExitCode.INCOMPLETE: "minor"}
 
@@ -65,16 +65,20 @@ def lines(groups: Sequence[FailureGroup], order: Sequence[str]) -> Iterator[str]
     for group in groups[:MAX_GROUPS]:
         reason = " ".join(group.reason.split())[:300]
         yield f"{len(group.checks)} checks: {reason}"
-        yield f"    {group.where(order)}"
+        yield f"    {_cut(group.where(order))}"
     if len(groups) > MAX_GROUPS:
         yield f"... and {len(groups) - MAX_GROUPS} more reasons; the report has them all"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]} … (the report has it all)"
 
 
 def workflow_commands(groups: Sequence[FailureGroup], order: Sequence[str]) -> Iterator[str]:
     """Yield a GitHub workflow command for each group, as many as GitHub shows."""
     for group in groups[:MAX_ANNOTATIONS]:
         title = f"te-matrix: {len(group.checks)} checks fail"
-        text = f"{group.reason[:MAX_TEXT]}\n{group.where(order)[:MAX_TEXT]}"
+        text = f"{group.reason[:MAX_TEXT]}\n{_cut(group.where(order))}"
         yield f"::error title={_escaped_property(title)}::{_escaped_message(text)}"
 
 
@@ -94,13 +98,14 @@ def summary(
     return rendering.render(
         "summary.md.j2",
         report=report,
+        tables=overview.tables(report),
         code=int(code),
         answer=rendering.verdict_words(code),
         problems=[
             {
                 "count": len(group.checks),
                 "reason": group.reason,
-                "where": group.where(order)[:MAX_TEXT],
+                "where": _cut(group.where(order)),
             }
             for group in groups[:MAX_GROUPS]
         ],

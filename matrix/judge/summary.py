@@ -22,11 +22,6 @@ class BandCell:
     deviating: int
     """Number of cells that deviate from the FAQ, with or without a ledger entry."""
 
-    @property
-    def text(self) -> str:
-        """The observed outcomes and their counts, most frequent first."""
-        return ", ".join(f"{word} {count}" for word, count in self.observed) or "-"
-
 
 @dataclasses.dataclass(frozen=True)
 class BandTable:
@@ -44,26 +39,17 @@ class BandTable:
 
 def band_tables(judgement: Judgement, documentation: Documentation) -> Iterator[BandTable]:
     """Yield the table of every scenario and variant that has cells."""
-    groups: dict[tuple[str, str], list[JudgedCell]] = {}
-    for verdict in judgement.verdicts:
-        groups.setdefault((verdict.cell.scenario, verdict.cell.variant), []).append(verdict)
     bands = tuple(band.name for band in documentation.bands)
     band_of = {
         name: documentation.band(release).name for name, release in judgement.plan.releases.items()
     }
-    for (scenario, variant), verdicts in groups.items():
-        cells = {
-            (loader, saver): _cell(
-                [
-                    verdict
-                    for verdict in verdicts
-                    if (band_of[verdict.cell.loaded_by], band_of[verdict.cell.saved_by])
-                    == (loader, saver)
-                ]
-            )
-            for loader in bands
-            for saver in bands
-        }
+    groups: dict[tuple[str, str], dict[tuple[str, str], list[JudgedCell]]] = {}
+    for verdict in judgement.verdicts:
+        cell = verdict.cell
+        fields = groups.setdefault((cell.scenario, cell.variant), {})
+        fields.setdefault((band_of[cell.loaded_by], band_of[cell.saved_by]), []).append(verdict)
+    for (scenario, variant), fields in groups.items():
+        cells = {(to, by): _cell(fields.get((to, by), [])) for to in bands for by in bands}
         yield BandTable(scenario, variant, bands, cells)
 
 

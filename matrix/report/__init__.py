@@ -6,10 +6,14 @@ packing: cells as rows of numbers, which ``report.json`` has
 builder: the report of a judgement
 rendering: the Jinja2 templates
 page: ``index.html``, with all evidence embedded
+markdown: ``report.md``
+traits: what tells scenarios apart, in words
+overview: a report in short
 console: what commands print, and the progress of runs
 causes: cells grouped by verdict, outcome and reason; controls of a release that is lacking
 places: groups of cells as lines of text
 behaviour: releases grouped by how they save and load
+commonality: what changes in all modules, in several, or in one
 corrected_faq: the FAQ's section with the observed outcomes
 diff: comparison of two reports
 comparison: how candidates compare with their baselines; comparison_texts says it
@@ -27,7 +31,7 @@ from matrix.catalogue.faq import Documentation
 from matrix.catalogue.selection import Selection
 from matrix.errors import StoreError, os_errors_as
 from matrix.judge.judgement import Judgement
-from matrix.report import causes, document, page, rendering
+from matrix.report import document, markdown, page, rendering
 from matrix.report.builder import build, cell_object
 from matrix.report.document import Report
 from matrix.system.collector import gc_paused
@@ -66,13 +70,7 @@ def write(
 def _texts(judgement: Judgement, report: Report, selection: Selection) -> dict[str, str]:
     return {
         "report.json": document.text(report),
-        "report.md": rendering.render(
-            "report.md.j2",
-            report=report,
-            order=releases.order(judgement.plan.releases),
-            absent=causes.by_cause(cell for cell in report.cells if not cell.present),
-            failing_controls=causes.failing_controls(report.controls),
-        ),
+        "report.md": markdown.text(report, releases.order(judgement.plan.releases)),
         "badge.svg": rendering.badge(report.lane.value, report.exit_code, report.title),
         "index.html": page.render(judgement, report, selection),
     }

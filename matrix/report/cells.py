@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pydantic import BaseModel, ConfigDict
 
 from matrix.catalogue.scenarios import REWRITE
@@ -24,6 +26,16 @@ from matrix.catalogue.words import (
 )
 from matrix.judge.outcomes import deviations
 from matrix.store.records import Number
+
+_CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+
+
+def one_line(text: str) -> str:
+    """Return text on one line, without characters that a terminal would obey.
+
+    PyTorch's messages have words in bold, and others may come from a checkpoint.
+    """
+    return " ".join(_CONTROL.sub("", text).split())
 
 
 class ReportModel(BaseModel):
@@ -198,6 +210,6 @@ class ReportCell(CellRun, CellCheckpoint, CellJudgement, OutputComparison, Obser
     def reason(self) -> str:
         """The error, why there is no outcome, or why it is ``partial``, as one line."""
         if not self.error_type:
-            return self.note or ""
-        message = " ".join((self.error_message or "").split())
+            return one_line(self.note or "")
+        message = one_line(self.error_message or "")
         return f"{self.error_type} at {self.stage.value if self.stage else None}: {message}"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from matrix.catalogue import ranges
 from matrix.catalogue.scenarios import SizedScenario, Variant
-from matrix.catalogue.words import AfterLoad, RestState, Stage, Weights, outcome_text
-from matrix.report import rendering
+from matrix.catalogue.words import AfterLoad, Outcome, RestState, Stage, Weights, outcome_text
+from matrix.report import rendering, traits
 from matrix.report.cells import ReportCell
 from matrix.report.document import Report
 
@@ -31,6 +31,12 @@ REST = {
 """What is added to a sentence on the attention, where other parts do not fare as well."""
 NOT_OBSERVED = "not observed"
 """Stands for the outcome of cells that have none."""
+FAILS = "fails with an error"
+"""What is said of cells that are ``error`` with every module."""
+GOES_THROUGH = "raises no error"
+"""What is said of cells that are ``error`` with no module."""
+DEPENDS = "depends on the module"
+"""What is said of cells that are ``error`` with some modules, or lack an outcome with some."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,17 +73,66 @@ def section(
     variants: Mapping[str, Variant],
     order: Sequence[str],
 ) -> str:
-    """Return the section, with a part for every scenario of the report.
+    """Return the section: what modules have in common, then a part for each scenario.
+
+    Scenarios of which the very same is to be said share a part.
 
     :param scenarios: the scenarios of the report by name.
     :param variants: the variants of the report by name.
     :param order: the names of all known releases, oldest first.
     """
-    parts = []
+    parts: dict[tuple[LoaderGroup, ...], list[str]] = {}
     for scenario in dict.fromkeys(cell.scenario for cell in report.cells):
-        groups = list(_groups(report, scenario, variants, order))
-        parts.append((scenario, scenarios[scenario].summary, groups))
-    return rendering.render("faq.rst.j2", report=report, parts=parts)
+        groups = tuple(_groups(report, scenario, variants, order))
+        parts.setdefault(groups, []).append(scenario)
+    return rendering.render(
+        "faq.rst.j2",
+        report=report,
+        common=list(_common(report, variants, order)),
+        parts=sorted(parts.items(), key=lambda part: -len(part[1])),
+        summaries={name: sized.summary for name, sized in scenarios.items()},
+    )
+
+
+def _common(
+    report: Report, variants: Mapping[str, Variant], order: Sequence[str]
+) -> Iterator[tuple[str, list[str], list[LoaderGroup]]]:
+    """Yield whether loads raise an exception, for each kind of checkpoint that modules share.
+
+    A kind comes with its modules. It is left out where nothing is the same in all of them.
+    """
+    kinds: dict[str, dict[str, str]] = {}
+    present = {cell.scenario for cell in report.cells}
+    for told in map(traits.of, (row for row in report.scenarios if row.name in present)):
+        kinds.setdefault(told.kind, {})[told.scenario] = told.module
+    for kind, modules in kinds.items():
+        rows = _endings(report, modules)
+        seen = {ending for row in rows.values() for ending, *_rest in row.values()}
+        names = list(dict.fromkeys(modules.values()))
+        if len(names) > 1 and seen & {FAILS, GOES_THROUGH}:
+            yield kind, names, list(_alike(rows, {}, variants, order))
+
+
+def _endings(report: Report, scenarios: Collection[str]) -> dict[str, _Row]:
+    """Return how loads end by loader, variant and saver; :data:`DEPENDS` where that differs."""
+    seen: dict[str, dict[tuple[str, str], set[str]]] = {}
+    for cell in report.cells:
+        if cell.scenario in scenarios and not cell.rewritten:
+            row = seen.setdefault(cell.loaded_by, {})
+            row.setdefault((cell.variant, cell.saved_by), set()).add(_ending(cell))
+    return {
+        loader: {
+            place: (found.pop() if len(found) == 1 else DEPENDS, None, None)
+            for place, found in row.items()
+        }
+        for loader, row in seen.items()
+    }
+
+
+def _ending(cell: ReportCell) -> str:
+    if not cell.present:
+        return NOT_OBSERVED
+    return FAILS if cell.outcome == Outcome.ERROR else GOES_THROUGH
 
 
 def _groups(
@@ -88,6 +143,20 @@ def _groups(
     for cell in report.cells:
         if cell.scenario == scenario and not cell.rewritten:
             rows.setdefault(cell.loaded_by, {})[cell.variant, cell.saved_by] = _seen(cell)
+    yield from _alike(rows, places, variants, order)
+
+
+def _alike(
+    rows: Mapping[str, _Row],
+    places: Mapping[str, str],
+    variants: Mapping[str, Variant],
+    order: Sequence[str],
+) -> Iterator[LoaderGroup]:
+    """Yield loaders with equal rows and places together.
+
+    :param rows: by loader, what is to be said of each variant and saver.
+    :param places: the key that a loader saves to.
+    """
     alike: dict[tuple[str | None, frozenset[tuple[tuple[str, str], _Seen]]], list[str]] = {}
     for loader in (name for name in order if name in rows):
         key = places.get(loader), frozenset(rows[loader].items())

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Release
-from matrix.catalogue.words import AfterLoad, Outcome, RestState, Weights, outcome_text
+from matrix.catalogue.words import AfterLoad, Outcome, RestState, Verdict, Weights, outcome_text
 from matrix.judge.judgement import JudgedCell, Judgement
 from matrix.judge.ledger import LedgerEntry
+from matrix.report.cells import one_line
+from matrix.report.places import together
 
 OUTCOME_MEANINGS = {
     "loaded": "loads, FP8 attention metadata intact",
@@ -26,13 +29,17 @@ _REST = {
 }
 
 
-def meaning(verdict: JudgedCell) -> str:
-    """Return what an outcome means for the user; empty where there is none."""
+def meaning(verdict: JudgedCell, *, attends: bool) -> str:
+    """Return what an outcome means for the user; empty where there is none.
+
+    :param attends: whether the module computes attention, so that the outcome is the attention's.
+    """
     if not isinstance(verdict.outcome, Outcome):
         return ""
     result = verdict.result
     base = OUTCOME_MEANINGS.get(outcome_text(verdict.outcome, verdict.after_load))
-    parts = [base or OUTCOME_MEANINGS[verdict.outcome.value]]
+    base = base or OUTCOME_MEANINGS[verdict.outcome.value]
+    parts = [base if attends else base.replace("FP8 attention metadata", "FP8 metadata")]
     if result and result.resized:
         parts.append("the amax histories cut or extended to the loader's length")
     if result and result.weights == Weights.CHANGED:
@@ -47,6 +54,9 @@ def page(
 ) -> Iterator[str]:
     """Yield the explanation of the plan's only pair of releases as lines of text.
 
+    Scenarios and variants that end alike stand together, in the order of the scenarios' table,
+    which begins with the FAQ's.
+
     :param entries: the ledger.
     """
     saver, loader = judgement.plan.savers[0], judgement.plan.loaders[0]
@@ -57,28 +67,47 @@ def page(
     yield f"The FAQ on {band(loader).name} loading {band(saver).name}:"
     yield from (f"  “{sentence}”" for sentence in sorted(sentences) or ["(nothing)"])
     yield ""
-    for verdict in judgement.verdicts:
-        yield from _cell(verdict)
+    yield from _endings(judgement)
+    yield from _recorded(judgement)
     yield from _causes(judgement, entries)
     yield from _fixes(judgement)
 
 
-def _cell(verdict: JudgedCell) -> Iterator[str]:
-    cell = verdict.cell
-    absent = f"no outcome ({verdict.outcome.value}): {verdict.note}"
-    means = meaning(verdict) or absent
-    yield f"{cell.scenario}, {cell.variant}: {means}  [{verdict.verdict.value}]"
+def _endings(judgement: Judgement) -> Iterator[str]:
+    alike: dict[tuple[str, ...], dict[Verdict, list[tuple[str, str]]]] = {}
+    for verdict in judgement.verdicts:
+        attends = judgement.plan.scenarios[verdict.cell.scenario].attends
+        by_verdict = alike.setdefault(tuple(_ending(verdict, attends=attends)), {})
+        by_verdict.setdefault(verdict.verdict, []).append(
+            (verdict.cell.scenario, verdict.cell.variant)
+        )
+    for (means, *details), by_verdict in alike.items():
+        yield means
+        yield from (f"    {detail}" for detail in details)
+        for word, where in by_verdict.items():
+            yield f"    {word.value}: {together(where)}"
+
+
+def _ending(verdict: JudgedCell, *, attends: bool) -> Iterator[str]:
+    absent = f"no outcome ({verdict.outcome.value}): {one_line(verdict.note)}"
+    means = meaning(verdict, attends=attends) or absent
+    yield means
     if verdict.error:
-        message = " ".join(verdict.error.message.split())[:300]
-        yield f"    {verdict.error.type} at {_stage(verdict)}: {message}"
+        message = one_line(verdict.error.message)[:300]
+        yield f"{verdict.error.type} at {_stage(verdict)}: {message}"
         if verdict.unexpected:
-            yield f"    unexpected keys: {', '.join(verdict.unexpected)}"
+            yield f"unexpected keys: {', '.join(verdict.unexpected)}"
         if verdict.same_reason is False:
-            yield f"    not the documented reason ({verdict.documented.reason})"
-    if verdict.load and not verdict.live:
-        provenance = verdict.load.provenance
-        day = provenance.recorded_at[:10]
-        yield f"    recorded {day}, lane {verdict.load.lane.value}, torch {provenance.torch}"
+            yield f"not the documented reason ({verdict.documented.reason})"
+
+
+def _recorded(judgement: Judgement) -> Iterator[str]:
+    """Yield when and with what PyTorch the loads were recorded that are not live."""
+    loads = [verdict.load for verdict in judgement.verdicts if verdict.load and not verdict.live]
+    counted = Counter((load.provenance.recorded_at[:10], load.provenance.torch) for load in loads)
+    for (day, torch), count in sorted(counted.items()):
+        of = f"{count} of {len(judgement.verdicts)} cells"
+        yield f"Recorded {day}, lane {judgement.plan.lane.value}, torch {torch}: {of}"
 
 
 def _fixes(judgement: Judgement) -> Iterator[str]:
@@ -86,15 +115,14 @@ def _fixes(judgement: Judgement) -> Iterator[str]:
     by_scenario: dict[str, dict[str, str]] = {}
     for verdict in judgement.verdicts:
         by_scenario.setdefault(verdict.cell.scenario, {})[verdict.cell.variant] = _result(verdict)
-    lines = [
-        f"  {scenario}: {fix}"
-        for scenario, outcomes in by_scenario.items()
-        if (fix := _fix(outcomes, judgement.plan.loaders[0]))
-    ]
-    if lines:
+    scenarios: dict[str, list[str]] = {}
+    for scenario, outcomes in by_scenario.items():
+        if fix := _fix(outcomes, judgement.plan.loaders[0]):
+            scenarios.setdefault(fix, []).append(scenario)
+    if scenarios:
         yield ""
         yield "What makes it work, as seen:"
-        yield from lines
+        yield from (f"  {fix}: in {', '.join(names)}" for fix, names in scenarios.items())
 
 
 def _result(verdict: JudgedCell) -> str:

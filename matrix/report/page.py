@@ -1,13 +1,16 @@
 """Render ``index.html``: one file with all evidence embedded, which makes no requests.
 
-The data that the page shows on demand is embedded as JSON: cells are indices into lists of
-distinct records, which keeps a page of ten thousand cells small.
+The data that the page shows on demand is embedded as compressed JSON, in which cells are indices
+into lists of distinct records. That keeps a page of a hundred thousand cells small: most of their
+numbers repeat those of the cells beside them.
 """
 
 from __future__ import annotations
 
 import base64
+import dataclasses
 import functools
+import gzip
 import hashlib
 import json
 import shlex
@@ -20,7 +23,7 @@ from matrix.catalogue import ranges, releases
 from matrix.catalogue.selection import Selection
 from matrix.judge.judgement import JudgedCell, Judgement
 from matrix.plan.cells import Plan
-from matrix.report import behaviour, causes, rendering
+from matrix.report import behaviour, causes, commonality, overview, rendering, traits
 from matrix.report.document import Report
 from matrix.report.explain import meaning
 from matrix.store.records import Load, Moved, Part, Provenance, Record, Save
@@ -51,11 +54,13 @@ class Pool:
 class EmbeddedEvidence:
     """The evidence of a judgement as the page embeds it.
 
+    :param report: the judgement's report.
     :param selection: see :func:`render`.
     """
 
-    def __init__(self, judgement: Judgement, selection: Selection) -> None:
+    def __init__(self, judgement: Judgement, report: Report, selection: Selection) -> None:
         self._judgement = judgement
+        self._report = report
         self._selection = selection
         self._kinds, self._saves, self._loads = Pool(), Pool(), Pool()
         self._parts, self._tensors, self._moved = Pool(), Pool(), Pool()
@@ -68,6 +73,10 @@ class EmbeddedEvidence:
         return {
             "savers": [release.name for release in plan.savers],
             "loaders": [release.name for release in plan.loaders],
+            "scenarios": [dataclasses.asdict(traits.of(row)) for row in self._report.scenarios],
+            "bands": next((table.bands for table in self._report.bands), ()),
+            "bandOf": {row.name: row.band for row in self._report.releases},
+            "qualifies": self._report.qualification is not None,
             "grids": grids,
             "kinds": self._kinds.values,
             "saves": self._saves.values,
@@ -114,7 +123,8 @@ class EmbeddedEvidence:
     def _kind(self, verdict: JudgedCell) -> int:
         documented, live = verdict.documented, (verdict.save_live, verdict.load_live)
         looks = verdict.seen, verdict.outcome, verdict.verdict
-        plainly = meaning(verdict)
+        attends = self._judgement.plan.scenarios[verdict.cell.scenario].attends
+        plainly = meaning(verdict, attends=attends)
         reasons = verdict.same_reason, verdict.entries, verdict.note, verdict.detail
 
         def make() -> dict[str, Any]:
@@ -219,12 +229,10 @@ def repeat(plan: Plan, selection: Selection) -> dict[str, Any]:
     }
 
 
-def _embedded(data: dict[str, Any]) -> Markup:
-    """Return JSON without characters that could end the script element around it."""
+def _embedded(data: dict[str, Any]) -> str:
+    """Return data as JSON, compressed by gzip and written in base64."""
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
-    for mark, escape in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
-        text = text.replace(mark, escape)
-    return Markup(text)
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def render(judgement: Judgement, report: Report, selection: Selection) -> str:
@@ -233,14 +241,17 @@ def render(judgement: Judgement, report: Report, selection: Selection) -> str:
     :param selection: the run's selection, for the commands that repeat a cell.
     """
     order = releases.order(judgement.plan.releases)
-    script = rendering.source("page.js")
+    found = list(behaviour.discover(report, order))
+    script = rendering.source("evidence.js") + rendering.source("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return rendering.render(
         "index.html.j2",
         report=report,
         answer=rendering.verdict_words(report.exit_code),
         order=order,
-        behaviours=list(behaviour.discover(report, order)),
+        overview=overview.of(report),
+        alike=commonality.alike(found),
+        changes=commonality.by_reach(commonality.shared(report, found), order),
         ranges=ranges.text,
         deviations=causes.by_cause(c for c in report.cells if c.verdict.deviating),
         absent=causes.by_cause(cell for cell in report.cells if not cell.present),
@@ -248,5 +259,5 @@ def render(judgement: Judgement, report: Report, selection: Selection) -> str:
         style=Markup(rendering.source("page.css")),
         script=Markup(script),
         script_digest=digest,
-        data=_embedded(EmbeddedEvidence(judgement, selection).data()),
+        data=_embedded(EmbeddedEvidence(judgement, report, selection).data()),
     )

@@ -9,6 +9,8 @@ import jinja2
 
 MAX_CAUSES = 50
 """The most causes of one standing in a report or a summary in Markdown."""
+MAX_TABLES = 30
+"""The most tables of bands in a report or a summary in Markdown."""
 _ESCAPED = (".html.j2", ".svg.j2")
 
 
@@ -24,6 +26,7 @@ def _environment() -> jinja2.Environment:
     environment.filters["one_line"] = lambda text: " ".join(str(text or "").split())[:160]
     environment.filters["cell"] = markdown_cell
     environment.globals["most"] = MAX_CAUSES
+    environment.globals["most_tables"] = MAX_TABLES
     return environment
 
 

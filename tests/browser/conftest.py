@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from helpers.builders import FAQ_SCENARIOS
 from matrix.cli import main
 
+READY = "html[data-ready]"
 SWITCHES = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -30,15 +31,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-@pytest.fixture(scope="session")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page on the whole matrix, from the recorded evidence."""
-    folder = tmp_path_factory.mktemp("whole")
-    words = ["report", "--releases", "all", "--scenario", FAQ_SCENARIOS, "--variant", "all"]
+def reported(folder: Path, scenario: str) -> Path:
+    """Write the report on all releases from the recorded evidence, and return its page."""
+    words = ["report", "--releases", "all", "--scenario", scenario, "--variant", "all"]
     words += ["--store", str(folder / "store"), "--report", str(folder)]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output
     return folder / "index.html"
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page on the FAQ's scenarios."""
+    return reported(tmp_path_factory.mktemp("whole"), FAQ_SCENARIOS)
+
+
+@pytest.fixture(scope="session")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page on all packaged scenarios; cells of which nothing is recorded are on it, too."""
+    return reported(tmp_path_factory.mktemp("everything"), "all")
 
 
 @pytest.fixture(scope="session")
@@ -69,11 +80,13 @@ def opened(browser: Browser) -> Iterator[Any]:
     """Open a file at a width; afterwards no complaint and no request but the file's own."""
     watched: list[Watched] = []
 
-    def open_(path: Path, width: int = 1280, **options: Any) -> Page:
+    def open_(path: Path, width: int = 1280, fragment: str = "", **options: Any) -> Page:
         options = {"viewport": {"width": width, "height": 900}} | options
         page = browser.new_context(**options).new_page()
         watched.append(Watched(page))
-        page.goto(path.as_uri())
+        page.goto(f"{path.as_uri()}{fragment}")
+        # The data is unpacked and the grid drawn after the page has loaded.
+        page.wait_for_selector(READY, state="attached")
         return page
 
     yield open_

@@ -15,16 +15,19 @@ from click.testing import CliRunner
 from playwright.sync_api import Page, expect
 
 from helpers.builders import with_message
+from matrix.catalogue import scenarios
 from matrix.cli import main
 from matrix.plan.cells import Plan
 from matrix.plan.evidence_index import EvidenceIndex
-from matrix.report import document
+from matrix.report import document, traits
+from matrix.report.builder import scenario_row
 from matrix.store import recorded
 from matrix.store.records import Attempt
 from matrix.store.store import Store
 
 Open = Callable[..., Page]
 
+TRAITS = {name: traits.of(scenario_row(sized)) for name, sized in scenarios.load().items()}
 SCHEMES = ("light", "dark")
 WIDTHS = (1280, 390)
 
@@ -38,7 +41,10 @@ def cell(page: Page, saver: str, loader: str) -> str:
 
 
 def choose(page: Page, scenario: str, variant: str) -> None:
-    page.get_by_label("Scenario").select_option(scenario)
+    found = TRAITS[scenario]
+    page.get_by_label("Module").select_option(found.module)
+    page.get_by_label("Recipe").select_option(found.recipe)
+    page.get_by_label("Checkpoint").select_option(scenario)
     page.get_by_label("Variant").select_option(variant)
 
 
@@ -65,7 +71,7 @@ def test_scenario_and_variant_switch_without_a_reload(whole: Path, opened: Open)
     assert page.locator(cell(page, "1.8", "1.8")).get_attribute("aria-label") == "no such cell"
     choose(page, "fp8-weights", "remapped")
     assert page.locator(cell(page, "1.7", "1.8")).text_content() == "E*"
-    assert page.locator(".table:visible caption").inner_text().startswith("fp8-weights, remapped")
+    assert page.locator("#bands caption").inner_text().startswith("fp8-weights, remapped")
     assert page.evaluate("window.kept")
 
 
@@ -89,7 +95,9 @@ def test_every_cell_of_every_grid_is_what_report_json_says(whole: Path, opened: 
 
 def test_behaviours_stand_beside_the_faqs_bands(whole: Path, opened: Open) -> None:
     page = opened(whole)
-    page.get_by_text("autocast: 7 behaviours where the FAQ has 4 bands; too coarse: >=1.12").click()
+    page.get_by_text(
+        "autocast, attention-only: 7 behaviours where the FAQ has 4 bands; too coarse: >=1.12"
+    ).click()
     shown = page.locator("section", has=page.locator("#h-behaviours")).inner_text()
     assert "G: 2.16.1, 2.17.1-2.20.2" in shown
     assert "2.16.1, 2.17 (back to F), 2.17.1 (back to G)." in shown
@@ -134,7 +142,7 @@ def test_saved_loaded_and_default_values_stand_side_by_side(whole: Path, opened:
 
 def test_all_of_it_by_keyboard(whole: Path, opened: Open) -> None:
     page = opened(whole)
-    page.keyboard.press("Tab")
+    page.locator("#scenario").focus()
     page.keyboard.press("ArrowDown")
     assert page.locator("#shown").inner_text() == "attention-only, plain"
     page.keyboard.press("ArrowUp")
@@ -196,6 +204,7 @@ def test_a_link_to_a_cell_opens_it(whole: Path, opened: Open) -> None:
     page.locator(cell(page, "1.8", "2.0")).click()
     link = page.url
     page.reload()
+    page.wait_for_selector("html[data-ready]", state="attached")
     assert page.url == link
     assert "Saved by 1.8, loaded by 2.0" in evidence(page)
 
@@ -274,6 +283,10 @@ def _violations(page: Page) -> list[str]:
         for one in found["violations"]
         for node in one["nodes"][:3]
     ]
+
+
+def test_axe_finds_nothing_in_all_scenarios(everything: Path, opened: Open) -> None:
+    assert _violations(opened(everything)) == []
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -1,32 +1,33 @@
-"use strict";
-(() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
+(async () => {
   const at = (id) => document.getElementById(id);
   const LETTERS = {
     "loaded": "L", "frozen": "F", "defaults": "D", "none": "N", "error": "E",
     "partial": "P", "inconclusive": "?", "infra": "X", "unavailable": "U", "not-run": "·",
   };
-  const letter = (seen) => LETTERS[ABSENT.includes(seen) ? seen : colour(seen)];
   const ABSENT = ["inconclusive", "infra", "unavailable", "not-run"];
   const MARKS = { "known-deviation": "*", "deviates": "!" };
-  const STAGES = ["construct", "deserialize", "load_state_dict", "first_step"];
   const DENSE_FROM = 60;
-  const columns = data.savers.length, rows = data.loaders.length;
+  const letter = (seen) => LETTERS[ABSENT.includes(seen) ? seen : colour(seen)];
+  const distinct = (values) => [...new Set(values)];
 
-  // Everything is put into the page as text: nothing that was observed is read as markup.
-  function make(name, options = {}, ...children) {
-    const element = document.createElement(name);
-    for (const [key, value] of Object.entries(options)) element.setAttribute(key, value);
-    for (const child of children.flat()) {
-      if (child !== null && child !== undefined) element.append(child);
-    }
-    return element;
+  async function unpacked(text) {
+    const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return JSON.parse(await new Response(stream).text());
   }
 
   function colour(seen) {
     if (ABSENT.includes(seen)) return "absent";
-    return seen === "loaded (frozen)" ? "frozen" : seen.split(" ")[0];
+    return /^loaded \((.*, )?frozen/.test(seen) ? "frozen" : seen.split(" ")[0];
   }
+
+  if (typeof DecompressionStream === "undefined") {
+    at("shown").textContent = "this browser is too old to unpack the evidence; report.json has all of it";
+    return;
+  }
+  const data = await unpacked(at("data").textContent);
+  const columns = data.savers.length, rows = data.loaders.length;
+  const body = evidenceOf(data);
 
   for (const kind of data.kinds) {
     const deviates = kind.verdict === "deviates" || kind.verdict === "known-deviation";
@@ -47,7 +48,7 @@
     const head = make("div", { class: "row head", role: "row" },
       make("div", { class: "corner", role: "columnheader" }, "loaded by \\ saved by"),
       data.savers.map((name) => make("div", { role: "columnheader" }, make("span", {}, name))));
-    const body = data.loaders.map((name) => {
+    const lines = data.loaders.map((name) => {
       const line = make("div", { class: "row", role: "row" }, make("div", { role: "rowheader" }, name));
       for (let column = 0; column < columns; column++) {
         const cell = document.createElement("div");
@@ -63,7 +64,7 @@
     const table = make("div", {
       class: "grid" + (Math.max(rows, columns) > DENSE_FROM ? " dense" : ""),
       role: "grid", "aria-labelledby": "h-grid", "aria-describedby": "help", "aria-readonly": "true",
-    }, head, body);
+    }, head, lines);
     table.style.setProperty("--columns", columns);
     cells[place].tabIndex = 0;
     at("gridscroll").append(table);
@@ -83,9 +84,7 @@
       cells[index].className = kind ? kind.className : "void";
       cells[index].setAttribute("aria-label", label);
     });
-    for (const table of document.querySelectorAll(".table")) {
-      table.hidden = table.dataset.scenario !== grid.scenario || table.dataset.variant !== grid.variant;
-    }
+    at("bands").replaceChildren(bands());
     at("shown").textContent = grid.scenario + ", " + grid.variant;
     count();
   }
@@ -149,260 +148,153 @@
     }
   }
 
+  // The FAQ's table of bands, counted from the grid.
+
+  function bands() {
+    const fields = new Map();
+    grid.kinds.forEach((number, index) => {
+      if (number < 0) return;
+      const saver = data.savers[index % columns], loader = data.loaders[Math.floor(index / columns)];
+      const where = data.bandOf[loader] + " " + data.bandOf[saver];
+      if (!fields.has(where)) fields.set(where, []);
+      fields.get(where).push(data.kinds[number]);
+    });
+    const head = make("tr", {}, make("th", { scope: "col" }, "loaded by \\ saved by"),
+      data.bands.map((saver) => make("th", { scope: "col" }, saver)));
+    const lines = data.bands.map((loader) => make("tr", {}, make("th", { scope: "row" }, loader),
+      data.bands.map((saver) => band(fields.get(loader + " " + saver)))));
+    return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Band table" },
+      make("table", { class: "bands" },
+        make("caption", {}, grid.scenario + ", " + grid.variant + ". Documented → observed, in how many cells."),
+        make("thead", {}, head), make("tbody", {}, lines)));
+  }
+
+  function band(kinds) {
+    if (!kinds) return make("td", {}, "–");
+    const counts = new Map();
+    for (const kind of kinds) counts.set(kind.seen, (counts.get(kind.seen) || 0) + 1);
+    const seen = [...counts].sort((one, other) => other[1] - one[1]).map((pair) => pair.join(" "));
+    const documented = distinct(kinds.map((kind) => kind.documented)).sort().join(" / ");
+    const deviating = data.qualifies ? 0 : kinds.filter((kind) => kind.deviates).length;
+    return make("td", deviating ? { class: "deviating" } : {}, documented + " → " + seen.join(", "),
+      deviating ? make("span", { class: "mark" }, " (" + deviating + " deviate)") : null);
+  }
+
   // The evidence of one cell.
 
   function names() {
     return { saved_by: data.savers[place % columns], loaded_by: data.loaders[Math.floor(place / columns)] };
   }
 
-  function id(one, saver, loader) {
-    return one.scenario + "/" + one.variant + "/" + saver + "->" + loader;
-  }
-
   function open() {
-    const kind = data.kinds[grid.kinds[place]];
-    if (!kind) return;
+    if (grid.kinds[place] < 0) return;
     const { saved_by, loaded_by } = names();
-    const save = data.saves[grid.saves[place % columns]], load = data.loads[grid.loads[place]];
     at("evidence-title").textContent = "Saved by " + saved_by + ", loaded by " + loaded_by;
-    at("evidence-body").replaceChildren(
-      summary(kind), documented(kind), stages(load), ...attempt(kind), ...failure(load), ...keys(load),
-      ...ledger(kind), ...metadata(kind, save, load), ...output(load), ...environment(save, load, kind),
-      ...repeat(saved_by, loaded_by));
-    history.replaceState(null, "", "#" + encodeURIComponent(id(grid, saved_by, loaded_by)));
+    at("evidence-body").replaceChildren(...body(grid, place % columns, place, saved_by, loaded_by));
+    remember(id(grid, saved_by, loaded_by));
     at("evidence").showModal();
     at("evidence").scrollTop = 0;
   }
 
-  function list(pairs) {
-    return make("dl", {}, pairs.flatMap(([term, text]) => [
-      make("dt", {}, term), make("dd", {}, text === "" || text === undefined ? "–" : text)]));
+  function close() {
+    remember(id(grid));
+    cells[place].focus();
   }
 
-  function part(title, ...children) {
-    return [make("h3", {}, title), ...children];
+  // The choice: a module, a recipe, a checkpoint, a variant. The address keeps it.
+
+  function id(one, saver, loader) {
+    return [one.scenario, one.variant, ...(saver ? [saver + "->" + loader] : [])].join("/");
   }
 
-  function summary(kind) {
-    const plainly = kind.plainly || "no outcome: " + kind.outcome;
-    return list([["Scenario, variant", grid.scenario + ", " + grid.variant], ["Outcome", plainly],
-      ["Verdict", kind.verdict], ...(kind.note ? [["Note", kind.note]] : [])]);
+  function remember(what) {
+    history.replaceState(null, "", "#" + encodeURIComponent(what).replaceAll("%2F", "/"));
   }
-
-  function documented(kind) {
-    const rows = [["The FAQ says", kind.sentence ? "“" + kind.sentence + "”" : "nothing"],
-      ["Documented", kind.documented + (kind.reason ? " (" + kind.reason + ")" : "")]];
-    if (kind.same_reason !== null) rows.push(["Reason", kind.same_reason ? "the documented one" : "another than the documented one"]);
-    return list(rows);
-  }
-
-  function stages(load) {
-    if (!load) return make("p", {}, "Nothing was loaded.");
-    const reached = STAGES.indexOf(load.stage);
-    const word = (index) => {
-      if (index > reached) return ["unreached", "not reached"];
-      return index === reached && load.error !== undefined ? ["failed", "failed"] : ["passed", "passed"];
-    };
-    return make("ul", { class: "stages", "aria-label": "Stages" }, STAGES.map((stage, index) => {
-      const [style, text] = word(index);
-      return make("li", { class: style }, stage + ": " + text);
-    }));
-  }
-
-  function attempt(kind) {
-    return kind.detail ? part("What the attempt left", make("pre", {}, kind.detail)) : [];
-  }
-
-  function failure(load) {
-    if (!load || load.error === undefined) return [];
-    const error = data.errors[load.error];
-    return part("Error", make("p", { class: "code" }, error.type + ": " + error.message),
-      make("details", {}, make("summary", {}, "Traceback"),
-        make("pre", {}, error.frames.join("\n") + "\n\n" + error.traceback)));
-  }
-
-  function keys(load) {
-    if (!load || !(load.missing || load.unexpected)) return [];
-    return part("Keys", list([["Missing", (load.missing || []).join(", ")],
-      ["Unexpected", (load.unexpected || []).join(", ")]]));
-  }
-
-  function ledger(kind) {
-    return kind.entries.flatMap((name) => {
-      const entry = data.ledger[name];
-      return part("Ledger: " + name, list([["State", entry.state], ["Cause", entry.cause],
-        ["Advice", entry.advice], ["Reference", entry.reference],
-        ["Accepted by", entry.accepted_by], ["Expires", entry.expires]]));
-    });
-  }
-
-  function metadata(kind, save, load) {
-    const saved = parts(save), loaded = parts(load);
-    const attention = (name) => (loaded.get(name) || saved.get(name)).attention;
-    const all = [...new Set([...saved.keys(), ...loaded.keys()])]
-      .sort((one, other) => attention(other) - attention(one));
-    if (!all.length) return part("FP8 metadata", make("p", {}, "Neither side has any."));
-    const moved = new Map(((load && load.moved) || []).map((n) => [data.moved[n].name, data.moved[n].moved]));
-    return part("FP8 metadata (first row of each tensor)", ...all.map((name) =>
-      tensors(name, saved.get(name), loaded.get(name), moved.get(name) || {})));
-  }
-
-  function output(load) {
-    if (!load || !load.output) return [];
-    const { largest_difference: difference, largest } = load.output;
-    return part("Output on the same input", list([
-      ["Largest difference from the saving module", difference + " of " + largest]]));
-  }
-
-  function parts(record) {
-    return new Map(((record && record.parts) || []).map((number) => {
-      const part = data.parts[number];
-      return [part.name, part];
-    }));
-  }
-
-  function tensors(name, saved, loaded, moved) {
-    const part = loaded || saved;
-    const order = [...new Set([...Object.keys((saved || {}).tensors || {}), ...Object.keys((loaded || {}).tensors || {})])];
-    const head = ["tensor", "saved", "loaded", "default", "comparison", "after a further step"];
-    return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Tensors of " + name },
-      make("table", {},
-        make("caption", {}, name + (part.attention ? " (attention)" : "") + (saved && saved.path !== name ? ", saved at " + saved.path : "")),
-        make("thead", {}, make("tr", {}, head.map((text) => make("th", { scope: "col" }, text)))),
-        make("tbody", {}, order.map((tensor) => {
-          const before = tensorOf(saved, tensor), after = tensorOf(loaded, tensor);
-          return make("tr", {}, make("th", { scope: "row" }, tensor),
-            [values(before), values(after), tensor.endsWith("amax_history") ? "0" : "1", compare(before, after),
-              tensor in moved ? (moved[tensor] ? "moved" : "did not move") : "–"].map((text) => make("td", {}, text)));
-        }))));
-  }
-
-  function tensorOf(part, name) {
-    return part && name in part.tensors ? data.tensors[part.tensors[name]] : null;
-  }
-
-  function values(tensor) {
-    if (!tensor) return "–";
-    const shown = tensor.first.map(short);
-    const first = [...new Set(shown)].length === 1 && shown.length > 1
-      ? shown[0] + " throughout" : shown.join(" ");
-    return first + " [" + tensor.dtype + " " + tensor.shape.join("×") + "]";
-  }
-
-  // Nine digits tell any two single-precision numbers apart; infinities come as words.
-  function short(value) {
-    return typeof value === "number" ? Number(value.toPrecision(9)) : value;
-  }
-
-  function compare(before, after) {
-    if (!after) return "–";
-    if (before && before.digest === after.digest) return "bit-equal to the save";
-    return after.default ? "the default" : before ? "neither saved nor default" : "not in the save";
-  }
-
-  function environment(save, load, kind) {
-    const words = (live) => (live ? "live" : "recorded");
-    const side = (record) => {
-      if (!record) return {};
-      const { place: number, parts: _parts, ...rest } = record;
-      return { ...data.places[number], recorded_at: rest.recorded_at, seconds: rest.seconds };
-    };
-    const left = side(save), right = side(load);
-    if (save) left.evidence = words(kind.live[0]);
-    if (load) Object.assign(right, { evidence: words(kind.live[1]), "checkpoint of": load.saved_by });
-    const fields = [...new Set([...Object.keys(left), ...Object.keys(right)])];
-    if (!fields.length) return [];
-    return part("Environment", make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Environment" },
-      make("table", {}, make("thead", {}, make("tr", {}, ["", "save", "load"].map((text) =>
-        text ? make("th", { scope: "col" }, text) : make("td", {})))),
-      make("tbody", {}, fields.map((field) => make("tr", {}, make("th", { scope: "row" }, field),
-        [left, right].map((one) => make("td", { class: "code" }, plain(one[field])))))))));
-  }
-
-  function plain(value) {
-    if (value === undefined) return "–";
-    return typeof value === "object" ? JSON.stringify(value) : String(value);
-  }
-
-  function repeat(saved_by, loaded_by) {
-    const { command, words, candidates } = data.repeat;
-    const both = [...new Set([saved_by, loaded_by])].map((name) => candidates[name] || "").join("");
-    const fill = { saved_by: words[saved_by], loaded_by: words[loaded_by],
-      scenario: grid.scenario, variant: grid.variant, candidates: both };
-    const text = command.replace(/\{(\w+)\}/g, (whole, name) => (name in fill ? fill[name] : whole));
-    const shownText = make("pre", { id: "repeat" }, text);
-    const button = make("button", { type: "button", id: "copy" }, "Copy");
-    const done = make("span", { role: "status" });
-    button.addEventListener("click", async () => {
-      done.textContent = (await copied(text, shownText)) ? " copied" : " select and copy it by hand";
-    });
-    return part("Repeat this cell", shownText, make("p", {}, button, done));
-  }
-
-  async function copied(text, element) {
-    try {
-      await navigator.clipboard.writeText(text);
-      return true;
-    } catch (_refused) {
-      getSelection().selectAllChildren(element);
-      return document.execCommand("copy");
-    }
-  }
-
-  // Choosing scenario and variant.
 
   function fill(select, options, chosen) {
-    select.replaceChildren(...options.map((name) => make("option", { value: name }, name)));
-    select.value = options.includes(chosen) ? chosen : options[0];
+    select.replaceChildren(...options.map(([value, text]) => make("option", { value }, text || value)));
+    const values = options.map(([value]) => value);
+    select.value = values.includes(chosen) ? chosen : values[0];
   }
 
-  function variantsOf(scenario) {
-    return data.grids.filter((one) => one.scenario === scenario).map((one) => one.variant);
+  // What was chosen stays where the next module or recipe has it, too.
+  function offer() {
+    const before = data.scenarios.find((one) => one.scenario === grid.scenario);
+    let left = data.scenarios.filter((one) => one.module === at("module").value);
+    fill(at("recipe"), distinct(left.map((one) => one.recipe)).map((name) => [name]), at("recipe").value);
+    left = left.filter((one) => one.recipe === at("recipe").value);
+    const alike = left.find((one) => one.scenario === before.scenario)
+      || left.find((one) => one.checkpoint === before.checkpoint);
+    fill(at("scenario"), left.map((one) => [one.scenario, one.checkpoint + " (" + one.scenario + ")"]),
+      alike && alike.scenario);
+    vary(at("variant").value);
   }
 
-  function choose() {
+  function vary(variant) {
     const scenario = at("scenario").value;
-    fill(at("variant"), variantsOf(scenario), at("variant").value);
-    grid = data.grids.find((one) => one.scenario === scenario && one.variant === at("variant").value);
+    const left = data.grids.filter((one) => one.scenario === scenario);
+    fill(at("variant"), left.map((one) => [one.variant]), variant);
+    grid = left.find((one) => one.variant === at("variant").value);
     show();
   }
 
+  function choose(one) {
+    const { module, recipe } = data.scenarios.find((known) => known.scenario === one.scenario);
+    grid = one;
+    at("module").value = module;
+    fill(at("recipe"), [[recipe]], recipe);
+    at("variant").replaceChildren(make("option", { value: one.variant }));
+    offer();
+  }
+
   function legend() {
-    const seen = [...new Set(data.kinds.map((kind) => kind.seen))];
-    const item = (style, letter, text) => make("li", {}, make("span", { class: "cell " + style }, letter), text);
+    const seen = distinct(data.kinds.map((kind) => kind.seen));
+    const item = (style, mark, text) => make("li", {}, make("span", { class: "cell " + style }, mark), text);
     at("legend").append(...seen.map((one) => item(colour(one), letter(one), one)),
       item("error known-deviation", "E*", "known deviation"), item("error deviates", "E!", "deviates"),
       item("void", "", "no such cell"));
   }
 
-  function follow() {
-    const wanted = decodeURIComponent(location.hash.slice(1));
-    if (!wanted) return;
-    for (const one of data.grids) {
-      const found = one.kinds.findIndex((number, index) => number >= 0 &&
-        id(one, data.savers[index % columns], data.loaders[Math.floor(index / columns)]) === wanted);
-      if (found >= 0) {
-        at("scenario").value = one.scenario;
-        fill(at("variant"), variantsOf(one.scenario), one.variant);
-        choose();
-        go(found);
-        open();
-        return;
-      }
+  function wanted() {
+    try {
+      return decodeURIComponent(location.hash.slice(1));
+    } catch (_malformed) {
+      return "";
     }
+  }
+
+  // Return whether the address names a grid, or a cell, which is opened.
+  function follow() {
+    const what = wanted();
+    const one = data.grids.find((known) => what === id(known) || what.startsWith(id(known) + "/"));
+    if (!one) return false;
+    choose(one);
+    if (what === id(one)) return true;
+    const found = one.kinds.findIndex((number, index) => number >= 0 &&
+      id(one, data.savers[index % columns], data.loaders[Math.floor(index / columns)]) === what);
+    if (found >= 0) {
+      go(found);
+      open();
+    }
+    return true;
   }
 
   build();
   legend();
-  fill(at("scenario"), [...new Set(data.grids.map((one) => one.scenario))], grid.scenario);
-  fill(at("variant"), variantsOf(grid.scenario), grid.variant);
-  show();
-  at("scenario").addEventListener("change", choose);
-  at("variant").addEventListener("change", choose);
+  fill(at("module"), distinct(data.scenarios.map((one) => one.module)).map((name) => [name]));
+  if (!follow()) choose(grid);
+  for (const name of ["module", "recipe"]) {
+    at(name).addEventListener("change", () => { offer(); remember(id(grid)); });
+  }
+  for (const name of ["scenario", "variant"]) {
+    at(name).addEventListener("change", () => { vary(at("variant").value); remember(id(grid)); });
+  }
   at("previous").addEventListener("click", () => step(-1));
   at("next").addEventListener("click", () => step(1));
   at("close").addEventListener("click", () => at("evidence").close());
-  at("evidence").addEventListener("close", () => { history.replaceState(null, "", location.pathname + location.search); cells[place].focus(); });
-  addEventListener("hashchange", follow);
-  follow();
+  at("evidence").addEventListener("close", close);
+  addEventListener("hashchange", () => {
+    if (follow() && !at("evidence").open) at("h-bands").focus();
+  });
+  document.documentElement.dataset.ready = "";
 })();

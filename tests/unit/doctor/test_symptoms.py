@@ -154,10 +154,10 @@ def test_a_pair_s_page_has_all_parts() -> None:
     assert "The FAQ on >=1.12 loading 1.6-1.7" in shown
     assert "KeyError at load_state_dict: 'recipe'" in shown
     assert "Why (no-recipe)" in shown and "What to do" in shown
-    assert "autocast: te-matrix remap IN OUT --to 2.2" in shown
-    assert "fp8-weights: nothing that was tried" in shown
+    assert "te-matrix remap IN OUT --to 2.2: in autocast, attention-only" in shown
+    assert "nothing that was tried: in fp8-weights" in shown
     shown = te_matrix("explain", "1.11", "2.17.1").output
-    assert "autocast: set NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE=1" in shown
+    assert "set NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE=1 for the load" in shown
 
 
 def test_hostile_text_is_only_text() -> None:

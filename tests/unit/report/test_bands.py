@@ -84,7 +84,7 @@ def test_a_cell_without_outcome_is_like_itself_only() -> None:
 
 def test_the_releases_at_which_behaviour_really_changes() -> None:
     result = CliRunner().invoke(main, ["bands", "--json"])
-    found = {one["scenario"]: one for one in json.loads(result.output)}
+    found = {one["scenario"]: one for one in json.loads(result.output)["scenarios"]}
     starts = [change["release"] for change in found["autocast"]["changes"]]
     assert starts == ["1.6", "1.8", "1.12", "2.0", "2.4", "2.16.1", "2.17", "2.17.1"]
     coarse = [one["band"] for one in found["fp8-weights"]["faq"] if len(one["parts"]) > 1]
@@ -119,11 +119,20 @@ def names_in(text: str) -> list[str]:
     return found
 
 
+def scenario_parts(
+    document: docutils.nodes.document,
+) -> Iterator[tuple[str, docutils.nodes.section]]:
+    """Yield the part of every scenario; several scenarios may share one."""
+    for part in document.findall(docutils.nodes.section):
+        what, _, names = part[0].astext().partition(": ")
+        if what == "Checkpoints":
+            yield from ((name, part) for name in names.split(", "))
+
+
 def said(document: docutils.nodes.document) -> Iterator[tuple[tuple[str, str, str, str], str]]:
     """Yield ((scenario, variant, saver, loader), sentence) for every line of the section."""
     variants = {v.summary: v.name for v in scenarios.variants().values()}
-    for part in document.findall(docutils.nodes.section):
-        scenario = part[0].astext().removeprefix("Checkpoints: ")
+    for scenario, part in scenario_parts(document):
         loaders: list[str] = []
         for node in part.children:
             if isinstance(node, docutils.nodes.paragraph) and isinstance(
@@ -144,8 +153,7 @@ def said(document: docutils.nodes.document) -> Iterator[tuple[tuple[str, str, st
 
 
 def saves(document: docutils.nodes.document) -> Iterator[tuple[str, str, str]]:
-    for part in document.findall(docutils.nodes.section):
-        scenario = part[0].astext().removeprefix("Checkpoints: ")
+    for scenario, part in scenario_parts(document):
         releases: list[str] = []
         for node in part.findall(docutils.nodes.paragraph):
             text = node.astext()
