@@ -85,8 +85,7 @@ class Plan:
     cells: tuple[Cell, ...]
     """The cells, ordered by loader, scenario, variant and saver."""
     whole: bool
-    """Whether all that evidence is recorded of was selected: every release and variant, and the
-    FAQ's scenarios."""
+    """Whether the whole catalogue was selected, in all scenarios and variants."""
     controlled: tuple[Release, ...]
     """The loaders whose controls are part of the plan."""
     real_binding: bool = False

@@ -223,7 +223,7 @@ class ReportHead(ReportModel):
     planned: int
     """Number of planned cells."""
     whole: bool = False
-    """Whether every release and variant was planned, in the FAQ's scenarios at least."""
+    """Whether the whole catalogue was planned, in all scenarios and variants."""
     totals: dict[Verdict, int]
     """Number of cells by verdict."""
     evidence: Counts

@@ -182,8 +182,7 @@ def _plan(
     if lane == Lane.GPU:
         sized = _trained_on_gpu(sized, wanted)
     variants = scenarios.variants()
-    of_the_faq = [name for name, one in sized.items() if one.scenario.faq]
-    groups = {selection.FAQ: of_the_faq}
+    groups = {selection.FAQ: [name for name, one in sized.items() if one.scenario.faq]}
     scenario_names = selection.names("scenario", sized, wanted, groups)
     variant_names = selection.names("variant", variants, chosen.variant or defaults["variant"])
     return plan_cells(
@@ -197,7 +196,7 @@ def _plan(
         runner=runner,
         real_binding=chosen.binding is not None,
         whole=list(known.releases) == savers == loaders
-        and set(of_the_faq) <= set(scenario_names)
+        and scenario_names == list(sized)
         and variant_names == list(variants),
     )
 
