@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from matrix.report import document, traits
 
@@ -74,7 +74,7 @@ def test_the_address_keeps_the_choice(everything: Path, opened: Open) -> None:
     again.locator("[role=gridcell]:not(.void)").first.click()
     assert address(again).startswith("transformer-layer/trusted/")
     again.keyboard.press("Escape")
-    assert address(again) == "transformer-layer/trusted"
+    expect(again).to_have_url(re.compile("#transformer-layer/trusted$"))
 
 
 @pytest.mark.parametrize(
@@ -96,6 +96,15 @@ def test_the_overview_leads_to_each_scenario(everything: Path, opened: Open) -> 
     page.keyboard.press("Enter")
     assert shown(page) == "history-16-to-1024, plain"
     assert page.evaluate("document.activeElement.id") == "h-bands"
+
+
+def test_the_legend_is_of_what_is_shown(whole: Path, opened: Open) -> None:
+    page = opened(whole, fragment="#attention-only/plain")
+    texts = page.locator("#legend li").all_inner_texts()
+    assert any("loaded (frozen)" in text for text in texts)
+    assert not any("partial" in text for text in texts)
+    page.get_by_label("Checkpoint").select_option("fp8-weights")
+    assert any("partial" in text for text in page.locator("#legend li").all_inner_texts())
 
 
 def test_the_choice_works_by_keyboard(everything: Path, opened: Open) -> None:

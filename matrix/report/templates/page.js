@@ -86,6 +86,7 @@
     });
     at("bands").replaceChildren(bands());
     at("shown").textContent = grid.scenario + ", " + grid.variant;
+    legend();
     count();
   }
 
@@ -248,9 +249,10 @@
   }
 
   function legend() {
-    const seen = distinct(data.kinds.map((kind) => kind.seen));
+    const here = distinct(grid.kinds).filter((number) => number >= 0);
+    const seen = distinct(here.map((number) => data.kinds[number].seen));
     const item = (style, mark, text) => make("li", {}, make("span", { class: "cell " + style }, mark), text);
-    at("legend").append(...seen.map((one) => item(colour(one), letter(one), one)),
+    at("legend").replaceChildren(...seen.map((one) => item(colour(one), letter(one), one)),
       item("error known-deviation", "E*", "known deviation"), item("error deviates", "E!", "deviates"),
       item("void", "", "no such cell"));
   }
@@ -280,7 +282,6 @@
   }
 
   build();
-  legend();
   fill(at("module"), distinct(data.scenarios.map((one) => one.module)).map((name) => [name]));
   if (!follow()) choose(grid);
   for (const name of ["module", "recipe"]) {
