@@ -28,19 +28,18 @@ def test_each_entry_of_the_ledger_has_a_row() -> None:
 @pytest.mark.parametrize("row", ROWS, ids=[row[-1].strip("`") for row in ROWS])
 def test_a_row_repeats_cells_of_its_entries(row: list[str]) -> None:
     words = shlex.split(row[-1].strip("`"))
-    options = {key.strip("-").replace("-", "_"): value for key, value in zip(*[iter(words)] * 2)}
+    names = [word.strip("-").replace("-", "_") for word in words[::2]]
+    options = dict(zip(names, words[1::2], strict=True))
     plan = select(Request(Selection(**options))).plan
     assert plan.cells
     if len(row) == 3:
         return
     ids = re.findall(r"`([^`]+)`", row[2])
     entries = [entry for entry in ledger.load() if entry.id in ids]
-    named = {cell.scenario for cell in plan.cells}
     assert any(
-        named & set(entry.scenarios)
-        and any(
-            entry.saves(plan.releases[cell.saved_by]) and entry.loads(plan.releases[cell.loaded_by])
-            for cell in plan.cells
-        )
+        cell.scenario in entry.scenarios
+        and entry.saves(plan.releases[cell.saved_by])
+        and entry.loads(plan.releases[cell.loaded_by])
         for entry in entries
+        for cell in plan.cells
     )
