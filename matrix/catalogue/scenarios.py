@@ -23,6 +23,11 @@ FeatureRow = TypeVar("FeatureRow", bound=Feature)
 DELAYED = "DelayedScaling"
 """The recipe of a scenario that names none."""
 
+FAQ_MODULE = "MultiheadAttention"
+"""The module of a scenario that names none, which the FAQ is about."""
+
+_CAPABILITY = {DeviceGeneration.HOPPER: "9.0", DeviceGeneration.BLACKWELL: "10.0"}
+
 
 class Size(tables.Row):
     """Dimensions of the module."""
@@ -82,7 +87,7 @@ class Scenario(tables.Row):
     """Name of the size to build the module in, unless the run chooses another."""
     faq: bool = False
     """Whether it is one of the FAQ's, which ``faq`` selects."""
-    module: str = "MultiheadAttention"
+    module: str = FAQ_MODULE
     """Name of the module, see ``features.toml``."""
     layers: int = Field(default=1, gt=0)
     """Number of such modules in the model."""
@@ -242,11 +247,27 @@ class SizedScenario:
         return self.attends and scenario.state in ("all", "attention") and recipes == {DELAYED}
 
     @property
-    def trained_on_gpu(self) -> bool:
-        """Whether the gpu lane can train it: the FAQ's module and recipe, in a plain file."""
-        scenario = self.scenario
-        standard = (scenario.module, scenario.attention) == ("MultiheadAttention", CORE_ATTENTION)
-        return standard and self.documented and not scenario.transport.distributed
+    def untrained_on_gpu(self) -> tuple[str, ...]:
+        """Why the gpu lane cannot train it yet, a clause each; nothing where it can.
+
+        Its training loop (``matrix/worker/training.py``) is that of the FAQ's module and recipe.
+        """
+        chosen = self.scenario
+        recipes = dict.fromkeys(map(class_of, (chosen.save_recipe, chosen.load_recipe)))
+        others = " or ".join(name for name in recipes if name != DELAYED)
+        reasons = {
+            f"it drives no {chosen.module}, only {FAQ_MODULE}": chosen.module != FAQ_MODULE,
+            f"it finds attention under {CORE_ATTENTION} only": chosen.attention != CORE_ATTENTION,
+            f'it trains no state = "{chosen.state}"': chosen.state not in ("all", "attention"),
+            f"it trains under no {others}, only {DELAYED}": bool(others),
+            "it writes no distributed checkpoint": chosen.transport.distributed,
+        }
+        return tuple(reason for reason, applies in reasons.items() if applies)
+
+    @property
+    def capability(self) -> str:
+        """The compute capability of its device generation, e.g. ``9.0``."""
+        return _CAPABILITY[self.scenario.device]
 
     def attention_key(self, key: str) -> str:
         """Return a key of ``MultiheadAttention`` as the scenario's module has it."""

@@ -4,7 +4,8 @@ Every command has a module of its name; ``judge`` and ``report`` are in ``verdic
 module ``options`` has the options that several commands share.
 
 ===============================  ==============================================
-``releases``, ``plan``           the catalogue, and what a selection means
+``releases``, ``scenarios``,     the catalogue, and what a selection means
+``plan``
 ``run``, ``merge``, ``export``   measuring, and bringing evidence together
 ``verdicts``, ``bands``,         what the evidence says
 ``diff``, ``explain``,
@@ -44,6 +45,7 @@ from matrix.cli.qualify import qualify_command
 from matrix.cli.releases import releases_command
 from matrix.cli.remap import remap_command
 from matrix.cli.run import run_command
+from matrix.cli.scenarios import scenarios_command
 from matrix.cli.schema import schema_command
 from matrix.cli.verdicts import judge_command, report_command
 from matrix.errors import MatrixError
@@ -76,6 +78,7 @@ def main() -> None:
 
 for command in (
     releases_command,
+    scenarios_command,
     plan_command,
     run_command,
     judge_command,

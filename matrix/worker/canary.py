@@ -14,7 +14,7 @@ _PERIOD = 97  # prime, so that a history rolled by a few rows differs
 
 
 def fill_weights(model: Any, largest: float = 1.0) -> None:
-    """Fill every parameter with a fixed pattern of its own.
+    """Fill every parameter with a fixed pattern of its own, of odd stride.
 
     :param largest: upper bound of the magnitudes.
     """

@@ -52,32 +52,42 @@ def of_recipe(recipe: Any) -> str:
     return of_bytes(_walk(recipe).encode())
 
 
+# What each layout of a quantized tensor is made of. NVFP4's scales are relative to an amax.
+_DATA = ("_data", "_scale_inv")
+_ROWWISE = ("_rowwise_data", "_rowwise_scale_inv", "_amax_rowwise")
+_COLUMNWISE = ("_columnwise_data", "_columnwise_scale_inv", "_amax_columnwise")
+
+
 def same_weight(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Tell whether two parameters or buffers are equal; of quantized ones, data and scales.
 
-    Where only one of them is quantized, as in releases that save quantized weights in high
-    precision, their values are compared, in the other's type.
+    The column-wise copy, which is quantized apart and read by backward passes, is compared where
+    both have one. Where only one of them is quantized, as in releases that save quantized weights
+    in high precision, their values are compared, in the other's type.
     """
-    parts = _quantized(one), _quantized(other)
-    if all(parts):
-        return [of_tensor(part) for part in parts[0]] == [of_tensor(part) for part in parts[1]]
-    if parts[0]:
+    if _is_quantized(one) and _is_quantized(other):
+        return all(
+            _layout(one, names) == _layout(other, names)
+            for names in (_DATA, _ROWWISE, _COLUMNWISE)
+            if names != _COLUMNWISE or (_layout(one, names) and _layout(other, names))
+        )
+    if _is_quantized(one):
         one = _dequantized(one).to(other.dtype)
-    if parts[1]:
+    if _is_quantized(other):
         other = _dequantized(other).to(one.dtype)
     return of_tensor(one) == of_tensor(other)
 
 
-def _quantized(value: torch.Tensor) -> List[torch.Tensor]:
-    """Return data and scales of a quantized tensor; nothing of any other.
+def _is_quantized(value: torch.Tensor) -> bool:
+    return bool(_layout(value, _DATA) or _layout(value, _ROWWISE))
 
-    Other layouts of the same values (a transpose, a column-wise copy) are left out.
-    """
-    for names in (("_data", "_scale_inv"), ("_rowwise_data", "_rowwise_scale_inv")):
-        parts = [getattr(value, name, None) for name in names]
-        if all(isinstance(part, torch.Tensor) for part in parts):
-            return parts
-    return []
+
+def _layout(value: torch.Tensor, names: Tuple[str, ...]) -> Dict[str, str]:
+    """Return the digests of what a layout is made of; nothing where its data or scales lack."""
+    parts = {name: getattr(value, name, None) for name in names}
+    found = {name: part for name, part in parts.items() if isinstance(part, torch.Tensor)}
+    whole = set(names[:2]) <= set(found)
+    return {name: of_tensor(part) for name, part in found.items()} if whole else {}
 
 
 def _dequantized(value: Any) -> torch.Tensor:

@@ -207,13 +207,13 @@ def _trained_on_gpu(sized: dict[str, SizedScenario], wanted: str) -> dict[str, S
     :param wanted: the selection of scenarios; ``all`` means these.
     :raises UsageError: another one is selected by its name.
     """
-    trained = {name: each for name, each in sized.items() if each.trained_on_gpu}
+    trained = {name: each for name, each in sized.items() if not each.untrained_on_gpu}
     for name in (term.strip() for term in wanted.split(",")):
         if name in sized and name not in trained:
             raise UsageError(
                 f"the gpu lane does not train scenario {name} yet",
-                why="it trains MultiheadAttention under DelayedScaling, saved by torch.save",
-                do="Use --lane cpu",
+                why="; ".join(sized[name].untrained_on_gpu),
+                do="Use --lane cpu; `te-matrix scenarios` lists what each lane runs",
             )
     return trained
 

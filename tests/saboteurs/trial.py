@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from matrix.catalogue import scenarios
 from matrix.catalogue.selection import Selection
 from matrix.catalogue.words import Standing
 from matrix.errors import ExitCode
@@ -20,6 +19,7 @@ from matrix.lane.process import ReleaseProcess
 from matrix.lane.run import RunOptions
 from matrix.lane.runner import Runner
 from matrix.lane.sources import CodeSource, cache_folder, candidate
+from matrix.plan import estimate
 from matrix.report.document import Report
 from matrix.report.qualification import StandingGroup
 from matrix.store.store import Store
@@ -98,8 +98,8 @@ class _Factory(RunnerFactory):
 class Court:
     """One bench: spoilt copies of its release are qualified against the release itself.
 
-    What is shipped on that release is the baseline. Where nothing is, in a scenario of these
-    trials alone, the release is measured first.
+    What is shipped on that release is the baseline. Where cells of the bench are not, as in a
+    scenario of these trials alone, the release is measured first.
 
     :param folder: where stores and spoilt copies go.
     """
@@ -111,7 +111,7 @@ class Court:
         # One store for all: what the others save is measured once.
         self._store = Store(folder / "store")
         self._against = bench.release
-        if bench.scenario not in scenarios.load():
+        if not self._is_recorded():
             self._against = str(folder / "whole")
             self._measure_whole()
 
@@ -134,6 +134,10 @@ class Court:
             ).report
         finally:
             shutil.rmtree(cache_folder() / "sources" / candidate(root).digest, ignore_errors=True)
+
+    def _is_recorded(self) -> bool:
+        index = select(self._request()).evidence
+        return all(estimate.state(index, cell) for cell in index.plan.cells)
 
     def _measure_whole(self) -> None:
         store = Store(self._against)

@@ -18,15 +18,21 @@ _WIDER = 4
 
 
 def fill(parameter: torch.Tensor, stride: int = 1, largest: float = 1.0) -> None:
-    """Fill a tensor in place with a fixed pattern, exact in bf16, within (-1, 1) * ``largest``.
-
-    Modules are initialised by it too: casting random weights would leave their amaxes in the
-    metadata of modules with FP8 weights.
-    """
+    """Fill a tensor in place with a fixed pattern, exact in bf16, within (-1, 1) * ``largest``."""
     with torch.no_grad():
         steps = torch.arange(parameter.numel()) * stride
         pattern = (steps % 251 - 125).to(torch.float32) / 128 * largest
         parameter.copy_(pattern.to(torch.bfloat16).reshape(parameter.shape))
+
+
+def initialise(parameter: torch.Tensor) -> None:
+    """Fill a new parameter with a pattern that no parameter is saved with.
+
+    So a load that leaves it as it was built shows: ``canary.fill_weights`` has odd strides. It is
+    fixed, as casting random weights would leave their amaxes in the metadata of modules with FP8
+    weights.
+    """
+    fill(parameter, stride=2)
 
 
 def build(scenario: Dict[str, Any]) -> Any:
@@ -59,7 +65,7 @@ _ATTENTION = "core_attention"
 
 
 def _initialised(scenario: Arguments) -> Arguments:
-    return {"params_dtype": torch.bfloat16, "init_method": fill}
+    return {"params_dtype": torch.bfloat16, "init_method": initialise}
 
 
 def _square(scenario: Arguments) -> Arguments:
@@ -90,7 +96,7 @@ def _mlp(scenario: Arguments) -> Arguments:
         hidden_size=width,
         ffn_hidden_size=_WIDER * width,
         bias=True,
-        output_layer_init_method=fill,
+        output_layer_init_method=initialise,
     )
 
 
@@ -112,8 +118,8 @@ def _attention(scenario: Arguments) -> Arguments:
         "attention_type": "self",
         "attention_dropout": 0.0,
         "qkv_weight_interleaved": True,
-        "init_method": fill,
-        "output_layer_init_method": fill,
+        "init_method": initialise,
+        "output_layer_init_method": initialise,
     }
 
 

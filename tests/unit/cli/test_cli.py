@@ -48,6 +48,11 @@ def te_matrix(*words: str) -> Result:
         (["plan", "--saved-by", "1.8", "--variant", "remapped"], "holds no cell"),
         (["explain", "1.7", "9.9"], "no release 9.9"),
         (["plan", "--scenarios", "gone.toml"], "gone.toml cannot be read"),
+        (["scenarios", "--scenarios", "gone.toml"], "gone.toml cannot be read"),
+        (
+            ["plan", "--lane", "gpu", "--runner", "docker", "--scenario", "linear"],
+            "no Linear, only",
+        ),
         (["plan", "--lane", "quantum"], "Invalid value for '--lane'"),
         (["plan", "--candidate", "gone"], "gone is no candidate"),
         (["plan", "--runner", "docker", "--base", "a b"], "--base a b is no image"),
@@ -63,6 +68,21 @@ def test_usage_errors(words: list[str], complaint: str) -> None:
     result = te_matrix(*words)
     assert result.exit_code == ExitCode.USAGE
     assert complaint in result.output
+
+
+def test_scenarios_say_which_lanes_run_them_and_why_not() -> None:
+    rows = {row["name"]: row for row in json.loads(te_matrix("scenarios", "--json").output)}
+    assert rows["autocast"]["lanes"] == ["cpu", "gpu"]
+    assert rows["autocast"]["not_on_gpu"] == []
+    nvfp4 = rows["transformer-layer.nvfp4"]
+    assert (nvfp4["device"], nvfp4["capability"], nvfp4["lanes"]) == ("blackwell", "10.0", ["cpu"])
+    assert [reason.split(",")[0] for reason in nvfp4["not_on_gpu"]] == [
+        "it drives no TransformerLayer",
+        "it trains under no NVFP4BlockScaling",
+    ]
+    text = te_matrix("scenarios").output
+    assert all(f"{name}: {row['summary']}" in text for name, row in rows.items())
+    assert "lanes: cpu; not gpu: it writes no distributed checkpoint" in text
 
 
 def test_a_malformed_scenario_file_names_the_line(elsewhere: Path) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from matrix.catalogue import features
+from matrix.catalogue import features, scenarios
+from matrix.catalogue.scenarios import SizedScenario
 
 
 class Part(torch.nn.Module):
@@ -286,6 +287,16 @@ def test_the_gpu_lane_refuses_what_it_does_not_train(worker: Any) -> None:
         (field,) = other
         with pytest.raises(lanes.NotTrained, match=f"not with this {field}; the cpu lane has it"):
             lanes.prepare({"lane": "gpu", "scenario": {**plain, **other}})
+
+
+@pytest.mark.parametrize("sized", scenarios.load().values(), ids=lambda sized: sized.name)
+def test_the_catalogue_says_what_the_gpu_lane_refuses(worker: Any, sized: SizedScenario) -> None:
+    lanes = worker("lanes")
+    refused = (
+        pytest.raises(lanes.NotTrained) if sized.untrained_on_gpu else contextlib.nullcontext()
+    )
+    with refused:
+        lanes.prepare({"lane": "gpu", "scenario": sized.request})
 
 
 @pytest.mark.parametrize(("generation", "capability"), [("hopper", (9, 0)), ("blackwell", (10, 0))])

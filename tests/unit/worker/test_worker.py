@@ -484,6 +484,28 @@ def test_weights_are_compared_by_data_and_scales_where_they_are_quantized(worker
     assert not same_weight(torch.ones(2), torch.ones(2, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("part", ["_amax_rowwise", "_columnwise_data", "_columnwise_scale_inv"])
+def test_all_that_quantized_values_are_made_of_is_compared(worker: Any, part: str) -> None:
+    same_weight = worker("digest").same_weight
+    names = [f"_{way}wise_{what}" for way in ("row", "column") for what in ("data", "scale_inv")]
+    parts = {name: torch.ones(2) for name in [*names, "_amax_rowwise"]}
+    whole, other = SimpleNamespace(**parts), SimpleNamespace(**{**parts, part: torch.zeros(2)})
+    rowwise = {name: value for name, value in parts.items() if "column" not in name}
+    assert same_weight(whole, SimpleNamespace(**parts))
+    assert not same_weight(whole, other)
+    # A copy that one side never made is no difference.
+    assert same_weight(whole, SimpleNamespace(**rowwise))
+
+
+def test_no_parameter_is_built_with_what_it_is_saved_with(worker: Any) -> None:
+    canary, building = worker("canary"), worker("modules.building")
+    saved = torch.nn.ParameterList(torch.nn.Parameter(torch.zeros(64, 64)) for _ in range(60))
+    canary.fill_weights(saved)
+    built = torch.zeros(64, 64)
+    building.initialise(built)
+    assert not any(torch.equal(built, parameter) for parameter in saved)
+
+
 @pytest.mark.parametrize(
     ("payload", "complaint"),
     [
