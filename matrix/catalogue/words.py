@@ -293,7 +293,7 @@ class EntryState(Word):
     EXPIRED = "expired"
     """Its expiry date has been reached."""
     UNUSED = "unused"
-    """No planned cell matches the entry."""
+    """A scenario of the entry was planned, and no planned cell matches it."""
 
     def fails(self, whole: bool) -> bool:
         """Return whether an entry in this state makes the gate fail.

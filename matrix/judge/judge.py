@@ -227,7 +227,10 @@ class _Judge:
             loader = self._plan.releases[check.release]
             for entry in controls.matching(self._entries, check.scenario, loader, check.control):
                 seen[entry.id].append(check.verdict)
+        planned = self._plan.scenarios.keys()
         for entry in self._entries:
+            if planned.isdisjoint(entry.scenarios):
+                continue  # What no scenario of the plan could show is not unused.
             found = seen[entry.id]
             yield EntryCheck(entry, self._state(entry, found), len(found))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from matrix.catalogue import scenarios
 from matrix.catalogue.selection import Selection
 from matrix.judge import ledger
 from matrix.workflow.selecting import Request, select
@@ -23,6 +24,11 @@ ROWS = [
 def test_each_entry_of_the_ledger_has_a_row() -> None:
     named = [name for row in ROWS if len(row) == 4 for name in re.findall(r"`([^`]+)`", row[2])]
     assert sorted(named) == sorted(entry.id for entry in ledger.load())
+
+
+def test_each_entry_of_the_ledger_is_of_packaged_scenarios() -> None:
+    named = {name for entry in ledger.load() for name in entry.scenarios}
+    assert named <= scenarios.load().keys()
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row[-1].strip("`") for row in ROWS])
