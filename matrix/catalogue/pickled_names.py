@@ -20,6 +20,8 @@ class TransformerEngineName(tables.Row):
     """The attribute of it that is called, by way of ``getattr``."""
     arguments: tuple[int, ...]
     """The numbers of arguments that releases call it with."""
+    enum: bool = False
+    """Whether it is an enumeration, asked for a member by ``getattr`` too."""
     source: str
 
 
@@ -70,6 +72,8 @@ class PickledNames:
     """Transformer Engine's names, and the numbers of arguments; None if not itself called."""
     te_methods: dict[tuple[str, str], tuple[int, ...]]
     """The same of attributes of its classes, by class and attribute."""
+    te_enums: frozenset[str]
+    """Those of Transformer Engine's names that are enumerations."""
     call: frozenset[str]
     refer: frozenset[str]
     enums: frozenset[str]
@@ -88,6 +92,7 @@ def load() -> PickledNames:
         te_methods={(row.name, row.attribute): row.arguments for row in rows if row.attribute},
         call=frozenset(name for group in table.ordinary for name in group.call),
         refer=frozenset(name for group in table.ordinary for name in group.refer),
+        te_enums=frozenset(row.name for row in rows if row.enum),
         enums=frozenset(name for group in table.ordinary for name in group.enums),
         guarded={row.name: row.rule for row in table.guarded},
         callers={row.name: (row.function, row.arguments) for row in table.caller},

@@ -101,7 +101,8 @@ def _excused(known: PickledNames, function: Guarded, arguments: Node) -> bool:
     match rule, arguments:
         case "attribute", (Global() as owner, str() as attribute):
             te = (str(owner), attribute) in known.te_methods
-            return te or (str(owner) in known.enums and _member(attribute))
+            enums = known.enums | known.te_enums
+            return te or (str(owner) in enums and _member(attribute))
         case "file", (held,):
             return objects.bytes_of(held) is not None
         case "latin1", (str(), "latin1"):

@@ -17,7 +17,7 @@ import transformer_engine.pytorch
 _spec = _util.spec_from_file_location("_kernels", {kernels!r})
 _kernels = _util.module_from_spec(_spec)
 _spec.loader.exec_module(_kernels)
-_kernels.install(_sys.modules["transformer_engine_torch"])
+_kernels.install(_sys.modules["transformer_engine_torch"], {minor!r})
 """
 
 
@@ -30,7 +30,7 @@ def install(source: Path, version: str, place: Path) -> Path:
     shutil.copytree(source, place)
     entry = place / "transformer_engine" / "__init__.py"
     code = entry.read_text()
-    entry.write_text(
-        _PRELUDE.format(version=version) + code + _POSTLUDE.format(kernels=str(_KERNELS))
-    )
+    major, minor = version.split(".")[:2]
+    kernels = _POSTLUDE.format(kernels=str(_KERNELS), minor=(int(major), int(minor)))
+    entry.write_text(_PRELUDE.format(version=version) + code + kernels)
     return place

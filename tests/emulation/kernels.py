@@ -16,18 +16,21 @@ from typing import Any
 import torch
 
 
-def install(extension: ModuleType) -> None:
-    """Give the stand-in for the compiled extension the kernels that it lacks."""
+def install(extension: ModuleType, version: tuple[int, int]) -> None:
+    """Give the stand-in for the compiled extension the kernels that it lacks.
+
+    :param version: (major, minor) of the release.
+    """
     # Softmax statistics and a seed are handed to the backward pass; the kernels here use neither.
-    handed_on = 2 if extension.VERSION >= (2, 20) else 3
+    handed_on = 2 if version >= (2, 20) else 3
     extension.fused_attn_fwd = functools.partial(fused_attn_fwd, handed_on)
     for kernel in (fused_attn_bwd, generic_gemm, bgrad_quantize):
         setattr(extension, kernel.__name__, kernel)
     backend = extension.NVTE_Fused_Attn_Backend.NVTE_FP8
     # From 2.20 on a reason for a refusal comes with it.
-    answer = (backend, "") if extension.VERSION >= (2, 20) else backend
+    answer = (backend, "") if version >= (2, 20) else backend
     extension.get_fused_attn_backend = lambda *args, **options: answer
-    if extension.VERSION >= (2, 19):  # where the enumeration is also used as a class
+    if version >= (2, 19):  # where the enumeration is also used as a class
         module = sys.modules["transformer_engine.pytorch.cpp_extensions.fused_attn"]
         module.NVTE_Fused_Attn_Backend = type("NVTE_Fused_Attn_Backend", (), {})
 

@@ -46,7 +46,7 @@ def opened(tmp_path: Path) -> dict[str, Any]:
 
 def test_it_saves_and_loads(opened: dict[str, Any], tmp_path: Path) -> None:
     path, recipe = tmp_path / "a.pt", scenarios.load()["autocast"].request
-    common = {"timeout": 60, "scenario": recipe, "path": str(path), "lane": "cpu"}
+    common = {"timeout": 60, "scenario": recipe, "path": str(path), "lane": "cpu", "steps": True}
     load = common | {"rewrite": None, "opt_in": "NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE", "loads": 1}
     status, (hello, saved, entered, loaded, left), errors = talk(
         opened,

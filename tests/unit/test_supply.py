@@ -153,5 +153,5 @@ def test_what_evidence_says_of_its_environment() -> None:
     """Whoever adds a field sees to it that it cannot hold a secret."""
     assert set(Provenance.model_fields) == {
         "release", "source", "worker", "torch", "python", "machine", "harness", "runner",
-        "te", "image", "device", "backend", "recorded_at", "seconds",
+        "te", "image", "binding", "device", "backend", "recorded_at", "seconds",
     }  # fmt: skip

@@ -183,7 +183,7 @@ def test_gate_looks_for_savers_in_the_store_given(visited: Store) -> None:
 
 
 def test_bands_looks_for_candidates_in_the_store_given(visited: Store) -> None:
-    found = listed(visited, "bands")
+    found = listed(visited, "bands")["scenarios"]
     names = {name for band in found[0]["behaviours"] for name in band["releases"]}
     assert names >= {*releases.load().names(), "2.22.0@eeeeeeee"}
 
