@@ -190,7 +190,7 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def fuzz(session: nox.Session) -> None:
     """Fuzz every reader of what others wrote, five minutes each; options go to libFuzzer."""
-    package(session, "fuzz")
+    install(session, "cpu", "fuzz", "test")
     options = session.posargs or ["-max_total_time=300"]
     for path in sorted(Path("tests/fuzz").glob("[a-z]*.py")):
         if path.stem != "altering":
