@@ -50,8 +50,8 @@ def binding_command(wanted: tuple[str, ...], recording: bool, as_json: bool) -> 
             _record(built, seen, tools, whole=len(chosen) == len(known.releases))
         pairs = zip(seen, have, strict=True)
         found = [run.compared(one, extension, observer) for one, extension in pairs]
-    _show(found, built, tools, as_json=as_json)
-    unexplained = any(left for one in found for left in _unexplained(one))
+    unexplained = _unexplained(found)
+    _show(found, unexplained, built, tools, as_json=as_json)
     sys.exit(int(ExitCode.DEVIATES if unexplained else ExitCode.OK))
 
 
@@ -79,17 +79,24 @@ def _record(
     record.write_exports(seen)
 
 
-def _unexplained(one: Comparison) -> list[compare.Difference]:
+def _unexplained(found: Sequence[Comparison]) -> list[tuple[str, compare.Difference]]:
+    """Return the differences that nothing explains, each with its release."""
     table = compare.explained()
     return [
-        difference
+        (one.release, difference)
+        for one in found
         for difference in one.differences
         if compare.explanation(one.release, difference, table) is None
     ]
 
 
 def _show(
-    found: Sequence[Comparison], built: Sequence[run.Built], tools: Toolchain, *, as_json: bool
+    found: Sequence[Comparison],
+    unexplained: Sequence[tuple[str, compare.Difference]],
+    built: Sequence[run.Built],
+    tools: Toolchain,
+    *,
+    as_json: bool,
 ) -> None:
     missing = {one.release.name: str(one.failure) for one in built if one.failure}
     if as_json:
@@ -102,11 +109,10 @@ def _show(
     for one in found:
         cells = [_cell(one, aspect) for aspect in ASPECTS]
         click.echo("".join([f"{one.release:<9}", *(f"{cell:>16}" for cell in cells)]))
-    for one in found:
-        for difference in _unexplained(one):
-            click.echo(f"{one.release}: {difference.aspect}: {difference.what}")
-            click.echo(f"    compiled  {difference.compiled}")
-            click.echo(f"    stand-in  {difference.standin}")
+    for release, difference in unexplained:
+        click.echo(f"{release}: {difference.aspect}: {difference.what}")
+        click.echo(f"    compiled  {difference.compiled}")
+        click.echo(f"    stand-in  {difference.standin}")
     for name, why in missing.items():
         click.echo(f"{name}: not compared: {why}")
     total = sum(len(one.differences) for one in found)

