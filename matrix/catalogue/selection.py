@@ -60,7 +60,7 @@ FAQ = "faq"
 DEFAULTS = {"releases": "bands", "scenario": "autocast", "variant": "plain,remapped"}
 """What is selected where an option of a selection is left out."""
 
-EVERYTHING = {"releases": "all", "scenario": FAQ, "variant": "all"}
+EVERYTHING = {"releases": "all", "scenario": "all", "variant": "all"}
 """The options that select all that evidence is recorded of."""
 
 GRAMMAR = "bands | all | latest:N | a band | a release | FROM-TO, joined by commas"

@@ -1,4 +1,4 @@
-"""``te-matrix export``: writes the evidence of a store to one file."""
+"""``te-matrix export``: writes the evidence of a store to one file, or to one for each scenario."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import click
 
 from matrix.cli.options import DATE, today, with_store
 from matrix.errors import UsageError
-from matrix.store import archive
+from matrix.store import archive, recorded
 from matrix.store.store import Store
 from matrix.workflow.reading import read_records
 
 
-@click.command("export", short_help="Write a store's saves and loads to one file.")
-@click.argument("path", type=click.Path(path_type=Path), metavar="FILE")
+@click.command("export", short_help="Write a store's saves and loads to a file.")
+@click.argument("path", type=click.Path(path_type=Path), metavar="PATH")
 @with_store
 @click.option(
     "--today",
@@ -25,10 +25,19 @@ from matrix.workflow.reading import read_records
     help="the date in the header of the file  [default: today]",
 )
 def export_command(path: Path, store: Store, date: datetime.date) -> None:
-    """Write all saves and loads of a store to FILE, a .jsonl or .jsonl.gz, without checkpoints."""
-    if not archive.is_exported(path.name):
+    """Write all saves and loads of a store, without checkpoints.
+
+    PATH is a .jsonl, .jsonl.gz or .jsonl.xz file; or a folder, which gets a file for each
+    scenario, as the recorded evidence in fixtures/ has them.
+    """
+    records, at = read_records(store.url), date.isoformat()
+    if archive.is_exported(path.name):
+        count = archive.write(path, records, at)
+    elif not path.suffix and not (path.exists() and any(path.iterdir())):
+        count = recorded.write_evidence(path, records, at)
+    else:
         raise UsageError(
-            f"{path} does not say what it is", do="Let its name end in .jsonl or .jsonl.gz"
+            f"{path} is neither the name of an exported file nor of a new or empty folder",
+            do=f"Let the name of a file end in {', '.join(archive.SUFFIXES)}",
         )
-    count = archive.write(path, read_records(store.url), date.isoformat())
     click.echo(f"{path}: {count} records")

@@ -50,13 +50,13 @@ def fidelity_command(cpu: str, device: str, binding: bool, as_json: bool) -> Non
 def _records(lane: Lane, place: str) -> Iterable[Save | Load]:
     if place != RECORDED:
         return read_records(place)
-    archive = recorded.evidence(lane)
-    if archive is None:
+    kept = recorded.evidence(lane)
+    if kept is None:
         raise UsageError(
             f"no evidence of the {lane.value} lane is recorded",
             do="Name a store or an exported file",
         )
-    return archive.records()
+    return kept.records()
 
 
 def _print(found: Fidelity) -> None:

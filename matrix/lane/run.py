@@ -16,7 +16,7 @@ from matrix.plan.cells import Cell, Plan
 from matrix.plan.evidence_index import EvidenceIndex
 from matrix.plan.remaining import Remaining, Scope, grouped
 from matrix.store import recorded
-from matrix.store.archive import Archive
+from matrix.store.recorded import Recorded
 from matrix.store.records import Attempt, Save
 from matrix.store.store import Store
 from matrix.system import cleanup
@@ -48,9 +48,9 @@ class Run:
 
     :param store: the store for the results; it is prepared for writing.
     :param sources: provides the code of releases.
-    :param archive: the recorded evidence; None to measure everything live.
+    :param shipped: the recorded evidence; None to measure everything live.
     :param index: the evidence, if it has been read already; else it is read from the store
-        and the archive. Every result is added, so that the run can be judged by it afterwards.
+        and the recorded evidence. Every result is added, so that the run can be judged by it.
     """
 
     def __init__(
@@ -59,14 +59,14 @@ class Run:
         store: Store,
         sources: CodeSource,
         options: RunOptions,
-        archive: Archive | None,
+        shipped: Recorded | None,
         progress: Progress | None = None,
         index: EvidenceIndex | None = None,
     ) -> None:
         store.prepare()
         prepare_cache()
         cleanup.sweep(Path(tempfile.gettempdir()), cleanup.SCRATCH)
-        self.index = index or EvidenceIndex(plan, store, archive)
+        self.index = index or EvidenceIndex(plan, store, shipped)
         self.plan = plan
         self.store = store
         self.sources = sources

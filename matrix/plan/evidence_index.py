@@ -11,7 +11,7 @@ from matrix.catalogue.scenarios import SizedScenario
 from matrix.catalogue.words import ControlName
 from matrix.plan.cells import CONTROL, Cell, Control, Plan, controls_of
 from matrix.store import keys
-from matrix.store.archive import Archive
+from matrix.store.recorded import Recorded
 from matrix.store.records import Attempt, Load, Save, agree
 from matrix.store.store import Store
 
@@ -41,13 +41,13 @@ class EvidenceIndex:
     """The evidence on a plan, found by scenario, variant and releases.
 
     :param store: live evidence, read once; None for none.
-    :param archive: recorded evidence; None for none.
+    :param recorded: recorded evidence; None for none.
     :raises StoreError: the store cannot be read.
     """
 
-    def __init__(self, plan: Plan, store: Store | None, archive: Archive | None) -> None:
+    def __init__(self, plan: Plan, store: Store | None, recorded: Recorded | None) -> None:
         self.plan = plan
-        self._archive = archive
+        self._recorded = recorded
         self._saves = store.saves() if store else {}
         self._loads = store.loads() if store else {}
         self._attempts = store.attempts() if store else {}
@@ -58,8 +58,8 @@ class EvidenceIndex:
             yield from saves
         for loads in self._loads.values():
             yield from loads
-        if self._archive:
-            yield from self._archive.records()
+        if self._recorded:
+            yield from self._recorded.records()
 
     def add(self, record: Save | Load | Attempt) -> None:
         """Add a record or an attempt that has just been written to the store."""
@@ -79,8 +79,8 @@ class EvidenceIndex:
     def save(self, scenario: str, release: Release) -> Known[Save] | None:
         """Return the evidence on a release's save; None where there is none."""
         key = self.save_key(scenario, release)
-        recorded = self._archive.saves(key) if self._archive else []
-        return self._known(self._saves.get(key, []), recorded)
+        kept = self._recorded.saves(scenario, key) if self._recorded else []
+        return self._known(self._saves.get(key, []), kept)
 
     def load_key(self, scenario: str, variant: str, save: Save, loader: Release) -> str:
         """Return the key of a load of a saved checkpoint."""
@@ -92,8 +92,8 @@ class EvidenceIndex:
     def load(self, scenario: str, variant: str, save: Save, loader: Release) -> Known[Load] | None:
         """Return the evidence on a load of a saved checkpoint; None where there is none."""
         key = self.load_key(scenario, variant, save, loader)
-        recorded = self._archive.loads(key) if self._archive else []
-        return self._known(self._loads.get(key, []), recorded)
+        kept = self._recorded.loads(scenario, key) if self._recorded else []
+        return self._known(self._loads.get(key, []), kept)
 
     def cell(self, cell: Cell) -> tuple[Known[Save] | None, Known[Load] | None]:
         """Return the evidence on a cell's save and load; None for each that has none."""

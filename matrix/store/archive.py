@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import lzma
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,20 @@ from matrix.store.records import FORMAT, Load, Record, Save
 from matrix.store.store import parse
 
 _SCHEMA: Literal["te-matrix-evidence"] = "te-matrix-evidence"
+_DIGITS = 64  # of a SHA-256
+_START = '{"record":"'
+_KEY = '","key":"'
+
+_COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": lambda data: gzip.compress(data, mtime=0),
+    ".xz": lambda data: lzma.compress(data, preset=9),
+}
+_DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.decompress,
+    ".xz": lzma.decompress,
+}
+SUFFIXES = (".jsonl", *(f".jsonl{suffix}" for suffix in _COMPRESS))
+"""Suffixes of exported files; the second part of one tells how it is compressed."""
 
 
 class ArchiveHeader(Record):
@@ -47,7 +62,7 @@ def write(path: Path, records: Iterable[Save | Load], recorded_at: str) -> int:
 
     The same records give the same bytes, whatever their order.
 
-    :param path: a name that ends in ``.gz`` makes a compressed file.
+    :param path: a name that ends in ``.gz`` or ``.xz`` makes a compressed file.
     :param recorded_at: see :attr:`ArchiveHeader.recorded_at`.
     :raises StoreError: the file cannot be written.
     """
@@ -58,13 +73,14 @@ def write(path: Path, records: Iterable[Save | Load], recorded_at: str) -> int:
     data = text.encode()
     with os_errors_as(StoreError, f"{path} cannot be written", do="Name another file"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+        compress = _COMPRESS.get(path.suffix)
+        path.write_bytes(compress(data) if compress else data)
     return len(lines)
 
 
 def is_exported(place: str) -> bool:
     """Return whether a path names an exported file; its suffix decides."""
-    return place.endswith((".jsonl", ".jsonl.gz"))
+    return place.endswith(SUFFIXES)
 
 
 class Archive:
@@ -82,11 +98,9 @@ class Archive:
             self._index(number, line)
 
     def _index(self, number: int, line: str) -> None:
-        try:
-            key = json.loads(line)["key"]
-            hash(key)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise _refusal(self.path, number, "is not a record") from error
+        key = _key(line)
+        if key is None:
+            raise _refusal(self.path, number, "is not a record")
         if any(line == other for _number, other in self._lines[key]):
             raise _refusal(self.path, number, "repeats an earlier line")
         self._lines[key].append((number, line))
@@ -125,6 +139,25 @@ class Archive:
         return self._parsed[key]
 
 
+def _key(line: str) -> str | None:
+    """Return the key of a record; None where a line is none.
+
+    Of a line as this program writes it, the key is cut out: parsing all of tens of thousands
+    of lines takes seconds, and a command needs a few of them. They are parsed when they are
+    used.
+    """
+    if line.startswith(_START) and line.endswith("}"):
+        _kind, found, rest = line[len(_START) : len(_START) + 100].partition(_KEY)
+        key, quote, _rest = rest.partition('"')
+        if found and quote and len(key) == _DIGITS and "\\" not in key:
+            return key
+    try:
+        key = json.loads(line)["key"]
+        return key if isinstance(key, str) else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
 def _body(path: Path) -> list[tuple[int, str]]:
     """Return the lines between header and footer with their numbers, and check those two."""
     # Not splitlines(): JSON does not escape the other line separators that a message may hold.
@@ -144,8 +177,9 @@ def _body(path: Path) -> list[tuple[int, str]]:
 def _text(path: Path) -> str:
     try:
         data = path.read_bytes()
-        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        decompress = _DECOMPRESS.get(path.suffix)
+        return (decompress(data) if decompress else data).decode()
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error, lzma.LZMAError) as error:
         raise StoreError(
             f"{path} cannot be read: {error}", do="Restore it from its source"
         ) from error

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -22,19 +23,62 @@ RECORDED_FROM_INDEX = ("1.11", "2.17.1")
 """Releases on the package index that are recorded too, to compare recorded and live evidence."""
 
 
+_EVIDENCE = "evidence"
+
+
 def folder(lane: Lane) -> Path:
     """Return the folder of the recorded evidence of a lane."""
     return shipped.folder("fixtures", "fixtures") / str(lane)
 
 
-@cache
-def evidence(lane: Lane) -> Archive | None:
-    """Return the recorded evidence of a lane; None where there is none.
+class Recorded:
+    """The recorded evidence of a lane: a file for each scenario, read on first use.
 
-    :raises StoreError: the file cannot be read.
+    :param folder: the folder of the files, each named for its scenario.
     """
-    path = folder(lane) / "evidence.jsonl.gz"
-    return Archive(path) if path.exists() else None
+
+    def __init__(self, folder: Path) -> None:
+        files = sorted(folder.glob("*.jsonl*"))
+        self._files = {path.name.partition(".jsonl")[0]: path for path in files}
+        self._archives: dict[str, Archive] = {}
+
+    def saves(self, scenario: str, key: str) -> list[Save]:
+        """Return the saves of a scenario under a key.
+
+        :raises StoreError: the scenario's file cannot be read.
+        """
+        archive = self._archive(scenario)
+        return archive.saves(key) if archive else []
+
+    def loads(self, scenario: str, key: str) -> list[Load]:
+        """Return the loads of a scenario under a key.
+
+        :raises StoreError: the scenario's file cannot be read.
+        """
+        archive = self._archive(scenario)
+        return archive.loads(key) if archive else []
+
+    def records(self) -> Iterator[Save | Load]:
+        """Yield all records.
+
+        :raises StoreError: a file cannot be read.
+        """
+        for scenario in self._files:
+            archive = self._archive(scenario)
+            assert archive is not None
+            yield from archive.records()
+
+    def _archive(self, scenario: str) -> Archive | None:
+        if scenario not in self._archives and scenario in self._files:
+            self._archives[scenario] = Archive(self._files[scenario])
+        return self._archives.get(scenario)
+
+
+@cache
+def evidence(lane: Lane) -> Recorded | None:
+    """Return the recorded evidence of a lane; None where there is none."""
+    place = folder(lane) / _EVIDENCE
+    return Recorded(place) if place.is_dir() else None
 
 
 def _checkpoint(lane: Lane, digest: str) -> Path:
@@ -82,9 +126,24 @@ def refresh(
     place = folder(lane)
     kept = place / "checkpoints"
     kept.mkdir(parents=True, exist_ok=True)
-    for old in kept.glob("*.pt.gz"):
+    for old in (*kept.glob("*.pt.gz"), *(place / _EVIDENCE).glob("*.jsonl*")):
         old.unlink()
     for digest, data in checkpoints.items():
         (kept / f"{digest}.pt.gz").write_bytes(gzip.compress(data, mtime=0))
     evidence.cache_clear()
-    return write(place / "evidence.jsonl.gz", records, recorded_at)
+    return write_evidence(place / _EVIDENCE, records, recorded_at)
+
+
+def write_evidence(place: Path, records: Iterable[Save | Load], recorded_at: str) -> int:
+    """Write a file of records for each scenario into a folder, and return the number of records.
+
+    :param recorded_at: see :attr:`ArchiveHeader.recorded_at`.
+    :raises StoreError: a file cannot be written.
+    """
+    by_scenario: dict[str, list[Save | Load]] = defaultdict(list)
+    for record in records:
+        by_scenario[record.scenario].append(record)
+    return sum(
+        write(place / f"{scenario}.jsonl.xz", found, recorded_at)
+        for scenario, found in by_scenario.items()
+    )

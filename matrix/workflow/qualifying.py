@@ -10,7 +10,6 @@ from pathlib import Path
 from matrix import report
 from matrix.catalogue import releases
 from matrix.catalogue.releases import Release
-from matrix.catalogue.selection import FAQ
 from matrix.catalogue.words import Standing
 from matrix.errors import ExitCode, UsageError
 from matrix.judge.judgement import Judgement
@@ -27,7 +26,7 @@ from matrix.workflow.reading import open_store
 from matrix.workflow.runners import RunnerFactory
 from matrix.workflow.selecting import Request, Selected, select
 
-DEFAULTS = {"releases": "all", "scenario": FAQ, "variant": "plain,remapped,trusted"}
+DEFAULTS = {"releases": "all", "scenario": "all", "variant": "plain,remapped,trusted"}
 """What a candidate is qualified with where an option of the selection is left out."""
 
 SHIPPED = "recorded evidence"

@@ -37,6 +37,8 @@ def refresh(index: EvidenceIndex, store: Store, today: datetime.date) -> int:
     for cell in pairs(plan):
         saver, loader = plan.releases[cell.saved_by], plan.releases[cell.loaded_by]
         saved = saves[index.save_key(cell.scenario, saver)]
+        if saved.file_digest is None:
+            continue  # a save that raised has nothing to load
         load = _live(index.load(cell.scenario, cell.variant, saved, loader), cell.id)
         loads[load.key] = load
     records: list[Save | Load] = [*saves.values(), *loads.values()]

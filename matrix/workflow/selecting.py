@@ -80,8 +80,8 @@ class Selected:
     @functools.cached_property
     def evidence(self) -> EvidenceIndex:
         """The evidence on the plan. It is read on first use; a run adds its results."""
-        archive = None if self.live_only else recorded.evidence(self.plan.lane)
-        return EvidenceIndex(self.plan, self.store, archive)
+        kept = None if self.live_only else recorded.evidence(self.plan.lane)
+        return EvidenceIndex(self.plan, self.store, kept)
 
     @property
     def on_local_gpu(self) -> bool:

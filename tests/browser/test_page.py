@@ -231,7 +231,7 @@ def test_a_hostile_message_stays_text(
     tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hostile = "</script><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}\u2028'\"`"
-    forged = with_message(tmp_path / "evidence.jsonl.gz", hostile)
+    forged = with_message(tmp_path / "evidence", hostile)
     monkeypatch.setattr(recorded, "evidence", lambda lane: forged)
     words = ["report", "--releases", "1.8-2.0", "--store", str(tmp_path / "store")]
     CliRunner().invoke(main, [*words, "--report", str(tmp_path)])

@@ -14,7 +14,7 @@ from matrix.report.builder import scenario_row
 from matrix.report.cells import ReportCell
 from matrix.report.document import Counts, ReleaseRow, Report, ScenarioRow, VariantRow
 from matrix.store import keys, recorded
-from matrix.store.archive import Archive, write
+from matrix.store.recorded import Recorded, write_evidence
 from matrix.store.records import (
     Attempt,
     Failure,
@@ -156,7 +156,7 @@ def a_load(
     )
 
 
-def with_message(path: Path, message: str) -> Archive:
+def with_message(folder: Path, message: str) -> Recorded:
     """The recorded evidence, with one message in place of every error's own."""
     kept = recorded.evidence(Lane.CPU)
     assert kept is not None
@@ -166,16 +166,16 @@ def with_message(path: Path, message: str) -> Archive:
             error = record.error.model_copy(update={"message": message, "traceback": message})
             record = record.model_copy(update={"error": error})
         changed.append(record)
-    write(path, changed, "2026-11-24")
-    return Archive(path)
+    write_evidence(folder, changed, "2026-11-24")
+    return Recorded(folder)
 
 
 def recorded_bytes(release: str, scenario: str = "autocast") -> bytes:
     """The bytes of what a release saved, from the recorded evidence."""
-    archive = recorded.evidence(Lane.CPU)
-    assert archive is not None
+    kept = recorded.evidence(Lane.CPU)
+    assert kept is not None
     row, recipe = releases.load()[release], scenarios.load()[scenario]
-    (save, *_) = archive.saves(keys.save_key(row.digest, recipe.digest, "cpu"))
+    (save, *_) = kept.saves(scenario, keys.save_key(row.digest, recipe.digest, "cpu"))
     data = recorded.checkpoint(Lane.CPU, save.file_digest)
     assert data is not None, f"no checkpoint of {release} is recorded"
     return data

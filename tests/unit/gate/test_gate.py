@@ -163,7 +163,7 @@ def test_a_hostile_message_is_text_everywhere(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hostile = "x\n::set-output name=a::b\r\n</failure>|`<script>%0A"
-    forged = with_message(elsewhere / "evidence.jsonl.gz", hostile)
+    forged = with_message(elsewhere / "evidence", hostile)
     monkeypatch.setattr(recorded, "evidence", lambda lane: forged)
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(elsewhere / "summary.md"))

@@ -18,7 +18,7 @@ from matrix.judge.judgement import EntryCheck, Judgement, SaveCheck
 from matrix.judge.ledger import LedgerEntry
 from matrix.plan.cells import Plan
 from matrix.plan.evidence_index import EvidenceIndex
-from matrix.store.archive import Archive, write
+from matrix.store.recorded import Recorded, write_evidence
 from matrix.store.records import Attempt, Failure, Load, Save
 from matrix.store.store import Store
 
@@ -38,7 +38,7 @@ class Bench:
         self.plan, self.documentation = plan, documentation
         self.store = Store(tmp_path / "store")
         self.store.prepare()
-        self.archive: Archive | None = None
+        self.recorded: Recorded | None = None
 
     def controls(self, release: str, *, skip: str = "") -> Save:
         """Store a release's save and well-behaved controls."""
@@ -80,7 +80,7 @@ class Bench:
         self.store.add_attempt(Attempt(key=key, kind=kind, message=message, at="1"))
 
     def judge(self, *entries: LedgerEntry, today: datetime.date = TODAY) -> Judgement:
-        index = EvidenceIndex(self.plan, self.store, self.archive)
+        index = EvidenceIndex(self.plan, self.store, self.recorded)
         return judge.judge(index, self.documentation, entries, today)
 
 
@@ -336,8 +336,8 @@ def test_two_observations_under_one_key_are_infra(bench: Callable[..., Bench]) -
 
 
 def _recorded(tmp_path: Path, made: Bench, *records: Save | Load) -> None:
-    write(tmp_path / "evidence.jsonl.gz", records, "2026-11-24")
-    made.archive = Archive(tmp_path / "evidence.jsonl.gz")
+    write_evidence(tmp_path / "evidence", records, "2026-11-24")
+    made.recorded = Recorded(tmp_path / "evidence")
 
 
 def test_recorded_evidence_counts_and_is_marked(

@@ -15,6 +15,7 @@ from matrix.errors import StoreError
 from matrix.plan.cells import Plan
 from matrix.store import recorded
 from matrix.store.archive import Archive, write
+from matrix.store.recorded import Recorded
 from matrix.store.records import Failure
 
 MakePlan = Callable[..., Plan]
@@ -38,12 +39,41 @@ def test_it_comes_back(path: Path, make_plan: MakePlan) -> None:
     assert archive.loads("nothing") == []
 
 
-def test_compressed_it_is_the_same_bytes_each_time(tmp_path: Path, make_plan: MakePlan) -> None:
+@pytest.mark.parametrize("suffix", ["gz", "xz"])
+def test_compressed_it_is_the_same_bytes_each_time(
+    tmp_path: Path, make_plan: MakePlan, suffix: str
+) -> None:
     save = a_save(make_plan(["1.8"], ["1.11"]), "1.8")
-    for name in ("a.jsonl.gz", "b.jsonl.gz"):
-        write(tmp_path / name, [save], "2026-11-24")
-    assert (tmp_path / "a.jsonl.gz").read_bytes() == (tmp_path / "b.jsonl.gz").read_bytes()
-    assert Archive(tmp_path / "a.jsonl.gz").records() == [save]
+    one, other = (tmp_path / f"{name}.jsonl.{suffix}" for name in "ab")
+    for path in (one, other):
+        write(path, [save], "2026-11-24")
+    assert one.read_bytes() == other.read_bytes()
+    assert Archive(one).records() == [save]
+
+
+def test_recorded_evidence_is_found_by_scenario(tmp_path: Path, make_plan: MakePlan) -> None:
+    """A scenario's file is read when something of it is asked for, and no other one."""
+    plan = make_plan(["1.8"], ["1.11"])
+    save = a_save(plan, "1.8")
+    load = a_load(plan, save, "1.11")
+    recorded.write_evidence(tmp_path, [save, load], "2026-11-24")
+    (tmp_path / "linear.jsonl.xz").write_bytes(b"damaged")
+    kept = Recorded(tmp_path)
+    assert kept.saves("autocast", save.key) == [save]
+    assert kept.loads("autocast", load.key) == [load]
+    assert kept.loads("layernorm", load.key) == []
+    with pytest.raises(StoreError, match=r"linear.jsonl.xz cannot be read"):
+        kept.saves("linear", save.key)
+
+
+def test_a_line_of_another_layout_is_found_by_its_key(path: Path, make_plan: MakePlan) -> None:
+    """Of lines as this program writes them the key is cut out; others are parsed."""
+    save = a_save(make_plan(["1.8"], ["1.11"]), "1.8")
+    spaced = [
+        json.dumps(json.loads(line), sort_keys=True) for line in path.read_text().split("\n")[:-1]
+    ]
+    path.write_text("\n".join(spaced) + "\n")
+    assert Archive(path).saves(save.key) == [save]
 
 
 def test_a_message_may_hold_any_line_separator(tmp_path: Path, make_plan: MakePlan) -> None:
@@ -100,8 +130,9 @@ def test_a_newer_format_is_refused(path: Path) -> None:
         Archive(edited(path, newer))
 
 
-def test_a_file_that_is_not_gzip(tmp_path: Path) -> None:
-    path = tmp_path / "evidence.jsonl.gz"
+@pytest.mark.parametrize("suffix", ["gz", "xz"])
+def test_a_file_that_is_not_compressed(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"evidence.jsonl.{suffix}"
     path.write_bytes(b"plain")
     with pytest.raises(StoreError, match="cannot be read"):
         Archive(path)

@@ -174,7 +174,7 @@ def test_an_exported_file_merges_like_a_store(a_store: Any, plan: Plan, tmp_path
 @pytest.mark.parametrize(
     ("name", "status", "complaint"),
     [
-        ("a.txt", 2, "does not say what it is. Let its name end in .jsonl"),
+        ("a.txt", 2, "is neither the name of an exported file nor of a new or empty folder"),
         ("a-file/a.jsonl", 4, "cannot be written"),
     ],
 )
