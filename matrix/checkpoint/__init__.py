@@ -8,7 +8,7 @@ file_kinds: what a file is that is no checkpoint
 contents: what a checkpoint holds apart from its weights
 completeness: missing ranks, shards and files in a folder
 
-states: FP8 extra states, decoded
+states: FP8 extra states, decoded; metadata has their tensors, casts undoes casts of their bytes
 edits: what rewriting changes in each extra state
 encoding: extra states as pickles in the form that a release reads
 rewriting: a checkpoint written anew, and checked

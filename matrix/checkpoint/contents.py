@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Collection
+from typing import NamedTuple
 
 from matrix.checkpoint import limits
 from matrix.checkpoint.errors import Refused
 from matrix.checkpoint.lookups import Lookups
-from matrix.checkpoint.states import ExtraState
+from matrix.checkpoint.states import KEY, ExtraState
+
+
+class TensorKind(NamedTuple):
+    """What is known of a tensor without reading it."""
+
+    dimensions: int | None
+    """Number of its dimensions; None where that is not known, as of a quantized weight."""
+    rebuilt_by: str = ""
+    """What rebuilds a quantized weight, see :func:`names.rebuilt_by`; empty for a plain tensor."""
 
 
 @dataclasses.dataclass
@@ -22,6 +33,9 @@ class Contents:
     keys: int = 0
     """Number of keys whose values are tensors or extra states."""
     states: list[ExtraState] = dataclasses.field(default_factory=list)
+    tensors: dict[str, TensorKind] = dataclasses.field(default_factory=dict)
+    """The tensors beside the extra states, by key. Copies of a key, as ranks have them, are one;
+    keys that are no text, and tensors of which nothing is known but that they are, are left out."""
     foreign: list[ExtraState] = dataclasses.field(default_factory=list)
     """Extra states that are not Transformer Engine's; they are left alone."""
     classes: set[str] = dataclasses.field(default_factory=set)
@@ -57,6 +71,21 @@ class Contents:
         :param allowed: names that the caller knows, without ``()``.
         """
         return tuple(sorted(n for n in self.unknown_names if n.removesuffix("()") not in allowed))
+
+    def beside(self, key: str) -> dict[str, TensorKind]:
+        """Return the tensors of the module that an extra state is of, by name.
+
+        :param key: the key of the extra state.
+        """
+        return self._by_module.get(KEY.sub("", key), {})
+
+    @functools.cached_property
+    def _by_module(self) -> dict[str, dict[str, TensorKind]]:
+        found: dict[str, dict[str, TensorKind]] = {}
+        for key, kind in self.tensors.items():
+            module, _dot, name = key.rpartition(".")
+            found.setdefault(module, {})[name] = kind
+        return found
 
     def add_note(self, note: str) -> None:
         """Add a limitation, once."""

@@ -11,8 +11,9 @@ from types import NoneType
 from matrix.catalogue.forms import Form
 from matrix.checkpoint import emit, nodes, torch_legacy
 from matrix.checkpoint.errors import CheckpointError, refusing_malformed
+from matrix.checkpoint.metadata import MetadataTensor
 from matrix.checkpoint.nodes import Call, Global, Map, Node
-from matrix.checkpoint.states import DIRECTIONS, REGISTRATION, ExtraState, MetadataTensor
+from matrix.checkpoint.states import DIRECTIONS, REGISTRATION, ExtraState
 
 PROTOCOL = 4
 _DAMAGED = "it is not one that Transformer Engine writes, or the file is damaged"

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from matrix.catalogue import pickled_names
+from matrix.checkpoint import nodes
 from matrix.checkpoint.nodes import Call, Global, Guarded, Node
+
+
+def rebuilt_by(node: Call) -> str:
+    """Return what rebuilds a quantized weight, as text: a function, or class, of Transformer
+    Engine with the number of its arguments, and the other names of it that those hold."""
+    count = len(node.arguments) if isinstance(node.arguments, tuple) else 0
+    known = pickled_names.load().te
+    held = {str(part) for part in nodes.every(node) if isinstance(part, Global)} & known.keys()
+    others = sorted(held - {str(te_class(node)), str(node.function)})
+    return " ".join((f"{te_class(node)}({count})", *others))
 
 
 def te_class(node: Node) -> Global | None:

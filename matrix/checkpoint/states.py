@@ -7,16 +7,15 @@ of other libraries may save one too, of any type, under such a key: it is foreig
 
 from __future__ import annotations
 
-import array
 import dataclasses
 import re
-import struct
 from collections.abc import Mapping
 
 from matrix.catalogue.state_keys import CORE_ATTENTION, WRAPPERS
-from matrix.checkpoint import limits, names, nodes, objects, torchfile
+from matrix.checkpoint import casts, limits, metadata, names, nodes, objects, torchfile
 from matrix.checkpoint.errors import Malformed, Refused
 from matrix.checkpoint.limits import Budget
+from matrix.checkpoint.metadata import MetadataTensor
 from matrix.checkpoint.nodes import Node
 from matrix.checkpoint.objects import TensorRef
 from matrix.checkpoint.torchfile import TorchFile
@@ -27,7 +26,6 @@ TENSORS = ("scale", "scale_inv", "amax_history")
 DIRECTIONS = ("fwd", "bwd")
 REGISTRATION = "buffer_index_and_autocast_key"
 FUSED_ATTENTION = "fused_attention"
-_FLOATS = {"float32": "f", "float64": "d", "float16": "e"}
 _FIELDS = frozenset(
     {
         *(f"{what}_{way}" for what in TENSORS for way in DIRECTIONS),
@@ -35,35 +33,18 @@ _FIELDS = frozenset(
     }
 )
 """Top-level fields of the states of modules: ``get_extra_state`` in ``pytorch/module/base.py``."""
-_MODES = frozenset({"forward", "backward", "input", "param", "grad_output"})
-"""Those of the states of operations, each a dict: the same in ``pytorch/ops/op.py``."""
+MODES = {
+    "forward": "fwd",
+    "backward": "bwd",
+    "input": "fwd",
+    "param": "fwd",
+    "grad_output": "bwd",
+}
+"""Those of the states of operations, each a dict or None, with the direction of its tensors:
+the same in ``pytorch/ops/op.py``. The last three are 1.13's and 1.14's."""
 STARTS = (b"PK\x03\x04", *(bytes((0x80, protocol)) for protocol in range(2, 6)))
 """How the content of a state begins: ``torch.save`` writes a zip archive, ``pickle.dumps`` an
 opcode with the protocol. What begins otherwise is not damaged but of another kind."""
-
-
-@dataclasses.dataclass(frozen=True)
-class MetadataTensor:
-    """One tensor of FP8 metadata, such as the forward scales."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    data: bytes
-    """The elements as bytes, little-endian."""
-
-    @property
-    def count(self) -> int:
-        """Number of elements."""
-        return len(self.data) // struct.calcsize(_FLOATS[self.dtype])
-
-    @property
-    def numbers(self) -> tuple[float, ...]:
-        """The elements as numbers, which take eight times the memory of ``data``."""
-        return struct.unpack(f"<{self.count}{_FLOATS[self.dtype]}", self.data)
-
-    def all(self, number: float) -> bool:
-        """Return whether every element equals ``number``."""
-        return all(value == number for value in self.numbers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +60,8 @@ class ExtraState:
     fields: dict[str, Node] | None = None
     """Its top-level fields, inert; None where the module was saved without FP8 state."""
     tensors: dict[str, MetadataTensor] = dataclasses.field(default_factory=dict)
-    """The metadata by field, e.g. ``scale_fwd``."""
+    """The metadata by field, e.g. ``scale_fwd``; that of an operation by mode and field, e.g.
+    ``forward.scale_fwd``."""
     problem: str = ""
     """Why it could not be decoded; empty if it could."""
     inside: str = ""
@@ -90,6 +72,9 @@ class ExtraState:
     """Number of bytes, where it is a tensor."""
     in_list: bool = False
     """Whether it is the only item of a list, as Megatron-LM's ``torch_dist`` stores objects."""
+    cast: str = ""
+    """The element type that a byte tensor was cast to on its way, e.g. ``bfloat16``; empty if it
+    was not. The content is decoded all the same, as a cast of bytes can be undone exactly."""
     foreign: bool = False
     """Whether it is not Transformer Engine's but another library's, or the user's. What lies
     where attention keeps its state never is: whatever it is, a release reads it as its own."""
@@ -115,9 +100,32 @@ class ExtraState:
         return is_attention(self.key)
 
     @property
+    def modes(self) -> dict[str, dict[str, Node]]:
+        """The fields of each mode of an operation; of a module its own fields, under ``""``."""
+        if self.fields is None:
+            return {}
+        if not self.operation:
+            return {"": self.fields}
+        return {mode: objects.fields(self.fields[mode]) or {} for mode in _modes(self.fields)}
+
+    @property
+    def operation(self) -> bool:
+        """Whether it is the state of an operation, with a dict for each mode."""
+        return self.fields is not None and bool(_modes(self.fields))
+
+    @property
     def extra(self) -> dict[str, Node]:
         """The variables in the state other than tensors and recipe, by name."""
-        return objects.fields((self.fields or {}).get("extra_fp8_variables")) or {}
+        found: dict[str, Node] = {}
+        for fields in self.modes.values():
+            found |= objects.fields(fields.get("extra_fp8_variables")) or {}
+        return found
+
+    @property
+    def recipe(self) -> Node:
+        """The recipe that it holds, inert; None where it holds none, as up to 1.14."""
+        held = (fields.get("recipe") for fields in self.modes.values())
+        return next((recipe for recipe in held if recipe is not None), None)
 
     @property
     def holds(self) -> Holds:
@@ -132,8 +140,7 @@ class ExtraState:
     def _default(self) -> bool:
         """Whether every scale is 1 and every amax 0, so that a reset loses nothing."""
         return all(
-            values.all(0.0 if name.startswith("amax") else 1.0)
-            for name, values in self.tensors.items()
+            values.all(0.0 if "amax" in name else 1.0) for name, values in self.tensors.items()
         )
 
 
@@ -170,9 +177,42 @@ def _size(value: Node) -> int:
 
 def of_tensor(dtype: str, count: int) -> StateContainer | str:
     """Return the container of an extra state that is a tensor, or its type as text."""
-    if dtype != "uint8":
-        return f"{dtype} tensor" if count else f"empty {dtype} tensor"
-    return StateContainer.BYTE_TENSOR if count else StateContainer.EMPTY_TENSOR
+    if dtype == "uint8":
+        return StateContainer.BYTE_TENSOR if count else StateContainer.EMPTY_TENSOR
+    if count:
+        return f"{dtype} tensor"
+    return StateContainer.EMPTY_FLOATS if dtype == "float32" else f"empty {dtype} tensor"
+
+
+def _uncast(state: ExtraState, tensor: TensorRef, source: TorchFile) -> ExtraState | None:
+    """Return the state that a tensor of another type than bytes was cast from, or None."""
+    if tensor.dtype not in casts.CASTS or not tensor.contiguous:
+        return None
+    try:
+        data = source.storage(tensor, limits.STATE_BYTES)
+    except Refused:
+        raise
+    except Malformed:
+        return None
+    return of_cast(state, tensor.dtype, data, source.budget)
+
+
+def of_cast(state: ExtraState, dtype: str, data: bytes, budget: Budget) -> ExtraState | None:
+    """Decode a byte tensor that was cast to another element type.
+
+    :param state: the state as far as it is known: key and place.
+    :param data: the elements of the tensor, little-endian.
+    :returns: None if it was not cast from the content of an extra state.
+    """
+    start = casts.undone(dtype, data[: 8 * casts.size(dtype)]) if dtype in casts.CASTS else None
+    if start is None or not start.startswith(STARTS):
+        return None
+    budget.spend(len(data))
+    content = casts.undone(dtype, data)
+    if content is None:
+        return None
+    state = dataclasses.replace(state, container=StateContainer.BYTE_TENSOR, cast=dtype)
+    return of_content(state, content, budget)
 
 
 def decode(key: str, file: str, value: Node, source: TorchFile) -> ExtraState:
@@ -196,14 +236,23 @@ def decode(key: str, file: str, value: Node, source: TorchFile) -> ExtraState:
             except Malformed as error:
                 return dataclasses.replace(state, problem=str(error))
             return of_content(state, data, source.budget)
-        case StateContainer.EMPTY_TENSOR | StateContainer.NONE:
+        case StateContainer.EMPTY_TENSOR | StateContainer.EMPTY_FLOATS | StateContainer.NONE:
             return state
         case kind:
-            if (tensor := objects.tensor(value)) is not None:
-                source.look_into(tensor)
-            elif kind.startswith(("torch._utils._rebuild", "torch._tensor._rebuild")):
-                raise Refused(f"the extra state {key} is a tensor of an unusual kind: {kind}")
-            return other(state, foreign=_is_foreign(value))
+            return _of_another_type(state, kind, value, source)
+
+
+def _of_another_type(state: ExtraState, kind: str, value: Node, source: TorchFile) -> ExtraState:
+    """Decode a value in a container that Transformer Engine does not use."""
+    if (tensor := objects.tensor(value)) is not None:
+        source.look_into(tensor)
+        if not tensor.count:
+            return state
+        if found := _uncast(state, tensor, source):
+            return found
+    elif kind.startswith(("torch._utils._rebuild", "torch._tensor._rebuild")):
+        raise Refused(f"the extra state {state.key} is a tensor of an unusual kind: {kind}")
+    return other(state, foreign=_is_foreign(value))
 
 
 def other(state: ExtraState, *, foreign: bool) -> ExtraState:
@@ -215,11 +264,10 @@ def other(state: ExtraState, *, foreign: bool) -> ExtraState:
 def _is_foreign(value: Node) -> bool:
     """Return whether a value is of a type that no release of Transformer Engine saves.
 
-    An empty tensor of another type than bytes is not certainly one: norms of 1.13 save that.
-    Neither is a tensor that is rebuilt in a way that is not known here.
+    A tensor that is rebuilt in a way that is not known here is not certainly one.
     """
-    if tensor := objects.tensor(value):
-        return bool(tensor.count)
+    if objects.tensor(value):
+        return True
     torch = isinstance(value, nodes.Call) and str(value.function).startswith("torch.")
     return not torch and names.te_class(value) is None
 
@@ -260,51 +308,24 @@ def _decoded(state: ExtraState, root: Node, source: TorchFile | None, budget: Bu
         kind = objects.describe(root) if fields is None else "a dict without a field of TE's"
         problem = f"its pickle holds {kind}"
         return dataclasses.replace(state, problem=problem, foreign=not state.attention)
+    state = dataclasses.replace(state, fields=fields)
     tensors = {
-        name: values(fields[name], source, budget)
+        f"{mode}.{name}".lstrip("."): metadata.values(held[name], source, budget)
+        for mode, held in state.modes.items()
         for name in (f"{what}_{way}" for what in TENSORS for way in DIRECTIONS)
-        if name in fields
+        if name in held
     }
-    return dataclasses.replace(state, fields=fields, tensors=tensors)
+    return dataclasses.replace(state, tensors=tensors)
 
 
 def _has_field_of_te(fields: Mapping[str, Node]) -> bool:
-    modes = fields.keys() & _MODES
-    return bool(fields.keys() & _FIELDS) or any(
-        fields[mode] is None or objects.pairs_of(fields[mode]) is not None for mode in modes
-    )
+    return bool(fields.keys() & _FIELDS or _modes(fields))
 
 
-def values(node: Node, source: TorchFile | None, budget: Budget) -> MetadataTensor:
-    """Return a metadata tensor with its elements.
-
-    :param source: the file with its storage, unless that is inside the pickle.
-    :raises Malformed: it is no tensor of floating-point numbers, or its storage is missing.
-    """
-    tensor = objects.tensor(node)
-    if tensor is None:
-        raise Malformed("a scale or amax history is not a tensor")
-    if isinstance(tensor.storage, bytes):
-        tensor, source = _in_place(tensor, tensor.storage, budget)
-    if source is None or tensor.dtype not in _FLOATS or not tensor.contiguous:
-        raise Malformed("a scale or amax history is not a plain tensor of numbers")
-    data = source.storage(tensor, limits.STATE_BYTES)
-    budget.spend(len(data))
-    if not source.little:
-        swapped = array.array(_FLOATS[tensor.dtype].replace("e", "H"), data)
-        swapped.byteswap()
-        data = swapped.tobytes()
-    return MetadataTensor(tensor.dtype, tensor.shape, data)
-
-
-def _in_place(tensor: TensorRef, content: bytes, budget: Budget) -> tuple[TensorRef, TorchFile]:
-    """Return a tensor whose storage is inside the pickle, and the file that this storage is."""
-    inner = torchfile.of_bytes(content, budget)
-    storage = inner.root
-    if isinstance(storage, nodes.Call) and storage.arguments:
-        # From PyTorch 2 on, a TypedStorage wraps the untyped one as argument or attribute.
-        storage = next((n for n in nodes.every(storage) if isinstance(n, nodes.Persistent)), None)
-    kind = objects.element(storage) if isinstance(storage, nodes.Persistent) else None
-    if kind is None:
-        raise Malformed("a storage pickled in place is not one")
-    return dataclasses.replace(tensor, storage=storage, dtype=kind[0], itemsize=kind[1]), inner
+def _modes(fields: Mapping[str, Node]) -> list[str]:
+    """Return the modes of an operation's state; none of any other state."""
+    return [
+        mode
+        for mode in MODES
+        if mode in fields and (fields[mode] is None or objects.pairs_of(fields[mode]) is not None)
+    ]

@@ -19,6 +19,10 @@ class StateContainer(Word):
     BYTES_IO = "BytesIO"
     BYTE_TENSOR = "byte tensor"
     EMPTY_TENSOR = "empty tensor"
+    """Of bytes; ``base.py`` of ``pytorch/module`` from 2.4 on."""
+    EMPTY_FLOATS = "empty float32 tensor"
+    """What an operation without slots for metadata, such as a norm, saves in 1.13 and 1.14:
+    ``torch.Tensor()`` in ``pytorch/ops/op.py``."""
     NONE = "None"
 
 

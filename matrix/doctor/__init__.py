@@ -2,6 +2,7 @@
 
 inspection: ``inspect``: the content of a checkpoint, and what each release does with it
 remapping: ``remap``: a checkpoint rewritten for a release
+kinds: what an extra state is, and the modules that it can be of
 writers: the releases that can have written a checkpoint, by its traits
 resemblance: the scenario that a checkpoint resembles
 predictions: what each release does with a checkpoint, from the evidence on that scenario

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from matrix.catalogue.forms import Form
 from matrix.checkpoint import nodes, objects, states, torch_writing, torchfile
-from matrix.checkpoint.contents import Contents
+from matrix.checkpoint.contents import Contents, TensorKind
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.errors import CheckpointError, Malformed, Refused, refusing_malformed
 from matrix.checkpoint.formats import distributed_index, distributed_items
@@ -49,6 +49,8 @@ class Distributed(Format):
             index = distributed_index.read(part.file, budget)
             contents.files += 1 + len(index.files)
             contents.keys += len(index.keys)
+            for key, dimensions in index.dimensions().items():
+                contents.tensors[key] = TensorKind(dimensions)
             for items in _states(index).values():
                 contents.keys -= 1
                 contents.add_state(_decode(part, items, budget))

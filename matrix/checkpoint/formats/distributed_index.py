@@ -8,10 +8,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path, PurePosixPath
 
-from matrix.checkpoint import limits, objects, torchfile
+from matrix.checkpoint import limits, objects, states, torchfile
 from matrix.checkpoint.errors import Malformed, Refused, incomplete
 from matrix.checkpoint.limits import Budget
-from matrix.checkpoint.nodes import Node
+from matrix.checkpoint.nodes import Call, Node
 
 _TENSOR = "torch.distributed.checkpoint.metadata.TensorStorageMetadata"
 
@@ -44,10 +44,29 @@ class DistributedIndex:
         tensors = (key for key, kind in kinds if objects.describe(kind) == _TENSOR)
         return {key for key in tensors if isinstance(key, str)}
 
+    def dimensions(self) -> dict[str, int | None]:
+        """Return the number of dimensions of each tensor that is no extra state, by key."""
+        kinds = objects.pairs_of(objects.attributes(self.root)["state_dict_metadata"]) or []
+        return {
+            key: _dimensions(kind)
+            for key, kind in kinds
+            if isinstance(key, str)
+            and not states.is_state(key)
+            and objects.describe(kind) == _TENSOR
+        }
+
     @property
     def files(self) -> set[str]:
         """The files that it names, relative to its folder."""
         return {item.file for item in self.items}
+
+
+def _dimensions(kind: Node) -> int | None:
+    """Return the number of dimensions that the description of a tensor states."""
+    match objects.attributes(kind).get("size"):
+        case Call(arguments=(tuple() as extents,)):
+            return len(extents)
+    return None
 
 
 def read(path: Path, budget: Budget | None = None) -> DistributedIndex:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from matrix.catalogue.forms import Form
 from matrix.checkpoint import copying, file_kinds, limits, states
-from matrix.checkpoint.contents import Contents
+from matrix.checkpoint.contents import Contents, TensorKind
 from matrix.checkpoint.copying import Copied
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.errors import Refused, refusing_malformed
@@ -51,6 +51,9 @@ class Safetensors(Format):
             found = list(states_of(header, stream, part.name, budget))
         contents.files += 1
         contents.keys += len(header.tensors) - len(found)
+        for key, entry in header.tensors.items():
+            if not states.is_state(key):
+                contents.tensors[key] = TensorKind(len(entry["shape"]))
         for state in found:
             contents.add_state(state)
         contents.add_note(_NOTE)
@@ -85,17 +88,35 @@ def _state(
     header: SafetensorsHeader, key: str, stream: BinaryIO, file: str, budget: Budget
 ) -> ExtraState:
     start, size = header.place(key)
-    dtype = header.tensors[key]["dtype"]
-    container = states.of_tensor("uint8" if dtype == "U8" else dtype, size)
+    dtype = _DTYPES.get(header.tensors[key]["dtype"], header.tensors[key]["dtype"])
+    container = states.of_tensor(dtype, size)
     state = ExtraState(key, file, container, size=size)
-    if container == StateContainer.EMPTY_TENSOR:
+    if not size:
         return state
-    if container != StateContainer.BYTE_TENSOR:
-        return states.other(state, foreign=size > 0)
+    is_state = container == StateContainer.BYTE_TENSOR
     if size > limits.STATE_BYTES:
-        raise Refused(f"the extra state {key} has {size} bytes, more than any of TE's")
+        if is_state:
+            raise Refused(f"the extra state {key} has {size} bytes, more than any of TE's")
+        return states.other(state, foreign=True)
     stream.seek(start)
-    return states.of_content(state, stream.read(size), budget)
+    data = stream.read(size)
+    if is_state:
+        return states.of_content(state, data, budget)
+    return states.of_cast(state, dtype, data, budget) or states.other(state, foreign=True)
+
+
+_DTYPES = {
+    "U8": "uint8",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F32": "float32",
+    "F64": "float64",
+    "I8": "int8",
+    "I16": "int16",
+    "I32": "int32",
+    "I64": "int64",
+}
+"""PyTorch's names of the element types that bytes may be cast to."""
 
 
 def _write(

@@ -19,7 +19,7 @@ from matrix.checkpoint import (
     torchfile,
     zips,
 )
-from matrix.checkpoint.contents import Contents
+from matrix.checkpoint.contents import Contents, TensorKind
 from matrix.checkpoint.copying import Copied
 from matrix.checkpoint.edits import Edit, by_place
 from matrix.checkpoint.errors import refusing_malformed
@@ -119,10 +119,14 @@ def add(source: TorchFile, name: str, contents: Contents) -> None:
             if states.is_state(key):
                 state = states.decode(key, name, value, source)
                 contents.add_state(dataclasses.replace(state, inside=inside))
-            elif objects.tensor(value) is not None:
+            elif tensor := objects.tensor(value):
                 contents.keys += 1
+                if isinstance(key, str):
+                    contents.tensors[key] = TensorKind(len(tensor.shape))
             elif rebuilt_by := names.te_class(value):
                 contents.keys += 1
+                if isinstance(key, str):
+                    contents.tensors[key] = TensorKind(None, names.rebuilt_by(value))
                 contents.weights.add(str(rebuilt_by))
                 if isinstance(value.arguments, tuple):
                     contents.rebuilt_from.add(len(value.arguments))

@@ -139,7 +139,7 @@ def test_states_of_other_types(tmp_path: Path) -> None:
     report = inspect(tmp_path / "x.safetensors")
     found = {module.key: module for module in report.modules}
     assert found["core_attention._extra_state"].container == "empty tensor"
-    assert found["norm._extra_state"].container == "empty F32 tensor"
+    assert found["norm._extra_state"].container == "empty float32 tensor"
     assert "own._extra_state" not in found
 
 
