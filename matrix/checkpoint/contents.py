@@ -77,10 +77,14 @@ class Contents:
 
         :param key: the key of the extra state.
         """
-        return self._by_module.get(KEY.sub("", key), {})
+        return self.modules.get(KEY.sub("", key), {})
 
     @functools.cached_property
-    def _by_module(self) -> dict[str, dict[str, TensorKind]]:
+    def modules(self) -> dict[str, dict[str, TensorKind]]:
+        """The tensors beside the extra states, by the path of their module and by name.
+
+        Read it when everything was added.
+        """
         found: dict[str, dict[str, TensorKind]] = {}
         for key, kind in self.tensors.items():
             module, _dot, name = key.rpartition(".")

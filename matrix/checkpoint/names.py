@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from matrix.catalogue import pickled_names
-from matrix.checkpoint import nodes
+from matrix.checkpoint import nodes, objects
 from matrix.checkpoint.nodes import Call, Global, Guarded, Node
 
 
 def rebuilt_by(node: Call) -> str:
-    """Return what rebuilds a quantized weight, as text: a function, or class, of Transformer
-    Engine with the number of its arguments, and the other names of it that those hold."""
+    """Return what rebuilds a quantized weight, as text.
+
+    That is a function, or class, of Transformer Engine with the number of its arguments, and its
+    other names in those, with the attributes that the pickle sets on an object of each.
+    """
     count = len(node.arguments) if isinstance(node.arguments, tuple) else 0
+    made = te_class(node)
     known = pickled_names.load().te
-    held = {str(part) for part in nodes.every(node) if isinstance(part, Global)} & known.keys()
-    others = sorted(held - {str(te_class(node)), str(node.function)})
-    return " ".join((f"{te_class(node)}({count})", *others))
+    held: dict[str, set[str]] = {}
+    for part in nodes.every(node):
+        if isinstance(part, Global) and str(part) in known:
+            held.setdefault(str(part), set())
+        elif isinstance(part, Call) and part is not node and (cls := te_class(part)):
+            held.setdefault(str(cls), set()).update(objects.attributes(part))
+    others = (
+        f"{name}{{{', '.join(sorted(attributes))}}}" if attributes else name
+        for name, attributes in sorted(held.items())
+        if made is None or name != str(made)
+    )
+    return " ".join((f"{made}({count})", *others))
 
 
 def te_class(node: Node) -> Global | None:

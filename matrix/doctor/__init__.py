@@ -4,8 +4,9 @@ inspection: ``inspect``: the content of a checkpoint, and what each release does
 remapping: ``remap``: a checkpoint rewritten for a release
 kinds: what an extra state is, and the modules that it can be of
 writers: the releases that can have written a checkpoint, by its traits
-resemblance: the scenario that a checkpoint resembles
-predictions: what each release does with a checkpoint, from the evidence on that scenario
+likes: the kinds of extra states that the recorded saves hold, and which saves hold each
+sightings: what the evidence shows of one kind of state; answers: what follows for a state
+predictions: what each release does with a checkpoint: the worst of its states' answers
 verify: a rewritten checkpoint, tried in the code of the release that it is for
 symptoms: the possible causes of an error; similarity compares texts, symptom_page renders text
 
@@ -16,10 +17,12 @@ symptoms: the possible causes of an error; similarity compares texts, symptom_pa
 
 from matrix.checkpoint.errors import CheckpointError
 from matrix.doctor.inspection import Inspection, ModuleState, inspect
-from matrix.doctor.predictions import LoadStatus, Prediction
+from matrix.doctor.predictions import Prediction
 from matrix.doctor.remapping import NoRewriteError, Remapped, StateChange, remap
+from matrix.doctor.sightings import Assumed, LoadStatus
 
 __all__ = [
+    "Assumed",
     "CheckpointError",
     "Inspection",
     "LoadStatus",

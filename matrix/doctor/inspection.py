@@ -7,14 +7,15 @@ import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from matrix.catalogue import faq, releases
+from matrix.catalogue import faq, features, releases
 from matrix.checkpoint import layout
 from matrix.checkpoint.contents import Contents
-from matrix.checkpoint.states import REGISTRATION, ExtraState
+from matrix.checkpoint.states import ExtraState
 from matrix.checkpoint.words import Holds, StateContainer
-from matrix.doctor import writers
+from matrix.doctor import kinds, writers
+from matrix.doctor.kinds import ATTENTION, Kind
 from matrix.doctor.predictions import Prediction, Predictor
-from matrix.doctor.resemblance import nothing_to_lose, scenario_of
+from matrix.doctor.sightings import HISTORY, Assumed
 from matrix.store.store import Store
 
 _SHOWN = 5
@@ -39,8 +40,14 @@ class ModuleState:
     """Number of scales, forward and backward."""
     history: int | None = None
     """Length of the amax history, in steps."""
+    modules: tuple[str, ...] = ()
+    """The modules of Transformer Engine that it can be of, as far as it tells."""
+    recipe: str | None = None
+    """Class of the recipe that it contains."""
     marked: bool = False
-    """Whether it contains the registration that freezes it in every loader."""
+    """Whether it contains the mark of registration, which loaders that keep it freeze."""
+    cast: str = ""
+    """The element type that it was cast to as a whole; empty if it was not."""
     problem: str = ""
     """Why it is unreadable; empty if it is not."""
 
@@ -60,10 +67,10 @@ class Inspection:
     """The FAQ's bands of ``savers``."""
     reasons: tuple[str, ...]
     """The traits from which ``savers`` follow, one sentence each."""
-    scenario: str | None
-    """The scenario of the matrix that it resembles."""
+    assumed: Assumed
+    """The recipe that the releases are taken to load with."""
     nothing_to_lose: bool
-    """Whether the attention's metadata is all at its defaults, or absent."""
+    """Whether no state holds metadata but defaults, so that a reset loses nothing."""
     modules: tuple[ModuleState, ...]
     warnings: tuple[str, ...]
     """Names in its pickles that loading would import, or with ``()`` call, and that honest
@@ -87,6 +94,8 @@ def inspect(
     saved_by: str | None = None,
     allow: Collection[str] = (),
     store: Store | None = None,
+    recipe: str | None = None,
+    history: int = HISTORY,
 ) -> Inspection:
     """Return what a checkpoint holds and what each release does with it.
 
@@ -97,14 +106,19 @@ def inspect(
     :param saved_by: the release that wrote it, if that is known.
     :param allow: names in its pickles, without ``()``, that are not to be warned of.
     :param store: evidence in addition to what is recorded.
+    :param recipe: class of the recipe that the releases load with; by default the checkpoint's.
+    :param history: ``amax_history_len`` of that recipe, where it is delayed scaling.
     :raises CheckpointError: it is no checkpoint, is incomplete, or cannot be read.
-    :raises UsageError: a release is unknown.
+    :raises UsageError: a release or recipe is unknown.
     """
+    if recipe is not None:
+        features.load().recipe(recipe)
     known, documentation = releases.load(), faq.load()
     loaders = [known[name] for name in targets] if targets is not None else known.releases
     found = layout.find(Path(path)).read()
     wrote = writers.find(found, known, saved_by)
-    predictor = Predictor(found, wrote.releases, documentation, store)
+    assumed = Assumed(recipe, history)
+    predictor = Predictor(found, wrote.releases, store, assumed)
     return Inspection(
         path=Path(path),
         format=found.format,
@@ -113,29 +127,29 @@ def inspect(
         savers=tuple(release.name for release in wrote.releases),
         bands=tuple(dict.fromkeys(documentation.band(release).name for release in wrote.releases)),
         reasons=wrote.reasons,
-        scenario=scenario_of(found),
-        nothing_to_lose=nothing_to_lose(found),
-        modules=tuple(_module(state) for state in found.states),
+        assumed=assumed,
+        nothing_to_lose=all(s.holds in (Holds.NOTHING, Holds.DEFAULTS) for s in found.states),
+        modules=tuple(_module(state, kind) for state, kind in kinds.classify(found)),
         warnings=found.unsafe_names(allow),
         notes=tuple(_notes(found)),
         targets=predictor.all(loaders),
     )
 
 
-def _module(state: ExtraState) -> ModuleState:
-    ways = [state.tensors.get(f"scale_{way}") for way in ("fwd", "bwd")]
-    history = state.tensors.get("amax_history_fwd")
-    forward, backward = (way.count if way else 0 for way in ways)
+def _module(state: ExtraState, kind: Kind) -> ModuleState:
     return ModuleState(
         name=state.module,
         key=state.key,
         file=state.file,
-        attention=state.attention,
+        attention=kind.modules == {ATTENTION},
         container=state.container,
         holds=state.holds,
-        slots=(forward, backward) if state.tensors else None,
-        history=history.shape[0] if history and history.shape else None,
-        marked=REGISTRATION in state.extra,
+        slots=kind.traits.slots,
+        history=kind.traits.history,
+        modules=tuple(sorted(kind.modules)),
+        recipe=kind.traits.recipe,
+        marked=kind.traits.marked,
+        cast=state.cast,
         problem=state.problem,
     )
 

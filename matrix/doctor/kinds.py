@@ -7,12 +7,12 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Literal, TypeAlias
 
-from matrix.catalogue import tables
-from matrix.catalogue.state_keys import CORE_ATTENTION
+from matrix.catalogue import features, tables
+from matrix.catalogue.state_keys import CORE_ATTENTION, state_key
 from matrix.catalogue.words import Word
 from matrix.checkpoint import objects
 from matrix.checkpoint.contents import Contents, TensorKind
-from matrix.checkpoint.states import FUSED_ATTENTION, REGISTRATION, ExtraState
+from matrix.checkpoint.states import FUSED_ATTENTION, KEY, REGISTRATION, ExtraState
 from matrix.checkpoint.words import Holds, StateContainer
 
 RECIPES = "transformer_engine.common.recipe."
@@ -83,6 +83,7 @@ class ModuleTraits(tables.Row):
     module: str
     gemms: int | Literal["any"] = 0
     operation: bool = False
+    under: str = ""
     parameters: tuple[str, ...] = ()
     dimensions: int | Literal["any", "none"] = "any"
     variables: tuple[str, ...] = ()
@@ -93,7 +94,8 @@ class _Modules(tables.Row):
 
 
 @functools.cache
-def _modules() -> tuple[ModuleTraits, ...]:
+def modules() -> tuple[ModuleTraits, ...]:
+    """Return the modules that are told apart by their states."""
     return tables.load(tables.packaged("state_modules.toml"), _Modules).module
 
 
@@ -112,10 +114,41 @@ def kind_of(state: ExtraState, beside: Beside | None = None) -> Kind:
         where that is not known.
     """
     traits = dataclasses.replace(_traits(state), weights=_weights(beside or {}))
-    possible = frozenset(row.module for row in _modules() if _fits(row, state, traits, beside))
+    possible = frozenset(row.module for row in modules() if _fits(row, state, traits, beside))
     if ATTENTION not in possible:
-        traits = dataclasses.replace(traits, style=KeyStyle.NONE)
+        traits = without_style(traits)
     return Kind(traits, possible, state.holds)
+
+
+def of_contents(contents: Contents) -> Iterator[tuple[str, Kind]]:
+    """Yield the kinds of a checkpoint's extra states, and of those that it lacks, by key.
+
+    It lacks those of modules that have a state in later releases, as norms have from 1.13 on: as
+    far as their parameters tell, as a norm of PyTorch has the same.
+    """
+    for state, kind in classify(contents):
+        yield state.key, kind
+    held = {KEY.sub("", state.key) for state in (*contents.states, *contents.foreign)}
+    later = frozenset(row.module for row in modules() if _has_state_later(row))
+    for module, tensors in contents.modules.items():
+        if module not in held and tensors.keys() in _NORM and tensors[_WEIGHT].dimensions == 1:
+            yield state_key(module), Kind(Traits(ABSENT), later, Holds.NOTHING)
+
+
+ABSENT = "absent"
+"""The container of an extra state that is not there."""
+_NORM = ({_WEIGHT}, {_WEIGHT, "bias"})
+"""Parameters of a norm: ``RMSNorm`` and ``LayerNorm`` in ``pytorch/module``."""
+
+
+def _has_state_later(row: ModuleTraits) -> bool:
+    known = features.load().modules.get(row.module)
+    return row.dimensions == 1 and known is not None and known.state is not None
+
+
+def without_style(traits: Traits) -> Traits:
+    """Return traits without where the state of an attention module lies."""
+    return dataclasses.replace(traits, style=KeyStyle.NONE)
 
 
 ATTENTION = "DotProductAttention"
@@ -177,6 +210,7 @@ def _fits(
         return row.module == ATTENTION
     return (
         _fits_state(row, state, traits)
+        and (state.operation or _fits_name(row, state))
         and (beside is None or _fits_parameters(row, beside))
         and all(name in row.variables or name not in state.extra for name in _telling_variables())
     )
@@ -184,12 +218,22 @@ def _fits(
 
 @functools.cache
 def _telling_variables() -> frozenset[str]:
-    return frozenset(name for row in _modules() for name in row.variables)
+    return frozenset(name for row in modules() for name in row.variables)
 
 
 @functools.cache
 def _telling_parameters() -> frozenset[str]:
-    return frozenset(name for row in _modules() for name in row.parameters)
+    return frozenset(name for row in modules() for name in row.parameters)
+
+
+def _fits_name(row: ModuleTraits, state: ExtraState) -> bool:
+    path = state.unwrapped.split(".")
+    return all((name == row.under) == (name in path) for name in _telling_names())
+
+
+@functools.cache
+def _telling_names() -> frozenset[str]:
+    return frozenset(row.under for row in modules()) - {""}
 
 
 def _fits_state(row: ModuleTraits, state: ExtraState, traits: Traits) -> bool:

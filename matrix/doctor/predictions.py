@@ -1,57 +1,31 @@
-"""What each release does with a checkpoint, predicted from evidence.
-
-Evidence is found by saver and scenario: the releases that can have written the checkpoint,
-and the scenario that it resembles.
-"""
+"""What each release does with a checkpoint: the worst of what it does with its extra states."""
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import assert_never
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from matrix.catalogue import scenarios
-from matrix.catalogue.faq import Documentation
+from matrix.catalogue import features, scenarios
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import REWRITE
-from matrix.catalogue.words import Absence, AfterLoad, Lane, Outcome, Word
+from matrix.catalogue.words import Deviation
 from matrix.checkpoint.contents import Contents
-from matrix.checkpoint.words import StateContainer
-from matrix.doctor.resemblance import NO_STATE, nothing_to_lose, scenario_of
-from matrix.judge import judge, ledger
-from matrix.judge.judgement import JudgedCell
-from matrix.plan.cells import Plan, plan_cells
-from matrix.plan.evidence_index import EvidenceIndex
-from matrix.store import recorded
+from matrix.checkpoint.words import Holds
+from matrix.doctor import kinds
+from matrix.doctor.answers import Answer, Answers, worst
+from matrix.doctor.kinds import ABSENT, Kind
+from matrix.doctor.sightings import Assumed, LoadStatus, Sighting, Sightings
+from matrix.judge import ledger
 from matrix.store.store import Store
 
-LANE = Lane.CPU
-_LOADING = {
-    Outcome.LOADED: "",
-    Outcome.NONE: "this release has no FP8 attention metadata",
-    Outcome.DEFAULTS: "the attention starts at defaults; the checkpoint holds no others",
+_SHOWN = 3
+_HARM = (LoadStatus.FAILS, LoadStatus.RESETS, LoadStatus.FROZEN)
+_DEVIATIONS = {
+    LoadStatus.FAILS: Deviation.ERROR,
+    LoadStatus.RESETS: Deviation.DEFAULTS,
+    LoadStatus.FROZEN: Deviation.FROZEN,
 }
-_ByPair = Mapping[tuple[str, str], Mapping[str, JudgedCell]]
-"""Judged cells by saver and loader, then by variant."""
-
-
-class LoadStatus(Word):
-    """What a release does with a checkpoint."""
-
-    LOADS = "loads"
-    """It loads it with its FP8 attention metadata, or there was none to lose."""
-    FROZEN = "frozen"
-    """It loads metadata that no later step updates."""
-    RESETS = "resets"
-    """It loads it, and silently resets the metadata to defaults."""
-    FAILS = "fails"
-    """It raises an exception."""
-    DEPENDS = "depends"
-    """That depends on which of the possible savers wrote it."""
-    UNKNOWN = "unknown"
-    """No evidence covers it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,11 +42,27 @@ class Prediction:
     """The variant in which that was observed."""
     opt_in: str | None = None
     """Environment variable to set for the load."""
+    history: int | None = None
+    """The ``amax_history_len`` that the recipe must have for that; None where any does."""
+    seen_in: tuple[str, ...] = ()
+    """Names of the scenarios in which that was observed, state by state."""
 
     @property
     def harm(self) -> bool:
         """Whether it fails, or what it loads differs from what the checkpoint holds."""
-        return self.status in (LoadStatus.FAILS, LoadStatus.RESETS, LoadStatus.FROZEN)
+        return self.status in _HARM
+
+
+@dataclasses.dataclass(frozen=True)
+class _Whole:
+    """What a release does with a checkpoint in one variant."""
+
+    status: LoadStatus
+    by_kind: Mapping[Kind, Answer]
+
+    def worst(self) -> list[tuple[Kind, Answer]]:
+        """Return the states that decide, by kind."""
+        return [(kind, a) for kind, a in self.by_kind.items() if a.status == self.status]
 
 
 class Predictor:
@@ -80,160 +70,174 @@ class Predictor:
 
     :param savers: the releases that can have written it.
     :param store: evidence in addition to what is recorded, or None.
+    :param assumed: the recipe that the releases load with.
     """
 
     def __init__(
         self,
         contents: Contents,
         savers: Sequence[Release],
-        documentation: Documentation,
         store: Store | None,
+        assumed: Assumed | None = None,
     ) -> None:
-        self._containers = {state.container for state in contents.states}
-        self._documentation = documentation
-        self._store = store
-        self._scenario = scenario_of(contents)
-        self._lossless = nothing_to_lose(contents)
-        self._attention = any(state.attention for state in contents.states)
-        self._entries = {entry.id: entry for entry in ledger.load()}
-        self._savers = self._distinct(savers) if self._scenario and savers else []
+        self.assumed = assumed or Assumed()
+        self._keys: dict[Kind, list[str]] = {}
+        for key, kind in kinds.of_contents(contents):
+            if kind.traits.container != ABSENT or _may_be_absent(kind, savers):
+                self._keys.setdefault(kind, []).append(key)
+        self._problems = {s.key: s.problem for s in contents.states if s.problem}
+        self._any = bool(contents.states)
+        self._sightings = Sightings(store)
+        self._answers = Answers(self._sightings, [release.name for release in savers])
+        self._entries = ledger.load()
 
     def all(self, loaders: Iterable[Release]) -> tuple[Prediction, ...]:
         """Return one prediction for each release."""
-        loaders = list(loaders)
-        if self._savers:
-            judged = self._judged(loaders)
-            return tuple(self._predict(loader, judged) for loader in loaders)
-        why = "no release of the catalogue writes such a checkpoint"
-        if self._scenario is None:
-            why = "it holds no extra states"
+        if self._any:
+            return tuple(map(self._predict, loaders))
+        why = "it holds no extra states"
         return tuple(Prediction(loader.name, LoadStatus.UNKNOWN, why) for loader in loaders)
 
-    def _distinct(self, savers: Sequence[Release]) -> list[Release]:
-        """Return the newest of each group of savers that write identical states."""
-        if self._scenario == NO_STATE and not self._attention:
-            band = self._documentation.band
-            savers = [r for r in savers if band(r).saves_to is None] or savers
-        plain = {"plain": scenarios.variants()["plain"]}
-        sized = {self._measured: scenarios.load()[self._measured]}
-        index = self._index(
-            plan_cells(self._documentation, sized, plain, savers, savers, lane=LANE)
-        )
-        groups: dict[str, Release] = {}
-        for release in savers:
-            known = index.save(self._measured, release)
-            groups[known.records[0].state_digest if known else release.name] = release
-        return list(groups.values())
+    def _predict(self, loader: Release) -> Prediction:
+        whole = self._whole(loader, "plain", self.assumed)
+        made = Prediction(loader.name, whole.status, self._detail(whole), seen_in=_scenarios(whole))
+        if whole.status == LoadStatus.DEPENDS:
+            return dataclasses.replace(made, step="Name the saver with --saved-by")
+        if not made.harm:
+            return made
+        for variant, assumed in self._ways(loader):
+            if self._whole(loader, variant, assumed).status == LoadStatus.LOADS:
+                return _mended(made, loader, variant, self._changed_history(assumed))
+        return dataclasses.replace(made, step=self._advice(loader, whole))
 
-    @property
-    def _measured(self) -> str:
-        """The scenario whose evidence is used; none covers checkpoints without any state."""
-        return "attention-only" if self._scenario == NO_STATE else str(self._scenario)
+    # One release, one variant.
 
-    def _index(self, plan: Plan) -> EvidenceIndex:
-        return EvidenceIndex(plan, self._store, recorded.evidence(LANE))
+    def _whole(self, loader: Release, variant: str, assumed: Assumed) -> _Whole:
+        answers = {kind: self._answer(kind, loader, variant, assumed) for kind in self._keys}
+        held = {n for kind in answers if len(m := self._answers.numbers(kind)) == 1 for n in m}
+        for kind, answer in answers.items():
+            certain = (blame for blame in answer.blames if blame.kinds <= held)
+            if blame := next(certain, None):
+                found = blame.sighting
+                answers[kind] = Answer(LoadStatus.FAILS, found.detail, found)
+        return _Whole(worst([answer.status for answer in answers.values()]), answers)
 
-    def _judged(
-        self, loaders: Sequence[Release]
-    ) -> Mapping[tuple[str, str], dict[str, JudgedCell]]:
-        """Return the judged cells by saver and loader, then by variant."""
-        sized = {self._measured: scenarios.load()[self._measured]}
-        plan = plan_cells(
-            self._documentation, sized, scenarios.variants(), self._savers, loaders, lane=LANE
-        )
-        # Expiry dates matter to gates only; here causes and advice of expired entries count too.
-        today = datetime.date.min
-        entries = list(self._entries.values())
-        judged = judge.judge(self._index(plan), self._documentation, entries, today)
-        by_pair: dict[tuple[str, str], dict[str, JudgedCell]] = defaultdict(dict)
-        for each in judged.verdicts:
-            by_pair[each.cell.saved_by, each.cell.loaded_by][each.cell.variant] = each
-        return by_pair
+    def _answer(self, kind: Kind, loader: Release, variant: str, assumed: Assumed) -> Answer:
+        if kind.holds == Holds.UNREADABLE:
+            problem = self._problems[self._keys[kind][0]]
+            return Answer(LoadStatus.UNKNOWN, f"it cannot be read: {problem}")
+        answer = self._answers.of(kind, loader, variant, assumed)
+        seen = answer.sighting
+        if kind.holds == Holds.DEFAULTS and seen and seen.lossless:
+            return Answer(LoadStatus.LOADS, "it starts at defaults, and holds no others", seen)
+        return answer
 
-    def _predict(self, loader: Release, judged: _ByPair) -> Prediction:
-        by_saver = {
-            saver.name: self._one(loader, judged[saver.name, loader.name]) for saver in self._savers
-        }
-        distinct = list(dict.fromkeys(by_saver.values()))
-        if self._scenario == NO_STATE:
-            # All of these savers save a module without state as this checkpoint has it.
-            distinct = [p for p in distinct if p.status != LoadStatus.UNKNOWN] or distinct
-        if len({(p.status, p.step, p.variant) for p in distinct}) == 1:
-            return distinct[0]
-        detail = "; ".join(f"saved by {name}: {p.status.value}" for name, p in by_saver.items())
-        step = "Name the saver with --saved-by"
-        return Prediction(loader.name, LoadStatus.DEPENDS, detail, step)
+    # What makes it load.
 
-    def _one(self, loader: Release, by_variant: Mapping[str, JudgedCell]) -> Prediction:
-        plain = by_variant["plain"]
-        if self._scenario == NO_STATE:
-            return self._without_state(loader, plain)
-        status, detail = self._status(plain)
-        if status in (LoadStatus.LOADS, LoadStatus.UNKNOWN):
-            return Prediction(loader.name, status, detail)
-        rewrites = (variant for variant in by_variant if variant.startswith(REWRITE))
-        for variant in ("trusted", "remapped", *rewrites):
-            if variant in by_variant and self._mends(by_variant[variant]):
-                return _mended(loader, status, detail, variant)
-        return Prediction(loader.name, status, detail, self._advice(plain))
+    def _ways(self, loader: Release) -> Iterator[tuple[str, Assumed]]:
+        """Yield what can make a checkpoint load, the simplest first."""
+        variants = scenarios.variants()
+        rewrites = [name for name in variants if name.startswith(REWRITE)]
+        others = ["trusted", "remapped", *rewrites]
+        own = self._own_history
+        if own is not None:
+            yield "plain", own
+        for assumed in filter(None, (self.assumed, own)):
+            yield from ((variant, assumed) for variant in others if variant in variants)
 
-    def _status(self, judged: JudgedCell) -> tuple[LoadStatus, str]:
-        match judged.outcome:
-            case Outcome.ERROR:
-                assert judged.load is not None and judged.error is not None
-                message = " ".join(judged.error.message.split())
-                stage = judged.load.stage.value
-                return LoadStatus.FAILS, f"{judged.error.type} at {stage}: {message}"
-            case Outcome.LOADED if judged.after_load == AfterLoad.FROZEN:
-                detail = "the scales and amaxes load, and no later step updates them"
-                return LoadStatus.FROZEN, detail
-            case Outcome.DEFAULTS if not self._lossless:
-                return LoadStatus.RESETS, "the attention's scales become 1, its amaxes 0"
-            case Outcome.LOADED | Outcome.DEFAULTS | Outcome.NONE:
-                return LoadStatus.LOADS, _LOADING[judged.outcome]
-            case Outcome.PARTIAL | Absence():
-                return LoadStatus.UNKNOWN, judged.note or judged.outcome.value
-            case _:
-                assert_never(judged.outcome)
+    @functools.cached_property
+    def _own_history(self) -> Assumed | None:
+        """The recipe with the length of the checkpoint's own amax histories, if that differs."""
+        lengths = {kind.traits.history for kind in self._keys} - {None}
+        if len(lengths) != 1 or lengths == {self.assumed.history}:
+            return None
+        return dataclasses.replace(self.assumed, history=lengths.pop() or 0)
 
-    def _mends(self, judged: JudgedCell) -> bool:
-        """Return whether a variant loads the metadata and later steps update it."""
-        if self._lossless and judged.outcome == Outcome.DEFAULTS:
-            return True
-        return judged.outcome == Outcome.LOADED and judged.after_load == AfterLoad.UPDATES
+    def _changed_history(self, assumed: Assumed) -> int | None:
+        return assumed.history if assumed != self.assumed else None
 
-    def _advice(self, judged: JudgedCell) -> str:
-        return " ".join(self._entries[name].advice for name in judged.entries)
+    def _advice(self, loader: Release, whole: _Whole) -> str:
+        """Return what the ledger advises where the same was seen of the same releases."""
+        found: dict[str, None] = {}
+        for _kind, answer in whole.worst():
+            seen = answer.sighting
+            if seen is None or (seen.stage is None and answer.status == LoadStatus.FAILS):
+                continue
+            saver = self._sightings.releases[seen.saver]
+            for entry in self._entries:
+                if entry.saves(saver) and entry.loads(loader) and _explains(entry, answer, seen):
+                    found[entry.advice] = None
+        return " ".join(found)
 
-    def _without_state(self, loader: Release, plain: JudgedCell) -> Prediction:
-        """Predict for a checkpoint without FP8 state, from a scenario whose attention has some.
+    # As text.
 
-        What fails there because of a key, or of how modules without state are saved, fails
-        here too. What loads there loads here. Nothing is known of other failures.
-        """
-        status, detail = self._status(plain)
-        if status != LoadStatus.FAILS:
-            why = "there is no FP8 state to lose"
-            return Prediction(loader.name, LoadStatus.LOADS, why)
-        assert plain.error is not None
-        certain = (
-            (plain.unexpected and self._attention)
-            or plain.error.type == "EOFError"
-            or (loader.opt_in and self._containers == {StateContainer.BYTES_IO})
-        )
-        if not certain:
-            why = "no scenario is without any FP8 state"
-            return Prediction(loader.name, LoadStatus.UNKNOWN, why)
-        opt_in = None if plain.unexpected else (loader.opt_in or None)
-        return Prediction(loader.name, status, detail, self._advice(plain), "", opt_in)
+    def _detail(self, whole: _Whole) -> str:
+        """Return what to expect, as text."""
+        deciding = whole.worst()
+        if whole.status == LoadStatus.LOADS:
+            return "; ".join(dict.fromkeys(a.detail for _k, a in deciding if a.detail))
+        by_keys = [kind for kind, a in deciding if a.sighting and a.sighting.keys]
+        others = [(kind, a) for kind, a in deciding if not (a.sighting and a.sighting.keys)]
+        told = [f"{a.detail} ({self._named([k])})" for k, a in others[:_SHOWN]]
+        if by_keys:
+            told.append(self._key_error(by_keys))
+        return "; ".join(dict.fromkeys(told))
+
+    def _key_error(self, by_keys: Sequence[Kind]) -> str:
+        """Return what strict loading raises, with the keys of this checkpoint."""
+        absent = [kind for kind in by_keys if kind.traits.container == ABSENT]
+        present = [kind for kind in by_keys if kind.traits.container != ABSENT]
+        told = []
+        if absent:
+            told.append(
+                f"Missing key(s) in state_dict: {self._named(absent)}, if that is a norm of "
+                "Transformer Engine"
+            )
+        if present:
+            told.append(f"Unexpected key(s) in state_dict: {self._named(present)}")
+        return f"RuntimeError at load_state_dict: {'; '.join(told)}"
+
+    def _named(self, found: Sequence[Kind]) -> str:
+        keys = [key for kind in found for key in self._keys[kind]]
+        more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+        return ", ".join(keys[:_SHOWN]) + more
 
 
-def _mended(loader: Release, status: LoadStatus, detail: str, variant: str) -> Prediction:
+def _may_be_absent(kind: Kind, savers: Sequence[Release]) -> bool:
+    """Return whether a release can have saved a module of a kind without its state."""
+    known = features.load().modules
+    return not savers or any(
+        not known[name].has_state(release) for name in kind.modules for release in savers
+    )
+
+
+def _scenarios(whole: _Whole) -> tuple[str, ...]:
+    seen = (answer.sighting for answer in whole.by_kind.values())
+    return tuple(sorted({sighting.scenario for sighting in seen if sighting}))
+
+
+def _explains(entry: ledger.LedgerEntry, answer: Answer, seen: Sighting) -> bool:
+    deviation = _DEVIATIONS[answer.status]
+    if deviation != Deviation.ERROR:
+        return entry.observed == deviation
+    return seen.stage is not None and entry.explains(deviation, seen.stage, seen.error)
+
+
+def _mended(made: Prediction, loader: Release, variant: str, history: int | None) -> Prediction:
     steps = []
-    if variant != "trusted":
+    rewritten = variant not in ("trusted", "plain")
+    if rewritten:
         steps.append(f"run te-matrix remap IN OUT --to {loader.name}")
+    if history is not None:
+        steps.append(f"load under a recipe with amax_history_len = {history}")
     opt_in = loader.opt_in if variant == "trusted" or variant.startswith(REWRITE) else None
     if opt_in:
         steps.append(f"set {opt_in}=1 for the load, if you trust the file")
     step = ", then ".join(steps)
-    return Prediction(loader.name, status, detail, step[:1].upper() + step[1:], variant, opt_in)
+    return dataclasses.replace(
+        made,
+        step=step[:1].upper() + step[1:],
+        variant=variant,
+        opt_in=opt_in,
+        history=history,
+    )

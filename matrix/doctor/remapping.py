@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from matrix.catalogue import faq, forms, releases, scenarios
+from matrix.catalogue import forms, releases, scenarios
 from matrix.catalogue.forms import Form
 from matrix.catalogue.releases import Release
 from matrix.checkpoint import edits as planning
@@ -18,7 +18,8 @@ from matrix.checkpoint.publish import Unchanged
 from matrix.checkpoint.rewriting import Rewrite, check, publishing
 from matrix.checkpoint.words import Holds, Step
 from matrix.doctor import writers
-from matrix.doctor.predictions import LoadStatus, Prediction, Predictor
+from matrix.doctor.predictions import Prediction, Predictor
+from matrix.doctor.sightings import LoadStatus
 from matrix.doctor.verify import verify
 from matrix.errors import ExitCode, MatrixError
 from matrix.lane.sources import FetchedSources
@@ -116,7 +117,7 @@ def remap(
     contents = found.read()
     _refuse_unsafe(path, contents.unsafe_names(allow))
     savers = writers.find(contents, known, saved_by).releases
-    (before,) = Predictor(contents, savers, faq.load(), store).all([release])
+    (before,) = Predictor(contents, savers, store).all([release])
     plan = Remapped(path, out, to, before, None, ())
     form = _dropping(release) if drop_fp8_state else _rewriting(before)
     if form is None:

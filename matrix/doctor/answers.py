@@ -1,0 +1,229 @@
+"""What a release does with one extra state of a checkpoint: what was seen of its like."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from matrix.catalogue.releases import Release
+from matrix.doctor import kinds
+from matrix.doctor.kinds import ATTENTION, Kind
+from matrix.doctor.likes import Likes, RecordedStates
+from matrix.doctor.sightings import Assumed, Blame, LoadStatus, Sighting, Sightings
+
+_ORDER = (
+    LoadStatus.FAILS,
+    LoadStatus.RESETS,
+    LoadStatus.FROZEN,
+    LoadStatus.DEPENDS,
+    LoadStatus.UNKNOWN,
+    LoadStatus.LOADS,
+)
+
+_ENOUGH = 2
+"""Number of states that have to agree for others to be taken for alike."""
+
+
+def worst(statuses: Collection[LoadStatus]) -> LoadStatus:
+    """Return the status of a whole from those of its parts."""
+    return min(statuses, key=_ORDER.index)
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a release does with one extra state."""
+
+    status: LoadStatus
+    detail: str = ""
+    sighting: Sighting | None = None
+    """The load in which that was seen."""
+    blames: tuple[Blame, ...] = ()
+    """Loads that raised an exception for this state or for another one in the same checkpoint."""
+
+
+class Answers:
+    """Answers for the states of one checkpoint.
+
+    :param savers: names of the releases that can have written it.
+    """
+
+    def __init__(self, sightings: Sightings, savers: Collection[str]) -> None:
+        self._sightings = sightings
+        self._savers = frozenset(savers)
+        self._known: dict[tuple[int, str, str, Assumed, bool], Answer | None] = {}
+
+    def of(self, kind: Kind, loader: Release, variant: str, assumed: Assumed) -> Answer:
+        """Return what a release does with a state of a kind."""
+        found = self._seen(kind, loader, variant, assumed)
+        return found or self._by_rule(kind, loader, variant, assumed)
+
+    def numbers(self, kind: Kind) -> list[int]:
+        """Return the recorded kinds that a state is like, as indices."""
+        return self._sightings.likes.of(kind)
+
+    # What was seen of the very same.
+
+    def _seen(self, kind: Kind, loader: Release, variant: str, assumed: Assumed) -> Answer | None:
+        """Return the answer of a state's likes; None if there is no evidence on any."""
+        found: dict[int, Answer] = {}
+        for number in self.numbers(kind):
+            if answer := self._of_number(number, loader, variant, assumed):
+                found[number] = answer
+        if not found:
+            return None
+        statuses = {answer.status for answer in found.values()}
+        if len(statuses) == 1 or len(found) == 1:
+            return next(iter(found.values()))
+        return Answer(LoadStatus.DEPENDS, _by_module(self._sightings.likes, found))
+
+    def _of_number(
+        self, number: int, loader: Release, variant: str, assumed: Assumed, *, alone: bool = False
+    ) -> Answer | None:
+        """Return the answer for a recorded kind.
+
+        :param alone: look at loads only that tell it without any other.
+        """
+        place = number, loader.name, variant, assumed, alone
+        if place not in self._known:
+            self._known[place] = self._look_up(number, loader, variant, assumed, alone)
+        return self._known[place]
+
+    def _look_up(
+        self, number: int, loader: Release, variant: str, assumed: Assumed, alone: bool
+    ) -> Answer | None:
+        blames: list[Blame] = []
+        for rows in self._sightings.rows(number, assumed):
+            seen: dict[str, Sighting] = {}
+            for row in rows:
+                for saver in self._chosen(number, row):
+                    for found in self._sightings.of(number, row, saver, loader, variant):
+                        if isinstance(found, Blame):
+                            blames.append(found)
+                        else:
+                            seen[saver.name] = _worse(seen.get(saver.name), found)
+            if seen:
+                order = self._sightings.releases
+                return _together({name: seen[name] for name in order if name in seen})
+        for blame in blames:
+            others = blame.kinds - {number}
+            if not alone and all(self._loads(n, loader, variant, assumed) for n in others):
+                return Answer(LoadStatus.FAILS, blame.sighting.detail, blame.sighting)
+        if blames:
+            return Answer(LoadStatus.UNKNOWN, _one_of(blames[0]), blames=tuple(blames))
+        return None
+
+    def _chosen(self, number: int, row: RecordedStates) -> Iterator[Release]:
+        """Yield the savers of a row that can have written the checkpoint.
+
+        All of them, if none of those that saved such states can: it was said to be another.
+        """
+        known = self._sightings.savers(number) & self._savers
+        for name in row.savers:
+            if not known or name in known:
+                yield self._sightings.releases[name]
+
+    def _loads(self, number: int, loader: Release, variant: str, assumed: Assumed) -> bool:
+        answer = self._of_number(number, loader, variant, assumed, alone=True)
+        return answer is not None and answer.status == LoadStatus.LOADS
+
+    # What follows from others.
+
+    def _by_rule(self, kind: Kind, loader: Release, variant: str, assumed: Assumed) -> Answer:
+        """Return what all states agree on that differ in a number only.
+
+        Two lengths of the amax history that were seen to do the same stand for every length,
+        and two numbers of scales for every number.
+        """
+        found = [
+            self._seen(other, loader, variant, under) for other, under in self._alike(kind, assumed)
+        ]
+        statuses = {answer.status if answer else LoadStatus.UNKNOWN for answer in found}
+        first = found[0] if found else None
+        if len(found) < _ENOUGH or len(statuses) > 1 or first is None or first.sighting is None:
+            return Answer(LoadStatus.UNKNOWN, _lacking(self._sightings.likes, kind))
+        others = f"as seen of other numbers of scales, or lengths of the history: {first.detail}"
+        return dataclasses.replace(first, detail=others if first.detail else "")
+
+    def _alike(self, kind: Kind, assumed: Assumed) -> Iterator[tuple[Kind, Assumed]]:
+        """Yield kinds that differ in a number only, and what to assume for each."""
+        for history, under in self._histories(kind.traits.history, assumed):
+            for slots, modules in self._slots(kind):
+                traits = dataclasses.replace(kind.traits, history=history, slots=slots)
+                yield dataclasses.replace(kind, traits=traits, modules=modules), under
+
+    def _histories(
+        self, history: int | None, assumed: Assumed
+    ) -> Iterator[tuple[int | None, Assumed]]:
+        """Yield pairs of lengths that are equal, or unequal, as those of state and recipe are."""
+        pairs = self._sightings.histories
+        if history is None or (history, assumed.history) in pairs:
+            yield history, assumed
+            return
+        for saved, loaded in pairs:
+            if (saved == loaded) == (history == assumed.history):
+                yield saved, dataclasses.replace(assumed, history=loaded)
+
+    def _slots(self, kind: Kind) -> Iterator[tuple[tuple[int, int] | None, frozenset[str]]]:
+        """Yield the numbers of scales that modules are seen with which are no attention."""
+        known = {
+            row.traits.slots: row.modules
+            for row in self._sightings.likes.kinds
+            if ATTENTION not in row.modules and row.traits.fields == kind.traits.fields
+        }
+        if kind.traits.slots is None or kind.traits.slots in known or not _any_number(kind):
+            yield kind.traits.slots, kind.modules
+        else:
+            yield from ((slots, modules) for slots, modules in known.items() if slots)
+
+
+def _any_number(kind: Kind) -> bool:
+    """Return whether a state can be of a module that chooses its number of scales."""
+    return any(row.gemms == "any" and row.module in kind.modules for row in kinds.modules())
+
+
+def _worse(one: Sighting | None, other: Sighting) -> Sighting:
+    return other if one is None or worst((one.status, other.status)) != one.status else one
+
+
+def _together(seen: dict[str, Sighting]) -> Answer:
+    """Return the answer from what was seen of several savers' states, oldest first."""
+    statuses = {sighting.status for sighting in seen.values()}
+    if len(statuses) == 1:
+        last = list(seen.values())[-1]
+        return Answer(last.status, last.detail, last)
+    told = "; ".join(f"saved by {name}: {found.status.value}" for name, found in seen.items())
+    return Answer(LoadStatus.DEPENDS, told)
+
+
+def _one_of(blame: Blame) -> str:
+    return (
+        f"{blame.sighting.detail}, in scenario {blame.sighting.scenario}: "
+        "for this state, or for another one beside it"
+    )
+
+
+def _by_module(known: Likes, found: dict[int, Answer]) -> str:
+    told = {
+        f"as {' or '.join(sorted(known.kinds[number].modules))}: {answer.status.value}"
+        for number, answer in found.items()
+    }
+    return "; ".join(sorted(told))
+
+
+def _lacking(known: Likes, kind: Kind) -> str:
+    """Return what of a state no scenario has, as text."""
+    if not kind.modules:
+        return "no module of Transformer Engine is known to save such a state"
+    own = dataclasses.asdict(kind.traits)
+    nearest: dict[str, Any] = own
+    for row in known.kinds:
+        differing = {
+            name: value
+            for name, value in dataclasses.asdict(row.traits).items()
+            if value != own[name]
+        }
+        if row.modules & kind.modules and len(differing) < len(nearest):
+            nearest = differing
+    told = (f"{name.replace('_', ' ')} {own[name]}, not {nearest[name]}" for name in nearest)
+    return f"no scenario has such a state; the nearest differs in {'; '.join(told)}"
