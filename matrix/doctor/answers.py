@@ -52,6 +52,8 @@ class Answers:
         self._sightings = sightings
         self._savers = frozenset(savers)
         self._known: dict[tuple[int, str, str, Assumed, bool], Answer | None] = {}
+        self._numbers: dict[Kind, list[int]] = {}
+        self._differing: dict[Kind, str] = {}
 
     def of(self, kind: Kind, loader: Release, variant: str, assumed: Assumed) -> Answer:
         """Return what a release does with a state of a kind."""
@@ -60,7 +62,9 @@ class Answers:
 
     def numbers(self, kind: Kind) -> list[int]:
         """Return the recorded kinds that a state is like, as indices."""
-        return self._sightings.likes.of(kind)
+        if kind not in self._numbers:
+            self._numbers[kind] = self._sightings.likes.of(kind)
+        return self._numbers[kind]
 
     # What was seen of the very same.
 
@@ -141,7 +145,7 @@ class Answers:
         statuses = {answer.status if answer else LoadStatus.UNKNOWN for answer in found}
         first = found[0] if found else None
         if len(found) < _ENOUGH or len(statuses) > 1 or first is None or first.sighting is None:
-            return Answer(LoadStatus.UNKNOWN, _lacking(self._sightings.likes, kind))
+            return Answer(LoadStatus.UNKNOWN, self._lacking(kind))
         others = f"as seen of other numbers of scales, or lengths of the history: {first.detail}"
         return dataclasses.replace(first, detail=others if first.detail else "")
 
@@ -175,6 +179,12 @@ class Answers:
             yield kind.traits.slots, kind.modules
         else:
             yield from ((slots, modules) for slots, modules in known.items() if slots)
+
+    def _lacking(self, kind: Kind) -> str:
+        """Return what of a state no scenario has, as text."""
+        if kind not in self._differing:
+            self._differing[kind] = _differences(self._sightings.likes, kind)
+        return self._differing[kind]
 
 
 def _any_number(kind: Kind) -> bool:
@@ -211,19 +221,17 @@ def _by_module(known: Likes, found: dict[int, Answer]) -> str:
     return "; ".join(sorted(told))
 
 
-def _lacking(known: Likes, kind: Kind) -> str:
-    """Return what of a state no scenario has, as text."""
+def _differences(known: Likes, kind: Kind) -> str:
     if not kind.modules:
         return "no module of Transformer Engine is known to save such a state"
     own = dataclasses.asdict(kind.traits)
     nearest: dict[str, Any] = own
     for row in known.kinds:
-        differing = {
-            name: value
-            for name, value in dataclasses.asdict(row.traits).items()
-            if value != own[name]
-        }
+        theirs = dataclasses.asdict(row.traits)
+        differing = {name: value for name, value in theirs.items() if value != own[name]}
         if row.modules & kind.modules and len(differing) < len(nearest):
             nearest = differing
+    if not nearest:
+        return "nothing was seen of such a state in this release, loaded like that"
     told = (f"{name.replace('_', ' ')} {own[name]}, not {nearest[name]}" for name in nearest)
     return f"no scenario has such a state; the nearest differs in {'; '.join(told)}"

@@ -85,7 +85,7 @@ class ModuleTraits(tables.Row):
     operation: bool = False
     under: str = ""
     parameters: tuple[str, ...] = ()
-    dimensions: int | Literal["any", "none"] = "any"
+    dimensions: Literal[1, "none", "matrix"] = "matrix"
     variables: tuple[str, ...] = ()
 
 
@@ -104,6 +104,8 @@ def classify(contents: Contents) -> Iterator[tuple[ExtraState, Kind]]:
     for state in contents.states:
         # Where a file holds states alone, nothing is known of what lies beside them.
         beside = contents.beside(state.key) if contents.tensors else None
+        if beside and state.key != state_key(state.module):
+            beside = {name: tensor._replace(dimensions=None) for name, tensor in beside.items()}
         yield state, kind_of(state, beside)
 
 
@@ -255,10 +257,11 @@ def _fits_parameters(row: ModuleTraits, beside: Beside) -> bool:
     """Return whether the tensors beside a state can be the parameters of a module."""
     if _telling_parameters() & beside.keys() != set(row.parameters):
         return False
+    weight = beside.get(_WEIGHT)
     match row.dimensions:
-        case "any":
-            return bool(beside)
         case "none":
             return not any(name.endswith(_WEIGHT) for name in beside)
-        case number:
-            return _WEIGHT in beside and beside[_WEIGHT].dimensions == number
+        case "matrix":
+            return bool(beside) and (weight is None or weight.dimensions != 1)
+        case _:
+            return weight in (TensorKind(1), TensorKind(None))

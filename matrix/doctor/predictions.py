@@ -12,7 +12,7 @@ from matrix.catalogue.scenarios import REWRITE
 from matrix.catalogue.words import Deviation
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.words import Holds
-from matrix.doctor import kinds
+from matrix.doctor import kinds, sightings
 from matrix.doctor.answers import Answer, Answers, worst
 from matrix.doctor.kinds import ABSENT, Kind
 from matrix.doctor.sightings import Assumed, LoadStatus, Sighting, Sightings
@@ -87,7 +87,7 @@ class Predictor:
                 self._keys.setdefault(kind, []).append(key)
         self._problems = {s.key: s.problem for s in contents.states if s.problem}
         self._any = bool(contents.states)
-        self._sightings = Sightings(store)
+        self._sightings = Sightings(store) if store else sightings.recorded_only()
         self._answers = Answers(self._sightings, [release.name for release in savers])
         self._entries = ledger.load()
 
@@ -106,7 +106,7 @@ class Predictor:
         if not made.harm:
             return made
         for variant, assumed in self._ways(loader):
-            if self._whole(loader, variant, assumed).status == LoadStatus.LOADS:
+            if self._mends(loader, variant, assumed):
                 return _mended(made, loader, variant, self._changed_history(assumed))
         return dataclasses.replace(made, step=self._advice(loader, whole))
 
@@ -133,6 +133,10 @@ class Predictor:
         return answer
 
     # What makes it load.
+
+    def _mends(self, loader: Release, variant: str, assumed: Assumed) -> bool:
+        answers = (self._answer(kind, loader, variant, assumed) for kind in self._keys)
+        return all(answer.status == LoadStatus.LOADS for answer in answers)
 
     def _ways(self, loader: Release) -> Iterator[tuple[str, Assumed]]:
         """Yield what can make a checkpoint load, the simplest first."""

@@ -197,6 +197,12 @@ class Sightings:
         return save, load, self._evidence.result(save, load)
 
 
+@functools.cache
+def recorded_only() -> Sightings:
+    """Return what the recorded evidence alone shows, which is read once."""
+    return Sightings(None)
+
+
 def _kinds(rows: Sequence[RecordedStates]) -> tuple[int, str]:
     return max(len(set(row.states.values())) for row in rows), rows[0].scenario
 
