@@ -90,6 +90,12 @@ class ExtraState:
         return KEY.sub("", self.key) or "(top)"
 
     @property
+    def shard(self) -> bool:
+        """Whether it is one of several under one name, as Megatron-LM numbers those of layers."""
+        match = KEY.search(self.key)
+        return match is not None and match["shard"] is not None
+
+    @property
     def unwrapped(self) -> str:
         """The module's path without the names that wrappers such as FSDP add."""
         return ".".join(unwrapped(self.key))

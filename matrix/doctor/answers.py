@@ -96,26 +96,41 @@ class Answers:
     def _look_up(
         self, number: int, loader: Release, variant: str, assumed: Assumed, alone: bool
     ) -> Answer | None:
-        blames: list[Blame] = []
+        seen: dict[str, Sighting] = {}
+        blames: dict[str, list[Blame]] = {}
         for rows in self._sightings.rows(number, assumed):
-            seen: dict[str, Sighting] = {}
             for row in rows:
                 for saver in self._chosen(number, row):
                     for found in self._sightings.of(number, row, saver, loader, variant):
-                        if isinstance(found, Blame):
-                            blames.append(found)
-                        else:
+                        if isinstance(found, Sighting):
                             seen[saver.name] = _worse(seen.get(saver.name), found)
-            if seen:
-                order = self._sightings.releases
-                return _together({name: seen[name] for name in order if name in seen})
-        for blame in blames:
-            others = blame.kinds - {number}
-            if not alone and all(self._loads(n, loader, variant, assumed) for n in others):
-                return Answer(LoadStatus.FAILS, blame.sighting.detail, blame.sighting)
-        if blames:
-            return Answer(LoadStatus.UNKNOWN, _one_of(blames[0]), blames=tuple(blames))
-        return None
+                        elif not alone and self._is_to_blame(number, found, loader, assumed):
+                            seen[saver.name] = found.sighting
+                        else:
+                            blames.setdefault(saver.name, []).append(found)
+            if seen and blames.keys() <= seen.keys():
+                break
+        return self._together(seen, blames) if seen or blames else None
+
+    def _is_to_blame(self, number: int, blame: Blame, loader: Release, assumed: Assumed) -> bool:
+        """Return whether a load raised for a state, as all others beside it are seen to load."""
+        others = blame.kinds - {number}
+        return all(self._loads(other, loader, blame.variant, assumed) for other in others)
+
+    def _together(self, seen: dict[str, Sighting], blames: dict[str, list[Blame]]) -> Answer:
+        """Return the answer from what was seen of several savers' states."""
+        unclear = {name: found for name, found in blames.items() if name not in seen}
+        statuses = {sighting.status for sighting in seen.values()}
+        order = [name for name in self._sightings.releases if name in seen]
+        if len(statuses) == 1 and not unclear:
+            last = seen[order[-1]]
+            return Answer(last.status, last.detail, last)
+        if not seen:
+            every = tuple(blame for found in unclear.values() for blame in found)
+            return Answer(LoadStatus.UNKNOWN, _one_of(every[0]), blames=every)
+        told = [f"saved by {name}: {seen[name].status.value}" for name in order]
+        told += [f"saved by {name}: {LoadStatus.UNKNOWN.value}" for name in unclear]
+        return Answer(LoadStatus.DEPENDS, "; ".join(told))
 
     def _chosen(self, number: int, row: RecordedStates) -> Iterator[Release]:
         """Yield the savers of a row that can have written the checkpoint.
@@ -194,16 +209,6 @@ def _any_number(kind: Kind) -> bool:
 
 def _worse(one: Sighting | None, other: Sighting) -> Sighting:
     return other if one is None or worst((one.status, other.status)) != one.status else one
-
-
-def _together(seen: dict[str, Sighting]) -> Answer:
-    """Return the answer from what was seen of several savers' states, oldest first."""
-    statuses = {sighting.status for sighting in seen.values()}
-    if len(statuses) == 1:
-        last = list(seen.values())[-1]
-        return Answer(last.status, last.detail, last)
-    told = "; ".join(f"saved by {name}: {found.status.value}" for name, found in seen.items())
-    return Answer(LoadStatus.DEPENDS, told)
 
 
 def _one_of(blame: Blame) -> str:

@@ -104,7 +104,8 @@ def classify(contents: Contents) -> Iterator[tuple[ExtraState, Kind]]:
     for state in contents.states:
         # Where a file holds states alone, nothing is known of what lies beside them.
         beside = contents.beside(state.key) if contents.tensors else None
-        if beside and state.key != state_key(state.module):
+        if beside and state.shard:
+            # The layers of a shard's tensors are stacked along another dimension.
             beside = {name: tensor._replace(dimensions=None) for name, tensor in beside.items()}
         yield state, kind_of(state, beside)
 

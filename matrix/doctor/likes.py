@@ -22,7 +22,7 @@ from matrix.catalogue import releases, scenarios
 from matrix.catalogue.words import Lane
 from matrix.checkpoint import layout
 from matrix.checkpoint.contents import Contents
-from matrix.doctor import kinds, writers
+from matrix.doctor import kinds, telling
 from matrix.doctor.kinds import ATTENTION, Kind, Traits
 from matrix.errors import StoreError
 from matrix.store import recorded
@@ -67,7 +67,7 @@ class RecordedStates(Record):
     """The kind of each state by its key, as an index into ``Likes.kinds``. A module that has an
     extra state in later releases, and none here, is listed under the key that it would have."""
     traits: tuple[str, ...]
-    """What of it tells the releases that can have written it, see :func:`writers.traits`."""
+    """What of it tells the releases that can have written it, see :func:`telling.traits`."""
 
 
 class Likes(Record):
@@ -136,7 +136,7 @@ def describe(saves: Iterable[Save], checkpoint: Callable[[str], bytes | None]) -
                 (key, numbers.setdefault(_known(kind, sized.scenario.module), len(numbers)))
                 for key, kind in sorted(kinds.of_contents(contents), key=operator.itemgetter(0))
             )
-            traits = tuple(sorted(set(writers.traits(contents))))
+            traits = tuple(sorted(map(str, telling.traits(contents))))
             groups.setdefault((save.scenario, states, traits), []).append(save)
     return Likes(kinds=tuple(numbers), saves=tuple(_rows(groups)))
 
@@ -161,11 +161,13 @@ def _known(kind: Kind, module: str) -> RecordedKind:
 
 
 def _rows(groups: _Groups) -> Iterator[RecordedStates]:
-    order = {release.name: number for number, release in enumerate(releases.load().releases)}
     for (scenario, states, traits), saves in sorted(groups.items(), key=lambda item: item[0][0]):
+        # Releases of the very same code share the record of one of them.
+        digests = {save.source_digest for save in saves}
+        same = (release for release in releases.load().releases if release.digest in digests)
         yield RecordedStates(
             scenario=scenario,
-            savers=tuple(sorted((save.release for save in saves), key=order.__getitem__)),
+            savers=tuple(release.name for release in same),
             states=dict(states),
             traits=traits,
         )

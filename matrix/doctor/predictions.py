@@ -14,12 +14,16 @@ from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.words import Holds
 from matrix.doctor import kinds, sightings
 from matrix.doctor.answers import Answer, Answers, worst
-from matrix.doctor.kinds import ABSENT, Kind
+from matrix.doctor.kinds import ABSENT, ATTENTION, Kind
 from matrix.doctor.sightings import Assumed, LoadStatus, Sighting, Sightings
 from matrix.judge import ledger
 from matrix.store.store import Store
 
 _SHOWN = 3
+_OTHER_NAME = (
+    "if the model keeps attention of Transformer Engine under another name than core_attention, "
+    "strict loading fails, as it has no extra state"
+)
 _HARM = (LoadStatus.FAILS, LoadStatus.RESETS, LoadStatus.FROZEN)
 _DEVIATIONS = {
     LoadStatus.FAILS: Deviation.ERROR,
@@ -81,6 +85,7 @@ class Predictor:
         assumed: Assumed | None = None,
     ) -> None:
         self.assumed = assumed or Assumed()
+        self._savers = tuple(savers)
         self._keys: dict[Kind, list[str]] = {}
         for key, kind in kinds.of_contents(contents):
             if kind.traits.container != ABSENT or _may_be_absent(kind, savers):
@@ -101,6 +106,8 @@ class Predictor:
     def _predict(self, loader: Release) -> Prediction:
         whole = self._whole(loader, "plain", self.assumed)
         made = Prediction(loader.name, whole.status, self._detail(whole), seen_in=_scenarios(whole))
+        if whole.status == LoadStatus.LOADS and (remark := self._remark(loader)):
+            return dataclasses.replace(made, detail="; ".join(filter(None, (made.detail, remark))))
         if whole.status == LoadStatus.DEPENDS:
             return dataclasses.replace(made, step="Name the saver with --saved-by")
         if not made.harm:
@@ -177,15 +184,20 @@ class Predictor:
 
     def _detail(self, whole: _Whole) -> str:
         """Return what to expect, as text."""
-        deciding = whole.worst()
+        by_text: dict[str, list[Kind]] = {}
+        by_keys: list[Kind] = []
+        for kind, answer in whole.worst():
+            if answer.sighting and answer.sighting.keys:
+                by_keys.append(kind)
+            elif answer.detail:
+                by_text.setdefault(answer.detail, []).append(kind)
         if whole.status == LoadStatus.LOADS:
-            return "; ".join(dict.fromkeys(a.detail for _k, a in deciding if a.detail))
-        by_keys = [kind for kind, a in deciding if a.sighting and a.sighting.keys]
-        others = [(kind, a) for kind, a in deciding if not (a.sighting and a.sighting.keys)]
-        told = [f"{a.detail} ({self._named([k])})" for k, a in others[:_SHOWN]]
+            return "; ".join(by_text)
+        told = [f"{text} ({self._named(found)})" for text, found in by_text.items()]
         if by_keys:
             told.append(self._key_error(by_keys))
-        return "; ".join(dict.fromkeys(told))
+        more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+        return "; ".join(told[:_SHOWN]) + more
 
     def _key_error(self, by_keys: Sequence[Kind]) -> str:
         """Return what strict loading raises, with the keys of this checkpoint."""
@@ -200,6 +212,14 @@ class Predictor:
         if present:
             told.append(f"Unexpected key(s) in state_dict: {self._named(present)}")
         return f"RuntimeError at load_state_dict: {'; '.join(told)}"
+
+    def _remark(self, loader: Release) -> str:
+        """Return what is not known of a model from a checkpoint without attention states."""
+        attends = features.load().modules[ATTENTION]
+        lacking = [saver for saver in self._savers if not attends.has_state(saver)]
+        if not lacking or any(ATTENTION in kind.modules for kind in self._keys):
+            return ""
+        return _OTHER_NAME if attends.has_state(loader) else ""
 
     def _named(self, found: Sequence[Kind]) -> str:
         keys = [key for kind in found for key in self._keys[kind]]

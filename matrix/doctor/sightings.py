@@ -96,7 +96,9 @@ class Blame:
     """A load that raised an exception for one of several kinds of states, without saying which."""
 
     kinds: frozenset[int]
+    """The kinds of all states in the checkpoint, as indices into ``Likes.kinds``."""
     sighting: Sighting
+    variant: str
 
 
 class Sightings:
@@ -148,11 +150,15 @@ class Sightings:
     def rows(self, kind: int, assumed: Assumed) -> list[list[RecordedStates]]:
         """Return the saves with a kind of state, scenario by scenario.
 
-        Those whose states are of fewest kinds come first: their loads tell most of each.
+        Those whose states are of fewest kinds come first: their loads tell most of each. Modules
+        with quantized weights are looked up where weights are quantized, and no others there.
         """
         by_scenario: dict[str, list[RecordedStates]] = {}
+        quantized = bool(self.likes.kinds[kind].traits.weights)
         for row in self._rows.get(kind, ()):
-            if assumed.admits(self._scenarios[row.scenario]):
+            sized = self._scenarios[row.scenario]
+            weights = sized.scenario.weights != "high-precision"
+            if weights == quantized and assumed.admits(sized):
                 by_scenario.setdefault(row.scenario, []).append(row)
         return sorted(by_scenario.values(), key=_kinds)
 
@@ -179,7 +185,7 @@ class Sightings:
             detail = f"{load.error.type} at {load.stage.value}: {message}"
             sighting = failed(LoadStatus.FAILS, detail)
             kinds = frozenset(row.states.values())
-            yield sighting if len(kinds) == 1 else Blame(kinds, sighting)
+            yield sighting if len(kinds) == 1 else Blame(kinds, sighting, variant)
 
     @functools.cache  # noqa: B019  # lives as long as its evidence
     def _load(

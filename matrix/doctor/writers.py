@@ -1,30 +1,27 @@
-"""The releases that can have written a checkpoint, by its traits and ``writers.toml``."""
+"""The releases that can have written a checkpoint: those of which saves show all its traits."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import functools
 
-from matrix.catalogue import tables
-from matrix.catalogue.ranges import covers
+from matrix.catalogue import ranges, tables
 from matrix.catalogue.releases import Catalogue, Release
-from matrix.checkpoint import objects
 from matrix.checkpoint.contents import Contents
-from matrix.checkpoint.states import ExtraState
+from matrix.doctor import likes, telling
+from matrix.doctor.sightings import LANE
+from matrix.doctor.telling import Trait
 
-_RECIPE_FIELDS = ("interval", "backward_override", "_cached_repr")
 
+class Family(tables.Row):
+    """A kind of trait; ``writers.toml`` explains the fields."""
 
-class Trait(tables.Row):
-    """A trait and the releases that have it; ``writers.toml`` explains the fields."""
-
-    trait: str
-    releases: str
+    family: str
     sentence: str
 
 
-class _Traits(tables.Row):
-    trait: tuple[Trait, ...]
+class _Families(tables.Row):
+    trait: tuple[Family, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +31,7 @@ class Writers:
     releases: tuple[Release, ...]
     """Oldest first; empty where there are no traits, or they contradict each other."""
     reasons: tuple[str, ...]
-    """The traits as sentences."""
+    """The traits that exclude a release, as sentences."""
 
 
 def find(contents: Contents, catalogue: Catalogue, saved_by: str | None) -> Writers:
@@ -42,50 +39,41 @@ def find(contents: Contents, catalogue: Catalogue, saved_by: str | None) -> Writ
 
     :param saved_by: the release that wrote it, if that is known.
     :raises UsageError: that release is unknown.
+    :raises StoreError: what the recorded saves hold cannot be read.
     """
     if saved_by:
         return Writers((catalogue[saved_by],), ("so it was said",))
-    known = {row.trait: row for row in tables.load(tables.packaged("writers.toml"), _Traits).trait}
-    found = [known[name] for name in sorted(set(traits(contents)) & known.keys())]
-    releases = tuple(
+    shown_by = _shown_by()
+    found = sorted(trait for trait in telling.traits(contents) if str(trait) in shown_by)
+    wrote = tuple(
         release
         for release in catalogue.releases
-        if found and all(covers(row.releases)(release.version) for row in found)
+        if found and all(release.name in shown_by[str(trait)] for trait in found)
     )
-    return Writers(releases, tuple(row.sentence for row in found))
+    order = [release.name for release in catalogue.releases]
+    reasons = (_sentence(trait, shown_by[str(trait)], order) for trait in found)
+    return Writers(wrote, tuple(filter(None, reasons)))
 
 
-def traits(contents: Contents) -> Iterator[str]:
-    """Yield the names of the traits of a checkpoint; a name can be repeated."""
-    for state in contents.states:
-        if not state.problem:
-            yield from _of_state(state)
-    for name in contents.classes:
-        yield f"class {name}"
-    for count in contents.rebuilt_from:
-        yield f"rebuilt from {count} arguments"
+@functools.cache
+def _shown_by() -> dict[str, frozenset[str]]:
+    """Return the names of the releases of which saves show a trait, by trait."""
+    found: dict[str, set[str]] = {}
+    for row in likes.load(LANE).saves:
+        for trait in row.traits:
+            found.setdefault(trait, set()).update(row.savers)
+    return {trait: frozenset(savers) for trait, savers in found.items()}
 
 
-def _of_state(state: ExtraState) -> Iterator[str]:
-    if state.attention:
-        fused = state.unwrapped.endswith("fused_attention")
-        yield "key core_attention.fused_attention" if fused else "key core_attention"
-    yield f"container {state.container}"
-    if state.fields is None:
-        yield f"nothing in {state.container}"
-        return
-    yield from (f"field {name}" for name in state.fields)
-    if "global_fp8_buffer" not in state.fields:
-        yield "without field global_fp8_buffer"
-    yield from (f"variable {name}" for name in state.extra)
-    if "recipe" in state.fields:
-        yield from _of_recipe(state)
+@functools.cache
+def _sentences() -> dict[str, str]:
+    table = tables.load(tables.packaged("writers.toml"), _Families)
+    return {row.family: row.sentence for row in table.trait}
 
 
-def _of_recipe(state: ExtraState) -> Iterator[str]:
-    assert state.fields is not None
-    attributes = objects.attributes(state.fields["recipe"])
-    for name in _RECIPE_FIELDS:
-        yield f"recipe {name}" if name in attributes else f"recipe without {name}"
-    if state.attention:
-        yield f"attention {'with' if 'local_recipes' in state.extra else 'without'} local_recipes"
+def _sentence(trait: Trait, savers: frozenset[str], order: list[str]) -> str:
+    """Return a trait as text; empty if every release has it."""
+    if len(savers) == len(order):
+        return ""
+    text = _sentences()[trait.family].format(value=trait.value)
+    return f"{text}: {ranges.text(savers, order)}"
