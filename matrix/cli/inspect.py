@@ -20,18 +20,20 @@ from matrix.checkpoint.errors import printable
 from matrix.checkpoint.words import Holds
 from matrix.cli.options import with_allow, with_json, with_store
 from matrix.doctor import Inspection, LoadStatus, ModuleState, Prediction, inspect
+from matrix.doctor.sightings import HISTORY
 from matrix.errors import ExitCode, worst
 from matrix.store.store import Store
 
 _STATUSES = {
     LoadStatus.LOADS: "loads",
     LoadStatus.FROZEN: "loads, then frozen",
-    LoadStatus.RESETS: "resets silently",
+    LoadStatus.RESETS: "loses silently",
     LoadStatus.FAILS: "fails",
-    LoadStatus.DEPENDS: "depends on the saver",
+    LoadStatus.DEPENDS: "depends",
     LoadStatus.UNKNOWN: "not known",
 }
 _SHOWN_WARNINGS = 20
+_SHOWN_MODULES = 2
 _DETAIL = 1000  # characters of an error that a table shows; --json has it whole
 
 
@@ -39,6 +41,14 @@ _DETAIL = 1000  # characters of an error that a table shows; --json has it whole
 @click.argument("path", type=Path)
 @click.option("--target", help="answer for one release; exit code 1 if it would do harm")
 @click.option("--saved-by", help="the release that wrote it, if you know it")
+@click.option("--recipe", metavar="CLASS", help="recipe to load with  [the checkpoint's own]")
+@click.option(
+    "--history",
+    type=click.IntRange(min=1),
+    default=HISTORY,
+    show_default=True,
+    help="amax_history_len of the recipe to load with, if it is delayed scaling",
+)
 @with_allow
 @click.option("--modules", is_flag=True, help="list every module on its own line")
 @with_store
@@ -47,6 +57,8 @@ def inspect_command(
     path: Path,
     target: str | None,
     saved_by: str | None,
+    recipe: str | None,
+    history: int,
     allow: tuple[str, ...],
     modules: bool,
     store: Store,
@@ -58,11 +70,13 @@ def inspect_command(
     Lightning checkpoint, a safetensors file, or the folder of a sharded checkpoint.
 
     The exit code is 5 if loading PATH would import or call something that honest checkpoints do
-    not hold: do not load it. With --target it is 1 if that release fails on it, silently resets
-    its metadata or freezes it, and 3 if that is not known.
+    not hold: do not load it. With --target it is 0 if that release loads PATH as it is, 1 if it
+    fails on it, silently loses something of it or freezes it, and 3 if that is not known.
     """
     targets = [target] if target else None
-    report = inspect(path, targets, saved_by=saved_by, allow=allow, store=store)
+    report = inspect(
+        path, targets, saved_by=saved_by, allow=allow, store=store, recipe=recipe, history=history
+    )
     if as_json:
         click.echo(json.dumps(as_object(report), indent=1))
     else:
@@ -100,6 +114,7 @@ def _print(console: Console, report: Inspection, *, every: bool) -> None:
     if report.modules:
         console.print(_modules(report.modules, every=every))
         say(_stake(report))
+        say(_assumption(report))
     console.print(_targets(report.targets))
 
 
@@ -117,14 +132,29 @@ def _run(names: Iterable[str]) -> str:
 
 def _stake(report: Inspection) -> str:
     if report.nothing_to_lose:
-        return "the attention holds no FP8 metadata but defaults: there is nothing to lose"
-    count = sum(m.attention and m.holds == Holds.METADATA for m in report.modules)
-    return f"{count} attention module(s) hold FP8 metadata that a reset would lose"
+        return "no module holds FP8 metadata but defaults: there is nothing to lose"
+    holding = [module for module in report.modules if module.holds == Holds.METADATA]
+    attention = sum(module.attention for module in holding)
+    return (
+        f"{len(holding)} module(s), {attention} of them attention, hold FP8 metadata that a reset "
+        "would lose"
+    )
+
+
+def _assumption(report: Inspection) -> str:
+    """Return what the answers assume of the recipe to load with, as a sentence."""
+    recipe = report.assumed.recipe or "the checkpoint's own"
+    lengths = sorted({module.history for module in report.modules if module.history})
+    held = f", where the states have {', '.join(map(str, lengths))}" if lengths else ""
+    return (
+        f"assumed of the recipe to load with: its class is {recipe} (--recipe), its "
+        f"amax_history_len {report.assumed.history} (--history){held}"
+    )
 
 
 def _modules(modules: Iterable[ModuleState], *, every: bool) -> Table:
     table = Table(title="FP8 state", title_justify="left")
-    for heading in ("module", "count", "holds", "container", "slots", "history"):
+    for heading in ("state", "count", "holds", "container", "slots", "history", "of"):
         table.add_column(heading, overflow="fold")
     for (name, *facts), count in _alike(modules, every=every):
         cells = (Text(printable(cell)) for cell in (name, str(count), *facts))
@@ -137,11 +167,23 @@ def _alike(modules: Iterable[ModuleState], *, every: bool) -> Iterator[tuple[tup
     counted: Counter[tuple[str, ...]] = Counter()
     for module in modules:
         name = module.key if every else re.sub(r"(?<![^./_])\d+(?![^./_])", "*", module.key)
-        holds = module.holds.value + (", frozen mark" if module.marked else "")
+        mark = ", mark of registration" if module.marked else ""
+        problem = f": {module.problem}" if module.problem else ""
+        holds = f"{module.holds.value}{mark}{problem}"
+        container = f"{module.container}{f', cast to {module.cast}' if module.cast else ''}"
         slots = "{} + {}".format(*module.slots) if module.slots else ""
         history = str(module.history or "")
-        counted[name, holds + module.problem, str(module.container), slots, history] += 1
+        counted[name, holds, container, slots, history, _of(module)] += 1
     yield from counted.items()
+
+
+def _of(module: ModuleState) -> str:
+    """Return the modules that a state can be of, and its recipe, as text."""
+    more = len(module.modules) - _SHOWN_MODULES
+    shown = " or ".join(module.modules[:_SHOWN_MODULES]) + (
+        f" or {more} others" if more > 0 else ""
+    )
+    return f"{shown}, {module.recipe}" if module.recipe else shown
 
 
 def _targets(targets: Iterable[Prediction]) -> Table:

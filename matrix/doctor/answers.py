@@ -122,7 +122,8 @@ class Answers:
         unclear = {name: found for name, found in blames.items() if name not in seen}
         statuses = {sighting.status for sighting in seen.values()}
         order = [name for name in self._sightings.releases if name in seen]
-        if len(statuses) == 1 and not unclear:
+        # That a load raised for one of several states agrees with what was seen to fail.
+        if len(statuses) == 1 and (not unclear or statuses == {LoadStatus.FAILS}):
             last = seen[order[-1]]
             return Answer(last.status, last.detail, last)
         if not seen:

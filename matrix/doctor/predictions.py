@@ -15,11 +15,12 @@ from matrix.checkpoint.words import Holds
 from matrix.doctor import kinds, sightings
 from matrix.doctor.answers import Answer, Answers, worst
 from matrix.doctor.kinds import ABSENT, ATTENTION, Kind
-from matrix.doctor.sightings import Assumed, LoadStatus, Sighting, Sightings
+from matrix.doctor.sightings import Assumed, LoadStatus, Sightings
 from matrix.judge import ledger
 from matrix.store.store import Store
 
 _SHOWN = 3
+_REMAP = "te-matrix remap"
 _OTHER_NAME = (
     "if the model keeps attention of Transformer Engine under another name than core_attention, "
     "strict loading fails, as it has no extra state"
@@ -176,7 +177,8 @@ class Predictor:
                 continue
             saver = self._sightings.releases[seen.saver]
             for entry in self._entries:
-                if entry.saves(saver) and entry.loads(loader) and _explains(entry, answer, seen):
+                # Where a rewrite helps, it was named before.
+                if _REMAP not in entry.advice and _applies(entry, saver, loader, answer):
                     found[entry.advice] = None
         return " ".join(found)
 
@@ -240,8 +242,11 @@ def _scenarios(whole: _Whole) -> tuple[str, ...]:
     return tuple(sorted({sighting.scenario for sighting in seen if sighting}))
 
 
-def _explains(entry: ledger.LedgerEntry, answer: Answer, seen: Sighting) -> bool:
-    deviation = _DEVIATIONS[answer.status]
+def _applies(entry: ledger.LedgerEntry, saver: Release, loader: Release, answer: Answer) -> bool:
+    """Return whether a ledger entry explains an answer, whatever scenario it is about."""
+    seen, deviation = answer.sighting, _DEVIATIONS[answer.status]
+    if seen is None or not (entry.saves(saver) and entry.loads(loader)):
+        return False
     if deviation != Deviation.ERROR:
         return entry.observed == deviation
     return seen.stage is not None and entry.explains(deviation, seen.stage, seen.error)

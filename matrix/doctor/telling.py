@@ -25,6 +25,11 @@ class Trait(NamedTuple):
     def __str__(self) -> str:
         return f"{self.family}: {self.value}"
 
+    @property
+    def short(self) -> str:
+        """The value without the names of fields and arguments, for people."""
+        return self.value.partition(" ")[0] if self.family in ("recipe", "weights") else self.value
+
 
 def traits(contents: Contents) -> frozenset[Trait]:
     """Return the traits of a checkpoint."""
@@ -52,7 +57,7 @@ def _of_state(state: ExtraState, kind: Kind) -> Iterator[Trait]:
     yield Trait("container", f"{state.container}, of {whose}")
     yield Trait("fields", ", ".join(sorted(state.fields)))
     if state.tensors and not state.operation:
-        yield Trait("mark", f"{'with' if kind.traits.marked else 'without'}")
+        yield Trait("mark", "with" if kind.traits.marked else "without")
     yield from (Trait("variable", name) for name in _VARIABLES if name in state.extra)
     if state.recipe is not None:
         yield from _of_recipe(state, kind)
@@ -64,4 +69,4 @@ def _of_recipe(state: ExtraState, kind: Kind) -> Iterator[Trait]:
     yield Trait("recipe", f"{name} with {fields}")
     if kind.modules == {ATTENTION}:
         has = "with" if LOCAL_RECIPES in state.extra else "without"
-        yield Trait("local recipes", f"{has}, under {name}")
+        yield Trait("local recipes", f"{name} {has} a list of local recipes")

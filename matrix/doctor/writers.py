@@ -75,5 +75,5 @@ def _sentence(trait: Trait, savers: frozenset[str], order: list[str]) -> str:
     """Return a trait as text; empty if every release has it."""
     if len(savers) == len(order):
         return ""
-    text = _sentences()[trait.family].format(value=trait.value)
+    text = _sentences()[trait.family].format(value=trait.short)
     return f"{text}: {ranges.text(savers, order)}"
