@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from packaging.version import Version
 
 
+@functools.cache
 def covers(ranges: str) -> Callable[[str], bool]:
     """Return a function that returns whether a version lies in one of the ranges.
 
@@ -14,7 +16,12 @@ def covers(ranges: str) -> Callable[[str], bool]:
     :raises ValueError: a range is open, runs backwards or is not made of versions.
     """
     ends = _ends(ranges)
-    return lambda version: any(first <= Version(version) <= last for first, last in ends)
+
+    @functools.cache
+    def covered(version: str) -> bool:
+        return any(first <= Version(version) <= last for first, last in ends)
+
+    return covered
 
 
 def common(one: str, other: str) -> str:

@@ -49,6 +49,7 @@ from matrix.cli.scenarios import scenarios_command
 from matrix.cli.schema import schema_command
 from matrix.cli.verdicts import judge_command, report_command
 from matrix.errors import MatrixError
+from matrix.system.collector import gc_paused
 
 
 class MatrixGroup(click.Group):
@@ -57,7 +58,9 @@ class MatrixGroup(click.Group):
     def invoke(self, context: click.Context) -> Any:
         """Run the command."""
         try:
-            return super().invoke(context)
+            # A command makes objects by the million and keeps them until it ends.
+            with gc_paused():
+                return super().invoke(context)
         except MatrixError as error:
             click.echo(f"te-matrix: {error}", err=True)
             context.exit(int(error.exit_code))

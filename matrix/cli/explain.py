@@ -67,7 +67,7 @@ def _read(text: str | None) -> str:
 
 
 def _select(store: Store, saved_by: str | None = None, loaded_by: str | None = None) -> Selected:
-    """Select the FAQ's scenarios and all variants of one pair of releases, or of all releases."""
+    """Select all scenarios and variants of one pair of releases, or of all releases."""
     selection = Selection(saved_by=saved_by, loaded_by=loaded_by)
     return select(Request(selection), store, defaults=EVERYTHING)
 

@@ -60,7 +60,7 @@ def qualify_command(
 
     CANDIDATE is a source tree, a packed or unpacked wheel, an image, or a ref of the git
     repository, as in git:main, git:v2.4 or git:COMMIT. It saves and loads with all releases in
-    the FAQ's scenarios, unless options select others. What its baseline does wrong already is no
+    all scenarios, unless options select others. What its baseline does wrong already is no
     failure. Exit codes: 0 nothing is worse, 1 something is, 3 something is missing, 4 something
     around us failed.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 from collections import Counter
 from collections.abc import Sequence
 
@@ -81,7 +82,7 @@ class JudgedCell:
         """Keys that the checkpoint has and the loading model lacks."""
         return self.load.unexpected_keys if self.load else ()
 
-    @property
+    @functools.cached_property
     def seen(self) -> str:
         """The outcome as it is shown, e.g. ``loaded (frozen)``."""
         rest, resized = RestState.NONE, False

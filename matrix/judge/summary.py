@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from matrix.catalogue.faq import Documentation
-from matrix.catalogue.words import Verdict
+from matrix.catalogue.words import Absence, Verdict
 from matrix.judge.judgement import ControlCheck, JudgedCell, Judgement
 
 
@@ -61,8 +61,11 @@ def _cell(verdicts: list[JudgedCell]) -> BandCell:
 
 
 def live_counts(judgement: Judgement) -> dict[str, int]:
-    """Return the number of cells with ``live`` and ``recorded`` evidence, and ``without``."""
-    present = [verdict for verdict in judgement.verdicts if verdict.load is not None]
+    """Return the number of cells with ``live`` and ``recorded`` evidence, and ``without``.
+
+    Of a cell whose saver raised an exception, the save is the evidence.
+    """
+    present = [each for each in judgement.verdicts if not isinstance(each.outcome, Absence)]
     live = sum(verdict.live for verdict in present)
     absent = len(judgement.verdicts) - len(present)
     return {"live": live, "recorded": len(present) - live, "without": absent}

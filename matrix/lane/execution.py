@@ -37,8 +37,11 @@ def execute(run: Run, executor: Executor) -> None:
     """
     with executor:
         savers = run.savers()
+        loaders = run.loaders(savers)
+        if not (savers or loaders):
+            return
         _fetch(run, executor, savers.values())
-        _fetch(run, executor, run.loaders(savers).values())
+        _fetch(run, executor, loaders.values())
         if run.saves() or run.loads():
             executor.execute(run)
 

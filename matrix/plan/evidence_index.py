@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import SizedScenario
@@ -31,7 +32,7 @@ class Known(Generic[Kept]):
     own runner still has to measure.
     """
 
-    @property
+    @functools.cached_property
     def conflict(self) -> bool:
         """Whether the records have different observations."""
         return not agree(self.records)
@@ -51,6 +52,10 @@ class EvidenceIndex:
         self._saves = store.saves() if store else {}
         self._loads = store.loads() if store else {}
         self._attempts = store.attempts() if store else {}
+        # Cells by the thousand ask for the same: savers of one state share their loads.
+        self._save_keys: dict[tuple[str, str], str] = {}
+        self._load_keys: dict[tuple[str, str, str, str], str] = {}
+        self._found: dict[str, Known[Save] | Known[Load] | None] = {}
 
     def everything(self) -> Iterator[Save | Load]:
         """Yield all records, live ones first, also those that no cell of the plan needs."""
@@ -63,6 +68,7 @@ class EvidenceIndex:
 
     def add(self, record: Save | Load | Attempt) -> None:
         """Add a record or an attempt that has just been written to the store."""
+        self._found.pop(record.key, None)
         match record:
             case Save():
                 self._saves.setdefault(record.key, []).append(record)
@@ -73,27 +79,39 @@ class EvidenceIndex:
 
     def save_key(self, scenario: str, release: Release) -> str:
         """Return the key of a release's save."""
-        sized = self.plan.scenarios[scenario]
-        return keys.save_key(release.digest, sized.digest, self.plan.lane_key)
+        place = scenario, release.digest
+        if (key := self._save_keys.get(place)) is None:
+            sized = self.plan.scenarios[scenario]
+            key = keys.save_key(release.digest, sized.digest, self.plan.lane_key)
+            self._save_keys[place] = key
+        return key
 
     def save(self, scenario: str, release: Release) -> Known[Save] | None:
         """Return the evidence on a release's save; None where there is none."""
         key = self.save_key(scenario, release)
-        kept = self._recorded.saves(scenario, key) if self._recorded else []
-        return self._known(self._saves.get(key, []), kept)
+        if key not in self._found:
+            kept = self._recorded.saves(scenario, key) if self._recorded else []
+            self._found[key] = self._known(self._saves.get(key, []), kept)
+        return cast("Known[Save] | None", self._found[key])
 
     def load_key(self, scenario: str, variant: str, save: Save, loader: Release) -> str:
         """Return the key of a load of a saved checkpoint."""
-        sized = self.plan.scenarios[scenario]
-        return keys.load_key(
-            loader.digest, save.state_digest, sized.digest, variant, self.plan.lane_key
-        )
+        place = scenario, variant, save.state_digest, loader.digest
+        if (key := self._load_keys.get(place)) is None:
+            sized = self.plan.scenarios[scenario]
+            key = keys.load_key(
+                loader.digest, save.state_digest, sized.digest, variant, self.plan.lane_key
+            )
+            self._load_keys[place] = key
+        return key
 
     def load(self, scenario: str, variant: str, save: Save, loader: Release) -> Known[Load] | None:
         """Return the evidence on a load of a saved checkpoint; None where there is none."""
         key = self.load_key(scenario, variant, save, loader)
-        kept = self._recorded.loads(scenario, key) if self._recorded else []
-        return self._known(self._loads.get(key, []), kept)
+        if key not in self._found:
+            kept = self._recorded.loads(scenario, key) if self._recorded else []
+            self._found[key] = self._known(self._loads.get(key, []), kept)
+        return cast("Known[Load] | None", self._found[key])
 
     def cell(self, cell: Cell) -> tuple[Known[Save] | None, Known[Load] | None]:
         """Return the evidence on a cell's save and load; None for each that has none."""

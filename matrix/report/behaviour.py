@@ -105,9 +105,11 @@ def discover(report: Report, order: Sequence[str]) -> Iterator[BehaviourBands]:
 
     :param order: the names of all known releases, oldest first.
     """
-    own = [cell for cell in report.cells if not cell.rewritten]
-    for scenario in dict.fromkeys(cell.scenario for cell in own):
-        cells = [cell for cell in own if cell.scenario == scenario]
+    by_scenario: dict[str, list[ReportCell]] = {}
+    for cell in report.cells:
+        if not cell.rewritten:
+            by_scenario.setdefault(cell.scenario, []).append(cell)
+    for scenario, cells in by_scenario.items():
         vectors = _vectors(cells, order)
         behaviours = _behaviours(vectors)
         yield BehaviourBands(

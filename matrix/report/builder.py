@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 from matrix import __version__
@@ -29,10 +30,37 @@ from matrix.report.document import (
     VariantRow,
 )
 from matrix.store.records import Save
+from matrix.system.collector import gc_paused
 
 
 def cell_object(verdict: JudgedCell, judgement: Judgement) -> ReportCell:
     """Return the part of a report on one cell."""
+    return _cell_objects([verdict], judgement)[0]
+
+
+def _cell_objects(verdicts: Iterable[JudgedCell], judgement: Judgement) -> list[ReportCell]:
+    # A save and a result are those of many cells.
+    held: dict[int, tuple[str, ...]] = {}
+    parts: dict[int, tuple[PartRow, ...]] = {}
+    cells = []
+    for verdict in verdicts:
+        save, result = verdict.save, verdict.result
+        if save and id(save) not in held:
+            held[id(save)] = _held(save)
+        if result and id(result) not in parts:
+            parts[id(result)] = tuple(map(_part, result.parts))
+        cells.append(
+            _cell_object(verdict, judgement, held.get(id(save), ()), parts.get(id(result), ()))
+        )
+    return cells
+
+
+def _cell_object(
+    verdict: JudgedCell,
+    judgement: Judgement,
+    held: tuple[str, ...],
+    parts: tuple[PartRow, ...],
+) -> ReportCell:
     plan, load, error = judgement.plan, verdict.load, verdict.error
     documented, result = verdict.documented, verdict.result
     return ReportCell.model_construct(
@@ -64,8 +92,8 @@ def cell_object(verdict: JudgedCell, judgement: Judgement) -> ReportCell:
         rest_after_load=result.rest_after_load if result else AfterLoad.UNTESTED,
         resized=bool(result and result.resized),
         weights=result.weights if result else None,
-        parts=tuple(_part(part) for part in result.parts) if result else (),
-        held=_held(verdict.save) if verdict.save else (),
+        parts=parts,
+        held=held,
         controls=verdict.controls,
         provenance=Basis.of(verdict.live) if load else None,
         save_provenance=Basis.of(verdict.save_live) if verdict.save else None,
@@ -96,6 +124,7 @@ def _part(part: PartResult) -> PartRow:
     )
 
 
+@gc_paused()
 def build(judgement: Judgement, documentation: Documentation) -> Report:
     """Return the report of a judgement."""
     plan = judgement.plan
@@ -135,7 +164,7 @@ def build(judgement: Judgement, documentation: Documentation) -> Report:
             )
             for check in judgement.entries
         ),
-        cells=tuple(cell_object(verdict, judgement) for verdict in judgement.verdicts),
+        cells=tuple(_cell_objects(judgement.verdicts, judgement)),
     )
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from matrix.catalogue.words import Verdict
-from matrix.report.cells import ReportCell
+from matrix.report.cells import ReportCell, one_line
 from matrix.report.document import ControlRow
 from matrix.report.places import places
 
@@ -57,10 +57,10 @@ def by_cause(cells: Iterable[ReportCell]) -> list[CauseGroup]:
 
 @dataclasses.dataclass(frozen=True)
 class ControlGroup:
-    """Controls of a release that came out wrong: one, or all that it could not start for."""
+    """Controls that came out wrong alike: of several releases, or all that one could not run."""
 
-    release: str
-    """Name of the release."""
+    releases: tuple[str, ...]
+    """Names of the releases."""
     scenarios: tuple[str, ...]
     """Names of the scenarios."""
     controls: tuple[str, ...]
@@ -74,20 +74,23 @@ class ControlGroup:
 
 
 def failing_controls(rows: Iterable[ControlRow]) -> list[ControlGroup]:
-    """Return the controls that came out wrong; those of a lacking release are one group."""
+    """Return the controls that came out wrong, those of a cause once.
+
+    All of a release that could not run, for lack of a source for instance, are one group.
+    """
     found: dict[tuple[str, ...], list[ControlRow]] = {}
     for row in rows:
         if not row.good:
-            one = () if row.lacking else (row.scenario, row.control.value)
-            found.setdefault((row.release, row.observed.value, row.note, *one), []).append(row)
+            of = row.release if row.lacking else row.required.value
+            found.setdefault((of, row.observed.value, one_line(row.note)), []).append(row)
     return [
         ControlGroup(
-            release=members[0].release,
+            releases=tuple(dict.fromkeys(row.release for row in members)),
             scenarios=tuple(dict.fromkeys(row.scenario for row in members)),
             controls=tuple(dict.fromkeys(row.control.value for row in members)),
             required=tuple(dict.fromkeys(row.required.value for row in members)),
             observed=members[0].observed.value,
-            note=members[0].note,
+            note=one_line(members[0].note),
         )
         for members in found.values()
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from matrix.catalogue import ranges
 from matrix.report import causes, overview, rendering
 from matrix.report.document import Report
 
@@ -21,6 +22,7 @@ def text(report: Report, order: Sequence[str]) -> str:
         "report.md.j2",
         report=report,
         order=order,
+        ranges=ranges.text,
         overview=overview.of(report),
         tables=overview.tables(report),
         deviations=causes.by_cause(cell for cell in report.cells if cell.verdict.deviating),

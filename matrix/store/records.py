@@ -195,10 +195,14 @@ class Save(Record):
     provenance: Provenance
     """The environment."""
 
+    def seen(self) -> tuple[object, ...]:
+        """Return what was observed, without the environment and the file's bytes."""
+        return self.state_digest, self.outcome, self.flaws, self.keys, self.parts, _type(self.error)
+
     def observed(self) -> str:
-        """Return a digest of the observation, without the environment and the file's bytes."""
+        """Return a digest of the observation."""
         seen = self.model_dump(include={"outcome", "flaws", "keys", "parts"})
-        return digest_of([self.state_digest, seen, self.error.type if self.error else None])
+        return digest_of([self.state_digest, seen, _type(self.error)])
 
     def attention(self) -> dict[str, Part]:
         """Return the parts of attention by name; empty for releases up to 1.5."""
@@ -231,6 +235,18 @@ class Output(Record):
     def same(self) -> bool:
         """Whether the outputs differ by no more than rounding."""
         return self.largest_difference <= ROUNDING * self.largest
+
+
+_OBSERVED_OF_LOADS = (
+    "stage",
+    "missing_keys",
+    "unexpected_keys",
+    "changed_keys",
+    "changed_weights",
+    "lost_recipes",
+    "parts",
+    "after_load",
+)
 
 
 class Load(Record):
@@ -283,25 +299,18 @@ class Load(Record):
     provenance: Provenance
     """The environment."""
 
-    def observed(self) -> str:
-        """Return a digest of the observation.
+    def seen(self) -> tuple[object, ...]:
+        """Return what was observed.
 
         It leaves out the environment, the message and frames of an exception, which change
         with the versions of Python and PyTorch, and outputs, which change with cuDNN's.
         """
-        seen = self.model_dump(
-            include={
-                "stage",
-                "missing_keys",
-                "unexpected_keys",
-                "changed_keys",
-                "changed_weights",
-                "lost_recipes",
-                "parts",
-                "after_load",
-            }
-        )
-        return digest_of([seen, self.error.type if self.error else None])
+        return *(getattr(self, name) for name in _OBSERVED_OF_LOADS), _type(self.error)
+
+    def observed(self) -> str:
+        """Return a digest of the observation."""
+        seen = self.model_dump(include=set(_OBSERVED_OF_LOADS))
+        return digest_of([seen, _type(self.error)])
 
     def attention(self) -> dict[str, Part]:
         """Return the parts of attention by name; empty for releases up to 1.5."""
@@ -345,7 +354,11 @@ class Manifest(Record):
         return f"{self.shard}/{self.of}"
 
 
+def _type(error: Failure | None) -> str | None:
+    return error.type if error else None
+
+
 def agree(records: Iterable[Save | Load]) -> bool:
     """Return whether records under one key have the same observation."""
-    first, *others = records
-    return not others or len({record.observed() for record in (first, *others)}) == 1
+    first, *others = (record.seen() for record in records)
+    return all(other == first for other in others)

@@ -199,7 +199,9 @@ _RENDERERS: List[Tuple[Any, Callable[[Any], str]]] = [
     (str, _walk_text),
     (float, lambda value: value.hex()),
     ((type(None), bool, int, bytes, torch.dtype, torch.device, torch.Size), repr),
-    (Mapping, _walk_mapping),
+    # Not an abstract class: what is cached of its subclasses is not kept over imports, and asking
+    # it anew in every process takes a tenth of a load.
+    (dict, _walk_mapping),
     ((list, tuple), _walk_sequence),
     ((set, frozenset), lambda value: "{" + ",".join(sorted(map(_walk, value))) + "}"),
 ]

@@ -47,7 +47,7 @@ def records(made: Plan) -> list[Save | Load]:
     """Make a record for every cell and control of a synthetic plan, the same every time."""
     kept = recorded.evidence(Lane.CPU)
     assert kept is not None
-    models = kept.records()
+    models = list(kept.records())
     chance = random.Random(0)
     saves = {r.scenario: r for r in models if isinstance(r, Save) and r.release == "2.15"}
     loads = [r for r in models if isinstance(r, Load) and r.variant == "plain" and r.saved_by > "1"]

@@ -271,7 +271,7 @@ def test_explain_needs_no_store() -> None:
     output = te_matrix("explain", "1.7", "2.4").output
     assert "“Loads FP8 metadata from checkpoint”" in output
     ending = "loads, but the metadata is dead: no later step updates it\n    known-deviation: "
-    assert f"{ending}autocast, attention-only, not-strict / plain" in output
+    assert f"{ending}autocast, attention-only, transformer-layer, not-strict / plain" in output
     assert "What to do: " in output
     cells = json.loads(te_matrix("explain", "1.7", "2.4", "--json").output)
     assert cells[0]["after_load"] == "frozen"
