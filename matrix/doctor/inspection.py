@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from matrix.catalogue import faq, features, releases
@@ -154,6 +154,34 @@ def _module(state: ExtraState, kind: Kind) -> ModuleState:
     )
 
 
+_METADATA_TYPE = "float32"
+
+
+def _casts(found: Contents) -> Iterator[str]:
+    """Yield what was cast to another element type on its way."""
+    for dtype in sorted({state.cast for state in found.states} - {""}):
+        keys = [state.key for state in found.states if state.cast == dtype]
+        yield (
+            f"{len(keys)} extra state(s) were cast from bytes to {dtype}: {_some(keys)}; casting "
+            "back, with .to(torch.uint8), is exact"
+        )
+    rounded = [
+        state.key
+        for state in found.states
+        if any(tensor.dtype != _METADATA_TYPE for tensor in state.tensors.values())
+    ]
+    if rounded:
+        yield (
+            f"scales or amaxes of {len(rounded)} extra state(s) are not {_METADATA_TYPE}: "
+            f"{_some(rounded)}; what a cast has rounded is lost"
+        )
+
+
+def _some(keys: Sequence[str]) -> str:
+    more = ", ..." if len(keys) > _SHOWN else ""
+    return ", ".join(keys[:_SHOWN]) + more
+
+
 def _type(state: ExtraState) -> str:
     known = isinstance(state.container, StateContainer)
     return state.problem if known else str(state.container)
@@ -165,18 +193,17 @@ def _notes(found: Contents) -> list[str]:
         rest = " where it was searched" if found.unsearched else ", so no FP8 state of TE"
         notes.append(f"it holds no key that ends in _extra_state{rest}")
     if found.unsearched:
-        shown = ", ".join(found.unsearched[:_SHOWN])
-        more = ", ..." if len(found.unsearched) > _SHOWN else ""
         notes.append(
-            f"{len(found.unsearched)} place(s) were not searched for FP8 state: {shown}{more}"
+            f"{len(found.unsearched)} place(s) were not searched for FP8 state: "
+            f"{_some(found.unsearched)}"
         )
     if found.foreign:
-        shown = ", ".join(f"{state.key} ({_type(state)})" for state in found.foreign[:_SHOWN])
-        more = ", ..." if len(found.foreign) > _SHOWN else ""
+        told = _some([f"{state.key} ({_type(state)})" for state in found.foreign])
         notes.append(
-            f"{len(found.foreign)} extra state(s) are not Transformer Engine's: {shown}{more}; "
+            f"{len(found.foreign)} extra state(s) are not Transformer Engine's: {told}; "
             "nothing is said of them, and remap leaves them as they are"
         )
+    notes += _casts(found)
     if found.weights:
         notes.append(f"its weights are quantized: {', '.join(sorted(found.weights))}")
     return notes

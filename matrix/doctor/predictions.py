@@ -98,24 +98,29 @@ class Predictor:
         self._entries = ledger.load()
 
     def all(self, loaders: Iterable[Release]) -> tuple[Prediction, ...]:
-        """Return one prediction for each release."""
-        if self._any:
-            return tuple(map(self._predict, loaders))
-        why = "it holds no extra states"
-        return tuple(Prediction(loader.name, LoadStatus.UNKNOWN, why) for loader in loaders)
+        """Return one prediction for each release, with what makes the checkpoint load there."""
+        return tuple(map(self._predict, loaders))
+
+    def as_it_is(self, loader: Release) -> Prediction:
+        """Return what a release does with the checkpoint, without what would make it load."""
+        if not self._any:
+            return Prediction(loader.name, LoadStatus.UNKNOWN, "it holds no extra states")
+        whole = self._whole(loader, "plain", self.assumed)
+        detail = self._detail(whole)
+        if whole.status == LoadStatus.LOADS:
+            detail = "; ".join(filter(None, (detail, self._remark(loader))))
+        return Prediction(loader.name, whole.status, detail, seen_in=_scenarios(whole))
 
     def _predict(self, loader: Release) -> Prediction:
-        whole = self._whole(loader, "plain", self.assumed)
-        made = Prediction(loader.name, whole.status, self._detail(whole), seen_in=_scenarios(whole))
-        if whole.status == LoadStatus.LOADS and (remark := self._remark(loader)):
-            return dataclasses.replace(made, detail="; ".join(filter(None, (made.detail, remark))))
-        if whole.status == LoadStatus.DEPENDS:
+        made = self.as_it_is(loader)
+        if made.status == LoadStatus.DEPENDS:
             return dataclasses.replace(made, step="Name the saver with --saved-by")
         if not made.harm:
             return made
         for variant, assumed in self._ways(loader):
             if self._mends(loader, variant, assumed):
                 return _mended(made, loader, variant, self._changed_history(assumed))
+        whole = self._whole(loader, "plain", self.assumed)
         return dataclasses.replace(made, step=self._advice(loader, whole))
 
     # One release, one variant.
@@ -134,11 +139,20 @@ class Predictor:
         if kind.holds == Holds.UNREADABLE:
             problem = self._problems[self._keys[kind][0]]
             return Answer(LoadStatus.UNKNOWN, f"it cannot be read: {problem}")
+        if kind.traits.cast:
+            return self._cast_back(kind, loader, variant, assumed)
         answer = self._answers.of(kind, loader, variant, assumed)
         seen = answer.sighting
         if kind.holds == Holds.DEFAULTS and seen and seen.lossless:
             return Answer(LoadStatus.LOADS, "it starts at defaults, and holds no others", seen)
         return answer
+
+    def _cast_back(self, kind: Kind, loader: Release, variant: str, assumed: Assumed) -> Answer:
+        """Return the answer for a state that was cast to another type: what it was is known."""
+        was = dataclasses.replace(kind, traits=dataclasses.replace(kind.traits, cast=""))
+        then = self._answer(was, loader, variant, assumed).status.value
+        detail = f"it was cast to {kind.traits.cast}, which no scenario does; cast back: {then}"
+        return Answer(LoadStatus.UNKNOWN, detail)
 
     # What makes it load.
 

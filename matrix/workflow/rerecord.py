@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 
+from matrix.doctor import likes
 from matrix.errors import SourceUnavailable
 from matrix.plan.evidence_index import EvidenceIndex, Kept, Known, pairs
 from matrix.store import recorded
@@ -13,6 +14,8 @@ from matrix.store.store import Store
 
 def refresh(index: EvidenceIndex, store: Store, today: datetime.date) -> int:
     """Replace the recorded evidence of a lane, in ``fixtures/``, by live evidence.
+
+    The kinds of extra states that the saves hold are written beside it.
 
     :param index: the live evidence on the whole catalogue.
     :param store: the store with its checkpoints.
@@ -42,7 +45,9 @@ def refresh(index: EvidenceIndex, store: Store, today: datetime.date) -> int:
         load = _live(index.load(cell.scenario, cell.variant, saved, loader), cell.id)
         loads[load.key] = load
     records: list[Save | Load] = [*saves.values(), *loads.values()]
-    return recorded.refresh(plan.lane, records, checkpoints, today.isoformat())
+    count = recorded.refresh(plan.lane, records, checkpoints, today.isoformat())
+    likes.write(plan.lane, likes.describe(saves.values(), store.checkpoint))
+    return count
 
 
 def _live(known: Known[Kept] | None, what: str) -> Kept:

@@ -1,6 +1,6 @@
 """What several tests share: records, plans, checkpoints and stores, made or recorded.
 
-agreement   a report of ``inspect`` held against the matrix's verdicts
+agreement   what ``inspect`` says, held against what the matrix recorded
 builders    records, cells and reports, built by hand
 formats     checkpoints in the formats of frameworks, made from what releases saved
 objects     an S3 server on loopback that refuses and holds requests on demand

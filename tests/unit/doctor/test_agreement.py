@@ -1,0 +1,75 @@
+"""Rule: of what a release saved, ``inspect`` says what was recorded of every load of it."""
+
+from __future__ import annotations
+
+import zlib
+
+import pytest
+
+from helpers.agreement import Agreement, agreement, plain, save_of
+from matrix.catalogue import releases, scenarios
+from matrix.catalogue.words import Lane
+from matrix.doctor import likes
+from matrix.store import recorded
+
+PLAIN = [name for name, sized in scenarios.load().items() if plain(sized)]
+ALLOWED = {"no states", "no recipe", "saver", "module"}
+"""Why a cell may be untold: see ``agreement._why``."""
+
+
+def recorded_savers(scenario: str) -> list[str]:
+    """The releases of which the checkpoint of a scenario is recorded."""
+    saves = ((name, save_of(scenario, name)) for name in releases.load().names())
+    return [
+        name
+        for name, save in saves
+        if save and save.file_digest and recorded.has_checkpoint(Lane.CPU, save.file_digest)
+    ]
+
+
+def some(names: list[str], seed: str) -> list[str]:
+    """Two of the names, other ones for each seed."""
+    start = zlib.crc32(seed.encode())
+    return sorted({names[(start + step) % len(names)] for step in (0, len(names) // 2)})
+
+
+def check(found: Agreement) -> None:
+    assert found.wrong == []
+    assert found.savers == []
+    assert found.unsure.keys() <= ALLOWED
+    assert found.agreed or found.unsure["no states"]
+
+
+@pytest.mark.parametrize("scenario", PLAIN)
+def test_some_savers_of_every_scenario(scenario: str) -> None:
+    names = some(recorded_savers(scenario), scenario) if recorded_savers(scenario) else []
+    saves = [save for name in names if (save := save_of(scenario, name))]
+    found = agreement(saves, lambda digest: recorded.checkpoint(Lane.CPU, digest))
+    if saves:
+        check(found)
+
+
+def test_the_kinds_of_states_are_those_of_the_recorded_checkpoints() -> None:
+    """What is listed beside the evidence is what the checkpoints hold, as far as they are there."""
+    listed = likes.load(Lane.CPU)
+    for scenario in ("linear", "attention-renamed", "layernorm.no-state", "mha.mxfp8"):
+        saves = [save for name in recorded_savers(scenario) if (save := save_of(scenario, name))]
+        found = likes.describe(saves, lambda digest: recorded.checkpoint(Lane.CPU, digest))
+        for row in found.saves:
+            (same,) = (
+                other
+                for other in listed.saves
+                if other.scenario == row.scenario and set(row.savers) <= set(other.savers)
+            )
+            assert same.traits == row.traits
+            assert {key: listed.kinds[number] for key, number in same.states.items()} == {
+                key: found.kinds[number] for key, number in row.states.items()
+            }
+
+
+def test_every_recorded_save_is_listed() -> None:
+    listed = {(row.scenario, saver) for row in likes.load(Lane.CPU).saves for saver in row.savers}
+    for scenario in PLAIN:
+        for release in releases.load().names():
+            save = save_of(scenario, release)
+            assert ((scenario, release) in listed) == bool(save and save.file_digest)
