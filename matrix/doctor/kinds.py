@@ -101,11 +101,14 @@ def modules() -> tuple[ModuleTraits, ...]:
 
 def classify(contents: Contents) -> Iterator[tuple[ExtraState, Kind]]:
     """Yield the extra states of a checkpoint that are Transformer Engine's, classified."""
+    # That nothing lies beside a state tells something only where weights lie beside others.
+    with_weights = any(contents.beside(state.key) for state in contents.states)
     for state in contents.states:
-        # Where a file holds states alone, nothing is known of what lies beside them.
-        beside = contents.beside(state.key) if contents.tensors else None
-        if beside and state.shard:
-            # The layers of a shard's tensors are stacked along another dimension.
+        beside: Beside | None = contents.beside(state.key)
+        if not beside and (state.shard or not with_weights):
+            beside = None
+        elif beside and state.shard:
+            # The layers of a shard's tensors may be stacked along another dimension.
             beside = {name: tensor._replace(dimensions=None) for name, tensor in beside.items()}
         yield state, kind_of(state, beside)
 

@@ -58,7 +58,7 @@ def test_every_format_and_every_band(release: str, name: str, layers: int, tmp_p
 @pytest.mark.parametrize("release", ["1.7", "1.11", "2.17.1"])
 def test_a_scenario_with_modules_without_state(release: str, tmp_path: Path) -> None:
     report = inspect(torch_zip(recorded_state(release, "attention-only"), tmp_path))
-    assert report.scenario == "attention-only"
+    assert [module.holds for module in report.modules].count("nothing") == 2
     check_against_the_matrix(report, release, "attention-only")
 
 
@@ -67,7 +67,6 @@ def test_only_some_layers_hold_state(tmp_path: Path) -> None:
     bare = layered(recorded_state("2.2.1", "attention-only"), 4)
     state = {**bare, **{k: v for k, v in whole.items() if "layers.1." in k}}
     report = inspect(torch_zip(state, tmp_path))
-    assert report.scenario == "attention-only"
     assert [m.holds for m in report.modules].count("nothing") == 6
     assert report.savers == ("2.2", "2.2.1", "2.3")
 
@@ -97,25 +96,32 @@ def test_megatrons_numbered_keys_inside_a_distributed_checkpoint(tmp_path: Path)
 
 
 def defaulted(state: dict[str, Any]) -> dict[str, Any]:
-    """Put the attention's metadata back to scales 1 and amaxes 0."""
-    key = next(k for k in state if "core_attention" in k)
-    inside = torch.load(io.BytesIO(state[key].getvalue()), weights_only=False)
-    for name, tensor in inside.items():
-        if isinstance(tensor, torch.Tensor):
-            tensor.fill_(0.0 if name.startswith("amax") else 1.0)
-    new = io.BytesIO()
-    torch.save(inside, new)
-    return {**state, key: new}
+    """Put all metadata back to scales 1 and amaxes 0."""
+    made = dict(state)
+    for key in (key for key in state if key.endswith("_extra_state")):
+        inside = torch.load(io.BytesIO(state[key].getvalue()), weights_only=False)
+        for name, tensor in inside.items():
+            if isinstance(tensor, torch.Tensor):
+                tensor.fill_(0.0 if name.startswith("amax") else 1.0)
+        made[key] = io.BytesIO()
+        torch.save(inside, made[key])
+    return made
 
 
 def test_defaults_are_nothing_to_lose(tmp_path: Path) -> None:
-    path = torch_zip(defaulted(recorded_state("1.7")), tmp_path)
+    path = torch_zip(defaulted(recorded_state("1.8")), tmp_path)
     report = inspect(path)
     assert report.nothing_to_lose
     assert report.target("1.11").status == "loads"
     shown = te_matrix("inspect", path, "--target", "1.11")
     assert shown.exit_code == ExitCode.OK
     assert "there is nothing to lose" in shown.output
+
+
+def test_defaults_with_a_mark_are_dead_all_the_same(tmp_path: Path) -> None:
+    report = inspect(torch_zip(defaulted(recorded_state("1.7")), tmp_path), ["1.11"])
+    assert report.nothing_to_lose and report.target("1.11").status == "frozen"
+    assert "core_attention" not in report.target("1.11").detail  # it is reset, to what it was
 
 
 @pytest.mark.parametrize(
@@ -167,7 +173,7 @@ def test_modules_that_all_hold_nothing(
     release: str, target: str, status: str, tmp_path: Path
 ) -> None:
     report = inspect(torch_zip(without_state(release), tmp_path), [target])
-    assert report.scenario == "no-state"
+    assert report.nothing_to_lose
     assert report.targets[0].status == status, report.targets[0]
 
 
@@ -186,7 +192,7 @@ def test_fp8_weights_are_named_and_looked_up_as_such(tmp_path: Path) -> None:
 
     path.write_bytes(recorded_bytes("1.7", "fp8-weights"))
     report = inspect(path)
-    assert report.scenario == "fp8-weights" and report.savers == ("1.6", "1.7")
+    assert report.savers == ("1.6", "1.7")
     assert report.warnings == ()
     assert any("Float8Tensor" in note for note in report.notes)
     check_against_the_matrix(report, "1.7", "fp8-weights")
@@ -298,6 +304,6 @@ def test_a_file_without_rights(tmp_path: Path) -> None:
 def test_the_page_folds_layers_together(tmp_path: Path) -> None:
     shown = te_matrix("inspect", torch_zip(layered(recorded_state("1.7"), 32), tmp_path))
     assert "layers.*.self_attention.core_attention.fused_attention" in shown.output
-    assert "1.8 to 1.11" in shown.output and "resets silently" in shown.output
+    assert "1.8 to 1.11" in shown.output and "loses silently" in shown.output
     every = te_matrix("inspect", tmp_path / "model.pt", "--modules")
     assert "layers.31.self_attention.qkv._extra_state" in every.output
