@@ -8,7 +8,7 @@ from typing import Any
 
 from matrix.catalogue.releases import Release
 from matrix.doctor import kinds
-from matrix.doctor.kinds import ATTENTION, Kind
+from matrix.doctor.kinds import ATTENTION, Kind, without_style
 from matrix.doctor.likes import Likes, RecordedStates
 from matrix.doctor.sightings import Assumed, Blame, LoadStatus, Sighting, Sightings
 
@@ -21,7 +21,7 @@ _ORDER = (
     LoadStatus.LOADS,
 )
 
-_ENOUGH = 2
+ENOUGH = 2
 """Number of states that have to agree for others to be taken for alike."""
 
 
@@ -150,51 +150,28 @@ class Answers:
     # What follows from others.
 
     def _by_rule(self, kind: Kind, loader: Release, variant: str, assumed: Assumed) -> Answer:
-        """Return what all states agree on that differ in a number only.
+        """Return what all states agree on that differ in the number of scales only.
 
-        Two lengths of the amax history that were seen to do the same stand for every length,
-        and two numbers of scales for every number.
+        Two numbers that were seen to do the same stand for every number.
         """
         found = [
-            self._seen(other, loader, variant, under) for other, under in self._alike(kind, assumed)
+            self._seen(other, loader, variant, assumed) for other in self._with_other_slots(kind)
         ]
         statuses = {answer.status if answer else LoadStatus.UNKNOWN for answer in found}
         first = found[0] if found else None
-        if len(found) < _ENOUGH or len(statuses) > 1 or first is None or first.sighting is None:
+        if len(found) < ENOUGH or len(statuses) > 1 or first is None or first.sighting is None:
             return Answer(LoadStatus.UNKNOWN, self._lacking(kind))
-        others = f"as seen of other numbers of scales, or lengths of the history: {first.detail}"
-        return dataclasses.replace(first, detail=others if first.detail else "")
+        return first
 
-    def _alike(self, kind: Kind, assumed: Assumed) -> Iterator[tuple[Kind, Assumed]]:
-        """Yield kinds that differ in a number only, and what to assume for each."""
-        for history, under in self._histories(kind.traits.history, assumed):
-            for slots, modules in self._slots(kind):
-                traits = dataclasses.replace(kind.traits, history=history, slots=slots)
-                yield dataclasses.replace(kind, traits=traits, modules=modules), under
-
-    def _histories(
-        self, history: int | None, assumed: Assumed
-    ) -> Iterator[tuple[int | None, Assumed]]:
-        """Yield pairs of lengths that are equal, or unequal, as those of state and recipe are."""
-        pairs = self._sightings.histories
-        if history is None or (history, assumed.history) in pairs:
-            yield history, assumed
+    def _with_other_slots(self, kind: Kind) -> Iterator[Kind]:
+        """Yield kinds with the numbers of scales that modules are seen with, but attention."""
+        if not _any_number(kind):
             return
-        for saved, loaded in pairs:
-            if (saved == loaded) == (history == assumed.history):
-                yield saved, dataclasses.replace(assumed, history=loaded)
-
-    def _slots(self, kind: Kind) -> Iterator[tuple[tuple[int, int] | None, frozenset[str]]]:
-        """Yield the numbers of scales that modules are seen with which are no attention."""
-        known = {
-            row.traits.slots: row.modules
-            for row in self._sightings.likes.kinds
-            if ATTENTION not in row.modules and row.traits.fields == kind.traits.fields
-        }
-        if kind.traits.slots is None or kind.traits.slots in known or not _any_number(kind):
-            yield kind.traits.slots, kind.modules
-        else:
-            yield from ((slots, modules) for slots, modules in known.items() if slots)
+        for row in self._sightings.likes.kinds:
+            if row.traits.slots is not None and ATTENTION not in row.modules:
+                traits = dataclasses.replace(kind.traits, slots=row.traits.slots)
+                if without_style(traits) == without_style(row.traits):
+                    yield dataclasses.replace(kind, traits=traits, modules=row.modules)
 
     def _lacking(self, kind: Kind) -> str:
         """Return what of a state no scenario has, as text."""

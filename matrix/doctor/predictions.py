@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from matrix.catalogue import features, scenarios
 from matrix.catalogue.releases import Release
@@ -13,7 +13,7 @@ from matrix.catalogue.words import Deviation
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.words import Holds
 from matrix.doctor import kinds, sightings
-from matrix.doctor.answers import Answer, Answers, worst
+from matrix.doctor.answers import ENOUGH, Answer, Answers, worst
 from matrix.doctor.kinds import ABSENT, ATTENTION, Kind
 from matrix.doctor.sightings import Assumed, LoadStatus, Sightings
 from matrix.judge import ledger
@@ -126,8 +126,33 @@ class Predictor:
     # One release, one variant.
 
     def _whole(self, loader: Release, variant: str, assumed: Assumed) -> _Whole:
-        answers = {kind: self._answer(kind, loader, variant, assumed) for kind in self._keys}
-        held = {n for kind in answers if len(m := self._answers.numbers(kind)) == 1 for n in m}
+        """Return what a release does, by rule where the length of the history was never seen.
+
+        Two lengths that were seen to do the same stand for every other that is equal to that of
+        the recipe as they are, or as they are not.
+        """
+        stand_ins = self._stand_ins(assumed)
+        if not stand_ins:
+            return self._seen({kind: kind for kind in self._keys}, loader, variant, assumed)
+        found = [self._seen(kinds_, loader, variant, under) for kinds_, under in stand_ins]
+        first = found[0]
+        if len(found) >= ENOUGH and len({whole.status for whole in found}) == 1:
+            by_kind = {kind: _by_rule(answer) for kind, answer in first.by_kind.items()}
+            return _Whole(first.status, by_kind)
+        lengths = f"no scenario has its length of the amax history with {assumed.history}"
+        unknown = Answer(LoadStatus.UNKNOWN, lengths)
+        return _Whole(LoadStatus.UNKNOWN, dict.fromkeys(self._keys, unknown))
+
+    def _seen(
+        self, stand_ins: Mapping[Kind, Kind], loader: Release, variant: str, assumed: Assumed
+    ) -> _Whole:
+        """Return what was seen of states that stand for those of the checkpoint."""
+        answers = {
+            kind: self._answer(kind, other, loader, variant, assumed)
+            for kind, other in stand_ins.items()
+        }
+        numbers = (self._answers.numbers(other) for other in stand_ins.values())
+        held = {found[0] for found in numbers if len(found) == 1}
         for kind, answer in answers.items():
             certain = (blame for blame in answer.blames if blame.kinds <= held)
             if blame := next(certain, None):
@@ -135,29 +160,65 @@ class Predictor:
                 answers[kind] = Answer(LoadStatus.FAILS, found.detail, found)
         return _Whole(worst([answer.status for answer in answers.values()]), answers)
 
-    def _answer(self, kind: Kind, loader: Release, variant: str, assumed: Assumed) -> Answer:
+    def _stand_ins(self, assumed: Assumed) -> list[tuple[dict[Kind, Kind], Assumed]]:
+        """Return states with histories that were seen, in place of those that were not.
+
+        Empty where the checkpoint's own were seen, or it has several lengths.
+        """
+        pairs = self._sightings.histories
+        saved = {length for length, _loaded in pairs}
+        own = {kind.traits.history for kind in self._keys if self._is_from_recipe(kind, saved)}
+        if len(own) != 1 or None in own or all((n, assumed.history) in pairs for n in own):
+            return []
+        (length,) = own
+        return [
+            ({kind: _with_history(kind, length, saved_) for kind in self._keys}, under)
+            for saved_, loaded in sorted(pairs)
+            if (saved_ == loaded) == (length == assumed.history)
+            for under in (dataclasses.replace(assumed, history=loaded),)
+        ]
+
+    def _is_from_recipe(self, kind: Kind, saved: Collection[int]) -> bool:
+        """Return whether the history of a state is that of the recipe that it was saved with.
+
+        That of attention under current scaling is one step whatever the recipe says.
+        """
+        length = kind.traits.history
+        return length is not None and (length in saved or not self._answers.numbers(kind))
+
+    def _answer(
+        self, own: Kind, kind: Kind, loader: Release, variant: str, assumed: Assumed
+    ) -> Answer:
+        """Return the answer for a state.
+
+        :param kind: the kind that is looked up for it.
+        """
         if kind.holds == Holds.UNREADABLE:
-            problem = self._problems[self._keys[kind][0]]
+            problem = self._problems[self._keys[own][0]]
             return Answer(LoadStatus.UNKNOWN, f"it cannot be read: {problem}")
         if kind.traits.cast:
-            return self._cast_back(kind, loader, variant, assumed)
+            return self._cast_back(own, kind, loader, variant, assumed)
         answer = self._answers.of(kind, loader, variant, assumed)
         seen = answer.sighting
         if kind.holds == Holds.DEFAULTS and seen and seen.lossless:
             return Answer(LoadStatus.LOADS, "it starts at defaults, and holds no others", seen)
         return answer
 
-    def _cast_back(self, kind: Kind, loader: Release, variant: str, assumed: Assumed) -> Answer:
+    def _cast_back(
+        self, own: Kind, kind: Kind, loader: Release, variant: str, assumed: Assumed
+    ) -> Answer:
         """Return the answer for a state that was cast to another type: what it was is known."""
         was = dataclasses.replace(kind, traits=dataclasses.replace(kind.traits, cast=""))
-        then = self._answer(was, loader, variant, assumed).status.value
+        then = self._answer(own, was, loader, variant, assumed).status.value
         detail = f"it was cast to {kind.traits.cast}, which no scenario does; cast back: {then}"
         return Answer(LoadStatus.UNKNOWN, detail)
 
     # What makes it load.
 
     def _mends(self, loader: Release, variant: str, assumed: Assumed) -> bool:
-        answers = (self._answer(kind, loader, variant, assumed) for kind in self._keys)
+        if self._stand_ins(assumed):
+            return self._whole(loader, variant, assumed).status == LoadStatus.LOADS
+        answers = (self._answer(kind, kind, loader, variant, assumed) for kind in self._keys)
         return all(answer.status == LoadStatus.LOADS for answer in answers)
 
     def _ways(self, loader: Release) -> Iterator[tuple[str, Assumed]]:
@@ -241,6 +302,20 @@ class Predictor:
         keys = [key for kind in found for key in self._keys[kind]]
         more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
         return ", ".join(keys[:_SHOWN]) + more
+
+
+def _with_history(kind: Kind, length: int | None, other: int) -> Kind:
+    """Return a kind with another length of the history, if it has the one given."""
+    if kind.traits.history != length:
+        return kind
+    return dataclasses.replace(kind, traits=dataclasses.replace(kind.traits, history=other))
+
+
+def _by_rule(answer: Answer) -> Answer:
+    if not answer.detail:
+        return answer
+    told = f"as seen of other lengths of the amax history: {answer.detail}"
+    return dataclasses.replace(answer, detail=told)
 
 
 def _may_be_absent(kind: Kind, savers: Sequence[Release]) -> bool:
