@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import NoneType
 
 from matrix.catalogue.forms import Form
@@ -16,6 +16,8 @@ from matrix.checkpoint.nodes import Call, Global, Map, Node
 from matrix.checkpoint.states import DIRECTIONS, REGISTRATION, ExtraState
 
 PROTOCOL = 4
+TensorWriter = Callable[[MetadataTensor], Node]
+"""Returns the inert value of a metadata tensor."""
 _DAMAGED = "it is not one that Transformer Engine writes, or the file is damaged"
 _DROP = "--drop-fp8-state gives all FP8 states up, if that is acceptable"
 
@@ -36,9 +38,9 @@ def encode(state: ExtraState, form: Form) -> bytes:
         )
     names = [f"{what}_{way}" for way in DIRECTIONS for what in ("scale", "amax_history")]
     _check_whole(state, names)
-    pairs: list[tuple[Node, Node]] = [(name, _tensor(state.tensors[name])) for name in names]
+    pairs: list[tuple[Node, Node]] = [(name, tensor(state.tensors[name])) for name in names]
     if form.scale_inv:
-        pairs += [(f"scale_inv_{way}", _tensor(_inverse(state, way))) for way in DIRECTIONS]
+        pairs += [(f"scale_inv_{way}", tensor(_inverse(state, way))) for way in DIRECTIONS]
     if form.recipe:
         pairs.append(("recipe", _recipe(state.tensors["amax_history_fwd"].shape[0])))
     extra = [(name, v) for name, v in state.extra.items() if name != REGISTRATION and _plain(v)]
@@ -91,7 +93,7 @@ def _recipe(history: int) -> Call:
     return made
 
 
-def _tensor(values: MetadataTensor) -> Call:
+def tensor(values: MetadataTensor) -> Call:
     """Return the call that rebuilds a tensor whose storage is inside the same pickle."""
     content = torch_legacy.storage_file(values.dtype, values.data)
     storage = Call("REDUCE", Global("torch.storage", "_load_from_bytes"), (content,))

@@ -27,7 +27,9 @@ _MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 _COUNT = struct.Struct("<q")
 _VERSION = 1001
 _TYPES = {"float32": ("FloatStorage", 4), "float64": ("DoubleStorage", 8)}
-_TYPES |= {"float16": ("HalfStorage", 2), "uint8": ("ByteStorage", 1)}
+_TYPES |= {"float16": ("HalfStorage", 2), "bfloat16": ("BFloat16Storage", 2)}
+_TYPES |= {"uint8": ("ByteStorage", 1), "int8": ("CharStorage", 1), "int16": ("ShortStorage", 2)}
+_TYPES |= {"int32": ("IntStorage", 4), "int64": ("LongStorage", 8)}
 
 
 # Writing.
@@ -53,14 +55,30 @@ def storage_id(dtype: str, key: str, count: int, *, legacy: bool) -> Persistent:
     return Persistent(("storage", kind, key, "cpu", count, *([None] if legacy else [])))
 
 
+def item_size(dtype: str) -> int:
+    """Return the number of bytes of an element."""
+    return _TYPES[dtype][1]
+
+
 def storage_file(dtype: str, data: bytes) -> bytes:
     """Return a file that holds one storage and nothing else.
 
     :param data: the elements, little-endian.
     """
-    count = len(data) // _TYPES[dtype][1]
-    root = storage_id(dtype, "0", count, legacy=True)
-    return _HEADER + emit.emit(root, 2) + emit.emit(["0"], 2) + _COUNT.pack(count) + data
+    root = storage_id(dtype, "0", len(data) // item_size(dtype), legacy=True)
+    return file(root, {"0": (dtype, data)}, protocol=2)
+
+
+def file(root: Node, storages: Mapping[str, tuple[str, bytes]], protocol: int = 4) -> bytes:
+    """Return a file of this format.
+
+    :param root: its value; storages in it are named by :func:`storage_id`.
+    :param storages: element type and elements, little-endian, of each storage by key.
+    """
+    parts = [_HEADER, emit.emit(root, protocol), emit.emit([*storages], 2)]
+    for dtype, data in storages.values():
+        parts += [_COUNT.pack(len(data) // item_size(dtype)), data]
+    return b"".join(parts)
 
 
 @dataclasses.dataclass(frozen=True)

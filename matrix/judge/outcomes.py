@@ -141,12 +141,19 @@ def _parts(save: Save, load: Load) -> Iterator[PartResult]:
     moved = {part.name: part for part in load.after_load or ()}
     lost_recipes = _lost_recipes(load)
     for name in {**saved, **found}:
-        yield _part(saved.get(name), found.get(name), moved.get(name), lost_recipes)
+        yield part_result(saved.get(name), found.get(name), moved.get(name), lost_recipes)
 
 
-def _part(
+def part_result(
     saved: Part | None, found: Part | None, moved: Moved | None, lost_recipes: Sequence[str]
 ) -> PartResult:
+    """Return what became of one part: at least one of ``saved`` and ``found`` is given.
+
+    :param saved: the part as the checkpoint holds it; None where it holds nothing.
+    :param found: the part as it is before the first step after the load.
+    :param moved: what that step changed.
+    :param lost_recipes: paths of modules that do not hold the recipe of their saved state.
+    """
     part = found or saved
     assert part is not None
     before = saved.tensors if saved else {}

@@ -76,6 +76,10 @@ def load(built: Any, request: Dict[str, Any]) -> Dict[str, Any]:
 def _run(built: Any, request: Dict[str, Any], trace: _Trace, found: Dict[str, Any]) -> None:
     scenario = request["scenario"]
     state = transport.read(request["path"], scenario, built.state_dict)
+    if "tree" in scenario:
+        # The file holds extra states alone: of the weights nothing is asked.
+        own = {name: tensor.detach().clone() for name, tensor in model.weights(built).items()}
+        state = dict(own, **state)
     if request["rewrite"]:
         state = rewriting.REWRITES[request["rewrite"]](state)
     trace.stage = "load_state_dict"

@@ -4,17 +4,19 @@ from typing import Any, Dict, List, Optional
 
 import torch
 
-from matrix.worker.modules import building, global_state, recipes
+from matrix.worker.modules import building, global_state, recipes, tree
 from matrix.worker.modules.operations import OperationSite, is_operation
 from matrix.worker.modules.sites import Site
 
 
 def build(scenario: Dict[str, Any], recipe: Optional[Dict[str, Any]]) -> Any:
-    """Construct the scenario's model: one module, or a list of them.
+    """Construct the scenario's model: one module, a list of them, or a tree.
 
     :param recipe: ``class`` and fields of the recipe that quantizes the weights; None where the
         release lacks it: then they are in high precision.
     """
+    if "tree" in scenario:
+        return tree.build(scenario["tree"], scenario)
     layers = []
     for _ in range(scenario["layers"]):
         with recipes.quantized_weights(recipe if scenario["weights"] == "fp8" else None):

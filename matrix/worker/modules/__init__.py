@@ -1,6 +1,7 @@
 """The modules under test, and the recipes that they are trained with.
 
 building: how each module is built
+tree: a model of single modules at given places
 recipes: how each recipe is built, and used
 custom: quantizer factories, as a user writes them
 sites: where the modules of ``transformer_engine.pytorch`` keep FP8 metadata

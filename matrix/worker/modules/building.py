@@ -78,7 +78,7 @@ def _linear(scenario: Arguments) -> Arguments:
 
 
 def _grouped_linear(scenario: Arguments) -> Arguments:
-    return dict(_linear(scenario), num_gemms=GEMMS)
+    return dict(_linear(scenario), num_gemms=scenario.get("gemms", GEMMS))
 
 
 def _operation(scenario: Arguments) -> Arguments:
