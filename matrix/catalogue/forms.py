@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from matrix.catalogue import tables
+from packaging.version import Version
+
+from matrix.catalogue import features, tables
 from matrix.catalogue.ranges import covers
 
 
@@ -23,8 +25,21 @@ class Form(tables.Row):
     """Whether the state contains ``scale_inv``."""
     recipe: bool
     """Whether the state contains the recipe."""
+    global_state: bool = False
+    """Whether the state contains ``global_fp8_buffer`` and ``global_fp8_state``."""
+    operations: bool = True
+    """Whether operations, such as norms, have extra states."""
     nothing: Literal["pickled None", "empty tensor"]
     """How the state of a module without FP8 metadata is saved."""
+
+    def has_recipe(self, name: str) -> bool:
+        """Return whether all releases that read the form have a recipe.
+
+        :param name: the recipe's class.
+        """
+        row = features.load().recipes.get(name)
+        first = Version(self.read_by.partition("-")[0])
+        return self.recipe and row is not None and Version(row.since) <= first
 
 
 class _Forms(tables.Row):

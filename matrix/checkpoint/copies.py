@@ -6,7 +6,6 @@ handed on. Of the names in them only Transformer Engine's own and allowed ones a
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Collection, Iterator, Mapping
 
@@ -22,7 +21,7 @@ from matrix.checkpoint.words import StateContainer
 _BUFFER = "global_fp8_buffer"
 """Amaxes that wait for their reduction, in the states of releases up to 1.5. They belong to the
 step in which the checkpoint was saved, and are left out."""
-_HARMLESS = frozenset({"collections.OrderedDict"})
+_HARMLESS = frozenset({"collections.OrderedDict", "torch.Size"})
 _EMPTY = {StateContainer.EMPTY_TENSOR: "uint8", StateContainer.EMPTY_FLOATS: "float32"}
 
 
@@ -82,7 +81,9 @@ class _Writer:
         dtype = state.cast or "uint8"
         if state.cast:
             data = _cast(state.cast, data)
-        return self.tensor(MetadataTensor(dtype, (len(data) // torch_legacy.item_size(dtype),), data))
+        return self.tensor(
+            MetadataTensor(dtype, (len(data) // torch_legacy.item_size(dtype),), data)
+        )
 
     def _file(self, state: ExtraState) -> bytes:
         inner = _Writer(self._allowed)
@@ -143,7 +144,4 @@ def _cast(dtype: str, data: bytes) -> bytes:
     if dtype == "bfloat16":
         # The upper half of the float32, exact for whole numbers up to 255.
         return b"".join(struct.pack("<f", number)[2:] for number in data)
-    out = io.BytesIO()
-    for number in data:
-        out.write(struct.pack(f"<{casts.CASTS[dtype]}", number))
-    return out.getvalue()
+    return struct.pack(f"<{len(data)}{casts.CASTS[dtype]}", *data)

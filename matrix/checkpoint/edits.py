@@ -2,8 +2,8 @@
 
 A rewrite consists of named steps. Each is applied to the modules that need it:
 
-``map-key``            the attention's state moves from ``core_attention.fused_attention`` to
-                       ``core_attention``: the FAQ's key mapping
+``map-key``            the attention's state moves from ``fused_attention`` to the module above
+                       it: the FAQ's key mapping, under whatever name the attention has
 ``unmap-key``          the reverse
 ``drop-registration``  removes ``buffer_index_and_autocast_key``, which 1.6 and 1.7 save: it
                        belongs to the saving process, and a loader that finds it never
@@ -11,9 +11,22 @@ A rewrite consists of named steps. Each is applied to the modules that need it:
 ``add-scale-inv``      adds ``scale_inv`` = 1 / ``scale``, which 1.x requires and 2.x does not
                        save; removes the recipe, which 1.x does not know
 ``add-recipe``         adds a ``DelayedScaling`` with the state's own history length, which 2.0
-                       to 2.3 require and 1.x does not save; removes ``scale_inv``
+                       to 2.3 require, and later releases to load another length than 1024; 1.x
+                       does not save it. Removes ``scale_inv``
+``set-history``        gives the recipe the state's own history length, by which 2.x makes room
+``drop-recipe``        a state that holds a recipe and no metadata becomes one without FP8 state:
+                       the release lacks the recipe, or would look for metadata
+``add-global-state``   adds an empty ``global_fp8_buffer`` and ``global_fp8_state``, which 1.0 to
+                       1.5 require and later releases do not save: amaxes that were not reduced
+                       yet, which a checkpoint between two steps has none of
+``merge-modes``        an operation's ``input`` and ``param`` become ``forward``, its
+                       ``grad_output`` ``backward``, as 2.0 and later have them
+``split-modes``        the reverse, for 1.13 and 1.14
+``undo-cast``          a byte tensor that was cast to another type becomes one of bytes again
 ``spell-out-nothing``  a module without FP8 state is saved as a pickled ``None``
 ``empty-nothing``      a module without FP8 state is saved as an empty tensor
+``drop-key``           removes a key that the release does not expect, and that holds nothing
+``add-key``            adds the empty state of a norm, which 1.13 and later expect
 ``drop-state``         removes the FP8 state; only on request
 """
 
@@ -22,23 +35,23 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
+from matrix.catalogue import features
 from matrix.catalogue.forms import Form
-from matrix.catalogue.state_keys import CORE_ATTENTION, WRAPPERS
-from matrix.checkpoint import emit
+from matrix.catalogue.state_keys import WRAPPERS
+from matrix.checkpoint import emit, kinds, objects, operations
+from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.encoding import PROTOCOL, encode
 from matrix.checkpoint.errors import CheckpointError
-from matrix.checkpoint.states import (
-    FUSED_ATTENTION,
-    KEY,
-    REGISTRATION,
-    ExtraState,
-    is_attention,
-)
+from matrix.checkpoint.kinds import ATTENTION, LOCAL_RECIPES, KeyStyle, Kind
+from matrix.checkpoint.states import FUSED_ATTENTION, KEY, REGISTRATION, ExtraState
 from matrix.checkpoint.words import Holds, StateContainer, Step
 
 _MOVES = {"core": Step.MAP_KEY, "fused": Step.UNMAP_KEY}
 _SHORT_NOTHING = (StateContainer.EMPTY_TENSOR, StateContainer.NONE)
 _PICKLED_NONE = emit.emit(None, PROTOCOL)
+_DROP = "--drop-fp8-state gives all FP8 states up, if that is acceptable"
+_SLOTS = (9, 6)
+"""Numbers of scales of attention under delayed scaling, forward and backward."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,13 +80,13 @@ def by_place(edits: Iterable[Edit]) -> Edits:
     return {(edit.state.inside, edit.state.key): edit for edit in edits}
 
 
-def plan(states: Iterable[ExtraState], form: Form, *, drop: bool = False) -> list[Edit]:
+def plan(contents: Contents, form: Form, *, drop: bool = False) -> list[Edit]:
     """Return the edit of each extra state that rewrites a checkpoint into a form.
 
     :param drop: remove the FP8 state instead of rewriting it.
-    :raises CheckpointError: a state cannot be decoded, or two would get one key.
+    :raises CheckpointError: a state cannot be rewritten without a loss, or two would get one key.
     """
-    edits = [_edit(state, form, drop) for state in states]
+    edits = [_edit(state, kind, form, drop) for state, kind in kinds.classify(contents)]
     taken: dict[tuple[str, str, str], ExtraState] = {}
     for edit in edits:
         if edit.new_key is None:
@@ -89,28 +102,60 @@ def plan(states: Iterable[ExtraState], form: Form, *, drop: bool = False) -> lis
     return edits
 
 
-def _edit(state: ExtraState, form: Form, drop: bool) -> Edit:
-    new_key = key_in_form(state.key, form)
+def _edit(state: ExtraState, kind: Kind, form: Form, drop: bool) -> Edit:
     if state.problem and not drop:
         raise CheckpointError(
             f"the extra state {state.key} cannot be decoded: {state.problem}",
             why="it is not one that Transformer Engine writes, or the file is damaged",
-            do="--drop-fp8-state gives all FP8 states up, if that is acceptable",
+            do=_DROP,
         )
+    new_key = _key(state, kind, form)
     if new_key is None:
-        return Edit(state, None, None, (Step.DROP_STATE,))
-    steps = () if new_key == state.key else (_MOVES[form.attention_key],)
-    if drop and state.holds is not Holds.NOTHING:
-        return Edit(state, new_key, _nothing(form), (*steps, Step.DROP_STATE))
-    if state.fields is None:
-        payload, more = _without_state(state, form)
+        return _without_key(state, form, drop)
+    moved = () if new_key == state.key else (_MOVES[form.attention_key],)
+    if drop and (state.problem or state.tensors):
+        return Edit(state, new_key, _nothing(form), (*moved, Step.DROP_STATE))
+    if not state.fields:
+        payload, steps = _without_state(state, kind, form)
+    elif not state.tensors:
+        payload, steps = _with_recipe_only(state, kind, form, drop)
+    elif state.operation:
+        payload, steps = _of_operation(state, form)
     else:
-        payload, more = _with_state(state, form)
-    return Edit(state, new_key, payload, (*steps, *more))
+        payload, steps = _with_metadata(state, kind, form)
+    return Edit(state, new_key, payload, (*moved, *steps))
 
 
-def key_in_form(key: str, form: Form) -> str | None:
-    """Return the key of an extra state in a form, or None where the form has no such key.
+# Keys.
+
+
+def _key(state: ExtraState, kind: Kind, form: Form) -> str | None:
+    """Return the key of a state in a form, or None where releases that read it have no such key."""
+    if kind.modules and all(map(_is_operation, kind.modules)):
+        return state.key if form.operations else None
+    if ATTENTION not in kind.modules:
+        return state.key
+    style = kind.traits.style
+    if form.attention_key == "core" and style in (KeyStyle.CORE, KeyStyle.OTHER):
+        return state.key
+    if style == KeyStyle.OTHER and len(kind.modules) > 1:
+        if state.holds is not Holds.METADATA:
+            return state.key
+        others = ", ".join(sorted(kind.modules - {ATTENTION}))
+        raise CheckpointError(
+            f"it cannot be told whether {state.key} is the state of {ATTENTION} or of {others}",
+            why="both have as many scales, and nothing lies beside it",
+            do="Rewrite a file that holds the weights too",
+        )
+    return None if form.attention_key == "none" else attention_key(state.key, form)
+
+
+def _is_operation(module: str) -> bool:
+    return module in ("LayerNorm", "RMSNorm") or module.startswith(features.OPERATIONS)
+
+
+def attention_key(key: str, form: Form) -> str:
+    """Return the key of the state of attention in a form.
 
     Names that wrappers add stay where they are, except for those around a module that the form
     does not have.
@@ -118,25 +163,50 @@ def key_in_form(key: str, form: Form) -> str | None:
     match = KEY.search(key)
     assert match is not None
     parts, rest = key[: match.start()].split("."), key[match.start() :].removeprefix(".")
-    if form.attention_key == "none" and is_attention(key):
-        return None
     # The place after the module's own name, which wrappers may follow.
     end = len(parts) - next((n for n, p in enumerate(reversed(parts)) if p not in WRAPPERS), 0)
-    name = parts[end - 1]
-    if form.attention_key == "core" and name == FUSED_ATTENTION:
+    is_fused = parts[end - 1] == FUSED_ATTENTION
+    if form.attention_key == "core" and is_fused:
         parts = parts[: end - 1]
-    elif form.attention_key == "fused" and name == CORE_ATTENTION:
-        parts = [*parts, FUSED_ATTENTION]
+    elif form.attention_key == "fused" and not is_fused:
+        parts = [*filter(None, parts), FUSED_ATTENTION]
     else:
         return key
     return ".".join((*parts, rest))
+
+
+def _without_key(state: ExtraState, form: Form, drop: bool) -> Edit:
+    """Return the edit that removes a state whose key the release does not expect.
+
+    :raises CheckpointError: it holds something, and is not to be dropped.
+    """
+    if state.holds is Holds.NOTHING:
+        return Edit(state, None, None, (Step.DROP_KEY,))
+    if not drop and state.holds is not Holds.DEFAULTS:
+        raise CheckpointError(
+            f"{state.key} holds FP8 metadata, for which {form.read_by} have no place",
+            why="the module has no FP8 state in these releases, or does not exist",
+            do=_DROP,
+        )
+    return Edit(state, None, None, (Step.DROP_STATE,))
+
+
+# Values.
+
+_Change = tuple[bytes | None, tuple[Step, ...]]
+"""The new payload, None where the value stays, and the steps that lead to it."""
 
 
 def _nothing(form: Form) -> bytes:
     return _PICKLED_NONE if form.nothing == "pickled None" else b""
 
 
-def _without_state(state: ExtraState, form: Form) -> tuple[bytes | None, tuple[Step, ...]]:
+def _without_state(state: ExtraState, kind: Kind, form: Form) -> _Change:
+    if state.cast or not isinstance(state.container, StateContainer):
+        return _nothing(form), (Step.UNDO_CAST,)
+    if kind.modules and all(map(_is_operation, kind.modules)):
+        # Releases that have such states read nothing in each of the ways in which it is saved.
+        return None, ()
     if form.nothing == "empty tensor" and state.container != StateContainer.EMPTY_TENSOR:
         return b"", (Step.EMPTY_NOTHING,)
     if form.nothing == "pickled None" and state.container in _SHORT_NOTHING:
@@ -144,13 +214,49 @@ def _without_state(state: ExtraState, form: Form) -> tuple[bytes | None, tuple[S
     return None, ()
 
 
-def _with_state(state: ExtraState, form: Form) -> tuple[bytes | None, tuple[Step, ...]]:
+def _with_recipe_only(state: ExtraState, kind: Kind, form: Form, drop: bool) -> _Change:
+    if form.has_recipe(kind.traits.recipe or "") and not (state.cast or drop):
+        return None, ()
+    return _nothing(form), (Step.DROP_RECIPE,)
+
+
+def _of_operation(state: ExtraState, form: Form) -> _Change:
+    steps = [Step.UNDO_CAST] if state.cast else []
+    if form.recipe and operations.is_old(state):
+        steps.append(Step.MERGE_MODES)
+    if not form.recipe and not operations.is_old(state):
+        steps.append(Step.SPLIT_MODES)
+    return (encode(state, form) if steps else None), tuple(steps)
+
+
+def _with_metadata(state: ExtraState, kind: Kind, form: Form) -> _Change:
     fields = state.fields or {}
-    steps = []
+    if LOCAL_RECIPES in state.extra and kind.traits.slots != _SLOTS:
+        return _under_another_recipe(state, form)
+    steps = [Step.UNDO_CAST] if state.cast else []
     if REGISTRATION in state.extra:
         steps.append(Step.DROP_REGISTRATION)
     if form.scale_inv and "scale_fwd" in state.tensors and "scale_inv_fwd" not in state.tensors:
         steps.append(Step.ADD_SCALE_INV)
     if form.recipe and "recipe" not in fields:
         steps.append(Step.ADD_RECIPE)
+    elif form.recipe and _stated_history(state) != kind.traits.history:
+        steps.append(Step.SET_HISTORY)
+    if form.global_state and "global_fp8_buffer" not in fields:
+        steps.append(Step.ADD_GLOBAL_STATE)
     return (encode(state, form) if steps else None), tuple(steps)
+
+
+def _stated_history(state: ExtraState) -> object:
+    return objects.attributes(state.recipe).get("amax_history_len")
+
+
+def _under_another_recipe(state: ExtraState, form: Form) -> _Change:
+    """Return the edit of attention trained under a recipe that leaves it fewer slots."""
+    if form.nothing == "empty tensor":  # the form of the releases that save such states
+        return None, ()
+    raise CheckpointError(
+        f"{state.key} holds metadata of attention under a recipe of its own",
+        why=f"{form.read_by} have no such attention",
+        do=_DROP,
+    )

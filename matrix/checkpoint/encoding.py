@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import NoneType
 
 from matrix.catalogue.forms import Form
-from matrix.checkpoint import emit, nodes, torch_legacy
+from matrix.checkpoint import emit, nodes, objects, operations, torch_legacy
 from matrix.checkpoint.errors import CheckpointError, refusing_malformed
 from matrix.checkpoint.metadata import MetadataTensor
 from matrix.checkpoint.nodes import Call, Global, Map, Node
@@ -18,6 +18,8 @@ from matrix.checkpoint.states import DIRECTIONS, REGISTRATION, ExtraState
 PROTOCOL = 4
 TensorWriter = Callable[[MetadataTensor], Node]
 """Returns the inert value of a metadata tensor."""
+Pairs = list[tuple[Node, Node]]
+_RECIPES, _DELAYED = "transformer_engine.common.recipe", "DelayedScaling"
 _DAMAGED = "it is not one that Transformer Engine writes, or the file is damaged"
 _DROP = "--drop-fp8-state gives all FP8 states up, if that is acceptable"
 
@@ -30,23 +32,45 @@ def encode(state: ExtraState, form: Form) -> bytes:
 
     :raises CheckpointError: the state is not one of delayed scaling, or cannot be pickled.
     """
-    if "amax_history_fwd" not in state.tensors:
-        raise CheckpointError(
-            f"the extra state {state.key} holds no scales and amaxes",
-            why="its recipe is not delayed scaling",
-            do="Load it with the release that saved it",
-        )
+    pairs = _of_operation(state, form) if state.operation else _of_module(state, form)
+    with refusing_malformed(f"the extra state {state.key} cannot be written", _DAMAGED, _DROP):
+        return emit.emit(Map(pairs), PROTOCOL)
+
+
+def _of_module(state: ExtraState, form: Form) -> Pairs:
     names = [f"{what}_{way}" for way in DIRECTIONS for what in ("scale", "amax_history")]
     _check_whole(state, names)
-    pairs: list[tuple[Node, Node]] = [(name, tensor(state.tensors[name])) for name in names]
+    pairs: Pairs = [(name, tensor(state.tensors[name])) for name in names]
     if form.scale_inv:
         pairs += [(f"scale_inv_{way}", tensor(_inverse(state, way))) for way in DIRECTIONS]
     if form.recipe:
-        pairs.append(("recipe", _recipe(state.tensors["amax_history_fwd"].shape[0])))
-    extra = [(name, v) for name, v in state.extra.items() if name != REGISTRATION and _plain(v)]
-    pairs.append(("extra_fp8_variables", Map(list(extra))))
-    with refusing_malformed(f"the extra state {state.key} cannot be written", _DAMAGED, _DROP):
-        return emit.emit(Map(pairs), PROTOCOL)
+        pairs.append(("recipe", _recipe(state, state.tensors["amax_history_fwd"].shape[0])))
+    if form.global_state:
+        pairs += [("global_fp8_buffer", Map()), ("global_fp8_state", Map())]
+    pairs.append(("extra_fp8_variables", _variables(state.fields or {})))
+    return pairs
+
+
+def _of_operation(state: ExtraState, form: Form) -> Pairs:
+    tensors = operations.merged(state) if form.recipe else operations.split(state)
+    by_mode: dict[str, Pairs] = {}
+    for name, values in tensors.items():
+        mode, _, field = name.partition(".")
+        pairs = by_mode.setdefault(mode, [])
+        pairs.append((field, tensor(values)))
+        if form.scale_inv and field.startswith("scale_"):
+            pairs.append((field.replace("scale", "scale_inv"), tensor(_inverted(values))))
+        if form.recipe and field.startswith("amax"):
+            pairs.append(("recipe", _recipe(state, values.shape[0])))
+    for mode, pairs in by_mode.items():
+        pairs.append(("extra_fp8_variables", _variables(state.modes.get(mode, {}))))
+    return [(mode, Map(pairs)) for mode, pairs in by_mode.items()]
+
+
+def _variables(fields: Mapping[str, Node]) -> Map:
+    """Return the variables beside tensors and recipe, as far as they are plain values."""
+    extra = objects.fields(fields.get("extra_fp8_variables")) or {}
+    return Map([(name, v) for name, v in extra.items() if name != REGISTRATION and _plain(v)])
 
 
 def _check_whole(state: ExtraState, names: Iterable[str]) -> None:
@@ -66,7 +90,10 @@ def _inverse(state: ExtraState, way: str) -> MetadataTensor:
     """Return the state's own ``scale_inv``, or 1 / ``scale`` where it has none."""
     if kept := state.tensors.get(f"scale_inv_{way}"):
         return kept
-    scale = state.tensors[f"scale_{way}"]
+    return _inverted(state.tensors[f"scale_{way}"])
+
+
+def _inverted(scale: MetadataTensor) -> MetadataTensor:
     data = b"".join(map(_float32_inverse, scale.numbers))
     return dataclasses.replace(scale, data=data, dtype="float32")
 
@@ -87,9 +114,17 @@ def _plain(node: Node) -> bool:
     return all(isinstance(part, kinds) for part in nodes.every(node))
 
 
-def _recipe(history: int) -> Call:
-    made = Call("NEWOBJ", Global("transformer_engine.common.recipe", "DelayedScaling"), ())
-    made.state.append(Map([("amax_history_len", history)]))
+def _recipe(state: ExtraState, history: int) -> Call:
+    """Return a ``DelayedScaling`` with the plain fields of the state's own, if it has one."""
+    fields: dict[str, Node] = {}
+    if state.recipe is not None and objects.describe(state.recipe) == f"{_RECIPES}.{_DELAYED}":
+        own = objects.attributes(state.recipe)
+        fields = {name: value for name, value in own.items() if _plain(value)}
+    # The representation, which 2.16 and later cache, states the length of the history.
+    fields.pop("_cached_repr", None)
+    fields["amax_history_len"] = history
+    made = Call("NEWOBJ", Global(_RECIPES, _DELAYED), ())
+    made.state.append(Map(list(fields.items())))
     return made
 
 

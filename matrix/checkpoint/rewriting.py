@@ -14,7 +14,7 @@ from typing import BinaryIO
 from matrix.catalogue.forms import Form
 from matrix.checkpoint import edits as planning
 from matrix.checkpoint import layout as layouts
-from matrix.checkpoint import publish, torch_writing, torchfile
+from matrix.checkpoint import operations, publish, torch_writing, torchfile
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.errors import CheckpointError, refusing_malformed
@@ -165,13 +165,15 @@ def _folder_destination(folder: Path, unchanged: Unchanged, meter: _Meter) -> De
     return Destination(open_, place, meter.copied)
 
 
-def check(rewrite: Rewrite, before: Contents, after: Contents) -> None:
+def check(rewrite: Rewrite, before: Contents, after: Contents) -> dict[int, ExtraState]:
     """Check that the result has the expected keys, and the same metadata where it was kept.
 
     :param before: contents of the checkpoint.
     :param after: contents of the result.
+    :returns: the states of the result, each by the ``id`` of its edit.
     :raises CheckpointError: it has not.
     """
+    written = {}
     states = {(state.file, state.inside, state.key): state for state in after.states}
     kept = [edit for edit in rewrite.edits if edit.new_key is not None]
     dropped = len(rewrite.edits) - len(kept)
@@ -187,6 +189,8 @@ def check(rewrite: Rewrite, before: Contents, after: Contents) -> None:
             raise CheckpointError(
                 f"what was written under {edit.new_key} is not what was there", do="Report it"
             )
+        written[id(edit)] = states[place]
+    return written
 
 
 def _carries(state: ExtraState, edit: Edit) -> bool:
@@ -199,11 +203,13 @@ def _carries(state: ExtraState, edit: Edit) -> bool:
 def _bits(state: ExtraState) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
     """Return the metadata of a state as bytes: an overflow leaves NaN, which equals nothing.
 
-    ``scale_inv`` follows from ``scale``, and is not part of every form.
+    ``scale_inv`` follows from ``scale``, and is not part of every form. The modes of operations
+    are those of newer releases.
     """
+    tensors = operations.merged(state) if state.operation else state.tensors
     return {
         name: (values.dtype, values.shape, values.data)
-        for name, values in state.tensors.items()
+        for name, values in tensors.items()
         if not name.startswith("scale_inv")
     }
 
@@ -213,7 +219,7 @@ def rewrite_file(path: Path, new: Path, form: Form) -> None:
 
     :raises CheckpointError: it cannot be rewritten.
     """
-    edits = planning.plan(layouts.find(path).read().states, form)
+    edits = planning.plan(layouts.find(path).read(), form)
     write_file(path, new, edits)
 
 

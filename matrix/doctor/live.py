@@ -217,7 +217,9 @@ class _Asking:
 
     def _loaded(self, model: Sequence[Place], recipe: Mapping[str, Any]) -> LoadAnswer:
         if not asking.in_catalogue(recipe):
-            raise MatrixError(f"the recipe {class_of(dict(recipe))} is none of Transformer Engine's")
+            raise MatrixError(
+                f"the recipe {class_of(dict(recipe))} is none of Transformer Engine's"
+            )
         scenario = _scenario(model, recipe)
         values = {place.tree_key: place.state for place in model if place.state is not None}
         with cleanup.scratch() as folder:

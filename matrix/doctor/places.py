@@ -14,13 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from matrix.catalogue import features
 from matrix.catalogue.state_keys import EXTRA_STATE
-from matrix.checkpoint import objects
+from matrix.checkpoint import kinds, objects
 from matrix.checkpoint.contents import Contents
+from matrix.checkpoint.kinds import KeyStyle, Kind
 from matrix.checkpoint.nodes import Node
 from matrix.checkpoint.states import FUSED_ATTENTION, KEY, ExtraState
 from matrix.checkpoint.words import StateContainer
-from matrix.doctor import kinds
-from matrix.doctor.kinds import Kind, KeyStyle
 
 DELAYED = "DelayedScaling"
 _REPRESENTATIVES = 2
@@ -28,16 +27,19 @@ _REPRESENTATIVES = 2
 _MOST = 400
 _ORDER = (
     "DotProductAttention",
+    "LayerNorm",
+    "RMSNorm",
     "Linear",
     "LayerNormLinear",
     "LayerNormMLP",
     "GroupedLinear",
-    "LayerNorm",
-    "RMSNorm",
     "ops.Linear",
 )
 """Of the modules that a state can be of, the first is built: those with the same numbers of
-slots share the code that loads them."""
+slots share the code that loads them. What can be a norm has a weight of one dimension, which
+no linear layer has."""
+_OPERATIONS = "basic_ops"
+"""The submodule of a fused operation that holds the basic ones."""
 _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 _SHARD = re.compile(r"/shard_(?P<place>[\d.]+)_")
 
@@ -140,13 +142,26 @@ def _place(state: ExtraState, kind: Kind, beside: kinds.Beside) -> Place | str:
         return f"{state.key}: {state.problem}"
     if not kind.modules:
         return f"{state.key}: no module of Transformer Engine is known that has such a state"
-    module = min(kind.modules, key=_ORDER.index)
+    module = _module(state, kind, beside)
     if module == "ops.Linear":
         bare = kind.traits.slots is None and "weight" not in beside
         module = "ops.Bias" if bare else "ops.BasicLinear"
     slots = kind.traits.slots
     gemms = slots[0] // 3 if slots and module == "GroupedLinear" else 0
     return Place(state.key, _path(state.key, kind.traits.style), module, gemms, state)
+
+
+def _module(state: ExtraState, kind: Kind, beside: kinds.Beside) -> str:
+    """Return the module to build of those that a state can be of."""
+    possible = set(kind.modules)
+    if ("weight" in beside and beside["weight"].dimensions != 1) or not beside:
+        possible -= {"LayerNorm", "RMSNorm"}
+    in_operation = _OPERATIONS in state.key.split(".")
+    if in_operation and "ops.Linear" in possible:
+        return "ops.Linear"
+    if "LayerNorm" in possible and "bias" not in beside:
+        possible -= {"LayerNorm"}
+    return min(possible or kind.modules, key=_ORDER.index)
 
 
 def _path(key: str, style: KeyStyle) -> str:
@@ -199,13 +214,10 @@ def recipe_of(state: ExtraState) -> dict[str, object] | None:
     :returns: None where the state does not tell.
     """
     local = state.extra.get(kinds.LOCAL_RECIPES)
-    named = [_class(recipe) for recipe in local] if isinstance(local, list) else []
-    named = [name for name in named if name != DELAYED]
-    if named:
-        return {"class": named[0], "fp8_dpa": True}
-    name = _class(state.recipe) if state.recipe is not None else DELAYED
-    if name != DELAYED:
-        return {"class": name}
+    for recipe in (*(local if isinstance(local, list) else ()), state.recipe):
+        if recipe is not None and (name := _class(recipe)) != DELAYED:
+            in_attention = objects.attributes(recipe).get("fp8_dpa") is True
+            return {"class": name, **({"fp8_dpa": True} if in_attention else {})}
     histories = [t.shape[0] for what, t in state.tensors.items() if "amax" in what]
     return {"amax_history_len": histories[0]} if histories else None
 

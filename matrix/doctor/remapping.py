@@ -7,17 +7,19 @@ import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from matrix.catalogue import forms, releases, scenarios
+from matrix.catalogue import forms, releases
 from matrix.catalogue.forms import Form
 from matrix.catalogue.releases import Release
+from matrix.catalogue.scenarios import REWRITE
 from matrix.checkpoint import edits as planning
 from matrix.checkpoint import layout
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.errors import CheckpointError
 from matrix.checkpoint.publish import Unchanged
 from matrix.checkpoint.rewriting import Rewrite, check, publishing
-from matrix.checkpoint.words import Holds, Step
+from matrix.checkpoint.words import Holds, StateContainer, Step
 from matrix.doctor import writers
+from matrix.doctor.live import LiveReleases
 from matrix.doctor.predictions import Prediction, Predictor
 from matrix.doctor.sightings import LoadStatus
 from matrix.doctor.verify import verify
@@ -119,21 +121,24 @@ def remap(
     savers = writers.find(contents, known, saved_by).releases
     (before,) = Predictor(contents, savers, store).all([release])
     plan = Remapped(path, out, to, before, None, ())
-    form = _dropping(release) if drop_fp8_state else _rewriting(before)
-    if form is None:
+    if not drop_fp8_state and _is_fine(before):
         return dataclasses.replace(plan, opt_in=before.opt_in)
-    edits = planning.plan(contents.states, form, drop=drop_fp8_state)
+    form = _form(release)
+    edits = planning.plan(contents, form, drop=drop_fp8_state)
     changes = tuple(_change(edit) for edit in edits if edit.changes)
-    without_pickles = drop_fp8_state and form.nothing == "empty tensor"
-    opt_in = None if without_pickles else release.opt_in
+    if not changes and not drop_fp8_state:
+        raise _no_rewrite(before)
+    opt_in = release.opt_in if any(map(_is_pickled, edits)) else None
     plan = dataclasses.replace(plan, form=form.name, changes=changes, opt_in=opt_in)
     if dry_run or not changes:
         return plan
     rewrite = Rewrite(found, edits, form, unchanged)
     with publishing(rewrite, out, progress or Progress()) as new:
-        written = layout.find(new, path.name).read()
-        check(rewrite, contents, written)
-        verified = verify(written.states, release, form, sources or FetchedSources())
+        written = check(rewrite, contents, layout.find(new, path.name).read())
+        lane = LiveReleases(sources or FetchedSources(), allow)
+        tried, verified = verify(contents, edits, written, release, lane)
+        if not tried and not drop_fp8_state and not before.variant.startswith(REWRITE):
+            raise _unproven(before, verified)
     return dataclasses.replace(plan, written=True, verified=verified)
 
 
@@ -149,39 +154,56 @@ def _refuse_unsafe(path: Path, names: Sequence[str]) -> None:
         )
 
 
-def _rewriting(before: Prediction) -> Form | None:
-    """Return the form to rewrite into, or None if the checkpoint loads without a rewrite.
+def _is_fine(before: Prediction) -> bool:
+    """Return whether the checkpoint loads without a rewrite."""
+    return before.status == LoadStatus.LOADS or before.variant == "trusted"
 
-    :raises NoRewriteError: no rewrite is known to help.
-    """
-    if before.status == LoadStatus.LOADS or before.variant == "trusted":
-        return None
-    variant = scenarios.variants().get(before.variant)
-    if variant is not None and variant.form is not None:
-        return forms.load()[variant.form]
+
+def _form(release: Release) -> Form:
+    form = forms.read_by(release.version)
+    if form is None:
+        raise NoRewriteError(f"nobody has looked at how {release.name} reads extra states")
+    return form
+
+
+def _is_pickled(edit: Edit) -> bool:
+    """Return whether a state is a pickle after an edit, which some releases refuse."""
+    if edit.new_key is None or edit.payload is not None:
+        return bool(edit.payload)
+    return edit.state.container in (StateContainer.BYTES_IO, StateContainer.BYTE_TENSOR)
+
+
+def _no_rewrite(before: Prediction) -> NoRewriteError:
     if before.status == LoadStatus.DEPENDS:
-        raise NoRewriteError(
+        return NoRewriteError(
             f"what {before.release} does with it depends on who saved it: {before.detail}",
             do="Name the saver with --saved-by",
         )
-    unknown = before.status == LoadStatus.UNKNOWN
-    observed = "nothing like it was measured" if unknown else f"it {before.status.value}"
-    raise NoRewriteError(
+    return NoRewriteError(
         f"no rewrite is known to make {before.release} load its FP8 metadata",
-        why=f"{observed}: {before.detail}",
-        do=before.step
-        or "te-matrix inspect shows which releases load it; "
-        "--drop-fp8-state gives the FP8 state up",
+        why=f"{_observed(before)}: {before.detail}",
+        do=_advice(before),
     )
 
 
-def _dropping(release: Release) -> Form:
-    form = forms.read_by(release.version)
-    if form is None:
-        raise NoRewriteError(
-            f"nobody has looked at how {release.name} reads a module without FP8 state"
-        )
-    return form
+def _unproven(before: Prediction, verified: str) -> NoRewriteError:
+    return NoRewriteError(
+        f"whether {before.release} loads the rewritten checkpoint is not known",
+        why=f"nothing like it was measured, and its own code could not be asked: {verified}",
+        do="Nothing was written; run it where the source of the release can be had",
+    )
+
+
+def _observed(before: Prediction) -> str:
+    unknown = before.status == LoadStatus.UNKNOWN
+    return "nothing like it was measured" if unknown else f"it {before.status.value}"
+
+
+def _advice(before: Prediction) -> str:
+    """Return the step that inspect advises, unless that is the command that refuses."""
+    if before.step and "te-matrix remap" not in before.step:
+        return before.step
+    return "te-matrix inspect shows which releases load it; --drop-fp8-state gives the FP8 state up"
 
 
 def _change(edit: Edit) -> StateChange:
