@@ -36,6 +36,10 @@ class Contents:
     tensors: dict[str, TensorKind] = dataclasses.field(default_factory=dict)
     """The tensors beside the extra states, by key. Copies of a key, as ranks have them, are one;
     keys that are no text, and tensors of which nothing is known but that they are, are left out."""
+    weight_places: dict[str, list[tuple[str, str]]] = dataclasses.field(default_factory=dict)
+    """Where ``weight`` of one dimension lies in files of ``torch.save``: file and state dict, see
+    ``ExtraState.inside``, by path of the module. Of a file with extra states only the state
+    dicts that hold some count."""
     foreign: list[ExtraState] = dataclasses.field(default_factory=list)
     """Extra states that are not Transformer Engine's; they are left alone."""
     classes: set[str] = dataclasses.field(default_factory=set)

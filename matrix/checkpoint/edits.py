@@ -33,12 +33,13 @@ A rewrite consists of named steps. Each is applied to the modules that need it:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from matrix.catalogue import features
 from matrix.catalogue.forms import Form
 from matrix.catalogue.state_keys import WRAPPERS
 from matrix.checkpoint import emit, kinds, objects, operations
+from matrix.checkpoint import norms as adding
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.encoding import PROTOCOL, encode
 from matrix.checkpoint.errors import CheckpointError
@@ -80,13 +81,30 @@ def by_place(edits: Iterable[Edit]) -> Edits:
     return {(edit.state.inside, edit.state.key): edit for edit in edits}
 
 
-def plan(contents: Contents, form: Form, *, drop: bool = False) -> list[Edit]:
+def is_pickled(edit: Edit) -> bool:
+    """Return whether a state is a pickle after an edit, which some releases refuse."""
+    if edit.new_key is None or edit.payload is not None:
+        return bool(edit.payload)
+    return edit.state.container in (StateContainer.BYTES_IO, StateContainer.BYTE_TENSOR)
+
+
+def plan(
+    contents: Contents,
+    form: Form,
+    *,
+    drop: bool = False,
+    norms: Collection[str] = (),
+    lenient: bool = False,
+) -> list[Edit]:
     """Return the edit of each extra state that rewrites a checkpoint into a form.
 
     :param drop: remove the FP8 state instead of rewriting it.
+    :param norms: patterns of the paths of norms that get an extra state, see :mod:`norms`.
+    :param lenient: leave a state as it is that cannot be rewritten without a loss.
     :raises CheckpointError: a state cannot be rewritten without a loss, or two would get one key.
     """
-    edits = [_edit(state, kind, form, drop) for state, kind in kinds.classify(contents)]
+    edits = [_edit(state, kind, form, drop, lenient) for state, kind in kinds.classify(contents)]
+    edits += [Edit(s, s.key, b"", (Step.ADD_KEY,)) for s in adding.added(contents, norms)]
     taken: dict[tuple[str, str, str], ExtraState] = {}
     for edit in edits:
         if edit.new_key is None:
@@ -102,7 +120,16 @@ def plan(contents: Contents, form: Form, *, drop: bool = False) -> list[Edit]:
     return edits
 
 
-def _edit(state: ExtraState, kind: Kind, form: Form, drop: bool) -> Edit:
+def _edit(state: ExtraState, kind: Kind, form: Form, drop: bool, lenient: bool) -> Edit:
+    try:
+        return _rewritten(state, kind, form, drop)
+    except CheckpointError:
+        if not lenient:
+            raise
+        return Edit(state, state.key, None, ())
+
+
+def _rewritten(state: ExtraState, kind: Kind, form: Form, drop: bool) -> Edit:
     if state.problem and not drop:
         raise CheckpointError(
             f"the extra state {state.key} cannot be decoded: {state.problem}",

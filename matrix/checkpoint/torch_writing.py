@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import BinaryIO
 
+from matrix.catalogue.state_keys import EXTRA_STATE
 from matrix.checkpoint import emit, encoding, mappings, nodes, pickles, states, torch_legacy
 from matrix.checkpoint.copying import Copied, NewContent
 from matrix.checkpoint.edits import Edit, Edits
 from matrix.checkpoint.errors import CheckpointError, Malformed
 from matrix.checkpoint.nodes import Global, Node
 from matrix.checkpoint.torchfile import TorchFile
-from matrix.checkpoint.words import TorchKind
+from matrix.checkpoint.words import Step, TorchKind
 
 _DIGITS = 19
 """A longer number is not the next of any that PyTorch counts."""
@@ -83,7 +84,16 @@ def _edited(
         elif edit.new_key is not None:
             new = value if edit.payload is None else added.state(edit)
             kept.append((edit.new_key, new))
+    for (place, new_key), edit in edits.items():
+        # Attributes of a state dict are a mapping with the same label.
+        if place == inside and Step.ADD_KEY in edit.steps and _has_weight(pairs, new_key):
+            kept.append((new_key, added.state(edit)))
     return kept
+
+
+def _has_weight(pairs: list[tuple[Node, Node]], state_key: str) -> bool:
+    weight = state_key.replace(EXTRA_STATE, "weight")
+    return any(key == weight for key, _value in pairs if isinstance(key, str))
 
 
 def storage_keys(root: Node) -> set[str]:

@@ -18,10 +18,12 @@ from rich.text import Text
 
 from matrix.checkpoint.errors import printable
 from matrix.checkpoint.words import Holds
-from matrix.cli.options import with_allow, with_json, with_store
+from matrix.cli.options import with_allow, with_git_url, with_json, with_store
 from matrix.doctor import Inspection, LoadStatus, ModuleState, Prediction, inspect
+from matrix.doctor.live import LiveAnswer, LiveReleases
 from matrix.doctor.sightings import HISTORY
 from matrix.errors import ExitCode, worst
+from matrix.lane.sources import FetchedSources
 from matrix.store.store import Store
 
 _STATUSES = {
@@ -50,6 +52,12 @@ _DETAIL = 1000  # characters of an error that a table shows; --json has it whole
     help="amax_history_len of the recipe to load with, if it is delayed scaling",
 )
 @with_allow
+@click.option(
+    "--live",
+    is_flag=True,
+    help="have the releases' own code load the extra states, instead of predicting from evidence",
+)
+@with_git_url
 @click.option("--modules", is_flag=True, help="list every module on its own line")
 @with_store
 @with_json("print the report as JSON")
@@ -60,6 +68,8 @@ def inspect_command(
     recipe: str | None,
     history: int,
     allow: tuple[str, ...],
+    live: bool,
+    git_url: str | None,
     modules: bool,
     store: Store,
     as_json: bool,
@@ -72,10 +82,20 @@ def inspect_command(
     The exit code is 5 if loading PATH would import or call something that honest checkpoints do
     not hold: do not load it. With --target it is 0 if that release loads PATH as it is, 1 if it
     fails on it, silently loses something of it or freezes it, and 3 if that is not known.
+
+    --live builds the modules of its extra states in each release, in the cpu lane, and has them
+    load those, written anew from their values. Of the weights nothing is loaded.
     """
     targets = [target] if target else None
     report = inspect(
-        path, targets, saved_by=saved_by, allow=allow, store=store, recipe=recipe, history=history
+        path,
+        targets,
+        saved_by=saved_by,
+        allow=allow,
+        store=store,
+        recipe=recipe,
+        history=history,
+        live=LiveReleases(FetchedSources(git_url), allow) if live else None,
     )
     if as_json:
         click.echo(json.dumps(as_object(report), indent=1))
@@ -116,6 +136,10 @@ def _print(console: Console, report: Inspection, *, every: bool) -> None:
         say(_stake(report))
         say(_assumption(report))
     console.print(_targets(report.targets))
+    for answer in report.live[:1] if len(report.targets) == 1 else ():
+        console.print(_live(answer))
+        for what in answer.unasked:
+            say(f"not asked: {what}")
 
 
 def _origin(report: Inspection) -> str:
@@ -197,6 +221,16 @@ def _targets(targets: Iterable[Prediction]) -> Table:
             step = step.replace(f"--to {names[0]}", "--to RELEASE")
         cells = (span, _STATUSES[target.status], target.detail[:_DETAIL], step)
         table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def _live(answer: LiveAnswer) -> Table:
+    table = Table(title=f"asked of {answer.release} (lane cpu)", title_justify="left")
+    for heading in ("extra state", "alike", "outcome", "what happened"):
+        table.add_column(heading, overflow="fold")
+    for state in answer.states:
+        cells = (state.key, str(state.alike), _STATUSES[state.status], state.detail[:_DETAIL])
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
 
 

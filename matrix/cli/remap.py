@@ -31,6 +31,13 @@ from matrix.store.store import Store
     is_flag=True,
     help="drop the FP8 state so that strict loading works, and print what is lost",
 )
+@click.option(
+    "--add-norm-states",
+    multiple=True,
+    metavar="PATTERN",
+    help="path of norms that are Transformer Engine's, * for any characters: 1.13 and later expect "
+    "an extra state of them, which 1.12 and older do not save",
+)
 @click.option("--saved-by", help="the release that wrote it, if you know it")
 @with_allow
 @click.option(
@@ -49,6 +56,7 @@ def remap_command(
     to: str,
     dry_run: bool,
     drop_fp8_state: bool,
+    add_norm_states: tuple[str, ...],
     saved_by: str | None,
     allow: tuple[str, ...],
     unchanged: Literal["copy", "link", "reflink"],
@@ -73,6 +81,7 @@ def remap_command(
             to=to,
             dry_run=dry_run,
             drop_fp8_state=drop_fp8_state,
+            add_norm_states=add_norm_states,
             saved_by=saved_by,
             allow=allow,
             unchanged=unchanged,

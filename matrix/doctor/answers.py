@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from matrix.catalogue.releases import Release
-from matrix.doctor import kinds
-from matrix.doctor.kinds import ATTENTION, Kind, without_style
+from matrix.checkpoint import kinds
+from matrix.checkpoint.kinds import ATTENTION, Kind, without_style
 from matrix.doctor.likes import Likes, RecordedStates
 from matrix.doctor.sightings import Assumed, Blame, LoadStatus, Sighting, Sightings
 

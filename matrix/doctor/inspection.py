@@ -8,14 +8,16 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from matrix.catalogue import faq, features, releases
-from matrix.checkpoint import layout
+from matrix.catalogue.releases import Release
+from matrix.checkpoint import kinds, layout
 from matrix.checkpoint.contents import Contents
+from matrix.checkpoint.kinds import ATTENTION, Kind
 from matrix.checkpoint.states import ExtraState
 from matrix.checkpoint.words import Holds, StateContainer
-from matrix.doctor import kinds, writers
-from matrix.doctor.kinds import ATTENTION, Kind
+from matrix.doctor import asked, writers
+from matrix.doctor.live import LiveAnswer, LiveReleases
 from matrix.doctor.predictions import Prediction, Predictor
-from matrix.doctor.sightings import HISTORY, Assumed
+from matrix.doctor.sightings import HISTORY, Assumed, LoadStatus
 from matrix.store.store import Store
 
 _SHOWN = 5
@@ -78,6 +80,8 @@ class Inspection:
     notes: tuple[str, ...]
     targets: tuple[Prediction, ...]
     """One for each release asked for."""
+    live: tuple[LiveAnswer, ...] = ()
+    """What the releases themselves did with the extra states, where they were asked."""
 
     def target(self, release: str) -> Prediction:
         """Return the prediction for one release.
@@ -96,6 +100,7 @@ def inspect(
     store: Store | None = None,
     recipe: str | None = None,
     history: int = HISTORY,
+    live: LiveReleases | None = None,
 ) -> Inspection:
     """Return what a checkpoint holds and what each release does with it.
 
@@ -108,6 +113,7 @@ def inspect(
     :param store: evidence in addition to what is recorded.
     :param recipe: class of the recipe that the releases load with; by default the checkpoint's.
     :param history: ``amax_history_len`` of that recipe, where it is delayed scaling.
+    :param live: have the releases themselves load its extra states there, instead of predicting.
     :raises CheckpointError: it is no checkpoint, is incomplete, or cannot be read.
     :raises UsageError: a release or recipe is unknown.
     """
@@ -118,7 +124,11 @@ def inspect(
     found = layout.find(Path(path)).read()
     wrote = writers.find(found, known, saved_by)
     assumed = Assumed(recipe, history)
-    predictor = Predictor(found, wrote.releases, store, assumed)
+    answers: tuple[LiveAnswer, ...] = ()
+    if live is None:
+        predictions = Predictor(found, wrote.releases, store, assumed).all(loaders)
+    else:
+        predictions, answers = _asked(found, loaders, live, assumed, found.unsafe_names(allow))
     return Inspection(
         path=Path(path),
         format=found.format,
@@ -132,8 +142,24 @@ def inspect(
         modules=tuple(_module(state, kind) for state, kind in kinds.classify(found)),
         warnings=found.unsafe_names(allow),
         notes=tuple(_notes(found)),
-        targets=predictor.all(loaders),
+        targets=predictions,
+        live=answers,
     )
+
+
+def _asked(
+    found: Contents,
+    loaders: Sequence[Release],
+    live: LiveReleases,
+    assumed: Assumed,
+    unsafe: Collection[str],
+) -> tuple[tuple[Prediction, ...], tuple[LiveAnswer, ...]]:
+    """Ask releases, unless the checkpoint names what no honest one does."""
+    if unsafe:
+        why = "not asked: loading it would run code"
+        return tuple(Prediction(r.name, LoadStatus.UNKNOWN, why) for r in loaders), ()
+    with live:
+        return asked.ask(found, loaders, live, assumed)
 
 
 def _module(state: ExtraState, kind: Kind) -> ModuleState:

@@ -20,10 +20,10 @@ from pydantic import ValidationError
 
 from matrix.catalogue import releases, scenarios
 from matrix.catalogue.words import Lane
-from matrix.checkpoint import layout
+from matrix.checkpoint import kinds, layout
 from matrix.checkpoint.contents import Contents
-from matrix.doctor import kinds, telling
-from matrix.doctor.kinds import ATTENTION, Kind, Traits
+from matrix.checkpoint.kinds import ATTENTION, Kind, Traits
+from matrix.doctor import telling
 from matrix.errors import StoreError
 from matrix.store import recorded
 from matrix.store.records import Record, Save

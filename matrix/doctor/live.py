@@ -26,7 +26,7 @@ from matrix.checkpoint.states import ExtraState
 from matrix.checkpoint.words import Holds
 from matrix.doctor import places as asking
 from matrix.doctor.places import Place, Places
-from matrix.doctor.predictions import LoadStatus
+from matrix.doctor.sightings import Assumed, LoadStatus
 from matrix.errors import MatrixError
 from matrix.judge import outcomes
 from matrix.judge.outcomes import PartResult
@@ -131,14 +131,21 @@ class LiveReleases:
             self._process = self._runner.open(release, source, Lane.CPU)
         return self._process
 
-    def ask(self, release: Release, places: Places, opt_in: str | None = None) -> LiveAnswer:
+    def ask(
+        self,
+        release: Release,
+        places: Places,
+        opt_in: str | None = None,
+        assumed: Assumed | None = None,
+    ) -> LiveAnswer:
         """Have a release load the states at some places, and take a step with them.
 
         :param opt_in: environment variable to set.
+        :param assumed: the recipe that it loads with; by default the one of each state.
         :raises MatrixError: the release's code cannot be had, or not run.
         """
         try:
-            asked = _Asking(self._opened(release), opt_in, self._allowed)
+            asked = _Asking(self._opened(release), opt_in, self._allowed, assumed)
             for model in places.models():
                 asked.load(model)
         except MatrixError:
@@ -151,8 +158,13 @@ class _Asking:
     """The loads of one checkpoint by one release, and what came of them."""
 
     def __init__(
-        self, process: ReleaseProcess, opt_in: str | None, allowed: Collection[str]
+        self,
+        process: ReleaseProcess,
+        opt_in: str | None,
+        allowed: Collection[str],
+        assumed: Assumed | None,
     ) -> None:
+        self._assumed = assumed
         self._process = process
         self._release = process.release
         self._opt_in = opt_in
@@ -182,7 +194,7 @@ class _Asking:
         model = [place for place in model if self._can_be_asked(place)]
         if not model:
             return
-        first, *others = asking.by_recipe(model)
+        first, *others = asking.by_recipe(model, self._assumed)
         answer = self._loaded(model, first.recipe)
         self._missing += answer.missing_keys
         self._unexpected += answer.unexpected_keys
@@ -196,7 +208,7 @@ class _Asking:
 
     def _alone(self, model: Sequence[Place]) -> None:
         """Load each state by itself, to tell which of them fail."""
-        for group in asking.by_recipe(model):
+        for group in asking.by_recipe(model, self._assumed):
             for place in group.places:
                 self._judge([place], self._loaded([place], group.recipe))
 

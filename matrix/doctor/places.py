@@ -13,13 +13,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from matrix.catalogue import features
-from matrix.catalogue.state_keys import EXTRA_STATE
-from matrix.checkpoint import kinds, objects
+from matrix.catalogue.state_keys import EXTRA_STATE, state_key
+from matrix.checkpoint import kinds, norms, objects
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.kinds import KeyStyle, Kind
-from matrix.checkpoint.nodes import Node
+from matrix.checkpoint.nodes import Global, Node
 from matrix.checkpoint.states import FUSED_ATTENTION, KEY, ExtraState
 from matrix.checkpoint.words import StateContainer
+from matrix.doctor.sightings import Assumed
 
 DELAYED = "DelayedScaling"
 _REPRESENTATIVES = 2
@@ -113,6 +114,8 @@ def places_of(contents: Contents) -> Places:
     if len(groups) > _MOST:
         unasked[f"extra states of more than {_MOST} kinds"] += sum(map(len, groups[_MOST:]))
     chosen = [place for group in groups[:_MOST] for place in _representatives(group)]
+    if contents.weights:
+        unasked["its weights, which are quantized"] += 1
     sentences = (f"{count} x {why}" if count > 1 else why for why, count in unasked.items())
     return Places((*chosen, *_bare_norms(contents)), tuple(sentences))
 
@@ -180,32 +183,15 @@ def _prefix(key: str) -> str:
 def _bare_norms(contents: Contents) -> Iterator[Place]:
     """Yield the norms without an extra state, where all states are such as 1.12 and older save.
 
-    A norm is known by a one-dimensional weight, with a bias or without. Whether it is Transformer
-    Engine's is not known.
+    Whether a norm is Transformer Engine's is not known.
     """
     if not contents.states or any(s.container != StateContainer.BYTES_IO for s in contents.states):
         return
     groups: dict[str, list[Place]] = defaultdict(list)
-    for path, module in norms_without_state(contents).items():
-        key = f"{path}._extra_state".lstrip(".")
-        groups[_NUMBER.sub("*", path)].append(Place(key, path, module, 0, None))
+    for path, module in norms.without_state(contents).items():
+        groups[_NUMBER.sub("*", path)].append(Place(state_key(path), path, module, 0, None))
     for group in groups.values():
         yield from _representatives(group)
-
-
-def norms_without_state(contents: Contents) -> dict[str, str]:
-    """Return the modules that look like norms and have no extra state: the module by its path."""
-    held = {KEY.sub("", s.key) for s in (*contents.states, *contents.foreign)}
-    found: dict[str, dict[str, int | None]] = defaultdict(dict)
-    for key, tensor in contents.tensors.items():
-        path, _, name = key.rpartition(".")
-        if path not in held:
-            found[path][name] = tensor.dimensions
-    return {
-        path: "LayerNorm" if "bias" in tensors else "RMSNorm"
-        for path, tensors in found.items()
-        if tensors in ({"weight": 1}, {"weight": 1, "bias": 1})
-    }
 
 
 def recipe_of(state: ExtraState) -> dict[str, object] | None:
@@ -216,10 +202,19 @@ def recipe_of(state: ExtraState) -> dict[str, object] | None:
     local = state.extra.get(kinds.LOCAL_RECIPES)
     for recipe in (*(local if isinstance(local, list) else ()), state.recipe):
         if recipe is not None and (name := _class(recipe)) != DELAYED:
-            in_attention = objects.attributes(recipe).get("fp8_dpa") is True
-            return {"class": name, **({"fp8_dpa": True} if in_attention else {})}
+            return {"class": name, **_fields(recipe)}
     histories = [t.shape[0] for what, t in state.tensors.items() if "amax" in what]
     return {"amax_history_len": histories[0]} if histories else None
+
+
+def _fields(recipe: Node) -> dict[str, object]:
+    """Return the fields of a recipe without which modules cannot step as they did."""
+    found = objects.attributes(recipe)
+    fields: dict[str, object] = {"fp8_dpa": True} if found.get("fp8_dpa") is True else {}
+    if isinstance(factory := found.get("qfactory"), Global):
+        # A user's own is not found in the worker, whose process then says so.
+        fields["qfactory"] = factory.name
+    return fields
 
 
 def _class(recipe: Node) -> str:
@@ -235,15 +230,18 @@ class Group:
     places: list[Place]
 
 
-def by_recipe(places: Iterable[Place]) -> list[Group]:
+def by_recipe(places: Iterable[Place], assumed: Assumed | None = None) -> list[Group]:
     """Return the places by the recipe that they train under, the largest group first.
 
     Places whose state does not tell go with that.
+
+    :param assumed: the recipe that a release loads with; by default the one of each state.
     """
     groups: dict[object, Group] = {}
     rest: list[Place] = []
     for place in places:
         recipe = recipe_of(place.state) if place.state else None
+        recipe = _as_assumed(recipe, assumed)
         if recipe is None:
             rest.append(place)
             continue
@@ -254,6 +252,26 @@ def by_recipe(places: Iterable[Place]) -> list[Group]:
     found = sorted(groups.values(), key=lambda group: -len(group.places)) or [Group({}, [])]
     found[0].places.extend(rest)
     return found
+
+
+def _as_assumed(
+    recipe: dict[str, object] | None, assumed: Assumed | None
+) -> dict[str, object] | None:
+    if assumed is None:
+        return recipe
+    if assumed.recipe is not None and (recipe or {}).get("class", DELAYED) != assumed.recipe:
+        recipe = {} if assumed.recipe == DELAYED else {"class": assumed.recipe}
+    if recipe is not None and "class" not in recipe:
+        recipe = {"amax_history_len": assumed.history}
+    return recipe
+
+
+def history_of(places: Places) -> int | None:
+    """Return the length of the amax histories, if it is one and the same in all states."""
+    recipes = (recipe_of(place.state) or {} for place in places.places if place.state)
+    lengths = {r["amax_history_len"] for r in recipes if "amax_history_len" in r}
+    found = lengths.pop() if len(lengths) == 1 else None
+    return found if isinstance(found, int) else None
 
 
 def in_catalogue(recipe: Mapping[str, object]) -> bool:

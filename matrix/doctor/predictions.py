@@ -10,11 +10,12 @@ from matrix.catalogue import features, scenarios
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import REWRITE
 from matrix.catalogue.words import Deviation
+from matrix.checkpoint import kinds
 from matrix.checkpoint.contents import Contents
+from matrix.checkpoint.kinds import ABSENT, ATTENTION, Kind
 from matrix.checkpoint.words import Holds
-from matrix.doctor import kinds, sightings
+from matrix.doctor import sightings
 from matrix.doctor.answers import ENOUGH, Answer, Answers, worst
-from matrix.doctor.kinds import ABSENT, ATTENTION, Kind
 from matrix.doctor.sightings import Assumed, LoadStatus, Sightings
 from matrix.judge import ledger
 from matrix.store.store import Store

@@ -12,18 +12,18 @@ from matrix.catalogue.forms import Form
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import REWRITE
 from matrix.checkpoint import edits as planning
-from matrix.checkpoint import layout
+from matrix.checkpoint import layout, norms
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.errors import CheckpointError
 from matrix.checkpoint.publish import Unchanged
 from matrix.checkpoint.rewriting import Rewrite, check, publishing
-from matrix.checkpoint.words import Holds, StateContainer, Step
+from matrix.checkpoint.words import Holds, Step
 from matrix.doctor import writers
 from matrix.doctor.live import LiveReleases
 from matrix.doctor.predictions import Prediction, Predictor
 from matrix.doctor.sightings import LoadStatus
 from matrix.doctor.verify import verify
-from matrix.errors import ExitCode, MatrixError
+from matrix.errors import ExitCode, MatrixError, UsageError
 from matrix.lane.sources import FetchedSources
 from matrix.store.store import Store
 from matrix.system.progress import Progress
@@ -86,6 +86,7 @@ def remap(
     to: str,
     *,
     drop_fp8_state: bool = False,
+    add_norm_states: Collection[str] = (),
     dry_run: bool = False,
     saved_by: str | None = None,
     allow: Collection[str] = (),
@@ -101,6 +102,8 @@ def remap(
 
     :param out: a new file, or for a folder a new folder.
     :param drop_fp8_state: remove the FP8 state instead, so that strict loading works.
+    :param add_norm_states: patterns of the paths of norms that are Transformer Engine's, and get
+        the empty extra state that 1.13 and later expect.
     :param dry_run: write nothing, and return what would be done.
     :param saved_by: the release that wrote it, if that is known.
     :param allow: names in its pickles, without ``()``, that may be written on.
@@ -121,14 +124,16 @@ def remap(
     savers = writers.find(contents, known, saved_by).releases
     (before,) = Predictor(contents, savers, store).all([release])
     plan = Remapped(path, out, to, before, None, ())
-    if not drop_fp8_state and _is_fine(before):
+    if not (drop_fp8_state or add_norm_states) and _is_fine(before):
         return dataclasses.replace(plan, opt_in=before.opt_in)
     form = _form(release)
-    edits = planning.plan(contents, form, drop=drop_fp8_state)
+    if add_norm_states and not form.operations:
+        raise UsageError(f"norms have no extra state in {to}", do="Leave --add-norm-states out")
+    edits = planning.plan(contents, form, drop=drop_fp8_state, norms=add_norm_states)
     changes = tuple(_change(edit) for edit in edits if edit.changes)
     if not changes and not drop_fp8_state:
-        raise _no_rewrite(before)
-    opt_in = release.opt_in if any(map(_is_pickled, edits)) else None
+        raise _no_rewrite(before, norms.without_state(contents) if form.operations else ())
+    opt_in = release.opt_in if any(map(planning.is_pickled, edits)) else None
     plan = dataclasses.replace(plan, form=form.name, changes=changes, opt_in=opt_in)
     if dry_run or not changes:
         return plan
@@ -166,14 +171,7 @@ def _form(release: Release) -> Form:
     return form
 
 
-def _is_pickled(edit: Edit) -> bool:
-    """Return whether a state is a pickle after an edit, which some releases refuse."""
-    if edit.new_key is None or edit.payload is not None:
-        return bool(edit.payload)
-    return edit.state.container in (StateContainer.BYTES_IO, StateContainer.BYTE_TENSOR)
-
-
-def _no_rewrite(before: Prediction) -> NoRewriteError:
+def _no_rewrite(before: Prediction, bare: Collection[str]) -> NoRewriteError:
     if before.status == LoadStatus.DEPENDS:
         return NoRewriteError(
             f"what {before.release} does with it depends on who saved it: {before.detail}",
@@ -182,7 +180,7 @@ def _no_rewrite(before: Prediction) -> NoRewriteError:
     return NoRewriteError(
         f"no rewrite is known to make {before.release} load its FP8 metadata",
         why=f"{_observed(before)}: {before.detail}",
-        do=_advice(before),
+        do=_advice(before, bare),
     )
 
 
@@ -199,7 +197,7 @@ def _observed(before: Prediction) -> str:
     return "nothing like it was measured" if unknown else f"it {before.status.value}"
 
 
-def _advice(before: Prediction) -> str:
+def _advice(before: Prediction, bare: Collection[str]) -> str:
     """Return the step that inspect advises, unless that is the command that refuses."""
     if before.step and "te-matrix remap" not in before.step:
         return before.step

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from matrix.checkpoint import objects
+from matrix.checkpoint import kinds, objects
 from matrix.checkpoint.contents import Contents
+from matrix.checkpoint.kinds import ATTENTION, LOCAL_RECIPES, RECIPES, Kind
 from matrix.checkpoint.states import ExtraState
-from matrix.doctor import kinds
-from matrix.doctor.kinds import ATTENTION, LOCAL_RECIPES, RECIPES, Kind
 
 _VARIABLES = ("inp_shape", LOCAL_RECIPES)
 """Variables that are in the states of some releases whatever the module was used for."""

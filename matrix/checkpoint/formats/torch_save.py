@@ -114,15 +114,20 @@ def add(source: TorchFile, name: str, contents: Contents) -> None:
     """
     contents.files += 1
     _add_ranks(objects.fields(source.root) or {}, contents)
+    weights: list[tuple[str, str]] = []
+    holding: set[str] = set()
     for inside, pairs in mappings.mappings(source.root):
         for key, value in pairs:
             if states.is_state(key):
                 state = states.decode(key, name, value, source)
                 contents.add_state(dataclasses.replace(state, inside=inside))
+                holding.add(inside)
             elif tensor := objects.tensor(value):
                 contents.keys += 1
                 if isinstance(key, str):
                     contents.tensors[key] = TensorKind(len(tensor.shape))
+                    if key.rpartition(".")[2] == _WEIGHT and len(tensor.shape) == 1:
+                        weights.append((key, inside))
             elif rebuilt_by := names.te_class(value):
                 contents.keys += 1
                 if isinstance(key, str):
@@ -132,8 +137,13 @@ def add(source: TorchFile, name: str, contents: Contents) -> None:
                     contents.rebuilt_from.add(len(value.arguments))
             elif key == _PICKLED_MODULE:
                 contents.add_note(_WHOLE)
+    for key, inside in weights:
+        if inside in holding or not holding:
+            places = contents.weight_places.setdefault(key.rpartition(".")[0], [])
+            places.append((name, inside))
 
 
+_WEIGHT = "weight"
 _PICKLED_MODULE = "fp8_meta"
 """Attribute of Transformer Engine's modules that holds their FP8 state."""
 _WHOLE = (
