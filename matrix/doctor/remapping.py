@@ -201,6 +201,11 @@ def _advice(before: Prediction, bare: Collection[str]) -> str:
     """Return the step that inspect advises, unless that is the command that refuses."""
     if before.step and "te-matrix remap" not in before.step:
         return before.step
+    if bare:
+        shown = ", ".join(list(bare)[:_SHOWN]) + (", ..." if len(bare) > _SHOWN else "")
+        return f"If {shown} are norms of Transformer Engine, name them with --add-norm-states"
+    if before.status == LoadStatus.UNKNOWN:
+        return "te-matrix inspect --live asks the release itself"
     return "te-matrix inspect shows which releases load it; --drop-fp8-state gives the FP8 state up"
 
 

@@ -21,7 +21,7 @@ from matrix.checkpoint.words import Holds, StateContainer, Step
 from matrix.doctor import places as asking
 from matrix.doctor.live import LiveAnswer, LiveReleases
 from matrix.doctor.places import Place, Places
-from matrix.doctor.sightings import LoadStatus
+from matrix.doctor.sightings import HISTORY, LoadStatus
 from matrix.errors import MatrixError
 
 
@@ -105,6 +105,8 @@ def _sentence(release: Release, places: Places, answer: LiveAnswer) -> str:
             names[place.module] += place.alike
         kinds = ", ".join(f"{number} of {name}" for name, number in names.items())
         text += f", with the metadata bit-exact and updated by the next step: {kinds}"
+        if (history := asking.history_of(places)) not in (None, HISTORY):
+            text += f" (under a recipe with amax_history_len = {history}, as they were saved)"
     else:
         text += ", which hold no metadata"
     if any(not asking.is_finite(place.state) for place in holding if place.state):
