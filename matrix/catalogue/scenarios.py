@@ -149,6 +149,8 @@ class Variant(tables.Row):
     """Closed ranges of loading releases that the variant applies to; absent: all."""
     attention: bool = False
     """Whether the variant applies only to modules that compute attention."""
+    attention_state: bool = True
+    """Whether the variant applies to scenarios in which attention holds FP8 state."""
     not_for: tuple[str, ...] = ()
     """Names of modules that the variant does not apply to."""
     opt_in: Literal["never", "only", "any"] = "never"
@@ -175,6 +177,7 @@ class Variant(tables.Row):
         rewritten = self.form is None or not chosen.transport.distributed
         return (
             (scenario.attends or not self.attention)
+            and (self.attention_state or not scenario.attends_in_fp8)
             and chosen.module not in self.not_for
             and rewritten
         )
@@ -240,11 +243,16 @@ class SizedScenario:
         return features.load().module(self.scenario.module).attends
 
     @property
+    def attends_in_fp8(self) -> bool:
+        """Whether attention takes FP8 steps, by which it holds state in most releases."""
+        return self.attends and self.scenario.state in ("all", "attention")
+
+    @property
     def documented(self) -> bool:
         """Whether the FAQ speaks of it: of the delayed-scaling state of attention."""
         scenario = self.scenario
         recipes = {class_of(recipe) for recipe in (scenario.save_recipe, scenario.load_recipe)}
-        return self.attends and scenario.state in ("all", "attention") and recipes == {DELAYED}
+        return self.attends_in_fp8 and recipes == {DELAYED}
 
     @property
     def untrained_on_gpu(self) -> tuple[str, ...]:

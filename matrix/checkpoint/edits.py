@@ -160,21 +160,22 @@ def _key(state: ExtraState, kind: Kind, form: Form) -> str | None:
     """Return the key of a state in a form, or None where releases that read it have no such key."""
     if kind.modules and all(map(_is_operation, kind.modules)):
         return state.key if form.operations else None
-    if ATTENTION not in kind.modules:
+    if not _is_attention(kind):
         return state.key
-    style = kind.traits.style
-    if form.attention_key == "core" and style in (KeyStyle.CORE, KeyStyle.OTHER):
-        return state.key
-    if style == KeyStyle.OTHER and len(kind.modules) > 1:
-        if state.holds is not Holds.METADATA:
-            return state.key
-        others = ", ".join(sorted(kind.modules - {ATTENTION}))
-        raise CheckpointError(
-            f"it cannot be told whether {state.key} is the state of {ATTENTION} or of {others}",
-            why="both have as many scales, and nothing lies beside it",
-            do="Rewrite a file that holds the weights too",
-        )
     return None if form.attention_key == "none" else attention_key(state.key, form)
+
+
+def _is_attention(kind: Kind) -> bool:
+    """Return whether a state is that of attention.
+
+    Nothing but its scales may tell. ``GroupedLinear`` of three matrices has as many, but does not
+    exist in the releases that keep the state of attention elsewhere, or none: it came in 1.9.
+    """
+    if kind.traits.style != KeyStyle.OTHER:
+        return ATTENTION in kind.modules
+    return kind.modules == {ATTENTION} or (
+        ATTENTION in kind.modules and kind.traits.slots == _SLOTS
+    )
 
 
 def _is_operation(module: str) -> bool:
