@@ -42,7 +42,7 @@ from matrix.checkpoint import emit, kinds, objects, operations
 from matrix.checkpoint import norms as adding
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.encoding import PROTOCOL, encode
-from matrix.checkpoint.errors import CheckpointError
+from matrix.checkpoint.errors import CheckpointError, LossError
 from matrix.checkpoint.kinds import ATTENTION, LOCAL_RECIPES, KeyStyle, Kind
 from matrix.checkpoint.states import FUSED_ATTENTION, KEY, REGISTRATION, ExtraState
 from matrix.checkpoint.words import Holds, StateContainer, Step
@@ -101,7 +101,8 @@ def plan(
     :param drop: remove the FP8 state instead of rewriting it.
     :param norms: patterns of the paths of norms that get an extra state, see :mod:`norms`.
     :param lenient: leave a state as it is that cannot be rewritten without a loss.
-    :raises CheckpointError: a state cannot be rewritten without a loss, or two would get one key.
+    :raises LossError: the releases have no place for what a state holds.
+    :raises CheckpointError: a state cannot be decoded, or two would get one key.
     """
     edits = [_edit(state, kind, form, drop, lenient) for state, kind in kinds.classify(contents)]
     edits += [Edit(s, s.key, b"", (Step.ADD_KEY,)) for s in adding.added(contents, norms)]
@@ -206,12 +207,12 @@ def attention_key(key: str, form: Form) -> str:
 def _without_key(state: ExtraState, form: Form, drop: bool) -> Edit:
     """Return the edit that removes a state whose key the release does not expect.
 
-    :raises CheckpointError: it holds something, and is not to be dropped.
+    :raises LossError: it holds something, and is not to be dropped.
     """
     if state.holds is Holds.NOTHING:
         return Edit(state, None, None, (Step.DROP_KEY,))
     if not drop and state.holds is not Holds.DEFAULTS:
-        raise CheckpointError(
+        raise LossError(
             f"{state.key} holds FP8 metadata, for which {form.read_by} have no place",
             why="the module has no FP8 state in these releases, or does not exist",
             do=_DROP,
@@ -283,7 +284,7 @@ def _under_another_recipe(state: ExtraState, form: Form) -> _Change:
     """Return the edit of attention trained under a recipe that leaves it fewer slots."""
     if form.nothing == "empty tensor":  # the form of the releases that save such states
         return None, ()
-    raise CheckpointError(
+    raise LossError(
         f"{state.key} holds metadata of attention under a recipe of its own",
         why=f"{form.read_by} have no such attention",
         do=_DROP,

@@ -18,6 +18,12 @@ class CheckpointError(MatrixError):
         super().__init__(*(printable(part) for part in (what, why, do)))
 
 
+class LossError(CheckpointError):
+    """A release has no place for what a checkpoint holds: a rewrite would lose it."""
+
+    exit_code = ExitCode.DEVIATES
+
+
 class Malformed(ValueError):
     """Bytes are not in the expected format; whoever catches it adds the file's name."""
 

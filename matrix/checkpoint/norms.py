@@ -7,7 +7,6 @@ norms have the same, so that whether one is Transformer Engine's only the user k
 from __future__ import annotations
 
 import fnmatch
-from collections import defaultdict
 from collections.abc import Collection, Iterator
 
 from matrix.catalogue.state_keys import state_key
@@ -17,20 +16,17 @@ from matrix.checkpoint.states import KEY, ExtraState
 from matrix.checkpoint.words import StateContainer
 
 _SHOWN = 5
+_PARAMETERS = ({"weight"}, {"weight", "bias"})
+"""Those of ``RMSNorm`` and ``LayerNorm`` in ``pytorch/module``."""
 
 
 def without_state(contents: Contents) -> dict[str, str]:
     """Return the modules that look like norms and have no extra state: the module by its path."""
     held = {KEY.sub("", state.key) for state in (*contents.states, *contents.foreign)}
-    found: dict[str, dict[str, int | None]] = defaultdict(dict)
-    for key, tensor in contents.tensors.items():
-        path, _, name = key.rpartition(".")
-        if path not in held:
-            found[path][name] = tensor.dimensions
     return {
         path: "LayerNorm" if "bias" in tensors else "RMSNorm"
-        for path, tensors in found.items()
-        if tensors in ({"weight": 1}, {"weight": 1, "bias": 1})
+        for path, tensors in contents.modules.items()
+        if path not in held and tensors.keys() in _PARAMETERS and tensors["weight"].dimensions == 1
     }
 
 

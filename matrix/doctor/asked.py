@@ -62,7 +62,12 @@ class _Asked:
         found = Prediction(self.loader.name, answer.status, answer.detail)
         if answer.status in (LoadStatus.LOADS, LoadStatus.UNKNOWN):
             return found
-        return self._trusted(found, assumed) or self._rewritten(found, assumed) or found
+        return (
+            self._trusted(found, assumed)
+            or self._as_saved(found, assumed)
+            or self._rewritten(found, assumed)
+            or found
+        )
 
     def _trusted(self, found: Prediction, assumed: Assumed) -> Prediction | None:
         """Return what is to be done if the release's opt-in is enough."""
@@ -71,6 +76,14 @@ class _Asked:
             return None
         step = f"Set {opt_in}=1 for the load, if you trust the file"
         return dataclasses.replace(found, step=step, variant="trusted", opt_in=opt_in)
+
+    def _as_saved(self, found: Prediction, assumed: Assumed) -> Prediction | None:
+        """Return what is to be done if a recipe with the checkpoint's own history is enough."""
+        history = asking.history_of(self.places)
+        if history in (None, assumed.history) or not _loads(self.answer(self.places, None)):
+            return None
+        step = f"Load under a recipe with amax_history_len = {history}"
+        return dataclasses.replace(found, step=step, history=history)
 
     def _rewritten(self, found: Prediction, assumed: Assumed) -> Prediction | None:
         """Return what is to be done if a rewrite is enough."""

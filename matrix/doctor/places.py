@@ -39,8 +39,6 @@ _ORDER = (
 """Of the modules that a state can be of, the first is built: those with the same numbers of
 slots share the code that loads them. What can be a norm has a weight of one dimension, which
 no linear layer has."""
-_OPERATIONS = "basic_ops"
-"""The submodule of a fused operation that holds the basic ones."""
 _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 _SHARD = re.compile(r"/shard_(?P<place>[\d.]+)_")
 
@@ -145,7 +143,7 @@ def _place(state: ExtraState, kind: Kind, beside: kinds.Beside) -> Place | str:
         return f"{state.key}: {state.problem}"
     if not kind.modules:
         return f"{state.key}: no module of Transformer Engine is known that has such a state"
-    module = _module(state, kind, beside)
+    module = _module(kind, beside)
     if module == "ops.Linear":
         bare = kind.traits.slots is None and "weight" not in beside
         module = "ops.Bias" if bare else "ops.BasicLinear"
@@ -154,16 +152,11 @@ def _place(state: ExtraState, kind: Kind, beside: kinds.Beside) -> Place | str:
     return Place(state.key, _path(state.key, kind.traits.style), module, gemms, state)
 
 
-def _module(state: ExtraState, kind: Kind, beside: kinds.Beside) -> str:
+def _module(kind: Kind, beside: kinds.Beside) -> str:
     """Return the module to build of those that a state can be of."""
-    possible = set(kind.modules)
-    if ("weight" in beside and beside["weight"].dimensions != 1) or not beside:
+    possible = kind.modules - ({"LayerNorm"} if "bias" not in beside else {"RMSNorm"})
+    if not beside:
         possible -= {"LayerNorm", "RMSNorm"}
-    in_operation = _OPERATIONS in state.key.split(".")
-    if in_operation and "ops.Linear" in possible:
-        return "ops.Linear"
-    if "LayerNorm" in possible and "bias" not in beside:
-        possible -= {"LayerNorm"}
     return min(possible or kind.modules, key=_ORDER.index)
 
 

@@ -111,6 +111,7 @@ def remap(
     :param store: evidence in addition to what is recorded.
     :param sources: where to obtain the release's code, in which the result is tried.
     :raises NoRewriteError: no rewrite is known to help.
+    :raises LossError: the release has no place for what the checkpoint holds.
     :raises CheckpointError: the checkpoint cannot be read, loading it would run code, or ``out``
         cannot be written.
     :raises UsageError: a release is unknown.
@@ -131,7 +132,9 @@ def remap(
         raise UsageError(f"norms have no extra state in {to}", do="Leave --add-norm-states out")
     edits = planning.plan(contents, form, drop=drop_fp8_state, norms=add_norm_states)
     changes = tuple(_change(edit) for edit in edits if edit.changes)
-    if not changes and not drop_fp8_state:
+    # Of the weights nothing is rewritten, and the check of the result does not load them.
+    hopeless = contents.weights and not before.variant.startswith(REWRITE)
+    if not drop_fp8_state and (hopeless or not changes):
         raise _no_rewrite(before, norms.without_state(contents) if form.operations else ())
     opt_in = release.opt_in if any(map(planning.is_pickled, edits)) else None
     plan = dataclasses.replace(plan, form=form.name, changes=changes, opt_in=opt_in)
