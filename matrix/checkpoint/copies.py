@@ -88,7 +88,8 @@ class _Writer:
     def _file(self, state: ExtraState) -> bytes:
         inner = _Writer(self._allowed)
         root = None if state.fields is None else inner._root(state, inner.tensor)
-        return torch_legacy.file(root, inner.storages)
+        # The protocol of torch.save, which is all that torch.load takes with weights_only.
+        return torch_legacy.file(root, inner.storages, protocol=2)
 
     def _root(self, state: ExtraState, tensor: encoding.TensorWriter) -> Node:
         if not state.operation:

@@ -26,7 +26,7 @@ from matrix.system import cleanup
 @pytest.fixture(autouse=True)
 def not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     """The release's own code is asked in the integration tests."""
-    monkeypatch.setattr(remapping_module, "verify", lambda *_arguments: "not tried here")
+    monkeypatch.setattr(remapping_module, "verify", lambda *_arguments: (True, "not tried here"))
 
 
 @pytest.fixture
@@ -108,9 +108,9 @@ def test_inside_what_is_read(inside: str, tmp_path: Path) -> None:
 def test_what_came_into_being_meanwhile_is_not_replaced(
     what: str, tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def meanwhile(*_arguments: object) -> str:
+    def meanwhile(*_arguments: object) -> tuple[bool, str]:
         (out / "new").mkdir() if what == "an empty folder" else (out / "new").symlink_to("x")
-        return ""
+        return True, ""
 
     monkeypatch.setattr(remapping_module, "verify", meanwhile)
     with pytest.raises(CheckpointError, match="came into being meanwhile"):
