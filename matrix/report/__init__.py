@@ -20,6 +20,7 @@ comparison: how candidates compare with their baselines; comparison_texts says i
 qualification: types of that part of ``report.json``; standings makes it, by cause
 sheet: ``qualification.json``, ``.html`` and ``.md``: a candidate's qualification as a document
 notes: release notes of a candidate on checkpoints
+compat: what is known as data for other programs; compat_reader reads it, and needs nothing else
 explain: what is documented and observed for one pair of releases
 schema, schemas/: JSON Schemas of everything that other programs may read or write
 """
