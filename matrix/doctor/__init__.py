@@ -6,7 +6,8 @@ writers: the releases that can have written a checkpoint; telling: what of it te
 likes: the kinds of extra states that the recorded saves hold, and which saves hold each
 sightings: what the evidence shows of one kind of state; answers: what follows for a state
 predictions: what each release does with a checkpoint: the worst of its states' answers
-verify: a rewritten checkpoint, tried in the code of the release that it is for
+live: what a release's own code does with extra states; places: the modules that it is asked with
+asked: the answers of releases as predictions; verify: a rewritten checkpoint, tried in that way
 symptoms: the possible causes of an error; similarity compares texts, symptom_page renders text
 
 >>> from matrix.doctor import inspect

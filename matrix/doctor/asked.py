@@ -99,7 +99,7 @@ class _Asked:
             if history is None or not _loads(self.answer(places, None, self.loader.opt_in)):
                 return None
         step = f"Run te-matrix remap IN OUT --to {self.loader.name}"
-        opt_in = self.loader.opt_in if any(map(planning.is_pickled, edits)) else None
+        opt_in = self.loader.opt_in if any(map(planning.needs_opt_in, edits)) else None
         if opt_in:
             step += f", then set {opt_in}=1 for the load, if you trust the file"
         variant = REWRITE + form.name

@@ -136,7 +136,7 @@ def remap(
     hopeless = contents.weights and not before.variant.startswith(REWRITE)
     if not drop_fp8_state and (hopeless or not changes):
         raise _no_rewrite(before, norms.without_state(contents) if form.operations else ())
-    opt_in = release.opt_in if any(map(planning.is_pickled, edits)) else None
+    opt_in = release.opt_in if any(map(planning.needs_opt_in, edits)) else None
     plan = dataclasses.replace(plan, form=form.name, changes=changes, opt_in=opt_in)
     if dry_run or not changes:
         return plan
