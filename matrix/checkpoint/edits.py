@@ -43,7 +43,7 @@ from matrix.checkpoint import norms as adding
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.encoding import PROTOCOL, encode
 from matrix.checkpoint.errors import CheckpointError, LossError
-from matrix.checkpoint.kinds import ATTENTION, LOCAL_RECIPES, KeyStyle, Kind
+from matrix.checkpoint.kinds import ATTENTION, LOCAL_RECIPES, Kind
 from matrix.checkpoint.states import FUSED_ATTENTION, KEY, REGISTRATION, ExtraState
 from matrix.checkpoint.words import Holds, StateContainer, Step
 
@@ -161,21 +161,21 @@ def _key(state: ExtraState, kind: Kind, form: Form) -> str | None:
     """Return the key of a state in a form, or None where releases that read it have no such key."""
     if kind.modules and all(map(_is_operation, kind.modules)):
         return state.key if form.operations else None
-    if not _is_attention(kind):
+    if not _is_attention(state, kind):
         return state.key
     return None if form.attention_key == "none" else attention_key(state.key, form)
 
 
-def _is_attention(kind: Kind) -> bool:
+def _is_attention(state: ExtraState, kind: Kind) -> bool:
     """Return whether a state is that of attention.
 
     Nothing but its scales may tell. ``GroupedLinear`` of three matrices has as many, but does not
     exist in the releases that keep the state of attention elsewhere, or none: it came in 1.9.
     """
-    if kind.traits.style != KeyStyle.OTHER:
-        return ATTENTION in kind.modules
-    return kind.modules == {ATTENTION} or (
-        ATTENTION in kind.modules and kind.traits.slots == _SLOTS
+    return (
+        state.attention
+        or kind.modules == {ATTENTION}
+        or (ATTENTION in kind.modules and kind.traits.slots == _SLOTS)
     )
 
 

@@ -10,9 +10,9 @@ from typing import Literal, TypeAlias
 from matrix.catalogue import features, tables
 from matrix.catalogue.state_keys import CORE_ATTENTION, state_key
 from matrix.catalogue.words import Word
-from matrix.checkpoint import objects
+from matrix.checkpoint import norms, objects
 from matrix.checkpoint.contents import Contents, TensorKind
-from matrix.checkpoint.states import FUSED_ATTENTION, KEY, REGISTRATION, ExtraState
+from matrix.checkpoint.states import FUSED_ATTENTION, REGISTRATION, ExtraState
 from matrix.checkpoint.words import Holds, StateContainer
 
 RECIPES = "transformer_engine.common.recipe."
@@ -134,17 +134,13 @@ def of_contents(contents: Contents) -> Iterator[tuple[str, Kind]]:
     """
     for state, kind in classify(contents):
         yield state.key, kind
-    held = {KEY.sub("", state.key) for state in (*contents.states, *contents.foreign)}
     later = frozenset(row.module for row in modules() if _has_state_later(row))
-    for module, tensors in contents.modules.items():
-        if module not in held and tensors.keys() in _NORM and tensors[_WEIGHT].dimensions == 1:
-            yield state_key(module), Kind(Traits(ABSENT), later, Holds.NOTHING)
+    for module in norms.without_state(contents):
+        yield state_key(module), Kind(Traits(ABSENT), later, Holds.NOTHING)
 
 
 ABSENT = "absent"
 """The container of an extra state that is not there."""
-_NORM = ({_WEIGHT}, {_WEIGHT, "bias"})
-"""Parameters of a norm: ``RMSNorm`` and ``LayerNorm`` in ``pytorch/module``."""
 
 
 def _has_state_later(row: ModuleTraits) -> bool:

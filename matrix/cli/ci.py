@@ -21,7 +21,15 @@ _NAMES = {"scenario_file": "--scenarios", "ledger_file": "--ledger"}
 
 @click.command("ci", short_help="Write pipeline files that run the matrix in N jobs.")
 @arguments.with_selection
-@click.option("--shards", "count", type=click.IntRange(1), required=True, help="number of jobs")
+@click.option("--shards", "count", type=click.IntRange(1), help="number of jobs")
+@click.option(
+    "--nightly",
+    metavar="CANDIDATE",
+    is_flag=False,
+    flag_value="git:main",
+    help="write files that qualify CANDIDATE every night, and propose new releases  "
+    "[default: git:main]",
+)
 @click.option(
     "--service",
     type=click.Choice([*pipelines.NAMES]),
@@ -36,12 +44,33 @@ _NAMES = {"scenario_file": "--scenarios", "ledger_file": "--ledger"}
     default=Path("te-matrix-ci"),
     show_default=True,
 )
-def ci_command(count: int, service: tuple[str, ...], folder: Path, **options: Any) -> None:
-    """Write files for GitHub Actions and GitLab that run the matrix in N jobs.
+def ci_command(
+    count: int | None,
+    nightly: str | None,
+    service: tuple[str, ...],
+    folder: Path,
+    **options: Any,
+) -> None:
+    """Write files for GitHub Actions and GitLab: of N jobs, or of a job every night.
 
-    A last job merges the results. The selection options are those of the jobs, in which the
-    path of a candidate is looked up.
+    With --shards, N jobs run the matrix and a last one merges the results. The selection options
+    are those of the jobs, in which the path of a candidate is looked up. With --nightly, a
+    candidate such as git:main is qualified every night and its page posted, and releases that
+    are new are proposed with their qualification.
     """
+    if (count is None) == (nightly is None):
+        raise UsageError("there is nothing to write", do="Give either --shards N or --nightly")
+    if nightly is not None:
+        if argv := _argv(options):
+            raise UsageError(
+                f"--nightly does not take {argv[0]}",
+                why="it qualifies a candidate with all releases, in all scenarios",
+                do="Leave it out, and change the files by hand",
+            )
+        texts = {f"nightly-{pipelines.NAMES[s]}": (s, nightly) for s in service}
+        _write(folder, {n: pipelines.render_nightly(*of) for n, of in texts.items()})
+        return
+    assert count is not None
     selected = select(arguments.request(**options))
     if (selected.plan.lane, selected.plan.runner) != (Lane.CPU, RunnerName.LOCAL):
         raise UsageError(
@@ -51,12 +80,16 @@ def ci_command(count: int, service: tuple[str, ...], folder: Path, **options: An
         )
     # An impossible number of shards is an error here, instead of in every job.
     shards.split(selected.plan, Costs(selected.evidence), 1, count)
-    selection = _argv(options)
-    for name in service:
-        path = folder / pipelines.NAMES[name]
+    selection = _argv(options) or ["--releases", DEFAULTS["releases"]]
+    _write(folder, {pipelines.NAMES[s]: pipelines.render(s, count, selection) for s in service})
+
+
+def _write(folder: Path, texts: dict[str, str]) -> None:
+    for name, text in texts.items():
+        path = folder / name
         with os_errors_as(StoreError, f"{path} cannot be written", "Name a folder with --output"):
             folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(pipelines.render(name, count, selection), encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
         click.echo(path)
 
 
@@ -68,4 +101,4 @@ def _argv(options: dict[str, Any]) -> list[str]:
         for one in value if isinstance(value, tuple) else [value]:
             if one is not None:
                 argv += [option, str(one)]
-    return argv or ["--releases", DEFAULTS["releases"]]
+    return argv

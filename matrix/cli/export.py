@@ -7,16 +7,25 @@ from pathlib import Path
 
 import click
 
+from matrix import report
+from matrix.catalogue.selection import EVERYTHING, Selection
 from matrix.cli.options import DATE, today, with_store
-from matrix.errors import UsageError
+from matrix.errors import StoreError, UsageError, os_errors_as
+from matrix.report import compat as compat_file
 from matrix.store import archive, recorded
 from matrix.store.store import Store
 from matrix.workflow.reading import read_records
+from matrix.workflow.selecting import Request, select
 
 
 @click.command("export", short_help="Write a store's saves and loads to a file.")
 @click.argument("path", type=click.Path(path_type=Path), metavar="PATH")
 @with_store
+@click.option(
+    "--compat",
+    is_flag=True,
+    help="write what is known of all releases as data for other programs instead",
+)
 @click.option(
     "--today",
     "date",
@@ -24,12 +33,23 @@ from matrix.workflow.reading import read_records
     callback=today,
     help="the date in the header of the file  [default: today]",
 )
-def export_command(path: Path, store: Store, date: datetime.date) -> None:
+def export_command(path: Path, store: Store, compat: bool, date: datetime.date) -> None:
     """Write all saves and loads of a store, without checkpoints.
 
     PATH is a .jsonl, .jsonl.gz or .jsonl.xz file; or a folder, which gets a file for each
     scenario, as the recorded evidence in fixtures/ has them.
+
+    With --compat, PATH is a JSON file that says for every saver, loader, module and recipe what
+    happens, why and what helps, by the store and the recorded evidence. It is read by
+    matrix/report/compat_reader.py, a file that needs no other.
     """
+    if compat:
+        selected = select(Request(Selection()), store, defaults=EVERYTHING)
+        made = report.build(selected.judge(date), selected.documentation)
+        with os_errors_as(StoreError, f"{path} cannot be written", do="Name another file"):
+            path.write_text(compat_file.text(made, selected.catalogue), encoding="utf-8")
+        click.echo(f"{path}: {made.planned} cells")
+        return
     records, at = read_records(store.url), date.isoformat()
     if archive.is_exported(path.name):
         count = archive.write(path, records, at)

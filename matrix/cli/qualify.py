@@ -22,9 +22,9 @@ from matrix.cli.options import (
     with_store,
     with_today,
 )
-from matrix.errors import UsageError
+from matrix.errors import StoreError, UsageError, os_errors_as
 from matrix.lane.run import RunOptions
-from matrix.report import console
+from matrix.report import console, notes
 from matrix.store.store import Store
 from matrix.workflow import qualifying
 from matrix.workflow.containers import ContainerOptions
@@ -41,6 +41,12 @@ from matrix.workflow.selecting import Request
 @with_report
 @with_against
 @click.option(
+    "--notes",
+    "markup",
+    type=click.Choice(notes.MARKUPS),
+    help="also write release notes on checkpoints, with the FAQ's section as it should read",
+)
+@click.option(
     "--no-gate",
     is_flag=True,
     help="exit with 0 whatever is worse; for use with `te-matrix gate`",
@@ -54,6 +60,7 @@ def qualify_command(
     measuring_options: MeasuringArguments,
     folder: Path,
     against: str | None,
+    markup: notes.Markup | None,
     no_gate: bool,
 ) -> None:
     """Measure a candidate, and hold every cell, save and control against a baseline.
@@ -84,7 +91,12 @@ def qualify_command(
     page = report.write(
         result.judgement, selected.documentation, folder, selected.selection, result.report
     )
+    if markup is not None:
+        text = qualifying.release_notes(request, result, store, today, markup)
+        with os_errors_as(StoreError, f"the release notes cannot be written to {folder}"):
+            (folder / f"notes.{markup}").write_text(text, encoding="utf-8")
     assert result.report.qualification is not None
     console.print_qualification(screen, result.report.qualification)
     screen.print(f"report: {page}", highlight=False, soft_wrap=True)
+    screen.print(f"to sign: {folder / 'qualification.html'}", highlight=False, soft_wrap=True)
     sys.exit(0 if no_gate else int(result.exit_code))

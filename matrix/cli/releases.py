@@ -41,14 +41,19 @@ def releases_command(context: click.Context, as_json: bool) -> None:
 
 @releases_command.command("sync", short_help="Propose rows for releases that it lacks.")
 @click.option("--output", type=click.Path(path_type=Path), help="write the rows to this file")
-def sync(output: Path | None) -> None:
+@click.option(
+    "--wheels",
+    type=click.Path(path_type=Path),
+    help="keep their wheels in this folder, for `te-matrix qualify`",
+)
+def sync(output: Path | None, wheels: Path | None) -> None:
     """Propose rows for published releases that the catalogue lacks, and ask what each has."""
     known = releases.load()
     new = releases.missing(known, releases.published())
     if not new:
         click.echo(f"the catalogue has every published release ({len(known.releases)} rows)")
         return
-    rows = [with_extension(sources.describe(version)) for version in new]
+    rows = [with_extension(sources.describe(version, wheels)) for version in new]
     text = "\n".join(map(releases.render, rows))
     for line in asking.asked(rows):
         click.echo(f"# {line}", err=output is None)

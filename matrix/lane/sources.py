@@ -200,11 +200,13 @@ def _move_into(folder: Path, cached: Path) -> None:
             raise
 
 
-def describe(version: str) -> Release:
+def describe(version: str, keep: Path | None = None) -> Release:
     """Describe a published wheel that is not in the catalogue, as a row of the catalogue.
 
     :param version: version of the package on the index.
+    :param keep: a folder to keep the wheel in.
     :raises SourceUnavailable: pip could not fetch it.
+    :raises SourceError: the wheel cannot be kept.
     :raises UsageError: it holds no ``transformer_engine``.
     """
     with cleanup.scratch() as work:
@@ -213,6 +215,10 @@ def describe(version: str) -> Release:
         if done.returncode or not wheels:
             raise SourceUnavailable(f"pip could not fetch {PACKAGE} {version}", why=done.stderr)
         found = candidate(wheels[0])
+        if keep is not None:
+            with os_errors_as(SourceError, f"{keep} cannot be written", "Name another folder"):
+                keep.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(wheels[0], keep)
         return Release(
             version=version.removesuffix(".0") if version.count(".") == 2 else version,
             wheel=version,

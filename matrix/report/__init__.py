@@ -18,6 +18,9 @@ corrected_faq: the FAQ's section with the observed outcomes
 diff: comparison of two reports
 comparison: how candidates compare with their baselines; comparison_texts says it
 qualification: types of that part of ``report.json``; standings makes it, by cause
+sheet: ``qualification.json``, ``.html`` and ``.md``: a candidate's qualification as a document
+notes: release notes of a candidate on checkpoints
+compat: what is known as data for other programs; compat_reader reads it, and needs nothing else
 explain: what is documented and observed for one pair of releases
 schema, schemas/: JSON Schemas of everything that other programs may read or write
 """
@@ -31,7 +34,7 @@ from matrix.catalogue.faq import Documentation
 from matrix.catalogue.selection import Selection
 from matrix.errors import StoreError, os_errors_as
 from matrix.judge.judgement import Judgement
-from matrix.report import document, markdown, page, rendering
+from matrix.report import document, markdown, page, rendering, sheet
 from matrix.report.builder import build, cell_object
 from matrix.report.document import Report
 from matrix.system.collector import gc_paused
@@ -56,6 +59,8 @@ def write(
     with gc_paused():
         made = made or build(judgement, documentation)
         texts = _texts(judgement, made, selection or Selection())
+        if made.qualification is not None:
+            texts |= sheet.texts(sheet.of(made, documentation, texts["report.json"]))
     with os_errors_as(
         StoreError,
         f"the report cannot be written to {folder}",

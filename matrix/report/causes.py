@@ -70,7 +70,8 @@ class ControlGroup:
     observed: str
     """The outcome that they had, or why there is none."""
     note: str
-    """The error, what is not as required, or why there is no outcome."""
+    """The error, what is not as required, or why there is no outcome; empty where a release is
+    lacking."""
 
 
 def failing_controls(rows: Iterable[ControlRow]) -> list[ControlGroup]:
@@ -90,7 +91,8 @@ def failing_controls(rows: Iterable[ControlRow]) -> list[ControlGroup]:
             controls=tuple(dict.fromkeys(row.control.value for row in members)),
             required=tuple(dict.fromkeys(row.required.value for row in members)),
             observed=members[0].observed.value,
-            note=one_line(members[0].note),
+            # Why a release could not run is said with its cells.
+            note="" if members[0].lacking else one_line(members[0].note),
         )
         for members in found.values()
     ]

@@ -81,10 +81,11 @@ def _documented(table: Bands) -> bool:
 
 
 def _line(told: Traits, cells: list[ReportCell]) -> Line:
-    return Line(told, Counter(map(_word, cells)), sum(cell.verdict.deviating for cell in cells))
+    return Line(told, Counter(map(word_of, cells)), sum(cell.verdict.deviating for cell in cells))
 
 
-def _word(cell: ReportCell) -> str:
+def word_of(cell: ReportCell) -> str:
+    """Return the word of :data:`WORDS` that a cell is counted by."""
     if not isinstance(cell.outcome, Outcome):
         return ABSENT
     frozen = cell.outcome == Outcome.LOADED and cell.after_load == AfterLoad.FROZEN

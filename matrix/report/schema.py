@@ -23,7 +23,9 @@ from matrix.catalogue.releases import Releases
 from matrix.catalogue.scenarios import Scenarios, Variants
 from matrix.errors import StoreError, os_errors_as
 from matrix.judge.ledger import Ledger
+from matrix.report.compat import CompatFile
 from matrix.report.document import ReportFile
+from matrix.report.sheet import Sheet
 from matrix.store.archive import ArchiveFooter, ArchiveHeader
 from matrix.store.records import Attempt, Load, Save
 from matrix.system import shipped
@@ -37,6 +39,8 @@ Line = (
 
 _KINDS: dict[str, tuple[str, Any]] = {
     "report": ("report.json", ReportFile),
+    "qualification": ("qualification.json", Sheet),
+    "compat": ("the file of te-matrix export --compat", CompatFile),
     "evidence": ("a record of a store, or a line of an exported file", Line),
     "releases": ("releases.toml", Releases),
     "faq": ("faq.toml", Faq),
@@ -87,7 +91,7 @@ def text(name: str) -> str:
     """
     title, kind = _KINDS[name]
     mode: Literal["serialization", "validation"] = (
-        "serialization" if name == "report" else "validation"
+        "serialization" if name in ("report", "qualification", "compat") else "validation"
     )
     made = TypeAdapter(kind).json_schema(mode=mode, schema_generator=_Described)
     whole = {"$schema": _DIALECT, "title": f"te-matrix: {title}"} | {

@@ -17,6 +17,7 @@ __main__: the sub-commands
 protocol: JSON Lines over a byte stream
 forkserver: the fork server
 release: one release process: imports a release and answers requests
+loading_process, process_state: a process for several loads, and what it puts back after each
 exports: the modules and recipes that a release has
 forking: what a process does before it forks
 warming: first-use preparations of PyTorch, made once

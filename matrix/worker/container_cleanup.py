@@ -26,6 +26,11 @@ def enable(scratch: List[str]) -> None:
     _scratch[:] = scratch
 
 
+def enabled() -> bool:
+    """Return whether :func:`clear` ends processes."""
+    return bool(_scratch)
+
+
 def adopt_orphans() -> None:
     """Make orphaned descendants of this process its children, so that it can reap them."""
     if _scratch:

@@ -19,10 +19,14 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional
 
 from matrix.worker import PROTOCOL, container_cleanup, forking
+from matrix.worker.loading_process import LoadingProcess
 from matrix.worker.protocol import Channel, Message, how_it_ended
+
+if TYPE_CHECKING:  # it imports torch, which a release process does later
+    from matrix.worker.process_state import ProcessState
 
 _INTRODUCE = "introduce"
 _OPT_IN = ("transformer_engine.pytorch._extra_state", "UNSAFE_PICKLE_EXTRA_STATE_ENV")
@@ -54,7 +58,7 @@ def _serve(channel: Channel, start: Message) -> None:
         hello = {"protocol": PROTOCOL, "failure": _crash(error)}
     channel.send(hello)
     if "failure" not in hello:
-        _answer_requests(channel, start)
+        _answer_requests(channel, start, _shared_state(start))
 
 
 def _introduce(channel: Channel, start: Message) -> Message:
@@ -68,8 +72,25 @@ def _introduce(channel: Channel, start: Message) -> Message:
     return answer
 
 
-def _answer_requests(channel: Channel, start: Message) -> None:
-    """Answer requests until the connection is closed or the scenario is left."""
+def _shared_state(start: Message) -> Optional["ProcessState"]:
+    """Return the state that loads of one process share; None if each has a process of its own."""
+    if start["lane"] == "gpu" or start.get("candidate") or container_cleanup.enabled():
+        return None
+    found: "ProcessState" = importlib.import_module("matrix.worker.process_state").ProcessState()
+    return found
+
+
+def _answer_requests(
+    channel: Channel,
+    start: Message,
+    state: Optional["ProcessState"],
+    loading: Optional[LoadingProcess] = None,
+) -> None:
+    """Answer requests until the connection is closed or the scenario is left.
+
+    :param state: see :func:`_shared_state`.
+    :param loading: the process that loads; None where every load has a process of its own.
+    """
     while True:
         request = channel.receive()
         if request is None:
@@ -78,12 +99,17 @@ def _answer_requests(channel: Channel, start: Message) -> None:
             channel.send({"id": request["id"], "answer": {}})
             return
         if request["op"] == "enter":
-            _enter(channel, request, start)
+            _enter(channel, request, start, state)
+        elif loading is not None and request["op"] == "load":
+            began = time.monotonic()
+            channel.send(_reply(request, began, *loading.answer(request)))
         else:
             channel.send(_in_child(channel, request, start))
 
 
-def _enter(channel: Channel, request: Message, start: Message) -> None:
+def _enter(
+    channel: Channel, request: Message, start: Message, state: Optional["ProcessState"]
+) -> None:
     """Fork a process for a scenario, which answers requests until ``leave``.
 
     So no scenario can influence another. If the process ends otherwise, the harness is told.
@@ -96,11 +122,21 @@ def _enter(channel: Channel, request: Message, start: Message) -> None:
         reply = _in_child(channel, request, start) if on_gpu else _build(request)
         channel.send(dict(reply, id=request["id"]))
         if "answer" in reply:
-            _answer_requests(channel, start)
+            loading = _loading_process(channel, start, state) if state else None
+            _answer_requests(channel, start, state, loading)
         os._exit(0)
     _pid, status = os.waitpid(child, 0)
     if status:
         channel.send({"ended": "the scenario's process, " + how_it_ended(status)})
+
+
+def _loading_process(channel: Channel, start: Message, state: "ProcessState") -> LoadingProcess:
+    return LoadingProcess(
+        state,
+        channel.leave,
+        lambda request: _performed(request, start),
+        lambda fd, deadline: _read_line(fd, deadline, channel),
+    )
 
 
 def _build(request: Message) -> Message:
@@ -204,6 +240,15 @@ def _in_child(channel: Channel, request: Message, start: Message) -> Message:
     if data is None:
         os.kill(child, signal.SIGKILL)
     _pid, status = os.waitpid(child, 0)
+    return _reply(request, began, data, status)
+
+
+def _reply(request: Message, began: float, data: Optional[bytes], status: int) -> Message:
+    """Return the reply to a request, from the line that a process answered.
+
+    :param data: None where it did not answer in time.
+    :param status: its exit status, where it has ended.
+    """
     reply = {"id": request.get("id"), "seconds": round(time.monotonic() - began, 4)}
     if data is None:
         message = "no answer within {} s".format(request["timeout"])
@@ -242,14 +287,18 @@ def _read_line(fd: int, deadline: float, channel: Channel) -> Optional[bytes]:
 
 def _answer(request: Message, start: Message, fd: int) -> None:
     """In the child: carry out the request, write the answer, and exit."""
-    status = 0
-    try:
-        answer = {"answer": _perform(request, start)}
-    except BaseException as error:
-        answer, status = {"failure": _crash(error)}, 1
+    answer = _performed(request, start)
     with os.fdopen(fd, "wb") as stream:
         stream.write(json.dumps(answer).encode("utf-8") + b"\n")
-    os._exit(status)
+    os._exit(0 if "answer" in answer else 1)
+
+
+def _performed(request: Message, start: Message) -> Message:
+    """Return the answer to a request, or the failure."""
+    try:
+        return {"answer": _perform(request, start)}
+    except BaseException as error:
+        return {"failure": _crash(error)}
 
 
 def _perform(request: Message, start: Message) -> Message:

@@ -10,13 +10,14 @@ from pathlib import Path
 from matrix import report
 from matrix.catalogue import releases
 from matrix.catalogue.releases import Release
+from matrix.catalogue.selection import FAQ
 from matrix.catalogue.words import Standing
 from matrix.errors import ExitCode, UsageError
 from matrix.judge.judgement import Judgement
 from matrix.lane.run import RunOptions
 from matrix.plan.cells import Plan, plan_cells
 from matrix.plan.remaining import Scope
-from matrix.report import comparison, diff, document, standings
+from matrix.report import comparison, corrected_faq, diff, document, notes, standings
 from matrix.report.comparison import Compared
 from matrix.report.document import Report
 from matrix.store.store import Store
@@ -133,6 +134,27 @@ def compared(selected: Selected, held: Baseline, today: datetime.date) -> Qualif
     found = comparison.compare(held.report, made, held.instead, selected.plan.variants)
     whole = standings.with_qualification(made, found, held.instead, held.source)
     return Qualified(judgement=judgement, report=whole, standings=tuple(found))
+
+
+def release_notes(
+    request: Request, result: Qualified, store: Store, today: datetime.date, markup: notes.Markup
+) -> str:
+    """Return the release notes of a candidate on checkpoints.
+
+    :param request: what was qualified, with the candidate.
+    :param result: what became of it. The FAQ's section rests on the FAQ's scenarios in all
+        releases, and on recorded evidence but for the candidate.
+    """
+    everything = request.replace(
+        releases="all", saved_by=None, loaded_by=None, scenario=FAQ, variant=DEFAULTS["variant"]
+    )
+    whole = select(everything, store)
+    made = report.build(whole.judge(today), whole.documentation)
+    plan = whole.plan
+    order = releases.order(plan.releases)
+    section = corrected_faq.section(made, plan.scenarios, plan.variants, order)
+    (candidate,) = whole.candidates
+    return notes.text(result.report, candidate.opt_in, section, markup)
 
 
 def baseline(

@@ -269,12 +269,12 @@ def test_a_cell_without_outcome_says_why(
 @pytest.mark.parametrize("width", WIDTHS)
 def test_axe_finds_nothing(whole: Path, opened: Open, width: int, scheme: str) -> None:
     page = opened(whole, width, color_scheme=scheme)
-    assert _violations(page) == []
+    assert violations(page) == []
     page.locator(cell(page, "1.8", "2.0")).click()
-    assert _violations(page) == []
+    assert violations(page) == []
 
 
-def _violations(page: Page) -> list[str]:
+def violations(page: Page) -> list[str]:
     page.evaluate(Path(os.environ["TE_MATRIX_AXE"]).read_text())
     found = page.evaluate("axe.run({resultTypes: ['violations']})")
     assert found["passes"]
@@ -286,7 +286,7 @@ def _violations(page: Page) -> list[str]:
 
 
 def test_axe_finds_nothing_in_all_scenarios(everything: Path, opened: Open) -> None:
-    assert _violations(opened(everything)) == []
+    assert violations(opened(everything)) == []
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

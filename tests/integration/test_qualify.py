@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def qualify(path: Path, *words: str) -> Result:
 def test_a_copy_that_differs_in_a_comment_qualifies(
     broken_release: BrokenRelease, elsewhere: Path
 ) -> None:
-    result = qualify(broken_release("pytorch/__init__.py", r"\Z", "\n# Touched.\n"))
+    path = broken_release("pytorch/__init__.py", r"\Z", "\n# Touched.\n")
+    result = qualify(path, "--notes", "rst")
     assert result.exit_code == ExitCode.OK, result.output
     assert "against 2.17.1: qualified (lane cpu, no kernels were run" in result.output
     assert ", 0 recorded)" in result.output
@@ -47,6 +49,11 @@ def test_a_copy_that_differs_in_a_comment_qualifies(
     (match,) = {match.name for match in report.qualification.matches}
     assert {match} <= {name for cell in report.cells for name in (cell.saved_by, cell.loaded_by)}
     assert all(match in (cell.saved_by, cell.loaded_by) for cell in report.cells)
+    signed = json.loads((elsewhere / "te-matrix-report" / "qualification.json").read_text())
+    assert signed["candidate"]["name"] == match
+    assert signed["answer"] == "qualified"
+    notes = (elsewhere / "te-matrix-report" / "notes.rst").read_text()
+    assert "FP8 checkpoint compatibility" in notes
     gate = CliRunner().invoke(main, ["gate", "--today", TODAY.isoformat()])
     assert gate.exit_code == ExitCode.OK, gate.output
     assert "gate: policy baseline, exit code 0" in gate.output

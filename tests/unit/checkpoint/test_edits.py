@@ -175,12 +175,23 @@ def test_a_grouped_layer_of_three_is_no_attention(read: Any) -> None:
 @pytest.mark.parametrize("key", ["core_attention", "dpa"])
 def test_what_1_5_has_no_place_for_is_dropped_only_if_nothing_is_held(key: str, read: Any) -> None:
     key += "._extra_state"
-    full = read({**LINEAR, key: in_buffer(metadata(3))})
+    linear = {**LINEAR, "fc._extra_state": in_buffer(None)}
+    full = read({**linear, key: in_buffer(metadata(3))})
     with pytest.raises(LossError, match="for which 1.0-1.5 have no place"):
         planned(full, "1.0")
     assert planned(full, "1.0", drop=True)[key].steps == (Step.DROP_STATE,)
-    empty = planned(read({**LINEAR, key: in_buffer(None)}), "1.0")[key]
+    empty = planned(read({**linear, key: in_buffer(None)}), "1.0")[key]
     assert (empty.new_key, empty.steps) == (None, (Step.DROP_KEY,))
+
+
+def test_attention_that_cannot_be_decoded_is_given_up_under_its_own_key(read: Any) -> None:
+    key = "core_attention._extra_state"
+    contents = read({**LINEAR, key: in_buffer(metadata(3)).getvalue()[:100]})
+    with pytest.raises(CheckpointError, match="cannot be decoded"):
+        planned(contents, "1.0")
+    assert planned(contents, "1.0", drop=True)[key].new_key is None
+    moved = planned(contents, "1.6", drop=True)[key]
+    assert moved.new_key == "core_attention.fused_attention._extra_state"
 
 
 def test_linears_are_given_what_1_5_asks_for(read: Any) -> None:

@@ -193,7 +193,7 @@ def test_sync_proposes_a_row_and_says_what_the_release_has(
 ) -> None:
     new = releases.load()["2.20.2"].model_copy(update={"version": "2.21", "wheel": "2.21.0"})
     monkeypatch.setattr(releases, "published", lambda: ["2.21.0"])
-    monkeypatch.setattr(sources, "describe", lambda _version: new)
+    monkeypatch.setattr(sources, "describe", lambda _version, _wheels: new)
     monkeypatch.setattr(releases_command, "with_extension", lambda release: release)
     monkeypatch.setattr(
         asking, "asked", lambda rows: [f"{row.version}: it lacks X" for row in rows]

@@ -100,6 +100,47 @@ def test_a_slip_would_be_seen(name: str, right: str, wrong: str, tmp_path: Path)
     assert check(name, tmp_path / name) == 1
 
 
+@pytest.fixture
+def nightly(tmp_path: Path) -> Path:
+    """A folder with the files of a job every night."""
+    done = CliRunner().invoke(main, ["ci", "--nightly", "--output", str(tmp_path / "ci")])
+    assert done.exit_code == 0, done.output
+    return tmp_path / "ci"
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_night_a_candidate_is_qualified_and_its_page_posted(name: str, nightly: Path) -> None:
+    path = nightly / f"nightly-{name}"
+    shown = nightly / name
+    shown.write_text(path.read_text())
+    assert check(name, shown) == 0
+    found = [
+        shlex.split(line.strip())
+        for line in commands(YAML(typ="safe").load(path.read_text()))
+        if line.strip().startswith("te-matrix ")
+    ]
+    assert [words[1] for words in found] == ["qualify", "gate", "releases", "qualify"]
+    assert found[0][2] == "git:main"
+    for _program, command, *words in found:
+        main.commands[command].make_context(command, words)
+    assert "te-matrix-report" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ([], "Give either --shards N or --nightly"),
+        (["--nightly", "--shards", "2"], "Give either --shards N or --nightly"),
+        (["--nightly", "--releases", "all"], "--nightly does not take --releases"),
+    ],
+)
+def test_either_jobs_or_a_night(words: list[str], named: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["ci", *words, "--output", str(tmp_path)])
+    assert done.exit_code == 2
+    assert named in done.output
+    assert not list(tmp_path.iterdir())
+
+
 def commands(found: Any) -> list[str]:
     """Return every line of every script in a pipeline file."""
     if isinstance(found, dict):
@@ -109,7 +150,7 @@ def commands(found: Any) -> list[str]:
             for line in (
                 value.splitlines()
                 if key == "run"
-                else list(value)
+                else [line for command in value for line in command.splitlines()]
                 if key == "script"
                 else commands(value)
             )

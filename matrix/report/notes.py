@@ -1,0 +1,174 @@
+"""Release notes of a candidate on checkpoints: what its users have to know, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Literal
+
+from matrix.catalogue import ranges, releases
+from matrix.catalogue.words import AfterLoad, Outcome, Standing
+from matrix.report import traits
+from matrix.report.cells import ReportCell
+from matrix.report.document import Report
+from matrix.report.traits import NO_RECIPE, Traits
+
+Markup = Literal["rst", "md"]
+"""The markup of the notes."""
+MARKUPS: tuple[Markup, ...] = ("rst", "md")
+"""All of them."""
+
+_PLAIN, _TRUSTED, _REWRITE = "plain", "trusted", "rewrite:"
+_MEANINGS = {
+    "frozen": "load, and later training steps never update their FP8 metadata",
+    "defaults": "load, and their FP8 metadata is silently reset to defaults",
+    "partial": "load, and what is loaded is not what was saved",
+}
+_NOTHING = "Nothing that their users have to know."
+
+
+@dataclasses.dataclass(frozen=True)
+class _Harm:
+    """What goes wrong with some checkpoints, and what helps."""
+
+    what: str
+    helps: tuple[str, ...]
+
+
+def text(report: Report, opt_in: str | None, section: str, markup: Markup) -> str:
+    """Return the release notes of the first candidate of a report.
+
+    :param report: the report on a candidate, with its qualification.
+    :param opt_in: the environment variable that makes it accept pickled extra state.
+    :param section: the FAQ's section as it should read, in reStructuredText.
+    """
+    assert report.qualification is not None
+    match = report.qualification.matches[0]
+    version = match.name.partition("@")[0]
+    reads = [cell for cell in report.cells if cell.loaded_by == match.name != cell.saved_by]
+    read_by = [cell for cell in report.cells if cell.saved_by == match.name != cell.loaded_by]
+    order = releases.order([row.name for row in report.releases])
+    told = {row.name: traits.of(row) for row in report.scenarios}
+    heading = _heading(markup)
+    lines = [
+        heading(f"Checkpoints of Transformer Engine {version}", 1),
+        heading(f"Checkpoints of other releases in {version}", 2),
+        *(_bullets(reads, told, order, "saved_by", opt_in, markup) or [_NOTHING]),
+        "",
+        heading(f"Checkpoints of {version} in other releases", 2),
+        *(_bullets(read_by, told, order, "loaded_by", None, markup) or [_NOTHING]),
+        "",
+        heading(f"Changed from {match.baseline}", 2),
+        *(_changes(report, markup) or ["Nothing."]),
+        "",
+        heading("The section of the FAQ", 2),
+        *_quoted(section.replace(match.name, version), markup),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _heading(markup: Markup) -> Callable[[str, int], str]:
+    def heading(title: str, level: int) -> str:
+        if markup == "md":
+            return f"{'#' * level} {title}\n"
+        return f"{title}\n{'=-'[level - 1] * len(title)}\n"
+
+    return heading
+
+
+def _code(text_: str, markup: Markup) -> str:
+    return f"`{text_}`" if markup == "md" else f"``{text_}``"
+
+
+def _bullets(
+    cells: Iterable[ReportCell],
+    told: Mapping[str, Traits],
+    order: Sequence[str],
+    partner: str,
+    opt_in: str | None,
+    markup: Markup,
+) -> list[str]:
+    """Return what goes wrong as bullets: kinds of checkpoints that fare alike stand together."""
+    pairs: dict[tuple[str, str], dict[str, ReportCell]] = {}
+    for cell in cells:
+        pairs.setdefault((cell.scenario, getattr(cell, partner)), {})[cell.variant] = cell
+    found: dict[_Harm, dict[str, set[str]]] = {}
+    for (scenario, release), by_variant in pairs.items():
+        harm = _harm(by_variant, opt_in, markup)
+        if harm is not None:
+            found.setdefault(harm, {}).setdefault(scenario, set()).add(release)
+    lines = []
+    for harm, scenarios in found.items():
+        lines.append(f"- {_subject(scenarios, told, order)}: they {harm.what}.")
+        lines += [f"  {help_}" for help_ in harm.helps]
+    return lines
+
+
+def _harm(by_variant: Mapping[str, ReportCell], opt_in: str | None, markup: Markup) -> _Harm | None:
+    """Return what goes wrong without any measure, and the measures after which it does not."""
+    plain = by_variant.get(_PLAIN)
+    if plain is None or _is_well(plain):
+        return None
+    helps = []
+    trusted = by_variant.get(_TRUSTED)
+    if opt_in and trusted is not None and _is_well(trusted):
+        helps.append(f"Set {_code(opt_in + '=1', markup)} for the load, if you trust the file.")
+    elif any(name.startswith(_REWRITE) and _is_well(one) for name, one in by_variant.items()):
+        helps.append(f"Rewrite them with {_code('te-matrix remap', markup)} first.")
+    return _Harm(_what(plain, markup), tuple(helps))
+
+
+def _is_well(cell: ReportCell) -> bool:
+    if cell.outcome == Outcome.LOADED:
+        return AfterLoad.FROZEN not in (cell.after_load, cell.rest_after_load)
+    if cell.outcome == Outcome.DEFAULTS:
+        return not cell.held
+    return cell.outcome == Outcome.NONE and cell.rest_after_load != AfterLoad.FROZEN
+
+
+def _what(cell: ReportCell, markup: Markup) -> str:
+    if cell.outcome == Outcome.ERROR:
+        kind = _code(cell.error_type or "an exception", markup)
+        return f"do not load ({kind})"
+    frozen = AfterLoad.FROZEN in (cell.after_load, cell.rest_after_load)
+    word = "frozen" if frozen else cell.outcome.value
+    return _MEANINGS.get(word, f"have no outcome ({cell.outcome.value})")
+
+
+def _subject(
+    scenarios: Mapping[str, set[str]], told: Mapping[str, Traits], order: Sequence[str]
+) -> str:
+    """Return releases and kinds of checkpoints as text."""
+    by_releases: dict[str, list[Traits]] = {}
+    for scenario, names in scenarios.items():
+        by_releases.setdefault(ranges.text(names, order), []).append(told[scenario])
+    return "; ".join(f"{names} ({_kinds(of)})" for names, of in by_releases.items())
+
+
+def _kinds(found: Iterable[Traits]) -> str:
+    by_kind: dict[str, list[str]] = {}
+    for one in found:
+        kind = one.checkpoint if one.recipe == NO_RECIPE else one.kind
+        by_kind.setdefault(kind, []).append(one.module)
+    return "; ".join(
+        f"{', '.join(dict.fromkeys(modules))}, {kind}" for kind, modules in by_kind.items()
+    )
+
+
+def _changes(report: Report, markup: Markup) -> list[str]:
+    assert report.qualification is not None
+    lines = []
+    for standing in (Standing.WORSE, Standing.BETTER, Standing.CHANGED):
+        for group in report.qualification.of(standing):
+            reason = f" ({_code(group.reason, markup)})" if group.reason else ""
+            lines.append(f"- {standing.value}: {group.change}{reason}")
+            lines += [f"  {line}" for line in group.where]
+    return lines
+
+
+def _quoted(section: str, markup: Markup) -> Iterator[str]:
+    if markup == "md":
+        yield from ("```rst", section.rstrip(), "```")
+    else:
+        yield from (".. code-block:: rst", "")
+        yield from (f"   {line}".rstrip() for line in section.rstrip().splitlines())
