@@ -18,7 +18,7 @@ def named() -> set[tuple[str, str]]:
     return set(NAMED.findall(text))
 
 
-def tests_in(file: str) -> set[str]:
+def in_file(file: str) -> set[str]:
     tree = ast.parse((ROOT / "tests" / "unit" / file).read_text(encoding="utf-8"))
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
@@ -26,11 +26,11 @@ def tests_in(file: str) -> set[str]:
 def test_every_test_of_the_tables_is_there() -> None:
     assert len(named()) > 30
     for file, name in sorted(named()):
-        assert name in tests_in(file), f"{file}::{name}"
+        assert name in in_file(file), f"{file}::{name}"
 
 
 def test_every_kind_of_state_that_has_a_test_is_in_the_table() -> None:
-    kinds = {name for name in tests_in(STATES) if name.startswith("test_")} - ELSEWHERE
+    kinds = {name for name in in_file(STATES) if name.startswith("test_")} - ELSEWHERE
     assert kinds == {name for file, name in named() if file == STATES}
 
 
