@@ -114,7 +114,7 @@ class Predictor:
 
     def _predict(self, loader: Release) -> Prediction:
         made = self.as_it_is(loader)
-        if made.status == LoadStatus.DEPENDS:
+        if made.status == LoadStatus.DEPENDS and "saved by" in made.detail:
             return dataclasses.replace(made, step="Name the saver with --saved-by")
         if not made.harm:
             return made
