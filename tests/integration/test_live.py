@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,19 +14,22 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from helpers.agreement import plain
 from helpers.formats import recorded_state, torch_zip
-from matrix.catalogue import forms, releases
+from matrix.catalogue import forms, releases, scenarios
 from matrix.catalogue.releases import Release
 from matrix.checkpoint import edits, layout
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.errors import CheckpointError
 from matrix.cli import main
-from matrix.doctor import inspect, remap, verify
+from matrix.doctor import Assumed, LoadStatus, inspect, remap, verify, writers
 from matrix.doctor import places as asking
 from matrix.doctor.live import LiveAnswer, LiveReleases
+from matrix.doctor.predictions import Predictor
 from matrix.errors import ExitCode, MatrixError, SourceError, SourceUnavailable
 from matrix.lane.sources import FetchedSources
+from matrix.store.store import Store
 
 KNOWN = releases.load()
 LOADERS = ["1.11", "1.13", "2.3", "2.4", "2.16", "2.20.2"]
@@ -213,3 +217,36 @@ def test_inspect_live_on_the_command_line(tmp_path: Path) -> None:
     found = json.loads(CliRunner().invoke(main, [*words, "--json"]).stdout)
     assert found["targets"][0]["step"] == "Run te-matrix remap IN OUT --to 2.3"
     assert [state["status"] for state in found["live"][0]["states"]] == ["fails"] * 3
+
+
+# Every save of a whole store, which no repository holds: see test_agreement.py.
+
+STORE = os.environ.get("TE_MATRIX_AGREEMENT_STORE")
+
+
+@pytest.mark.skipif(STORE is None, reason="TE_MATRIX_AGREEMENT_STORE names no store")
+@pytest.mark.parametrize("loader", [release.name for release in KNOWN.releases])
+def test_inspect_says_what_the_release_does(
+    loader: str, lane: LiveReleases, tmp_path: Path
+) -> None:
+    store = Store(str(STORE))
+    file = tmp_path / "x.pt"
+    wrong, agreed = [], 0
+    for save in {found[0].state_digest: found[0] for found in store.saves().values()}.values():
+        sized = scenarios.load().get(save.scenario)
+        data = store.checkpoint(save.file_digest) if save.file_digest else None
+        if sized is None or data is None or not plain(sized):
+            continue
+        file.write_bytes(data)
+        contents = layout.find(file).read()
+        savers = writers.find(contents, KNOWN, None).releases
+        predicted = Predictor(contents, savers, None, Assumed()).as_it_is(KNOWN[loader])
+        places = asking.places_of(contents)
+        answer = lane.ask(KNOWN[loader], places, None, Assumed())
+        if {predicted.status, answer.status} & {LoadStatus.UNKNOWN, LoadStatus.DEPENDS}:
+            continue
+        agreed += predicted.status == answer.status
+        if predicted.status != answer.status:
+            wrong.append(f"{save.scenario} of {save.release}: {predicted} but {answer.detail}")
+    assert wrong == []
+    assert agreed

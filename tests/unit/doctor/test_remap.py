@@ -507,3 +507,74 @@ def test_tables_are_strict(table: Any) -> None:
     bad = table('[[form]]\nname = "x"\n')
     with pytest.raises(Exception, match="form.0.read_by"):
         tables.load(bad, forms._Forms)
+
+
+# What is not known beforehand.
+
+
+def with_norm(state: State) -> State:
+    return {**state, "norm.weight": torch.ones(4), "norm.bias": torch.ones(4)}
+
+
+def test_norms_are_added_on_request(tmp_path: Path, out: Path) -> None:
+    path = torch_zip(with_norm(recorded_state("1.11")), tmp_path)
+    words = ("remap", path, out / "x.pt", "--to", "1.13")
+    shown = te_matrix(*words)
+    assert shown.exit_code == ExitCode.DEVIATES
+    assert "If norm are norms of Transformer Engine, name them with --add-norm-states" in " ".join(
+        shown.output.split()
+    )
+    shown = te_matrix(*words, "--add-norm-states", "n*")
+    assert shown.exit_code == ExitCode.OK, shown.output
+    assert "norm._extra_state: add-key" in shown.output
+    after = loaded(out / "x.pt")
+    assert after["norm._extra_state"].numel() == 0
+    assert set(after) == {*loaded(path), "norm._extra_state"}
+    shown = te_matrix(*words[:2], out / "y.pt", "--to", "1.13", "--add-norm-states", "other")
+    assert shown.exit_code == ExitCode.USAGE and "Such are: norm" in shown.output
+    shown = te_matrix(*words[:2], out / "y.pt", "--to", "1.11", "--add-norm-states", "norm")
+    assert shown.exit_code == ExitCode.USAGE and "norms have no extra state in 1.11" in shown.output
+
+
+def unknown_to_the_matrix() -> State:
+    """A cast state; no scenario has one."""
+    state = recorded_state("2.17.1")
+    key = "qkv._extra_state"
+    return {**state, key: state[key].to(torch.bfloat16)}
+
+
+def test_what_the_matrix_has_not_seen_is_written_if_the_release_takes_it(
+    tmp_path: Path, out: Path
+) -> None:
+    path = torch_zip(unknown_to_the_matrix(), tmp_path)
+    done = remap(path, out / "x.pt", "2.3")
+    assert done.before.status != "loads" and done.written
+    (changed,) = [change for change in done.changes if "undo-cast" in change.steps]
+    assert changed.module == "qkv"
+    assert loaded(done.out)["qkv._extra_state"].dtype == torch.uint8
+
+
+def test_what_nobody_has_seen_load_is_not_written(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remapping_module, "verify", lambda *_arguments: (False, "not tried: why"))
+    path = torch_zip(unknown_to_the_matrix(), tmp_path)
+    with pytest.raises(NoRewriteError, match="its own code could not be asked: not tried: why"):
+        remap(path, out / "x.pt", "2.3")
+    assert list(out.iterdir()) == []
+    seen = torch_zip(recorded_state("1.7"), tmp_path)
+    assert remap(seen, out / "x.pt", "1.11").verified == "not tried: why", "the matrix has seen it"
+
+
+@pytest.mark.parametrize(
+    ("release", "scenario"), [("1.7", "autocast"), ("1.11", "fp8-weights"), ("1.11", "autocast")]
+)
+@pytest.mark.parametrize("target", ["1.5", "1.11", "2.3", "2.17.1"])
+def test_no_refusal_advises_the_command_that_refuses(
+    release: str, scenario: str, target: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.pt"
+    path.write_bytes(recorded_bytes(release, scenario))
+    shown = te_matrix("remap", path, tmp_path / "out.pt", "--to", target, "--dry-run")
+    assert shown.exit_code in (ExitCode.OK, ExitCode.DEVIATES)
+    assert (shown.exit_code == ExitCode.OK) or "te-matrix remap" not in shown.output
