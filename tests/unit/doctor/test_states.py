@@ -320,6 +320,17 @@ def test_a_state_like_none_that_was_seen(tmp_path: Path) -> None:
     assert found["status"] == "unknown" and "zero_point" in found["detail"]
 
 
+@pytest.mark.parametrize("shape", [(3, 1), (1, 3), (1,)])
+def test_scales_of_another_shape(shape: tuple[int, ...], tmp_path: Path) -> None:
+    """As many scales in another shape are not what any release saves."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["scale_fwd"] = torch.full(shape, 2.0)
+
+    state = changed(recorded_state("1.11", "linear"), change)
+    assert status(state, tmp_path, "1.12")[0] == "unknown"
+
+
 def test_a_part_that_is_unlike_is_not_covered_by_the_others(tmp_path: Path) -> None:
     state = recorded_state("1.11")
     content = {**held(state[ATTENTION]), "zero_point": torch.zeros(3)}

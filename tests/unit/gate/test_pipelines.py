@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 
+from matrix import __version__
 from matrix.cli import main
 from matrix.gate import pipelines
 
@@ -39,7 +40,7 @@ def sharded(tmp_path: Path) -> Path:
 
 def test_each_file_has_its_schema(sharded: Path) -> None:
     for folder in (FOLDER, sharded):
-        assert {path.name for path in folder.iterdir()} == set(SCHEMAS)
+        assert {path.name for path in folder.iterdir() if path.is_file()} == set(SCHEMAS)
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -98,6 +99,56 @@ def test_a_slip_would_be_seen(name: str, right: str, wrong: str, tmp_path: Path)
     assert right in text
     (tmp_path / name).write_text(text.replace(right, wrong))
     assert check(name, tmp_path / name) == 1
+
+
+SHARED = FOLDER / "qualify"
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize(
+    ("schema", "path"),
+    [
+        ("vendor.github-actions", SHARED / "action.yml"),
+        ("vendor.github-workflows", ROOT / ".github" / "workflows" / "release.yml"),
+        ("vendor.citation-file-format", ROOT / "CITATION.cff"),
+    ],
+)
+def test_the_other_files_have_their_schemas(schema: str, path: Path) -> None:
+    words = ["--builtin-schema", schema, str(path)]
+    assert CliRunner().invoke(check_jsonschema.main, words).exit_code == 0
+
+
+def test_the_component_is_what_gitlab_takes(tmp_path: Path) -> None:
+    """Its first document declares inputs, each of which the second one uses."""
+    spec, jobs = YAML(typ="safe").load_all((SHARED / "gitlab-component.yml").read_text())
+    text = (SHARED / "gitlab-component.yml").read_text().partition("\n---\n")[2]
+    used = set(re.findall(r"\$\[\[ inputs\.(\w+) \]\]", text))
+    assert used == set(spec["spec"]["inputs"])
+    path = tmp_path / "gitlab.yml"
+    with path.open("w") as stream:
+        YAML(typ="safe").dump(jobs, stream)
+    assert check("gitlab.yml", path) == 0
+
+
+@pytest.mark.parametrize("name", ["action.yml", "gitlab-component.yml"])
+def test_what_others_include_calls_what_there_is(name: str) -> None:
+    found = [
+        shlex.split(line.replace('${AGAINST:+--against "$AGAINST"}', "--against 2.9"))
+        for document in YAML(typ="safe").load_all((SHARED / name).read_text())
+        for line in commands(document)
+        if line.startswith("te-matrix ")
+    ]
+    assert [words[1] for words in found] == ["qualify", "gate"]
+    for _program, command, *words in found:
+        main.commands[command].make_context(command, words)
+
+
+def test_the_release_is_the_version_of_the_package_everywhere() -> None:
+    citation = YAML(typ="safe").load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == __version__
+    assert f"\n## {__version__} (" in (ROOT / "CHANGELOG.md").read_text()
+    named = (SHARED / "action.yml").read_text() + (SHARED / "gitlab-component.yml").read_text()
+    assert set(re.findall(r"qualify@v?([\d.]+)", named)) == {__version__}
 
 
 @pytest.fixture
