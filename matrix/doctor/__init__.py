@@ -6,7 +6,7 @@ writers: the releases that can have written a checkpoint, by its traits
 resemblance: the scenario that a checkpoint resembles
 predictions: what each release does with a checkpoint, from the evidence on that scenario
 verify: a rewritten checkpoint, tried in the code of the release that it is for
-symptoms: the possible causes of an error; similarity compares texts, symptom_page renders text
+symptoms/: the possible causes of an error, told by the text of a traceback or log
 
 >>> from matrix.doctor import inspect
 >>> inspect("model.pt").target("2.17.1").status  # doctest: +SKIP

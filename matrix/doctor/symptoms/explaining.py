@@ -1,0 +1,70 @@
+"""The answer to one text: its possible causes, or that it is not Transformer Engine's."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from matrix.doctor.symptoms import claims
+from matrix.doctor.symptoms.seen import SeenErrors, SeenPairs
+from matrix.judge.judgement import Judgement
+
+
+@dataclasses.dataclass(frozen=True)
+class PossibleCause:
+    """One possible cause of an error, as ``te-matrix explain --error --json`` shows it."""
+
+    id: str
+    """Its name in ``symptoms.toml``."""
+    error: str
+    """What happened, as a sentence."""
+    shown_by: str
+    """What of the text shows that it is Transformer Engine's, without white space."""
+    releases: str
+    """The releases that it concerns, as text."""
+    cause: str
+    advice: str
+    """What to do."""
+    reference: str
+    """Upstream issues, pull requests, or files."""
+    pairs: SeenPairs | None = None
+    """The pairs of releases that raised the error in the matrix; None where none did."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """The answer to one text."""
+
+    causes: tuple[PossibleCause, ...]
+    """The causes, the first cause first; none where nothing shows that it is Transformer Engine's,
+    or its cause is not known."""
+    ordinary: str = ""
+    """What it is instead, as a sentence; empty where that is not known."""
+
+
+def explain(text: str, judged: Callable[[], Judgement]) -> Explanation:
+    """Return what a traceback, a message, or a log with one in it, means.
+
+    :param judged: returns the judgement of the whole catalogue; called only if there is a cause
+        to show pairs of.
+    :raises TableError: the table of causes has a mistake.
+    """
+    found = claims.find(text)
+    if not found.claims:
+        return Explanation((), found.ordinary)
+    seen = SeenErrors(judged())
+    return Explanation(tuple(_cause(claim, seen, found.text) for claim in found.claims))
+
+
+def _cause(claim: claims.Claim, seen: SeenErrors, text: str) -> PossibleCause:
+    row = claim.cause
+    return PossibleCause(
+        id=row.id,
+        error=row.title,
+        shown_by=claim.shown_by,
+        releases=row.releases,
+        cause=row.cause,
+        advice=row.advice,
+        reference=row.references,
+        pairs=seen.pairs(row.id, text),
+    )

@@ -1,0 +1,101 @@
+"""The keys that a text lists as missing, unexpected or of another size."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from matrix.catalogue.state_keys import EXTRA_STATE
+from matrix.doctor.symptoms.table import KeyKind, KeyList
+
+_QUOTED = re.compile(r"'([^']+)'")
+_BARE = re.compile(r"[\w./-]+")
+_SHOWN = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Keys:
+    """Keys that a checkpoint or a model lacks, by what a text says of them.
+
+    The names are PyTorch's: missing keys are those of the model that the checkpoint lacks.
+    """
+
+    states: Mapping[str, Mapping[str, None]]
+    """Keys of extra states by ``missing``, ``unexpected`` and ``size``, in the order of the text."""
+    ordinary: Mapping[str, Mapping[str, None]]
+    """Keys of weights and buffers, likewise."""
+
+    def kinds(self, what: str, table: Sequence[KeyKind]) -> set[str]:
+        """Return the kinds of the extra states in one of the lists."""
+        return {kind_of(key, table) for key in self.states.get(what, ())}
+
+    @property
+    def weights(self) -> str:
+        """A sentence on the keys of weights; empty where the text lists none."""
+        parts = [
+            f"{_MEANING[what]}: {_shown(keys)}" for what, keys in self.ordinary.items() if keys
+        ]
+        return "; ".join(parts)
+
+    @property
+    def prefix(self) -> str:
+        """What unexpected keys have before the missing ones, such as ``module.``; else empty."""
+        missing = self.ordinary.get("missing", {})
+        for longer, shorter in (("unexpected", "missing"), ("missing", "unexpected")):
+            for key in self.ordinary.get(longer, ()):
+                for other in self.ordinary.get(shorter, missing):
+                    if key != other and key.endswith(f".{other}"):
+                        return key.removesuffix(other)
+        return ""
+
+
+_MEANING = {
+    "missing": "the model has weights that the checkpoint lacks",
+    "unexpected": "the checkpoint has weights that the model lacks",
+    "size": "weights have another shape in the model than in the checkpoint",
+}
+
+
+def _shown(keys: Iterable[str]) -> str:
+    keys = list(keys)
+    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+    return ", ".join(keys[:_SHOWN]) + more
+
+
+def kind_of(key: str, table: Sequence[KeyKind]) -> str:
+    """Return the kind of the module that a key of an extra state belongs to."""
+    module = key.partition(EXTRA_STATE)[0].rstrip(".").lower()
+    return next((kind.name for kind in table if re.search(kind.pattern, module)), "other")
+
+
+def find(text: str, lists: Sequence[KeyList]) -> Keys:
+    """Return the keys that a squeezed text lists.
+
+    A key that is the extra state of the whole model, without a path, gets the name of the model's
+    class before it, where the text has that.
+    """
+    states: dict[str, dict[str, None]] = {}
+    ordinary: dict[str, dict[str, None]] = {}
+    for row in lists:
+        for found in row.regex.finditer(text):
+            for key in _keys(found[1]):
+                if EXTRA_STATE in key:
+                    states.setdefault(row.what, {})[_owned(key, text, found.start())] = None
+                elif "." in key or "'" in found[1]:
+                    ordinary.setdefault(row.what, {})[key] = None
+    return Keys(states, ordinary)
+
+
+def _keys(listed: str) -> list[str]:
+    return (_QUOTED if "'" in listed else _BARE).findall(listed)
+
+
+_OWNER = re.compile(r"inloadingstate_dictfor(\w{1,100}):")
+
+
+def _owned(key: str, text: str, end: int) -> str:
+    if key != EXTRA_STATE:
+        return key
+    owners = _OWNER.findall(text, max(0, end - 2000), end)
+    return f"{owners[-1]}.{key}" if owners else key
