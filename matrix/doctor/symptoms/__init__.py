@@ -1,8 +1,8 @@
 """The possible causes of an error, for ``te-matrix explain --error``.
 
 An error is Transformer Engine's only where the text shows that: by a frame of its code, a key that
-ends in ``_extra_state``, or one of its names. What shows it, and which messages have which cause, is
-``catalogue/data/symptoms.toml``; the modules here apply that table, and know no message.
+ends in ``_extra_state``, or one of its names. ``catalogue/data/symptoms.toml`` says what shows it,
+and which messages have which cause; the modules here apply that table, and know no message.
 
 text: a log or traceback without what terminals, launchers and loggers add to it
 keys: the keys that a text lists as missing, unexpected or of another size

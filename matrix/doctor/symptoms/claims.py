@@ -31,7 +31,8 @@ class Findings:
     claims: tuple[Claim, ...]
     """The claims, the first cause first."""
     ordinary: str
-    """What it is if it is not Transformer Engine's, as a sentence; empty where that is not known."""
+    """What it is if nothing shows that it is Transformer Engine's, as a sentence; empty where that
+    is not known."""
 
 
 def find(text: str) -> Findings:
@@ -98,6 +99,8 @@ def _chosen(claims: Sequence[Claim], listed: Keys) -> list[Claim]:
 
 def _ordinary(text: str, listed: Keys, known: Table) -> str:
     if listed.weights:
-        hint = f"; the names differ by {listed.prefix!r} at their beginning" if listed.prefix else ""
+        hint = (
+            f"; the names differ by {listed.prefix!r} at their beginning" if listed.prefix else ""
+        )
         return listed.weights + hint
     return next((row.says for row in known.ordinary if holds(row.when, text)), "")

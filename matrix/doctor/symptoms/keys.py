@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -22,7 +23,7 @@ class Keys:
     """
 
     states: Mapping[str, Mapping[str, None]]
-    """Keys of extra states by ``missing``, ``unexpected`` and ``size``, in the order of the text."""
+    """Keys of extra states by ``missing``, ``unexpected``, ``size``, in the order of the text."""
     ordinary: Mapping[str, Mapping[str, None]]
     """Keys of weights and buffers, likewise."""
 
@@ -40,19 +41,19 @@ class Keys:
 
     @property
     def prefix(self) -> str:
-        """What unexpected keys have before the missing ones, such as ``module.``; else empty."""
-        missing = self.ordinary.get("missing", {})
-        for longer, shorter in (("unexpected", "missing"), ("missing", "unexpected")):
-            for key in self.ordinary.get(longer, ()):
-                for other in self.ordinary.get(shorter, missing):
-                    if key != other and key.endswith(f".{other}"):
+        """What keys of one list have before those of the other, such as ``module.``; else empty."""
+        lists = self.ordinary.get("missing", {}), self.ordinary.get("unexpected", {})
+        for longer, shorter in (lists, reversed(lists)):
+            for other in itertools.islice(shorter, _SHOWN):
+                for key in longer:
+                    if key.endswith(f".{other}"):
                         return key.removesuffix(other)
         return ""
 
 
 _MEANING = {
-    "missing": "the model has weights that the checkpoint lacks",
-    "unexpected": "the checkpoint has weights that the model lacks",
+    "missing": "the model has weights or other values that the checkpoint lacks",
+    "unexpected": "the checkpoint has weights or other values that the model lacks",
     "size": "weights have another shape in the model than in the checkpoint",
 }
 

@@ -125,4 +125,3 @@ def load() -> Table:
 def holds(groups: Sequence[Sequence[str]], part: str) -> bool:
     """Return whether of each group some pattern is found in a squeezed text."""
     return all(any(compiled(p).search(part) for p in group) for group in groups)
-

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import re
 
-_LONGEST = 400_000
+_LONGEST = 200_000
 """Characters that are looked at, from the end: the last error is the one to be explained."""
 
 _COLOUR = re.compile(
-    r"(?:\x1b|\^\[|\\x1b|\\u001b|\\033|#033)(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]{0,200}(?:\x07|\x1b\\))"
+    r"(?:\x1b|\^\[|\\x1b|\\u001b|\\033|#033)"
+    r"(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]{0,200}(?:\x07|\x1b\\))"
     r"|\[\d{1,3}(?:;\d{1,3}){0,4}m"
 )
 """ANSI sequences, also as loggers spell the escape character, and without it."""
 _BOXES = re.compile("[\u2500-\u257f\u2771\u276f]")
 """The frame and the arrow of rich's tracebacks."""
 _WINDOWS = re.compile(r"(?:\b[A-Za-z]:)?(?:\\{1,2}[\w.@+-]+){1,40}\.py\b")
-_ESCAPES = re.compile(r"\\+[nrt]")
+_ESCAPES = re.compile(r"\\{1,4}[nrt]")
 """Line breaks and tabs of messages that were logged as JSON or by ``repr``."""
-_QUOTES = re.compile(r"\\*[\"'`\u2018\u2019\u201c\u201d\u201e]")
+_QUOTES = re.compile(r"\\{0,4}[\"'`\u2018\u2019\u201c\u201d\u201e]")
 _MARKS = re.compile(r"^[\s^~]+$", re.MULTILINE)
 """The lines of ``^`` and ``~`` that Python prints below lines of code."""
 _SPACE = re.compile(r"[\s\u200b\ufeff]+")
@@ -48,7 +49,7 @@ _PREFIXES = re.compile(
             rf"{_LEVEL}\s*[|:-](?=\s)",
             rf"\|\s*{_LEVEL}\s*\|(?:\s*[\w.<>:]{{1,120}}\s+-(?=\s))?",  # loguru
             r"\d{1,5}:(?=\s)",  # srun --label
-            r"[a-z][a-z_-]{0,30}[.-]?\d[\w.-]{0,40}:(?=\s)",  # the name of a node, which ends in a number
+            r"[a-z][a-z_-]{0,30}[.-]?\d[\w.-]{0,40}:(?=\s)",  # the name of a node has a number
             r"[\w.-]{1,60}\s+\|(?=\s)",  # docker compose
             r"E(?=\s{2,})",  # pytest
             r">(?=\s)",
@@ -58,8 +59,12 @@ _PREFIXES = re.compile(
 )
 _MOST_PREFIXES = 8
 
-_FRAME = re.compile(r"(?:File)?'?([\w~./@+-]{1,300}\.py)'?(?::(\d{1,6}))?,?in(?=[\w<])")
-"""A frame as IPython and rich print it: the path, perhaps a line number, and the function."""
+_FRAME = re.compile(
+    r"(?:File)?'?([\w~./@+-]{1,300}\.py)'?(?::(\d{1,6}))?,?in(?:(?:\w{1,80}\.){1,5}(?=\w{1,80}\(self)|(?=[\w<]))"
+)
+"""A frame as IPython and rich print it: the path, perhaps a line number, and the function.
+
+IPython gives methods with the names of their classes, and with their arguments."""
 
 
 def squeezed(text: str) -> str:
