@@ -43,12 +43,13 @@ def explain_command(
     Transformer Engine's, which pairs of releases raise it, why, and what to do. The exit code
     is 3 if nothing in the text shows that it is, or its cause is not known.
 
-    The answer is from the store, if there is one, and from the recorded evidence.
+    The answer on a pair is from the store, if there is one, and from the recorded evidence; that
+    on an error from the recorded evidence alone.
     """
     if loaded_by is not None and saved_by is not None and text is None:
         lines = _pair(saved_by, loaded_by, store, today, as_json)
     elif saved_by is None:
-        lines = _error(_read(text), store, today, as_json)
+        lines = _error(_read(text), as_json)
     else:
         raise UsageError(
             "explain takes two releases, or an error", do="See te-matrix explain --help"
@@ -90,8 +91,8 @@ def _pair(
         yield from explain.page(judgement, selected.documentation, selected.entries)
 
 
-def _error(text: str, store: Store, today: datetime.date, as_json: bool) -> Iterator[str]:
-    found = symptoms.explain(text, lambda: _select(store).judge(today))
+def _error(text: str, as_json: bool) -> Iterator[str]:
+    found = symptoms.explain(text)
     if as_json:
         yield json.dumps([dataclasses.asdict(each) for each in found.causes], indent=1)
     if found.causes and not as_json:

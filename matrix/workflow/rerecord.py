@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime
 
+from matrix.catalogue import faq
+from matrix.doctor.symptoms import seen
 from matrix.errors import SourceUnavailable
+from matrix.judge import judge, ledger
 from matrix.plan.evidence_index import EvidenceIndex, Kept, Known, pairs
 from matrix.store import recorded
 from matrix.store.records import Load, Save
@@ -42,7 +45,10 @@ def refresh(index: EvidenceIndex, store: Store, today: datetime.date) -> int:
         load = _live(index.load(cell.scenario, cell.variant, saved, loader), cell.id)
         loads[load.key] = load
     records: list[Save | Load] = [*saves.values(), *loads.values()]
-    return recorded.refresh(plan.lane, records, checkpoints, today.isoformat())
+    count = recorded.refresh(plan.lane, records, checkpoints, today.isoformat())
+    # What is derived from the evidence, so that an error is explained without judging it all.
+    seen.write(plan.lane, seen.of(judge.judge(index, faq.load(), ledger.load(), today)))
+    return count
 
 
 def _live(known: Known[Kept] | None, what: str) -> Kept:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
-from matrix.doctor.symptoms import claims
+from matrix.catalogue.words import Lane
+from matrix.doctor.symptoms import claims, seen
 from matrix.doctor.symptoms.seen import SeenErrors, SeenPairs
-from matrix.judge.judgement import Judgement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +27,7 @@ class PossibleCause:
     reference: str
     """Upstream issues, pull requests, or files."""
     pairs: SeenPairs | None = None
-    """The pairs of releases that raised the error in the matrix; None where none did."""
+    """The pairs of releases that raised it in the recorded evidence; None where none did."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,21 +41,20 @@ class Explanation:
     """What it is instead, as a sentence; empty where that is not known."""
 
 
-def explain(text: str, judged: Callable[[], Judgement]) -> Explanation:
+def explain(text: str) -> Explanation:
     """Return what a traceback, a message, or a log with one in it, means.
 
-    :param judged: returns the judgement of the whole catalogue; called only if there is a cause
-        to show pairs of.
     :raises TableError: the table of causes has a mistake.
+    :raises StoreError: the list of recorded errors cannot be read.
     """
     found = claims.find(text)
     if not found.claims:
         return Explanation((), found.ordinary)
-    seen = SeenErrors(judged())
-    return Explanation(tuple(_cause(claim, seen, found.text) for claim in found.claims))
+    errors = seen.load(Lane.CPU)
+    return Explanation(tuple(_cause(claim, errors, found.text) for claim in found.claims))
 
 
-def _cause(claim: claims.Claim, seen: SeenErrors, text: str) -> PossibleCause:
+def _cause(claim: claims.Claim, errors: SeenErrors, text: str) -> PossibleCause:
     row = claim.cause
     return PossibleCause(
         id=row.id,
@@ -66,5 +64,5 @@ def _cause(claim: claims.Claim, seen: SeenErrors, text: str) -> PossibleCause:
         cause=row.cause,
         advice=row.advice,
         reference=row.references,
-        pairs=seen.pairs(row.id, text),
+        pairs=seen.pairs(row.id, text, errors),
     )

@@ -8,6 +8,7 @@ from matrix.catalogue import ranges
 from matrix.catalogue.releases import Release
 from matrix.doctor.symptoms.explaining import Explanation, PossibleCause
 
+_SHOWN = 5
 _TO_SEND = (
     "To find out, these are needed:",
     "  - the whole traceback, from the first line on, of the first rank that failed",
@@ -35,7 +36,9 @@ def _cause(number: int, each: PossibleCause, order: Sequence[str]) -> Iterator[s
     yield f"   Told by: {each.shown_by}"
     yield f"   Concerns: {each.releases}"
     if each.pairs:
-        yield f"   Seen in {', '.join(each.pairs.scenarios)}:"
+        shown = ", ".join(each.pairs.scenarios[:_SHOWN])
+        more = len(each.pairs.scenarios) - _SHOWN
+        yield f"   Seen in {shown}{f' and {more} more scenarios' if more > 0 else ''}:"
         for savers, loaders in each.pairs.by_savers:
             saved_by, loaded_by = ranges.text(savers, order), ranges.text(loaders, order)
             yield f"     saved by {saved_by}, loaded by {loaded_by}"

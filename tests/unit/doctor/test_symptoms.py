@@ -246,15 +246,20 @@ def test_the_ledger_s_ids_are_known() -> None:
     assert set(BY_LEDGER.values()) <= {row.id for row in table.load().cause}
 
 
+def test_the_list_of_errors_is_that_of_the_evidence() -> None:
+    """``te-matrix run --refresh-recorded`` writes both."""
+    assert seen.load(Lane.CPU) == seen.of(judgement())
+
+
 def test_pairs_are_those_of_the_very_message() -> None:
-    found = symptoms.explain("KeyError: 'scale_inv_fwd'", judgement)
+    found = symptoms.explain("KeyError: 'scale_inv_fwd'")
     (cause,) = found.causes
     assert cause.pairs and cause.pairs.count and not cause.pairs.by_savers[0][0][0].startswith("1.")
     text = (
         "ModuleNotFoundError: No module named 'transformer_engine.pytorch.tensor'\n"
         '  File "/v/torch/serialization.py", line 1, in find_class'
     )
-    (cause,) = symptoms.explain(text, judgement).causes
+    (cause,) = symptoms.explain(text).causes
     assert cause.pairs
     assert all(
         loader.startswith("1.") for _savers, them in cause.pairs.by_savers for loader in them
