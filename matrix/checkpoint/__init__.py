@@ -12,6 +12,7 @@ states: FP8 extra states, decoded
 edits: what rewriting changes in each extra state
 encoding: extra states as pickles in the form that a release reads
 rewriting: a checkpoint written anew, and checked
+in_memory: state dicts in memory, as the same inert values; in_memory_edits applies edits to them
 publish: new files and folders that appear whole or not at all
 copying: copying bytes, and digests that show that they are unchanged
 

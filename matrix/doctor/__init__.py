@@ -6,6 +6,7 @@ writers: the releases that can have written a checkpoint, by its traits
 resemblance: the scenario that a checkpoint resembles
 predictions: what each release does with a checkpoint, from the evidence on that scenario
 verify: a rewritten checkpoint, tried in the code of the release that it is for
+memory: ``check`` and ``repair``: the same for state dicts in memory
 symptoms/: the possible causes of an error, told by the text of a traceback or log
 
 >>> from matrix.doctor import inspect
@@ -15,11 +16,13 @@ symptoms/: the possible causes of an error, told by the text of a traceback or l
 
 from matrix.checkpoint.errors import CheckpointError
 from matrix.doctor.inspection import Inspection, ModuleState, inspect
+from matrix.doctor.memory import CheckpointWarning, check, repair
 from matrix.doctor.predictions import LoadStatus, Prediction
 from matrix.doctor.remapping import NoRewriteError, Remapped, StateChange, remap
 
 __all__ = [
     "CheckpointError",
+    "CheckpointWarning",
     "Inspection",
     "LoadStatus",
     "ModuleState",
@@ -27,6 +30,8 @@ __all__ = [
     "Prediction",
     "Remapped",
     "StateChange",
+    "check",
     "inspect",
     "remap",
+    "repair",
 ]
