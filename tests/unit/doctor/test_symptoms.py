@@ -79,6 +79,13 @@ def test_an_ordinary_error_is_not_claimed(name: str) -> None:
     assert causes(ORDINARY[name]["text"]) == []
 
 
+def test_the_page_counts_the_texts() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "checkpoints.md").read_text(encoding="utf-8")
+    assert (
+        f"{len(OURS)} texts that are Transformer\nEngine's and {len(ORDINARY)} that are not" in page
+    )
+
+
 def test_every_cause_is_in_the_corpus() -> None:
     assert {row["first"] for row in OURS.values()} == {row.id for row in table.load().cause}
 
