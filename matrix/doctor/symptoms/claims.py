@@ -50,7 +50,7 @@ def find(text: str) -> Findings:
 def _of_messages(text: str, known: Table) -> Iterator[Claim]:
     parts = tracebacks(text)
     for cause in known.cause:
-        if not cause.on_keys:
+        if not cause.kinds:
             found = (_shown_by(cause, part, known) for part in parts if _meets(cause, part))
             shown = next((each for each in found if each), "")
             if shown:
@@ -71,9 +71,8 @@ def _of_keys(text: str, listed: Keys, known: Table) -> Iterator[Claim]:
     if listed.weights:
         return  # what holds of weights is the answer, whatever else differs
     for cause in known.cause:
-        wanted = {"missing": cause.missing, "unexpected": cause.unexpected, "size": cause.size}
-        if cause.on_keys and _meets(cause, text):
-            shown = [_only(listed, what, kinds, known) for what, kinds in wanted.items() if kinds]
+        if cause.kinds and _meets(cause, text):
+            shown = [_only(listed, what, kinds, known) for what, kinds in cause.kinds.items()]
             if all(shown):
                 yield Claim(cause, shown[0][-_SHOWN:])
 

@@ -7,11 +7,14 @@ import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from matrix.catalogue.state_keys import EXTRA_STATE
+from matrix.catalogue.state_keys import EXTRA_STATE, WRAPPERS
 from matrix.doctor.symptoms.table import KeyKind, KeyList
 
 _QUOTED = re.compile(r"'([^']+)'")
-_BARE = re.compile(r"[\w./-]+")
+_BARE = re.compile(
+    r"[\w./]*?(?:_extra_state\d*(?:/shard_[\d_]+)?|\.(?:weight|bias)(?=[a-rt-z]))|[\w./]+"
+)
+_PARAMETER = re.compile(r"\.(?:weight|bias)")
 _SHOWN = 3
 
 
@@ -66,7 +69,8 @@ def _shown(keys: Iterable[str]) -> str:
 
 def kind_of(key: str, table: Sequence[KeyKind]) -> str:
     """Return the kind of the module that a key of an extra state belongs to."""
-    module = key.partition(EXTRA_STATE)[0].rstrip(".").lower()
+    names = key.partition(EXTRA_STATE)[0].rstrip(".").split(".")
+    module = ".".join(name for name in names if name not in WRAPPERS).lower()
     return next((kind.name for kind in table if re.search(kind.pattern, module)), "other")
 
 
@@ -83,13 +87,22 @@ def find(text: str, lists: Sequence[KeyList]) -> Keys:
             for key in _keys(found[1]):
                 if EXTRA_STATE in key:
                     states.setdefault(row.what, {})[_owned(key, text, found.start())] = None
-                elif "." in key or "'" in found[1]:
+                else:
                     ordinary.setdefault(row.what, {})[key] = None
     return Keys(states, ordinary)
 
 
 def _keys(listed: str) -> list[str]:
-    return (_QUOTED if "'" in listed else _BARE).findall(listed)
+    """Return the keys in a list.
+
+    Without quotation marks a key ends only where an extra state does, or a parameter. What
+    follows the last one may be the next words of the text, unless it is a parameter for certain.
+    """
+    if "'" in listed:
+        return _QUOTED.findall(listed)
+    found = [key.strip(".") for key in _BARE.findall(listed)]
+    certain = [key for key in found[1:] if EXTRA_STATE in key or _PARAMETER.search(key)]
+    return [key for key in found[:1] if "." in key or EXTRA_STATE in key] + certain
 
 
 _OWNER = re.compile(r"inloadingstate_dictfor(\w{1,100}):")

@@ -41,7 +41,7 @@ class Evidence(tables.Row):
 class KeyList(tables.Row):
     """How a program lists keys."""
 
-    what: Literal["missing", "unexpected", "size"]
+    what: Literal["missing", "unexpected", "size", "asked"]
     after: str
     source: str
 
@@ -51,7 +51,11 @@ class KeyList(tables.Row):
         return re.compile(self.after.replace("KEYS", _KEYS), re.IGNORECASE)
 
 
-_KEYS = r"[\[{(]*('[^'\n]{1,500}'(?:,?'[^'\n]{1,500}')*|[\w./-]{1,500}(?:,[\w./-]{1,500})*)"
+_KEYS = (
+    r"(?:o?dict_keys|set|list)?[\[{(*-]*"
+    r"('[^'\n]{1,500}'(?:[,*-]{0,2}'[^'\n]{1,500}')*|[\w./]{1,500}(?:[,*-]{1,2}[\w./]{1,500})*)"
+)
+"""A list of keys, with or without quotation marks, brackets and bullets."""
 
 
 class KeyKind(tables.Row):
@@ -72,6 +76,7 @@ class Cause(tables.Row):
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     size: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
     group: str = ""
     alone: bool = False
     releases: str
@@ -80,9 +85,15 @@ class Cause(tables.Row):
     references: str
 
     @property
-    def on_keys(self) -> bool:
-        """Whether it follows from the keys that a text lists."""
-        return bool(self.missing or self.unexpected or self.size)
+    def kinds(self) -> dict[str, tuple[str, ...]]:
+        """The kinds that the keys of each list are of; empty where it asks for no keys."""
+        wanted = {
+            "missing": self.missing,
+            "unexpected": self.unexpected,
+            "size": self.size,
+            "asked": self.asked,
+        }
+        return {what: kinds for what, kinds in wanted.items() if kinds}
 
 
 class Ordinary(tables.Row):
@@ -106,7 +117,7 @@ class Table(tables.Row):
     def _every_claim_has_evidence(self) -> Table:
         known = {row.name for row in self.evidence}
         for row in self.cause:
-            if not row.on_keys and not row.evidence:
+            if not row.kinds and not row.evidence:
                 raise ValueError(f"the cause {row.id} asks for no evidence")
             if strangers := set(row.evidence) - known:
                 raise ValueError(f"the cause {row.id} names unknown evidence: {strangers}")

@@ -24,6 +24,8 @@ _WINDOWS = re.compile(r"(?:\b[A-Za-z]:)?(?:\\{1,2}[\w.@+-]+){1,40}\.py\b")
 _ESCAPES = re.compile(r"\\{1,4}[nrt]")
 """Line breaks and tabs of messages that were logged as JSON or by ``repr``."""
 _QUOTES = re.compile(r"\\{0,4}[\"'`\u2018\u2019\u201c\u201d\u201e]")
+_ENTITIES = {"&quot;": '"', "&#34;": '"', "&#39;": "'", "&#x27;": "'", "&apos;": "'"}
+_ENTITIES |= {"&lt;": "<", "&gt;": ">", "&nbsp;": "", "&amp;": "&"}
 _MARKS = re.compile(r"^[\s^~]+$", re.MULTILINE)
 """The lines of ``^`` and ``~`` that Python prints below lines of code."""
 _SPACE = re.compile(r"[\s\u200b\ufeff]+")
@@ -60,7 +62,8 @@ _PREFIXES = re.compile(
 _MOST_PREFIXES = 8
 
 _FRAME = re.compile(
-    r"(?:File)?'?([\w~./@+-]{1,300}\.py)'?(?::(\d{1,6}))?,?in(?:(?:\w{1,80}\.){1,5}(?=\w{1,80}\(self)|(?=[\w<]))"
+    r"(?:File)?'?([\w~./@+-]{1,300}\.py)'?(?::(\d{1,6}))?,?in"
+    r"(?:(?:\w{1,80}\.){1,5}(?=\w{1,80}\(self)|(?=[\w<]))"
 )
 """A frame as IPython and rich print it: the path, perhaps a line number, and the function.
 
@@ -70,14 +73,18 @@ IPython gives methods with the names of their classes, and with their arguments.
 def squeezed(text: str) -> str:
     """Return a text in the form that patterns are compared with: without white space.
 
-    Colours, prefixes of lines, boxes, and marks below code are removed, all quotation marks are
-    ``'``, and frames are as Python prints them: ``File'PATH',line1,inFUNCTION``.
+    Colours, prefixes of lines, boxes, and marks below code are removed, entities of HTML are
+    characters, all quotation marks are ``'``, and frames are as Python prints them:
+    ``File'PATH',line1,inFUNCTION``.
     """
     text = _COLOUR.sub("", text[-_LONGEST:])
     text = _WINDOWS.sub(lambda path: re.sub(r"\\+", "/", path[0]), text)
     text = _MARKS.sub("", _ESCAPES.sub("\n", _BOXES.sub(" ", text)))
     lines = (without_prefixes(line) for line in text.splitlines())
-    joined = _QUOTES.sub("'", _SPACE.sub("", "".join(lines)))
+    joined = _SPACE.sub("", "".join(lines))
+    for entity, character in _ENTITIES.items():
+        joined = joined.replace(entity, character)
+    joined = _QUOTES.sub("'", joined)
     return _FRAME.sub(r"File'\1',line\2,in", joined)
 
 

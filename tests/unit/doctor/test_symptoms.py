@@ -94,7 +94,7 @@ WORDS = re.compile(
     r"transformer_?engine\w*|nvte_\w+|\w*extra_states?(?:_case)?|fp8_meta|(?:get_)?fp8_\w+"
     r"|(?:scale_inv|amax_history|scale)_(?:fwd|bwd)|global_fp8_\w+|_make_\w*in_reduce_ex"
     r"|(?:Float8|MXFP8|NVFP4|Quantized)\w*(?:Tensor|Quantizer)\w*|_get_weight_tensors"
-    r"|_replace_sharded_keys_with_state_dict_keys|_?GEMM_READY|_?cast_input",
+    r"|(?:Delayed|Current|Block)Scaling|_replace_sharded_keys_with_state_dict_keys|_?GEMM_READY|_?cast_input",
     re.IGNORECASE,
 )
 """Names that show that a text is Transformer Engine's, written down without the table's help."""
