@@ -45,6 +45,7 @@ _PREFIXES = re.compile(
             r"[IWEF]\d{4} [\d:.]{8,20}\s+\d+ [\w./-]{1,120}:\d+\]",  # glog
             r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d [\w.-]{1,60}",  # syslog
             r"[\w.-]{1,60}\[\d+\]:(?=\s)",
+            rf"{_LEVEL} \d\d-\d\d {_TIME} \[?[\w./-]{{1,80}}:\d+\]",  # vLLM
             rf"\[{_LEVEL}[^\]\n]{{0,80}}\]",
             rf"{_LEVEL}:[\w.]{{1,100}}:",
             rf"-\s+[\w.]{{1,100}}\s+-\s+{_LEVEL}\s+-(?=\s)",

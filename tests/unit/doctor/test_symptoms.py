@@ -123,6 +123,8 @@ PREFIXES = [
     "ERROR:megatron.core.dist_checkpointing.validation:",
     "2026-01-11 03:14:15 | ERROR | app.main - ",
     "E       ",
+    "(Worker_TP0 pid=22639) ERROR 10-18 03:20:36 [multiproc_executor.py:628] ",
+    "ERROR 12-05 20:24:46 engine.py:366] ",
     "> ",
     "Jan 11 03:14:15 node7 python[4242]: ",
     "[36m(Worker pid=7)[0m ",
