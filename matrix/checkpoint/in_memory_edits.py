@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import importlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+import os
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from matrix.catalogue.state_keys import EXTRA_STATE
@@ -19,10 +20,9 @@ from matrix.checkpoint.in_memory import InMemory, attributes_of, is_sharded, is_
 _Items = list[tuple[Any, Any]]
 
 
-def apply(root: Any, edits: Iterable[Edit], key: Callable[[str], str | None]) -> Any:
+def apply(root: Any, edits: Iterable[Edit]) -> Any:
     """Return a state dict with edits applied; ``root`` stays as it is.
 
-    :param key: returns the key that one gets, also where a wrapper repeats it.
     :raises CheckpointError: a container cannot be made anew, or there is no PyTorch.
     """
     by_place: dict[str, dict[str, Edit]] = {}
@@ -33,7 +33,7 @@ def apply(root: Any, edits: Iterable[Edit], key: Callable[[str], str | None]) ->
         for inside, mapping in InMemory(root).places()
         if inside in by_place
     }
-    return _Rebuilder(places, _reaching(root, places), key).rebuilt(root)
+    return _Rebuilder(places, _reaching(root, places)).rebuilt(root)
 
 
 def _reaching(root: Any, places: Collection[int]) -> set[int]:
@@ -76,11 +76,9 @@ class _Rebuilder:
         self,
         places: Mapping[int, Mapping[str, Edit]],
         reaching: Collection[int],
-        key: Callable[[str], str | None],
     ) -> None:
         self._places = places
         self._reaching = reaching
-        self._key = key
         self._made: dict[int, Any] = {}
 
     def rebuilt(self, value: Any) -> Any:
@@ -112,25 +110,33 @@ class _Rebuilder:
             if edit is None:
                 made.append((key, self.rebuilt(value)))
             elif edit.new_key is not None:
-                made.append((edit.new_key, self._value(value, edit)))
-        names = {key for key, _value in items}
+                made.append((edit.new_key, _value(value, edit)))
+        names = {name for name, _item in items}
         for key, edit in edits.items():
             # A state that the checkpoint lacks is added beside the weight of its module.
             if key not in names and key.replace(EXTRA_STATE, "weight") in names:
                 made.append((edit.new_key, _byte_tensor(edit.payload or b"", None)))
         return made
 
-    def _value(self, old: Any, edit: Edit) -> Any:
-        if is_sharded(old):
-            new = copy.copy(old)
-            new.data = self._value(old.data, edit)
-            new.key = self._key(old.key) or old.key
-            return new
-        if edit.payload is None:
-            return old
-        if edit.state.in_list and isinstance(old, list):
-            return [_byte_tensor(edit.payload, old[0])]
-        return _byte_tensor(edit.payload, old)
+
+def _value(old: Any, edit: Edit) -> Any:
+    """Return the value of a state after its edit."""
+    if is_sharded(old):
+        new = copy.copy(old)
+        new.data, new.key = _value(old.data, edit), _renamed(old.key, edit)
+        return new
+    if edit.payload is None:
+        return old
+    if edit.state.in_list and isinstance(old, list):
+        return [_byte_tensor(edit.payload, old[0])]
+    return _byte_tensor(edit.payload, old)
+
+
+def _renamed(key: str, edit: Edit) -> str:
+    """Return the key in a wrapper, which ends as that in the state dict does, after an edit."""
+    shared = len(os.path.commonprefix([edit.state.key, edit.new_key or ""]))
+    tail, new = edit.state.key[shared:], (edit.new_key or "")[shared:]
+    return key.removesuffix(tail) + new if tail and key.endswith(tail) else key
 
 
 def _copied(value: Any) -> Any:

@@ -10,7 +10,6 @@ For those who load through a framework, and hold a state dict rather than a file
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -111,9 +110,7 @@ def repair(
     edits = _edits(contents, release, saved_by, store, drop=drop_fp8_state)
     if not any(edit.changes for edit in edits):
         return state_dict
-    form = remapping._dropping(release)
-    new_key = functools.partial(planning.key_in_form, form=form)
-    made: StateDict = in_memory_edits.apply(state_dict, edits, new_key)
+    made: StateDict = in_memory_edits.apply(state_dict, edits)
     _check(contents, edits, InMemory(made).read())
     return made
 
