@@ -7,6 +7,7 @@ of extra states are read, through the tensors themselves.
 from __future__ import annotations
 
 import ctypes
+import functools
 import io
 import math
 import sys
@@ -24,12 +25,17 @@ from matrix.checkpoint.lookups import Lookups
 from matrix.checkpoint.nodes import Call, Global, Guarded, Map, Node, Persistent
 from matrix.checkpoint.torchfile import TorchFile
 from matrix.checkpoint.words import TorchKind
+from matrix.system.collector import gc_paused
 
 FORMAT = "state dict in memory"
 _DEPTH = 100
 """How deeply containers are looked into; those below are passed over, as a file's would be."""
 _TE = "transformer_engine"
-_STORAGES = {dtype: name for name, (dtype, _size) in reversed(objects.STORAGES.items())}
+_UNTYPED = Global("torch", "UntypedStorage")
+_PLACES = {
+    dtype: Global("torch", name) for name, (dtype, _size) in reversed(objects.STORAGES.items())
+}
+"""The classes of storages by the type of their elements."""
 _PLAIN = (type(None), bool, int, float, str, bytes, bytearray)
 _OPAQUE = (type, ModuleType, FunctionType, MethodType, BuiltinFunctionType)
 
@@ -40,13 +46,16 @@ class InMemory:
     :param root: the state dict: any nesting of mappings, lists, tuples and objects.
     """
 
+    @gc_paused()
     def __init__(self, root: object) -> None:
+        self.root = root
         reader = _Reader()
         self._source = TorchFile(
             reader.node(root), 2, reader.storages, sys.byteorder == "little", reader.budget
         )
         self._mappings = reader.mappings
 
+    @gc_paused()
     def read(self) -> Contents:
         """Return what it holds apart from its weights, as :meth:`layout.Layout.read` does of files.
 
@@ -150,7 +159,7 @@ class _Reader:
 
 
 def _key(key: Any) -> Node:
-    return key if isinstance(key, _PLAIN) else repr(key)
+    return key if isinstance(key, _PLAIN) else Call("NEWOBJ", _name(type(key)), ())
 
 
 def _name(kind: Any) -> Global:
@@ -179,18 +188,32 @@ def attributes_of(value: Any) -> dict[str, Any]:
 
 def is_tensor(value: object) -> bool:
     """Return whether an object is a tensor of PyTorch's, or of a subclass."""
-    return any((c.__module__, c.__name__) == ("torch", "Tensor") for c in type(value).__mro__)
+    return _is_tensor(type(value).__mro__)
 
 
-def is_sharded(value: object) -> bool:
+@functools.cache
+def _is_tensor(classes: tuple[type, ...]) -> bool:
+    return any((c.__module__, c.__name__) == ("torch", "Tensor") for c in classes)
+
+
+def is_sharded(value: Any) -> bool:
     """Return whether an object is Megatron-LM's wrapper of a value: a ``ShardedObject``, which
     has the value in ``data``, and its key in a distributed checkpoint in ``key``."""
-    named = any(c.__name__ in ("ShardedObject", "ShardedTensor") for c in type(value).__mro__)
-    return named and hasattr(value, "data") and hasattr(value, "key")
+    return _is_sharded(type(value).__mro__) and hasattr(value, "data") and hasattr(value, "key")
+
+
+@functools.cache
+def _is_sharded(classes: tuple[type, ...]) -> bool:
+    return any(c.__name__ in ("ShardedObject", "ShardedTensor") for c in classes)
 
 
 def _is_of_te(value: object) -> bool:
-    return any(c.__module__.partition(".")[0].startswith(_TE) for c in type(value).__mro__)
+    return _is_class_of_te(type(value).__mro__)
+
+
+@functools.cache
+def _is_class_of_te(classes: tuple[type, ...]) -> bool:
+    return any(c.__module__.partition(".")[0].startswith(_TE) for c in classes)
 
 
 class _Storages:
@@ -205,11 +228,11 @@ class _Storages:
         """Return the inert value of a tensor."""
         key = str(len(self._tensors))
         self._tensors[key] = tensor
-        dtype, shape = str(tensor.dtype).removeprefix("torch."), tuple(map(int, tensor.shape))
-        place = Global("torch", _STORAGES.get(dtype, "UntypedStorage"))
+        dtype, shape = str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)
+        place = _PLACES.get(dtype, _UNTYPED)
         storage = Persistent(("storage", place, key, "cpu", math.prod(shape)))
         made = encoding.tensor_call(storage, shape)
-        if dtype in _STORAGES:
+        if dtype in _PLACES:
             return made
         arguments = (*made.arguments, Global("torch", dtype))
         return Call("REDUCE", Global("torch._utils", "_rebuild_tensor_v3"), arguments)

@@ -16,12 +16,14 @@ from matrix.catalogue.state_keys import EXTRA_STATE
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.errors import CheckpointError
 from matrix.checkpoint.in_memory import InMemory, attributes_of, is_sharded, is_tensor
+from matrix.system.collector import gc_paused
 
 _Items = list[tuple[Any, Any]]
 
 
-def apply(root: Any, edits: Iterable[Edit]) -> Any:
-    """Return a state dict with edits applied; ``root`` stays as it is.
+@gc_paused()
+def apply(memory: InMemory, edits: Iterable[Edit]) -> Any:
+    """Return a state dict with edits applied; the one that was read stays as it is.
 
     :raises CheckpointError: a container cannot be made anew, or there is no PyTorch.
     """
@@ -29,11 +31,9 @@ def apply(root: Any, edits: Iterable[Edit]) -> Any:
     for edit in edits:
         by_place.setdefault(edit.state.inside, {})[edit.state.key] = edit
     places = {
-        id(mapping): by_place[inside]
-        for inside, mapping in InMemory(root).places()
-        if inside in by_place
+        id(mapping): by_place[inside] for inside, mapping in memory.places() if inside in by_place
     }
-    return _Rebuilder(places, _reaching(root, places)).rebuilt(root)
+    return _Rebuilder(places, _reaching(memory.root, places)).rebuilt(memory.root)
 
 
 def _reaching(root: Any, places: Collection[int]) -> set[int]:

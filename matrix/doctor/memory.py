@@ -105,12 +105,13 @@ def repair(
     :raises DeviceError: no release is named, and none is installed.
     """
     release = _release(to)
-    contents = InMemory(state_dict).read()
+    memory = InMemory(state_dict)
+    contents = memory.read()
     remapping._refuse_unsafe(_WHAT, contents.unsafe_names(allow))
     edits = _edits(contents, release, saved_by, store, drop=drop_fp8_state)
     if not any(edit.changes for edit in edits):
         return state_dict
-    made: StateDict = in_memory_edits.apply(state_dict, edits)
+    made: StateDict = in_memory_edits.apply(memory, edits)
     _check(contents, edits, InMemory(made).read())
     return made
 
