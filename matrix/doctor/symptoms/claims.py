@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Sequence
 
 from matrix.doctor.symptoms import keys, table
@@ -10,7 +11,8 @@ from matrix.doctor.symptoms.keys import Keys
 from matrix.doctor.symptoms.table import Cause, Table, holds
 from matrix.doctor.symptoms.text import squeezed, tracebacks
 
-_SHOWN = 80
+_SHOWN = 120
+_FRAME = re.compile(r"',line(\d*),in")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Claim:
 
     cause: Cause
     shown_by: str
-    """What of the text shows that it is Transformer Engine's, without white space."""
+    """What of the text shows that it is Transformer Engine's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +66,8 @@ def _meets(cause: Cause, part: str) -> bool:
 def _shown_by(cause: Cause, part: str, known: Table) -> str:
     """Return what of a part shows that it is Transformer Engine's; empty where nothing does."""
     rows = (row for name in cause.evidence for row in known.evidence if row.name == name)
-    return next((found[-_SHOWN:] for row in rows if (found := row.find(part))), "")
+    found = next((found for row in rows if (found := row.find(part))), "")
+    return _FRAME.sub(r", line \1, in ", found)[-_SHOWN:]
 
 
 def _of_keys(text: str, listed: Keys, known: Table) -> Iterator[Claim]:

@@ -18,7 +18,7 @@ class PossibleCause:
     error: str
     """What happened, as a sentence."""
     shown_by: str
-    """What of the text shows that it is Transformer Engine's, without white space."""
+    """What of the text shows that it is Transformer Engine's."""
     releases: str
     """The releases that it concerns, as text."""
     cause: str

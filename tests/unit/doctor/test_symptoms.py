@@ -93,7 +93,7 @@ def test_every_cause_is_in_the_corpus() -> None:
 WORDS = re.compile(
     r"transformer_?engine\w*|nvte_\w+|\w*extra_states?(?:_case)?|fp8_meta|(?:get_)?fp8_\w+"
     r"|(?:scale_inv|amax_history|scale)_(?:fwd|bwd)|global_fp8_\w+|_make_\w*in_reduce_ex"
-    r"|(?:Float8|MXFP8|NVFP4|Quantized)\w*(?:Tensor|Quantizer)\w*|_get_weight_tensors"
+    r"|(?:Float8|MXFP8|NVFP4|Quantized)\w*(?:Tensor|Quantizer)\w*|_get_weight_tensors|DotProductAttention"
     r"|(?:Delayed|Current|Block)Scaling|_replace_sharded_keys_with_state_dict_keys|_?GEMM_READY|_?cast_input",
     re.IGNORECASE,
 )
