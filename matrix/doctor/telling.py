@@ -9,7 +9,11 @@ from matrix.checkpoint import kinds, objects
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.kinds import ATTENTION, LOCAL_RECIPES, RECIPES, Kind
 from matrix.checkpoint.states import ExtraState
+from matrix.checkpoint.words import Holds
 
+MARK = "mark"
+"""The family of the mark of registration. A state that was loaded and saved again without a step
+in between lacks it in every release."""
 _VARIABLES = ("inp_shape", LOCAL_RECIPES)
 """Variables that are in the states of some releases whatever the module was used for."""
 
@@ -55,8 +59,9 @@ def _of_state(state: ExtraState, kind: Kind) -> Iterator[Trait]:
     whose = "an operation" if state.operation else "a module"
     yield Trait("container", f"{state.container}, of {whose}")
     yield Trait("fields", ", ".join(sorted(state.fields)))
-    if state.tensors and not state.operation:
-        yield Trait("mark", "with" if kind.traits.marked else "without")
+    # What was never stepped, and holds defaults, was not registered in any release.
+    if kind.traits.marked or (state.holds == Holds.METADATA and not state.operation):
+        yield Trait(MARK, "with" if kind.traits.marked else "without")
     yield from (Trait("variable", name) for name in _VARIABLES if name in state.extra)
     if state.recipe is not None:
         yield from _of_recipe(state, kind)

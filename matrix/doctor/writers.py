@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Collection
 
 from matrix.catalogue import ranges, tables
 from matrix.catalogue.releases import Catalogue, Release
@@ -45,14 +46,20 @@ def find(contents: Contents, catalogue: Catalogue, saved_by: str | None) -> Writ
         return Writers((catalogue[saved_by],), ("so it was said",))
     shown_by = _shown_by()
     found = sorted(trait for trait in telling.traits(contents) if str(trait) in shown_by)
-    wrote = tuple(
-        release
-        for release in catalogue.releases
-        if found and all(release.name in shown_by[str(trait)] for trait in found)
-    )
+    wrote = _showing(found, catalogue)
+    if not wrote:
+        found = [trait for trait in found if trait.family != telling.MARK]
+        wrote = _showing(found, catalogue)
     order = [release.name for release in catalogue.releases]
     reasons = (_sentence(trait, shown_by[str(trait)], order) for trait in found)
     return Writers(wrote, tuple(filter(None, reasons)))
+
+
+def _showing(traits: Collection[Trait], catalogue: Catalogue) -> tuple[Release, ...]:
+    """Return the releases of which saves show all traits; none where there are no traits."""
+    shown_by = [_shown_by()[str(trait)] for trait in traits]
+    every = catalogue.releases if shown_by else ()
+    return tuple(r for r in every if all(r.name in savers for savers in shown_by))
 
 
 @functools.cache

@@ -7,8 +7,9 @@ import zlib
 import pytest
 
 from helpers.agreement import Agreement, agreement, plain, save_of
-from matrix.catalogue import releases, scenarios
+from matrix.catalogue import features, releases, scenarios
 from matrix.catalogue.words import Lane
+from matrix.checkpoint import kinds
 from matrix.doctor import likes
 from matrix.store import recorded
 
@@ -65,6 +66,11 @@ def test_the_kinds_of_states_are_those_of_the_recorded_checkpoints() -> None:
             assert {key: listed.kinds[number] for key, number in same.states.items()} == {
                 key: found.kinds[number] for key, number in row.states.items()
             }
+
+
+def test_the_modules_that_are_told_apart_are_known() -> None:
+    names = [row.module for row in kinds.modules()]
+    assert set(names) <= features.load().modules.keys() and len(set(names)) == len(names)
 
 
 def test_every_recorded_save_is_listed() -> None:

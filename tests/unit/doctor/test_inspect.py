@@ -144,6 +144,16 @@ def test_one_target(release: str, target: str, status: str, step: str, tmp_path:
     assert shown.exit_code == (ExitCode.OK if status == "loads" else ExitCode.DEVIATES)
 
 
+def test_a_state_that_was_saved_again_without_a_step_lacks_the_mark(tmp_path: Path) -> None:
+    state = recorded_state("1.7")
+    for key in (key for key in state if key.endswith("_extra_state")):
+        inside = torch.load(io.BytesIO(state[key].getvalue()), weights_only=False)
+        del inside["extra_fp8_variables"]["buffer_index_and_autocast_key"]
+        state[key] = io.BytesIO()
+        torch.save(inside, state[key])
+    assert inspect(torch_zip(state, tmp_path), ["1.11"]).savers == ("1.6", "1.7")
+
+
 def test_a_checkpoint_without_any_state_is_not_known(tmp_path: Path) -> None:
     path = torch_zip({"w": torch.ones(2)}, tmp_path)
     shown = te_matrix("inspect", path, "--target", "2.17.1")
