@@ -90,7 +90,13 @@ def test_the_key_mapping_applies_to_modules_with_attention() -> None:
 def test_a_rewrite_applies_to_what_is_rewritten() -> None:
     rewrite = scenarios.variants()["rewrite:2.4"]
     names = {name for name, sized in scenarios.load().items() if rewrite.applies_to(sized)}
-    assert {"autocast", "mha.no-state", "linear", "transformer-layer", "layernorm.no-state"} <= names
+    assert {
+        "autocast",
+        "mha.no-state",
+        "linear",
+        "transformer-layer",
+        "layernorm.no-state",
+    } <= names
     assert not {"distributed", "ops-linear"} & names
 
 
