@@ -86,8 +86,8 @@ class _Asked:
         for opt_in in dict.fromkeys((None, self.loader.opt_in)):
             if _loads(self.answer(self.places, None, opt_in)):
                 if opt_in:
-                    step += f", and set {opt_in}=1 for the load, if you trust the file"
-                variant = "trusted" if opt_in else ""
+                    step += f", then set {opt_in}=1 for the load, if you trust the file"
+                variant = "trusted" if opt_in else "plain"
                 return dataclasses.replace(
                     found, step=step, variant=variant, opt_in=opt_in, history=history
                 )
