@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
 
-from matrix.catalogue import features, tables
+from matrix.catalogue import features, tables, weights
 from matrix.catalogue.features import Feature
 from matrix.catalogue.ranges import covers
 from matrix.catalogue.releases import Release
@@ -129,6 +129,9 @@ class Scenario(tables.Row):
 REWRITE = "rewrite:"
 """Prefix of the names of variants that load a rewritten file."""
 
+TWICE = "twice"
+"""The ``rewrite`` of variants that call ``load_state_dict`` twice."""
+
 
 class Variant(tables.Row):
     """One way to load a checkpoint."""
@@ -140,7 +143,11 @@ class Variant(tables.Row):
     rewrite: str | None = None
     """Name of the change to the state dict that the worker makes before loading it."""
     form: str | None = None
-    """Name of the form (see ``forms.toml``) that the file is rewritten into first."""
+    """Name of the form (see ``forms.toml``) that the file is rewritten into first; ``own``: the
+    one that the loader reads."""
+    weights: Literal["form", "bfloat16", "float16", "float32"] | None = None
+    """What becomes of quantized weights then: ``form``, that of the loader's own pickles (see
+    ``weights.toml``), or plain tensors of a type."""
     saved_by: tuple[str, ...] | None = None
     """Bands of saving releases that the variant applies to; absent: all."""
     savers: str | None = Field(default=None, alias="from")
@@ -153,6 +160,8 @@ class Variant(tables.Row):
     """Whether the variant applies to scenarios in which attention holds FP8 state."""
     not_for: tuple[str, ...] = ()
     """Names of modules that the variant does not apply to."""
+    only_for: tuple[str, ...] | None = None
+    """Names of the only modules that the variant applies to; absent: all."""
     opt_in: Literal["never", "only", "any"] = "never"
     """When the loader's opt-in for pickled extra state is set.
 
@@ -168,19 +177,29 @@ class Variant(tables.Row):
             raise ValueError(f"a variant with a form, and no other, is called {REWRITE}NAME")
         return self
 
-    def applies_to(self, scenario: SizedScenario) -> bool:
-        """Return whether the variant applies to a scenario.
+    def applies_to(self, scenario: SizedScenario, loader: Release) -> bool:
+        """Return whether the variant applies to a scenario, for a loader.
 
         Files are rewritten in the format of ``torch.save`` alone.
         """
         chosen = scenario.scenario
-        rewritten = self.form is None or not chosen.transport.distributed
-        return (
-            (scenario.attends or not self.attention)
-            and (self.attention_state or not scenario.attends_in_fp8)
-            and chosen.module not in self.not_for
-            and rewritten
-        )
+        if not scenario.attends and self.attention:
+            return False
+        if scenario.attends_in_fp8 and not self.attention_state:
+            return False
+        if chosen.module in self.not_for or chosen.module not in (self.only_for or [chosen.module]):
+            return False
+        if self.form is None:
+            return True
+        return not chosen.transport.distributed and self._changes_weights(chosen, loader)
+
+    def _changes_weights(self, scenario: Scenario, loader: Release) -> bool:
+        """Return whether quantized weights, where there are any, get a form that loads."""
+        if scenario.weights == "high-precision" or self.weights is None:
+            # Without its weights, a rewritten checkpoint loads no better than as it was.
+            return scenario.weights == "high-precision" and self.weights is None
+        quantized = weights.load().quantized_by(class_of(scenario.save_recipe))
+        return self.weights != "form" or weights.load().reads(quantized, loader.version)
 
     def covers(self, saver: Release, loader: Release) -> bool:
         """Return whether both releases lie in the variant's ranges. A candidate never does."""
