@@ -76,6 +76,12 @@ def turns(history: Ranges, older: str, newer: str, judge: Judge) -> list[Turn]:
         # Nothing is known of the common ancestor: what both have is left out, unjudged.
         return _without_loops(_turns(history, older, newer, judge))
     down = [dataclasses.replace(one, way="lacks") for one in _turns(history, base, older, judge)]
+    # What the older end has picked, the newer one may have under another commit. Where that
+    # behaves like the older end, the way goes on from there.
+    for picked in down[-1:]:
+        original = history.original(picked.commit)
+        if original and history.bases(original, newer) == [original] and judge(original) == start:
+            return _without_loops(_turns(history, original, newer, judge))
     return _without_loops([*reversed(down), *_turns(history, base, newer, judge)])
 
 

@@ -49,6 +49,9 @@ class Ranges(Protocol):
     def between(self, older: Iterable[str], newer: str) -> list[str]:
         """Return the commits that ``newer`` has and none of ``older`` has, newest first."""
 
+    def original(self, commit: str) -> str | None:
+        """Return the commit that another one was picked from; None where none is known."""
+
 
 class History:
     """A local git repository with the whole history.
@@ -170,6 +173,11 @@ class History:
             return []
         line = self._ask("rev-list", "--first-parent", "--reverse", f"{bases[0]}..{main}").split()
         return [bases[0], *line[:most]]
+
+    def original(self, commit: str) -> str | None:
+        """Return the commit of main that another one was picked from; None where none is known."""
+        found = self.on_main(commit)
+        return found.id if found and found.id != commit else None
 
     @functools.lru_cache(maxsize=4)  # noqa: B019  one history lives as long as the command
     def _on_main(self, main: str) -> tuple[Commit, ...]:

@@ -110,7 +110,8 @@ class Tracer:
     def _checked(self, cell: Cell, side: Side) -> Walked:
         """Return a cell with one side open.
 
-        :raises UsageError: its scenario, variant or other release is unknown.
+        :raises UsageError: its scenario, variant or other release is unknown, or its variant
+            applies to no commit.
         """
         for kind, name, names in (
             ("scenario", cell.scenario, scenarios.load()),
@@ -118,6 +119,11 @@ class Tracer:
         ):
             if name not in names:
                 raise UsageError(f"there is no {kind} {name}", do=nearest(name, names))
+        if scenarios.variants()[cell.variant].form is not None:
+            raise UsageError(
+                f"{cell.variant} applies to releases of the catalogue alone, and not to commits",
+                do="Trace the cell with variant plain",
+            )
         walked = Walked.of(cell, side)
         self.known[walked.partner]
         return walked

@@ -109,6 +109,7 @@ def test_commits_that_cannot_be_imported_leave_a_range(made: Releases) -> None:
         (("1.11->2.3", "--good", "main", "--bad", "main"), "'1.11->2.3' is no cell"),
         (("autocas/plain/1.11->2.3", "--good", "a", "--bad", "b"), "there is no scenario autocas"),
         (("autocast/plain/1.99->2.3", "--good", "a", "--bad", "b"), "there is no release 1.99"),
+        (("autocast/rewrite:2.4/1.11->2.4", "--good", "a", "--bad", "b"), "releases of the cat"),
         ((CELL, "--all"), "--all takes no cell and no ends"),
         ((CELL, "--good", "main", "--bad", "main", "--dry-run"), "go with --all"),
         (("--all", "--releases", "2.20.2"), "at none of these releases a behaviour changes"),

@@ -59,6 +59,9 @@ class Line:
     def on_main(self, commit: str) -> Commit:
         return self.describe(commit)
 
+    def original(self, _commit: str) -> None:
+        return None
+
     def files(self, commit: str) -> tuple[str, ...]:
         return ("transformer_engine/pytorch/module/base.py", "README.rst")
 

@@ -16,7 +16,8 @@ from matrix.workflow.bisecting import Turn, UnjudgedError, turns
 class Graph:
     """A history in memory: parents by commit."""
 
-    def __init__(self, parents: Mapping[str, str]) -> None:
+    def __init__(self, parents: Mapping[str, str], originals: Mapping[str, str] = {}) -> None:
+        self.originals = originals
         self.parents = {commit: text.split() for commit, text in parents.items()}
 
     def ancestors(self, commit: str) -> set[str]:
@@ -36,6 +37,9 @@ class Graph:
     def between(self, older: Iterable[str], newer: str) -> list[str]:
         known = set[str]().union(*map(self.ancestors, older))
         return sorted(self.ancestors(newer) - known, key=lambda c: -len(self.ancestors(c)))
+
+    def original(self, commit: str) -> str | None:
+        return self.originals.get(commit)
 
     def halfway(self, newer: str, older: Iterable[str], skipped: Collection[str]) -> str | None:
         found = self.between(older, newer)
@@ -153,6 +157,23 @@ def test_what_both_have_picked_is_no_change() -> None:
     seen = {"base": "a", "picked-1": "b", "picked-2": "b", "old-release": "b", "main-1": "b"}
     found = turns(BRANCHES, "old-release", "new-release", lambda commit: seen.get(commit, "c"))
     assert [(turn.commit, turn.way, *turn.ends) for turn in found] == [("main-2", "has", "b", "c")]
+
+
+@pytest.mark.parametrize(
+    ("at_original", "expected"),
+    [("error", [("main-2", "has")]), ("loaded", [("picked-2", "lacks")])],
+)
+def test_what_the_newer_release_has_under_another_commit_it_does_not_lack(
+    at_original: str, expected: list[tuple[str, str]]
+) -> None:
+    """Unless that behaves in another way than the commit that the older release picked."""
+    picked = Graph(
+        {name: " ".join(parents) for name, parents in BRANCHES.parents.items()},
+        {"picked-2": "main-1"},
+    )
+    seen = {"picked-2": "error", "old-release": "error", "main-1": at_original}
+    found = turns(picked, "old-release", "new-release", lambda commit: seen.get(commit, "loaded"))
+    assert [(turn.commit, turn.way) for turn in found] == expected
 
 
 def test_an_unjudged_base_leaves_the_newer_branch_to_search() -> None:
