@@ -31,7 +31,7 @@ from matrix.lane import git
 from matrix.system import cleanup
 from matrix.system.digests import of_files
 
-VERSIONS = ("build_tools/VERSION.txt", "VERSION")
+_VERSIONS = ("build_tools/VERSION.txt", "VERSION")
 """Files of a source tree that hold its version, the newer place first."""
 OPT_IN = "NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE"
 
@@ -266,7 +266,7 @@ def git_candidate(text: str, git_url: str | None = None) -> Release:
             return Release(version=version, digest=digest, path=text, opt_in=opt_in)
     with cleanup.scratch() as work:
         root = Path(work)
-        git.export(git.chosen_url(git_url), note.name, root, PACKAGE, *VERSIONS)
+        git.export(git.chosen_url(git_url), note.name, root, PACKAGE, *_VERSIONS)
         _require_package(root, text)
         found = keep_candidate(root, _candidate_version(Path(text), root), text)
     with os_errors_as(SourceError, f"the cache {cache_folder()} cannot be written"):
@@ -344,7 +344,7 @@ def _candidate_version(path: Path, root: Path) -> str:
     try:
         return str(parse_wheel_filename(path.name)[1])
     except InvalidWheelFilename:
-        for place in VERSIONS:
+        for place in _VERSIONS:
             if (root / place).is_file():
                 return _version((root / place).read_bytes().decode(errors="replace"), root / place)
     for info in root.glob(f"{PACKAGE}-*.dist-info"):

@@ -74,15 +74,15 @@ def turns(history: Ranges, older: str, newer: str, judge: Judge) -> list[Turn]:
     middle = judge(base)
     if middle is None:
         # Nothing is known of the common ancestor: what both have is left out, unjudged.
-        return _without_loops(_turns(history, older, newer, judge))
-    down = [dataclasses.replace(one, way="lacks") for one in _turns(history, base, older, judge)]
+        return _without_loops(onward(history, older, newer, judge))
+    down = [dataclasses.replace(one, way="lacks") for one in onward(history, base, older, judge)]
     # What the older end has picked, the newer one may have under another commit. Where that
     # behaves like the older end, the way goes on from there.
     for picked in down[-1:]:
         original = history.original(picked.commit)
         if original and history.bases(original, newer) == [original] and judge(original) == start:
-            return _without_loops(_turns(history, original, newer, judge))
-    return _without_loops([*reversed(down), *_turns(history, base, newer, judge)])
+            return _without_loops(onward(history, original, newer, judge))
+    return _without_loops([*reversed(down), *onward(history, base, newer, judge)])
 
 
 def _without_loops(way: Iterable[Turn]) -> list[Turn]:
@@ -107,8 +107,11 @@ def _judged(judge: Judge, commit: str) -> str:
     return seen
 
 
-def _turns(history: Ranges, older: str, newer: str, judge: Judge) -> Iterator[Turn]:
-    """Yield the changes from a commit to one that comes from it, the first one first."""
+def onward(history: Ranges, older: str, newer: str, judge: Judge) -> Iterator[Turn]:
+    """Yield the changes from a commit to one that comes from it, the first one first.
+
+    :param older, newer: commits that can be judged.
+    """
     passed: list[str] = []
     while judge(older) != judge(newer):
         # A branch may merge what an earlier commit does not come from, but the older one does.

@@ -7,16 +7,15 @@ from collections.abc import Callable, Iterable
 
 from matrix.catalogue.changes import Basis
 from matrix.catalogue.releases import Catalogue
-from matrix.lane import sources
 from matrix.workflow import bisecting
-from matrix.workflow.bisecting import Turn, UnjudgedError, Way
+from matrix.workflow.bisecting import Turn, Way
 from matrix.workflow.commit_cells import CommitJudge, Seen, Walked, same_extension
 from matrix.workflow.history import Commit, History
 
 EXTENSION_CODE = ("transformer_engine/pytorch/csrc",)
 """Where the source of the compiled extension is, in all releases."""
 _PYTHON = "transformer_engine/"
-_MOST_OF_MAIN = 100
+_MOST_OF_MAIN = 50
 """How far main is followed for the original of a commit, in commits: what a release branch has
 was made on main before or soon after."""
 
@@ -169,19 +168,16 @@ class _Trail:
             seen = self.look(commit)
             return None if seen is None else self.telling(seen)
 
-        try:
-            found = bisecting.turns(self.history, line[0], line[-1], behaviour)
-        except UnjudgedError:
+        if None in (behaviour(line[0]), behaviour(line[-1])):
             return None
-        same = [one for one in found if one.exact and one.ends == (turn.before, turn.after)]
-        return self.history.describe(same[0].commit) if len(same) == 1 else None
+        for one in bisecting.onward(self.history, line[0], line[-1], behaviour):
+            if one.exact and one.ends == (turn.before, turn.after):
+                return self.history.describe(one.commit)
+        return None
 
     def _is_rebuilt(self, turn: Turn) -> bool:
-        """Return whether a commit itself changes the extension, and not just the version."""
-        changed = self.history.files(turn.commit)
-        return any(name.startswith(EXTENSION_CODE) for name in changed) and not any(
-            name in sources.VERSIONS for name in changed
-        )
+        """Return whether a commit itself changes the extension, and not the version alone."""
+        return any(name.startswith(EXTENSION_CODE) for name in self.history.files(turn.commit))
 
 
 def _of_package(changed: Iterable[str]) -> tuple[str, ...]:
