@@ -31,6 +31,7 @@ from matrix.plan.evidence_index import EvidenceIndex
 from matrix.plan.remaining import Scope
 from matrix.report.cells import ReportCell
 from matrix.store import recorded
+from matrix.store.recorded import Recorded
 from matrix.store.records import Attempt, Failure, Load, Save
 from matrix.store.store import Store
 from matrix.system import cleanup
@@ -189,12 +190,13 @@ class CommitJudge:
         release = self.release(commit)
         if release is None:
             return found
-        found |= self.measured(release, cells, self._store)
+        shipped = recorded.evidence(Lane.CPU)
+        found |= self.measured(release, cells, self._store, shipped)
         for version in dict.fromkeys(self._versions):
             left = [cell for cell, seen in found.items() if seen is None]
             if version != release.version and left:
                 mine = release.model_copy(update={"version": version})
-                found |= self.measured(mine, left, self._store, again=True)
+                found |= self.measured(mine, left, self._store, shipped, again=True)
         return found
 
     def release(self, commit: str) -> Release | None:
@@ -207,7 +209,8 @@ class CommitJudge:
     def as_version(self, commit: str, version: str, cell: Walked) -> Seen | None:
         """Return what is seen at a commit with the compiled extension of another version.
 
-        Nothing is kept of it: the key of a record does not name the extension.
+        Nothing is kept of it, and nothing known is used: the key of a record does not name the
+        extension.
         """
         release = self.release(commit)
         if release is None:
@@ -215,35 +218,44 @@ class CommitJudge:
         with cleanup.scratch() as work:
             store = Store(work)
             changed = release.model_copy(update={"version": version})
-            return self.measured(changed, [cell], store).get(cell)
+            return self.measured(changed, [cell], store, None).get(cell)
 
     def measured(
-        self, release: Release, cells: Sequence[Walked], store: Store, *, again: bool = False
+        self,
+        release: Release,
+        cells: Sequence[Walked],
+        store: Store,
+        shipped: Recorded | None,
+        *,
+        again: bool = False,
     ) -> dict[Walked, Seen | None]:
         """Measure cells with a candidate, and return what is seen of each that is one.
 
+        :param shipped: recorded evidence; None to ignore it.
         :param again: whether to run also what has failed before.
         """
         plan = self._plan(release, cells)
         places = {walked.cell(release.name): walked for walked in cells}
         if not plan.cells:
             return {}
-        shipped = recorded.evidence(Lane.CPU)
         index = EvidenceIndex(plan, store, shipped)
         todo = [cell for cell in plan.cells if not _known(index, cell, again=again)]
         if todo:
-            self._run(dataclasses.replace(plan, cells=tuple(todo)), store, index)
+            self._run(dataclasses.replace(plan, cells=tuple(todo)), store, index, shipped)
             index = EvidenceIndex(plan, store, shipped)
         judgement = judge.judge(index, self._documentation, (), datetime.date.min)
         found: dict[Walked, Seen | None] = {}
         for verdict in judgement.verdicts:
+            walked = places[verdict.cell]
+            mine = verdict.load if walked.side == "loader" else verdict.save
+            version = mine.provenance.release if mine else release.version
             cell = report.cell_object(verdict, judgement)
-            error = verdict.error
-            mine = verdict.load if places[verdict.cell].side == "loader" else verdict.save
-            found[places[verdict.cell]] = _seen(cell, error, mine)
+            found[walked] = _seen(cell, verdict.error, version)
         return found
 
-    def _run(self, plan: Plan, store: Store, before: EvidenceIndex) -> None:
+    def _run(
+        self, plan: Plan, store: Store, before: EvidenceIndex, shipped: Recorded | None
+    ) -> None:
         """Do the loads of a plan, and the saves that they need and that are not at hand."""
         self.runs += 1
         needed = {(cell.scenario, cell.saved_by) for cell in plan.cells}
@@ -252,7 +264,7 @@ class CommitJudge:
             return (scenario, release.name) in needed and not _at_hand(before, scenario, release)
 
         options = dataclasses.replace(self._options, scope=Scope(saves_with=saves))
-        index = EvidenceIndex(plan, store, recorded.evidence(Lane.CPU))
+        index = EvidenceIndex(plan, store, shipped)
         run = Run(plan, store, self._code, options, None, None, index)
         execute(run, ThreadExecutor(KeptRunner(self._runner)))
 
@@ -316,13 +328,12 @@ def _at_hand(index: EvidenceIndex, scenario: str, release: Release) -> bool:
     return known.live or digest is None or recorded.has_checkpoint(Lane.CPU, digest)
 
 
-def _seen(cell: ReportCell, error: Failure | None, mine: Save | Load | None) -> Seen | None:
+def _seen(cell: ReportCell, error: Failure | None, version: str) -> Seen | None:
     """Return what was seen of a cell, None where it has no outcome."""
     if not isinstance(cell.outcome, Outcome):
         return None
     kind = f"{cell.stage.value if cell.stage else ''} {cell.error_type}" if cell.error_type else ""
     frames = error.frames if error else ()
-    version = mine.provenance.release if mine else ""
     return Seen(cell.seen, cell.reason, kind, frames, version)
 
 

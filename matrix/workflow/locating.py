@@ -143,10 +143,7 @@ class _Trail:
             return "range", why, turn.left
         if same_extension(before.version, after.version, self.known) or self._is_rebuilt(turn):
             return "commit", "", ()
-        # Here the stand-in for the compiled extension changes with the version in the tree. With
-        # the extension of the commit its parent shows whether that alone makes the difference.
-        alone = self.commits.as_version(turn.parent, after.version, self.walked)
-        if alone is not None and alone.outcome != after.outcome:
+        if self._does_it(turn, before, after):
             return "commit", "", ()
         left = self.history.touching(self.ends[:1], self.ends[1], *EXTENSION_CODE)
         why = (
@@ -154,6 +151,18 @@ class _Trail:
             f"releases alone: versions {before.version} and {after.version}"
         )
         return "extension", why, tuple(left)
+
+    def _does_it(self, turn: Turn, before: Seen, after: Seen) -> bool:
+        """Return whether a commit makes the difference, and not the stand-in that changes there.
+
+        The stand-in for the compiled extension goes by a version. So the commit before is tried
+        with that of the commit, else the commit with that of the one before.
+        """
+        alone = self.commits.as_version(turn.parent, after.version, self.walked)
+        if alone is not None:
+            return alone.outcome != after.outcome
+        alone = self.commits.as_version(turn.commit, before.version, self.walked)
+        return alone is not None and alone.outcome != before.outcome
 
     def _alike_on_main(self, turn: Turn) -> Commit | None:
         """Return the commit of main that changes the outcome of the cell in the same way.
