@@ -14,9 +14,10 @@ from matrix.errors import StoreError, os_errors_as
 
 COMMIT = r"^[0-9a-f]{40}$"
 
-Basis = Literal["commit", "range", "extension", "unknown"]
+Basis = Literal["commit", "range", "version", "unknown"]
 """How far a change was traced: to one commit; to a range, as the others in it could not be
-judged; to the compiled extension, which the cpu lane replaces; or not at all."""
+judged; to the version that trees are taken for, by which the cpu lane chooses the stand-in for
+the compiled extension; or not at all."""
 
 
 class Effect(tables.Row):
@@ -33,7 +34,7 @@ class Effect(tables.Row):
     modules: tuple[str, ...]
     """Names of the modules that show it."""
     recipes: tuple[str, ...]
-    """Names of the recipes that it is shown with."""
+    """Names of the recipes that it is shown with, of the saver and of the loader."""
     partners: str
     """Ranges of the releases on the other side."""
     cells: int = Field(gt=0)
@@ -70,7 +71,8 @@ class Change(tables.Row):
     """Whether the one on main is known by its changing the outcome in the same way, and by nothing
     else: the release branch has several commits in one, and does not name them."""
     left: tuple[str, ...] = ()
-    """Of a range: its commits, newest first."""
+    """Of a range its commits, newest first; of a version the commit, and those of the way that
+    touch the source of the compiled extension."""
     files: tuple[str, ...] = ()
     """The files of the commit on the path of an error; where there is none, its Python files."""
     why: str | None = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from matrix.catalogue.changes import Change, Changes, Effect
 
-_COMMITS = "https://github.com/NVIDIA/TransformerEngine/commit/"
-_PULLS = "https://github.com/NVIDIA/TransformerEngine/pull/"
+_MOST = 4
+"""The most differences of a commit that are listed, for each side."""
 _HEAD = """\
 # Changes of behaviour, and the commits that made them
 
@@ -15,7 +16,7 @@ _HEAD = """\
 
 Every change of what a release saves or loads, against the catalogued release before it, in all
 packaged scenarios and the variants `plain`, `remapped` and `trusted`. Each was traced by running
-commits of Transformer Engine's git history in the cpu lane. Of cells with the same outcomes and
+commits of `NVIDIA/TransformerEngine` in the cpu lane. Of cells with the same outcomes and
 errors before and after, word for word, one was followed; the table with the cells, files and
 errors is [`changes.toml`](../matrix/catalogue/data/changes.toml).
 
@@ -58,7 +59,7 @@ def _row(row: Change) -> str:
     cells = (
         f"{row.release} (after {row.after})",
         _commit(row),
-        ", ".join(f"[#{number}]({_PULLS}{number})" for number in row.pulls) or "none named",
+        ", ".join(f"#{number}" for number in row.pulls) or "none named",
         "<br>".join(_effects(row.effect)),
         _few([name for effect in row.effect for name in effect.modules]),
         _few([name for effect in row.effect for name in effect.recipes]),
@@ -69,29 +70,31 @@ def _row(row: Change) -> str:
 def _commit(row: Change) -> str:
     if row.commit is None:
         return f"not known: {row.why}"
-    text = _link(row.commit)
+    text = _short(row.commit)
     if row.main and row.main != row.commit:
-        text += f", {'by its effect on main' if row.alike else 'on main'} {_link(row.main)}"
+        text += f", {'by its effect on main' if row.alike else 'on main'} {_short(row.main)}"
     if row.basis != "commit":
-        text = f"a range of {len(row.left)} up to {text}: {row.why}"
+        text = f"one of {len(row.left)} commits, last {text} ({row.why})"
     lacks = f"; {row.release} lacks it" if row.way == "lacks" else ""
     return f"{text}{lacks}: {(row.subject or '').replace('|', chr(92) + '|')}"
 
 
-def _link(commit: str) -> str:
-    return f"[`{commit[:9]}`]({_COMMITS}{commit})"
+def _short(commit: str) -> str:
+    return f"`{commit[:9]}`"
 
 
 def _effects(effects: Sequence[Effect]) -> Iterator[str]:
-    """Yield what changes, a line each, all variants and partners together."""
-    counts: dict[tuple[str, str, str], int] = {}
-    for effect in effects:
-        doing = "loading" if effect.role == "loader" else "loaded by others"
-        key = doing, effect.before, effect.now
-        counts[key] = counts.get(key, 0) + effect.cells
-    ordered = sorted(counts.items(), key=lambda item: (item[0][0], -item[1]))
-    for (doing, before, now), count in ordered:
-        yield f"{doing}: {before} → {now} ({count:,})"
+    """Yield what changes, a line each, all variants and partners together, the most cells first."""
+    for role, doing in (("loader", "loading"), ("saver", "loaded by others")):
+        counts: Counter[str] = Counter()
+        for effect in effects:
+            if effect.role == role:
+                counts[f"{effect.before} → {effect.now}"] += effect.cells
+        shown = counts.most_common(_MOST)
+        for change, count in shown:
+            yield f"{doing}: {change} ({count:,})"
+        if rest := counts.total() - sum(count for _change, count in shown):
+            yield f"{doing}: {len(counts) - _MOST} others ({rest:,})"
 
 
 def _few(names: Sequence[str]) -> str:

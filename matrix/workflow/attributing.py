@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from matrix.catalogue import ranges
 from matrix.catalogue.changes import Change, Changes, Effect
-from matrix.catalogue.releases import Catalogue
 from matrix.errors import UsageError
 from matrix.plan.cells import Cell
 from matrix.report import behaviour
@@ -133,12 +132,10 @@ class Attribution:
         self,
         history: History,
         commits: CommitJudge,
-        known: Catalogue,
         found: Sequence[Difference],
     ) -> None:
         self._history = history
         self._commits = commits
-        self._known = known
         self._found = found
         self._open = [difference.walked for difference in found]
 
@@ -166,7 +163,6 @@ class Attribution:
                 older,
                 newer,
                 walked,
-                self._known,
                 lambda commit: self._look(commit, walked),
             )
         except UnjudgedError as error:
@@ -286,6 +282,7 @@ def _effect(
     cells = [now for step in steps for _before, now in step.difference.pairs]
     scenarios = {cell.scenario for cell in cells}
     rows = [row for row in made.scenarios if row.name in scenarios]
+    recipes = [one.name for row in rows for one in (row.save_recipe, row.load_recipe)]
     partners = {cell.saved_by if role == "loader" else cell.loaded_by for cell in cells}
     return Effect(
         role=role,
@@ -293,7 +290,7 @@ def _effect(
         before=ends[0],
         now=ends[1],
         modules=tuple(dict.fromkeys(row.module for row in rows)),
-        recipes=tuple(dict.fromkeys(row.save_recipe.name for row in rows)),
+        recipes=tuple(dict.fromkeys(recipes)),
         partners=ranges.text(partners, order),
         cells=len(cells),
         errors=tuple(dict.fromkeys(_errors(steps))),

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
-from packaging.version import Version
-
 from matrix import report
 from matrix.catalogue import scenarios
 from matrix.catalogue.faq import Documentation
@@ -35,6 +33,7 @@ from matrix.store.recorded import Recorded
 from matrix.store.records import Attempt, Failure, Load, Save
 from matrix.store.store import Store
 from matrix.system import cleanup
+from matrix.worker.standin.exports import Exports
 
 Side = Literal["loader", "saver"]
 """Whether the commit loads or saves in the cell."""
@@ -337,16 +336,12 @@ def _seen(cell: ReportCell, error: Failure | None, version: str) -> Seen | None:
     return Seen(cell.seen, cell.reason, kind, frames, version)
 
 
-def same_extension(one: str, other: str, known: Catalogue) -> bool:
-    """Return whether the cpu lane gives two versions the extension of the same release."""
-    return _nearest(one, known) == _nearest(other, known)
+def same_extension(one: str, other: str) -> bool:
+    """Return whether the cpu lane gives trees of two versions the same compiled extension."""
+    return _extension(one) == _extension(other)
 
 
-def _nearest(version: str, known: Catalogue) -> str:
-    """Return the newest catalogued release that is not newer than a version, as the worker does."""
-    older = [r.name for r in known.releases if Version(r.version).release <= _number(version)]
-    return older[-1] if older else known.releases[0].name
-
-
-def _number(version: str) -> tuple[int, ...]:
-    return Version(version.partition("@")[0]).release
+@functools.cache
+def _extension(version: str) -> dict[str, object]:
+    """Return what the stand-in for the extension of a version exports."""
+    return vars(Exports(version, candidate=True))

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Iterable
 
 from matrix.catalogue.changes import Basis
-from matrix.catalogue.releases import Catalogue
 from matrix.workflow import bisecting
 from matrix.workflow.bisecting import Turn, Way
 from matrix.workflow.commit_cells import CommitJudge, Seen, Walked, same_extension
@@ -25,7 +24,7 @@ class Located:
     """A commit, or a range of commits, at which the outcome of a cell changes."""
 
     basis: Basis
-    """How far it was traced: ``commit``, ``range`` or ``extension``."""
+    """How far it was traced: ``commit``, ``range`` or ``version``."""
     way: Way
     """Whether the newer end has the commit, or lacks it."""
     commit: Commit
@@ -63,7 +62,6 @@ def locate(
     older: str,
     newer: str,
     walked: Walked,
-    known: Catalogue,
     look: Look | None = None,
 ) -> list[Located]:
     """Return where the outcome of a cell changes from one commit to another, oldest first.
@@ -84,7 +82,7 @@ def locate(
         return None if seen is None else telling(seen)
 
     found = bisecting.turns(history, older, newer, behaviour)
-    trail = _Trail(history, commits, walked, known, look, telling, (older, newer))
+    trail = _Trail(history, commits, walked, look, telling, (older, newer))
     return [trail.located(turn) for turn in found]
 
 
@@ -107,7 +105,6 @@ class _Trail:
     history: History
     commits: CommitJudge
     walked: Walked
-    known: Catalogue
     look: Look
     telling: Callable[[Seen], str]
     ends: tuple[str, str]
@@ -141,22 +138,22 @@ class _Trail:
         if not turn.exact:
             why = f"{len(turn.left) - 1} commits before it could not be judged"
             return "range", why, turn.left
-        if same_extension(before.version, after.version, self.known) or self._is_rebuilt(turn):
+        if same_extension(before.version, after.version) or self._is_rebuilt(turn):
             return "commit", "", ()
         if self._does_it(turn, before, after):
             return "commit", "", ()
         left = self.history.touching(self.ends[:1], self.ends[1], *EXTENSION_CODE)
         why = (
-            "the compiled extension makes the difference, of which the cpu lane knows that of "
-            f"releases alone: versions {before.version} and {after.version}"
+            f"it is taken for {after.version} and the one before it for {before.version}, and the "
+            "compiled extensions and recipes of these make the difference"
         )
-        return "extension", why, tuple(left)
+        return "version", why, tuple(dict.fromkeys([turn.commit, *left]))
 
     def _does_it(self, turn: Turn, before: Seen, after: Seen) -> bool:
-        """Return whether a commit makes the difference, and not the stand-in that changes there.
+        """Return whether a commit makes the difference, and not the version that it is taken for.
 
-        The stand-in for the compiled extension goes by a version. So the commit before is tried
-        with that of the commit, else the commit with that of the one before.
+        By a version go the stand-in for the compiled extension, and the recipes that are tried.
+        So the commit before is taken for that of the commit, else the other way round.
         """
         alone = self.commits.as_version(turn.parent, after.version, self.walked)
         if alone is not None:

@@ -88,7 +88,7 @@ class Tracer:
                 progress.say(f"{commit[:9]} {self.history.describe(commit).date[:10]} {shown}")
             return self.commits.judged[commit][walked]
 
-        located = locate(self.history, self.commits, older, newer, walked, self.known, look)
+        located = locate(self.history, self.commits, older, newer, walked, look)
         first, last = look(older), look(newer)
         assert first is not None and last is not None
         if not located:
@@ -144,7 +144,7 @@ class Tracer:
             progress.start(f"{after} -> {release}", len(members))
             runs = self.commits.runs
             steps = []
-            for step in Attribution(self.history, self.commits, self.known, members).steps():
+            for step in Attribution(self.history, self.commits, members).steps():
                 steps.append(step)
                 progress.step(release)
             rows = list(attributing.merged(steps, made, order))
