@@ -15,10 +15,10 @@ from rich.console import Console
 from matrix.catalogue import changes
 from matrix.catalogue.changes import Changes
 from matrix.cli.options import (
-    MeasuringArguments,
+    LocalArguments,
     gathered_in,
     with_json,
-    with_measuring,
+    with_local,
     with_store,
 )
 from matrix.errors import ExitCode, StoreError, UsageError, os_errors_as
@@ -74,7 +74,10 @@ class Everything:
 @gathered_in(OneCell, "one")
 @click.option("--all", "everything", is_flag=True, help="every change between two releases")
 @click.option("--releases", help="with --all: changes at these releases only")
-@click.option("--scenario", help="with --all: changes in these scenarios only")
+@click.option(
+    "--scenario",
+    help="with --all: changes in these scenarios only, which replace those of others in the table",
+)
 @click.option("--dry-run", is_flag=True, help="with --all: say what there is to do, run nothing")
 @click.option(
     "--output", type=_FILE, help="with --all: the table to write  [default: te-matrix-changes.toml]"
@@ -82,13 +85,13 @@ class Everything:
 @click.option("--page", type=_FILE, help="with --all: a page of Markdown to write, too")
 @gathered_in(Everything, "whole")
 @with_store
-@with_measuring
+@with_local
 @with_json()
 def bisect_command(
     one: OneCell,
     whole: Everything,
     store: Store,
-    measuring_options: MeasuringArguments,
+    local: LocalArguments,
     as_json: bool,
 ) -> None:
     """Walk Transformer Engine's git history, and name the commit that changes CELL's outcome.
@@ -101,13 +104,11 @@ def bisect_command(
 
     Exit codes: 0 every change is one commit, 3 a range is left or an end cannot be judged.
     """
-    if measuring_options.scheduler:
-        raise UsageError("bisect runs on this machine", do="Leave out --scheduler")
     if whole.everything:
         _refuse_other(one, "--all takes no cell and no ends")
-        sys.exit(int(_trace_all(whole, store, measuring_options, as_json)))
+        sys.exit(int(_trace_all(whole, store, local, as_json)))
     _refuse_other(whole, "--releases, --scenario, --dry-run, --output and --page go with --all")
-    sys.exit(int(_trace_one(one, store, measuring_options, as_json)))
+    sys.exit(int(_trace_one(one, store, local, as_json)))
 
 
 def _refuse_other(options: OneCell | Everything, why: str) -> None:
@@ -115,15 +116,13 @@ def _refuse_other(options: OneCell | Everything, why: str) -> None:
         raise UsageError("bisect traces one cell, or all changes", why=why, do=f"See {_EXAMPLE}")
 
 
-def _trace_one(
-    one: OneCell, store: Store, measuring: MeasuringArguments, as_json: bool
-) -> ExitCode:
+def _trace_one(one: OneCell, store: Store, local: LocalArguments, as_json: bool) -> ExitCode:
     if one.cell is None or one.good is None or one.bad is None:
         raise UsageError("bisect takes a cell, --good and --bad", do=f"{_EXAMPLE}, or --all")
     cell = Cell.named(one.cell)
     side = one.side or ("saver" if "@" in cell.saved_by else "loader")
-    options = RunOptions(measuring.jobs, measuring.timeout)
-    with tracing.opened(store, measuring.git_url, options, offline=measuring.offline) as tracer:
+    options = RunOptions(local.jobs, local.timeout)
+    with tracing.opened(store, local.git_url, options, offline=local.offline) as tracer:
         trace = tracer.cell(cell, one.good, one.bad, side, _Judged())
     for line in [json.dumps(_facts(trace, cell), indent=1)] if as_json else _lines(trace, cell):
         click.echo(line)
@@ -137,21 +136,19 @@ class _Judged(Progress):
         click.echo(line, err=True)
 
 
-def _trace_all(
-    whole: Everything, store: Store, measuring: MeasuringArguments, as_json: bool
-) -> ExitCode:
+def _trace_all(whole: Everything, store: Store, local: LocalArguments, as_json: bool) -> ExitCode:
     request = arguments.request(
         candidate_as=None, ledger_file=None, releases=whole.releases, scenario=whole.scenario
     )
     found, made = tracing.differences(request, store)
     if whole.dry_run:
-        _print_estimate(found, History(git.chosen_url(measuring.git_url)), as_json)
+        _print_estimate(found, History(git.chosen_url(local.git_url)), as_json)
         return ExitCode.OK
     output = whole.output or Path("te-matrix-changes.toml")
     table = changes.load(output) if output.exists() else Changes()
-    options = RunOptions(measuring.jobs, measuring.timeout)
+    options = RunOptions(local.jobs, local.timeout)
     progress = console.progress(Console(stderr=True))
-    with tracing.opened(store, measuring.git_url, options, offline=measuring.offline) as tracer:
+    with tracing.opened(store, local.git_url, options, offline=local.offline) as tracer:
         for rows in tracer.all(found, made, progress):
             table = tracing.with_rows(table, rows)
             changes.write(output, table)
