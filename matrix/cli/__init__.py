@@ -12,6 +12,7 @@ module ``options`` has the options that several commands share.
 ``fidelity``, ``pytorches``
 ``qualify``                      a candidate, held against the release before it
 ``gate``, ``ledger``, ``ci``     the gate, known deviations, pipeline files
+``bisect``                       the commits at which outcomes change
 ``images``                       images for the docker runner
 ``binding``                      the stand-in, held against compiled extensions
 ``inspect``, ``remap``           checkpoint files
@@ -29,6 +30,7 @@ import click
 from matrix import __version__
 from matrix.cli.bands import bands_command
 from matrix.cli.binding import binding_command
+from matrix.cli.bisect import bisect_command
 from matrix.cli.ci import ci_command
 from matrix.cli.diff import diff_command
 from matrix.cli.explain import explain_command
@@ -93,6 +95,7 @@ for command in (
     images_command,
     bands_command,
     diff_command,
+    bisect_command,
     merge_command,
     export_command,
     fidelity_command,

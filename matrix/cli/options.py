@@ -163,14 +163,20 @@ def with_git_url(command: Command) -> Command:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MeasuringArguments:
-    """Options of the commands that measure; their help explains them."""
+class LocalArguments:
+    """Options of the commands that measure on this machine; their help explains them."""
 
     jobs: int
     timeout: float
-    scheduler: str | None
     git_url: str | None
     offline: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MeasuringArguments(LocalArguments):
+    """Options of the commands that measure here or on a cluster; their help explains them."""
+
+    scheduler: str | None
 
     def factory(self, selected: Selected, containers: ContainerOptions) -> RunnerFactory:
         """Return what makes the runner of a selection."""
@@ -178,27 +184,41 @@ class MeasuringArguments:
         return RunnerFactory(selected.without_evidence(), containers, url, self.offline)
 
 
+_JOBS_AND_TIMEOUT = (
+    click.option("--jobs", type=click.IntRange(1), default=os.cpu_count(), show_default=True),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        default=CELL_TIMEOUT,
+        show_default=True,
+        help="seconds that one save or load may take",
+    ),
+)
+_SOURCES = (
+    with_git_url,
+    click.option(
+        "--offline", is_flag=True, help="fetch no sources; use what is cached or recorded"
+    ),
+)
+
+
+def with_local(command: Command) -> Command:
+    """Add the options of measuring on this machine to a command. It takes them as ``local``."""
+    gathering = gathered_in(LocalArguments, "local")(command)
+    return _with(gathering, *_JOBS_AND_TIMEOUT, *_SOURCES)
+
+
 def with_measuring(command: Command) -> Command:
     """Add the options of measuring to a command. It takes them as ``measuring``."""
     return _with(
         gathered_in(MeasuringArguments, "measuring_options")(command),
-        click.option("--jobs", type=click.IntRange(1), default=os.cpu_count(), show_default=True),
-        click.option(
-            "--timeout",
-            type=click.FloatRange(min=0, min_open=True),
-            default=CELL_TIMEOUT,
-            show_default=True,
-            help="seconds that one save or load may take",
-        ),
+        *_JOBS_AND_TIMEOUT,
         click.option(
             "--scheduler",
             metavar="ADDRESS|FILE|local[:N]",
             help="run on a Dask cluster: address or file of its scheduler, or N workers here",
         ),
-        with_git_url,
-        click.option(
-            "--offline", is_flag=True, help="fetch no sources; use what is cached or recorded"
-        ),
+        *_SOURCES,
     )
 
 

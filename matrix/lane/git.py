@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import tarfile
+import tempfile
 from pathlib import Path
 
 from matrix.errors import SourceUnavailable, UsageError
@@ -24,20 +25,51 @@ def chosen_url(given: str | None) -> str:
 
 
 def export(url: str, commit: str, folder: Path, *paths: str) -> None:
-    """Fetch one commit, shallow, and unpack those of the paths that it has.
+    """Unpack those of the paths that one commit has; it is fetched, shallow, from a remote.
 
     :param folder: where to unpack.
     :raises SourceUnavailable: the repository cannot be used.
     """
     with cleanup.scratch() as work:
-        git = ["git", "-c", "advice.detachedHead=false", "-C", work]
-        _git(url, [*git, "init", "--quiet", "--bare"])
-        _git(url, [*git, "fetch", "--quiet", "--depth=1", url, commit])
+        git = ["git", "-C", url if Path(url).is_dir() else _fetched(url, commit, work)]
         there = _git(url, [*git, "ls-tree", "--name-only", commit, *paths]).splitlines()
         tree = Path(work) / "tree.tar"
-        _git(url, [*git, "archive", "--output", str(tree), commit, *there])
+        _git(url, [*git, "archive", "--output", str(tree.resolve()), commit, *there])
         with tarfile.open(tree) as archive:
             unpack(archive, folder)
+
+
+def _fetched(url: str, commit: str, work: str) -> str:
+    """Fetch one commit, shallow, into a folder, and return the folder."""
+    _git(url, ["git", "-C", work, "init", "--quiet", "--bare"])
+    _git(url, ["git", "-C", work, "fetch", "--quiet", "--depth=1", url, commit])
+    return work
+
+
+def whole(url: str, place: Path) -> str:
+    """Return a local repository with the whole history: the one given, or a mirror of it.
+
+    :param place: where a mirror of a remote repository is kept; it is brought up to date.
+    :raises SourceUnavailable: the repository cannot be used.
+    """
+    if Path(url).is_dir():
+        return url
+    if place.is_dir():
+        _git(url, ["git", "-C", str(place), "fetch", "--quiet", "--tags"])
+        return str(place)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=cleanup.mark(cleanup.PART)) as work:
+        _git(url, ["git", "clone", "--quiet", "--mirror", "--", url, f"{work}/repository"])
+        Path(work, "repository").rename(place)
+    return str(place)
+
+
+def answer(repository: str, *words: str) -> str:
+    """Return what git prints for a local repository, without the last line feed.
+
+    :raises SourceUnavailable: git refuses.
+    """
+    return _git(repository, ["git", "-C", repository, *words]).rstrip("\n")
 
 
 def resolve(url: str, ref: str) -> str:
@@ -75,6 +107,9 @@ def _abbreviated(url: str, ref: str) -> str:
 
 def _git(url: str, command: list[str]) -> str:
     environment = dict(os.environ, GIT_TERMINAL_PROMPT="0")
+    if Path(url).is_dir():
+        # A folder that is no repository is not to be taken for one that it lies in.
+        environment["GIT_CEILING_DIRECTORIES"] = str(Path(url).resolve().parent)
     try:
         done = subprocess.run(
             command,

@@ -16,6 +16,9 @@ from matrix.lane.runner import Runner
 from matrix.lane.sources import CodeSource
 from matrix.plan.cells import Plan
 
+_ANY = ""
+"""Stands for the scenario of a start that failed before a model was to be built."""
+
 
 class ProcessPool:
     """Starts processes and remembers start errors. Leaving the context ends all processes.
@@ -64,7 +67,8 @@ class ProcessPool:
 
     def start_error(self, release: Release, scenario: str) -> WorkerError | None:
         """Return the error of an earlier start that will not be repeated, or None."""
-        return self._start_errors.get((release.name, scenario))
+        errors = self._start_errors
+        return errors.get((release.name, scenario)) or errors.get((release.name, _ANY))
 
     def start(self, release: Release, scenario: SizedScenario, *, enter: bool) -> ReleaseProcess:
         """Return the process of a reserved release; start it if it is not running.
@@ -74,9 +78,10 @@ class ProcessPool:
         :param enter: whether the scenario's model has to be built.
         :raises WorkerError: the process cannot be started, or cannot build the model.
         """
-        start = release.name, scenario.name
+        start = release.name, _ANY
         try:
             process = self._running(release) or self._open(release)
+            start = release.name, scenario.name
             if enter:
                 process.enter(scenario, self._timeout)
         except WorkerError as error:

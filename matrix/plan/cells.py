@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Collection, Iterator, Sequence
+from typing import Self
 
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Release
@@ -12,6 +14,8 @@ from matrix.catalogue.scenarios import SizedScenario, Variant
 from matrix.catalogue.words import ControlName, Lane, Requirement, RunnerName
 from matrix.errors import UsageError
 from matrix.system.collector import gc_paused
+
+_ID = re.compile(r"([^/\s]+)/([^/\s]+)/([^/\s]+?)->([^/\s]+)")
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -29,8 +33,22 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """Name for people and files, e.g. ``autocast/plain/1.7->2.4``; it is never parsed."""
+        """Name for people and files, e.g. ``autocast/plain/1.7->2.4``; see :meth:`named`."""
         return f"{self.scenario}/{self.variant}/{self.saved_by}->{self.loaded_by}"
+
+    @classmethod
+    def named(cls, text: str) -> Self:
+        """Return the cell with an id that somebody copied from a report.
+
+        :raises UsageError: it has another form; whether the names in it exist is not checked.
+        """
+        found = _ID.fullmatch(text.strip())
+        if found is None:
+            raise UsageError(
+                f"{text!r} is no cell",
+                do="Name it as reports do: SCENARIO/VARIANT/SAVED_BY->LOADED_BY, in quotes",
+            )
+        return cls(*found.groups())
 
 
 @dataclasses.dataclass(frozen=True)

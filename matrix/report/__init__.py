@@ -13,6 +13,7 @@ console: what commands print, and the progress of runs
 causes: cells grouped by verdict, outcome and reason; controls of a release that is lacking
 places: groups of cells as lines of text
 behaviour: releases grouped by how they save and load
+changes_page: the table of changes and their commits, as Markdown
 commonality: what changes in all modules, in several, or in one
 corrected_faq: the FAQ's section with the observed outcomes
 diff: comparison of two reports

@@ -18,6 +18,7 @@ from pydantic import Field, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import ModelSchema
 
+from matrix.catalogue.changes import Changes
 from matrix.catalogue.faq import Faq
 from matrix.catalogue.releases import Releases
 from matrix.catalogue.scenarios import Scenarios, Variants
@@ -47,6 +48,7 @@ _KINDS: dict[str, tuple[str, Any]] = {
     "ledger": ("ledger.toml", Ledger),
     "scenarios": ("scenarios.toml", Scenarios),
     "variants": ("variants.toml", Variants),
+    "changes": ("changes.toml", Changes),
 }
 
 NAMES = tuple(_KINDS)

@@ -9,6 +9,12 @@
 ``parts``        the part of a plan that one run does: a phase, a band, a shard
 ``measuring``    what a run needs to measure here or on a cluster
 ``qualifying``   a candidate measured, and held against its baseline
+``history``      the commits of Transformer Engine's git repository
+``bisecting``    where a behaviour changes in a history, whatever it is
+``commit_cells`` cells measured with a commit in a release's place
+``locating``     the commit at which a cell's outcome changes
+``attributing``  all changes between two releases, by commit
+``tracing``      what ``te-matrix bisect`` does with these
 ``reading``      reports and records of earlier runs
 ``merge``        merges stores
 ``rerecord``     replaces the recorded evidence by that of a live run

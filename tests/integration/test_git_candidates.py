@@ -110,7 +110,7 @@ def test_a_ref_that_there_is_not(repository: Repository, ref: str) -> None:
 
 def test_a_commit_that_there_is_not(repository: Repository) -> None:
     repository.commit("2.21.0")
-    with pytest.raises(SourceUnavailable, match="not our ref 0123"):
+    with pytest.raises(SourceUnavailable, match="cannot be used"):
         sources.described(f"git:main@{'0123' * 10}")
 
 

@@ -45,7 +45,10 @@ def build(scenario: Dict[str, Any]) -> Any:
     package = importlib.import_module(("transformer_engine.pytorch." + place).rstrip("."))
     if not hasattr(package, kind):
         raise ImportError("this release has no module {}".format(name))
-    built = getattr(package, kind)(**_ARGUMENTS[name](scenario))
+    arguments = _ARGUMENTS[name](scenario)
+    # Given without its name, which is another one in some commits between releases.
+    width = [arguments.pop(_WIDTH)] if _WIDTH in arguments else []
+    built = getattr(package, kind)(*width, **arguments)
     rename_attention(built, scenario["attention"])
     return built
 
@@ -62,6 +65,7 @@ def rename_attention(built: Any, name: str) -> None:
 
 
 _ATTENTION = "core_attention"
+_WIDTH = "normalized_shape"
 
 
 def _initialised(scenario: Arguments) -> Arguments:
@@ -86,7 +90,7 @@ def _operation(scenario: Arguments) -> Arguments:
 
 
 def _norm(scenario: Arguments) -> Arguments:
-    return {"hidden_size": scenario["hidden_size"], "params_dtype": torch.bfloat16}
+    return {_WIDTH: scenario["hidden_size"], "params_dtype": torch.bfloat16}
 
 
 def _mlp(scenario: Arguments) -> Arguments:

@@ -58,7 +58,7 @@ def test_nothing_else_ships() -> None:
     assert found == {f"{name}.schema.json" for name in schema.NAMES}
 
 
-@pytest.mark.parametrize("name", ["releases", "faq", "ledger", "scenarios", "variants"])
+@pytest.mark.parametrize("name", ["releases", "faq", "ledger", "scenarios", "variants", "changes"])
 def test_the_packaged_tables_obey(name: str) -> None:
     data = tomllib.loads(tables.packaged(f"{name}.toml").read_text())
     plain = json.loads(json.dumps(data, default=str))
