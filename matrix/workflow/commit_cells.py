@@ -295,7 +295,7 @@ class CommitJudge:
         return (
             sized.is_saved_by(saver)
             and sized.is_loaded_by(loader)
-            and variant.applies_to(sized)
+            and variant.applies_to(sized, loader)
             and applies(variant, saver, loader, self._documentation)
         )
 
