@@ -14,6 +14,7 @@ edits: what rewriting changes in each extra state
 encoding: extra states as pickles in the form that a release reads; operations has the modes of
     those of operations, copies writes states as they are
 rewriting: a checkpoint written anew, and checked
+in_memory: state dicts in memory, as the same inert values; in_memory_edits applies edits to them
 publish: new files and folders that appear whole or not at all
 copying: copying bytes, and digests that show that they are unchanged
 

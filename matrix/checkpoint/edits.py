@@ -81,11 +81,17 @@ def by_place(edits: Iterable[Edit]) -> Edits:
     return {(edit.state.inside, edit.state.key): edit for edit in edits}
 
 
-def is_pickled(edit: Edit) -> bool:
-    """Return whether a state is a pickle after an edit, which some releases refuse."""
-    if edit.new_key is None or edit.payload is not None:
-        return bool(edit.payload)
-    return edit.state.container in (StateContainer.BYTES_IO, StateContainer.BYTE_TENSOR)
+def needs_opt_in(edit: Edit) -> bool:
+    """Return whether a state, after an edit, is one that some releases refuse without an opt-in.
+
+    They refuse pickled metadata, and every ``io.BytesIO``; see ``_extra_state.py`` of 2.16.1.
+    """
+    if edit.new_key is None:
+        return False
+    if edit.payload is None and edit.state.container is StateContainer.BYTES_IO:
+        return True
+    is_given_up = Step.DROP_STATE in edit.steps
+    return bool(edit.state.tensors) and edit.payload != b"" and not is_given_up
 
 
 def plan(
@@ -137,6 +143,8 @@ def _rewritten(state: ExtraState, kind: Kind, form: Form, drop: bool) -> Edit:
             why="it is not one that Transformer Engine writes, or the file is damaged",
             do=_DROP,
         )
+    if not (drop or form.operations):
+        _refuse_ambiguous(state, kind, form)
     new_key = _key(state, kind, form)
     if new_key is None:
         return _without_key(state, form, drop)
@@ -177,6 +185,20 @@ def _is_attention(state: ExtraState, kind: Kind) -> bool:
         or kind.modules == {ATTENTION}
         or (ATTENTION in kind.modules and kind.traits.slots == _SLOTS)
     )
+
+
+def _refuse_ambiguous(state: ExtraState, kind: Kind, form: Form) -> None:
+    """Refuse an empty state of which it cannot be told whether a norm's or a linear layer's it is.
+
+    From 2.4 on both can be an empty tensor; releases up to 1.12 expect one of linear layers alone.
+    """
+    norms = set(filter(_is_operation, kind.modules))
+    if state.container is StateContainer.EMPTY_TENSOR and norms and norms != kind.modules:
+        raise CheckpointError(
+            f"it cannot be told whether {state.key} is the state of a norm",
+            why=f"{form.read_by} expect none of norms, and the weights are not beside it",
+            do="Rewrite a checkpoint with the weights of each module beside its state",
+        )
 
 
 def _is_operation(module: str) -> bool:

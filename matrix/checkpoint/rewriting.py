@@ -186,7 +186,7 @@ def check(rewrite: Rewrite, before: Contents, after: Contents) -> dict[int, Extr
         raise CheckpointError("what was written has other keys than it should", do="Report it")
     for edit in kept:
         place = rewrite.layout.new_name(edit), edit.state.inside, str(edit.new_key)
-        if place not in states or not _carries(states[place], edit):
+        if place not in states or not carries(states[place], edit):
             raise CheckpointError(
                 f"what was written under {edit.new_key} is not what was there", do="Report it"
             )
@@ -194,7 +194,7 @@ def check(rewrite: Rewrite, before: Contents, after: Contents) -> dict[int, Extr
     return written
 
 
-def _carries(state: ExtraState, edit: Edit) -> bool:
+def carries(state: ExtraState, edit: Edit) -> bool:
     """Return whether a written state holds the metadata that the edit keeps."""
     if Step.DROP_STATE in edit.steps:
         return state.holds is Holds.NOTHING

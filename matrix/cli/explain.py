@@ -14,7 +14,8 @@ from matrix import report
 from matrix.catalogue import releases
 from matrix.catalogue.selection import EVERYTHING, Selection
 from matrix.cli.options import with_json, with_store, with_today
-from matrix.doctor import symptom_page, symptoms
+from matrix.doctor import symptoms
+from matrix.doctor.symptoms import page
 from matrix.errors import ExitCode, UsageError
 from matrix.report import explain
 from matrix.store.store import Store
@@ -38,15 +39,17 @@ def explain_command(
 ) -> None:
     """Explain what happens to a checkpoint of SAVED_BY in LOADED_BY, why, and what to do.
 
-    With --error, or with a traceback on standard input and no releases: which pairs of
-    releases raise that error, why, and what to do; exit code 3 if it is not known.
+    With --error, or with a traceback on standard input and no releases: whether an error is
+    Transformer Engine's, which pairs of releases raise it, why, and what to do. The exit code
+    is 3 if nothing in the text shows that it is, or its cause is not known.
 
-    The answer is from the store, if there is one, and from the recorded evidence.
+    The answer on a pair is from the store, if there is one, and from the recorded evidence; that
+    on an error from the recorded evidence alone.
     """
     if loaded_by is not None and saved_by is not None and text is None:
         lines = _pair(saved_by, loaded_by, store, today, as_json)
     elif saved_by is None:
-        lines = _error(_read(text), store, today, as_json)
+        lines = _error(_read(text), as_json)
     else:
         raise UsageError(
             "explain takes two releases, or an error", do="See te-matrix explain --help"
@@ -88,15 +91,14 @@ def _pair(
         yield from explain.page(judgement, selected.documentation, selected.entries)
 
 
-def _error(text: str, store: Store, today: datetime.date, as_json: bool) -> Iterator[str]:
-    selected = _select(store)
-    matches = symptoms.match(text, selected.judge(today), selected.entries)
+def _error(text: str, as_json: bool) -> Iterator[str]:
+    found = symptoms.explain(text)
     if as_json:
-        yield json.dumps([dataclasses.asdict(each) for each in matches], indent=1)
-    elif matches:
-        yield from symptom_page.page(matches, selected.plan.loaders)
-    if not matches:
-        if not as_json:
-            yield "Nothing that the matrix has seen fail, or that users report, looks like this."
-            yield "te-matrix inspect PATH tells where a checkpoint loads."
+        yield json.dumps([dataclasses.asdict(each) for each in found.causes], indent=1)
+    if found.causes and not as_json:
+        yield from page.page(found, releases.load().releases)
+    if not found.causes:
+        # With --json, standard output holds the list of causes alone.
+        for line in page.page(found, ()):
+            click.echo(line, err=as_json)
         raise click.exceptions.Exit(int(ExitCode.INCOMPLETE))

@@ -9,7 +9,8 @@ predictions: what each release does with a checkpoint: the worst of its states' 
 asked: what releases do with a checkpoint that they load the extra states of; live asks them,
     places is a model of a module of the right kind at the place of each state
 verify: a rewritten checkpoint, tried in the code of the release that it is for
-symptoms: the possible causes of an error; similarity compares texts, symptom_page renders text
+memory: ``check`` and ``repair``: the same for state dicts in memory
+symptoms/: the possible causes of an error, told by the text of a traceback or log
 
 >>> from matrix.doctor import inspect
 >>> inspect("model.pt").target("2.17.1").status  # doctest: +SKIP
@@ -18,6 +19,7 @@ symptoms: the possible causes of an error; similarity compares texts, symptom_pa
 
 from matrix.checkpoint.errors import CheckpointError
 from matrix.doctor.inspection import Inspection, ModuleState, inspect
+from matrix.doctor.memory import CheckpointWarning, check, repair
 from matrix.doctor.predictions import Prediction
 from matrix.doctor.remapping import NoRewriteError, Remapped, StateChange, remap
 from matrix.doctor.sightings import Assumed, LoadStatus
@@ -25,6 +27,7 @@ from matrix.doctor.sightings import Assumed, LoadStatus
 __all__ = [
     "Assumed",
     "CheckpointError",
+    "CheckpointWarning",
     "Inspection",
     "LoadStatus",
     "ModuleState",
@@ -32,6 +35,8 @@ __all__ = [
     "Prediction",
     "Remapped",
     "StateChange",
+    "check",
     "inspect",
     "remap",
+    "repair",
 ]

@@ -80,10 +80,18 @@ class _Asked:
     def _as_saved(self, found: Prediction, assumed: Assumed) -> Prediction | None:
         """Return what is to be done if a recipe with the checkpoint's own history is enough."""
         history = asking.history_of(self.places)
-        if history in (None, assumed.history) or not _loads(self.answer(self.places, None)):
+        if history in (None, assumed.history):
             return None
         step = f"Load under a recipe with amax_history_len = {history}"
-        return dataclasses.replace(found, step=step, history=history)
+        for opt_in in dict.fromkeys((None, self.loader.opt_in)):
+            if _loads(self.answer(self.places, None, opt_in)):
+                if opt_in:
+                    step += f", then set {opt_in}=1 for the load, if you trust the file"
+                variant = "trusted" if opt_in else "plain"
+                return dataclasses.replace(
+                    found, step=step, variant=variant, opt_in=opt_in, history=history
+                )
+        return None
 
     def _rewritten(self, found: Prediction, assumed: Assumed) -> Prediction | None:
         """Return what is to be done if a rewrite is enough."""
@@ -99,7 +107,7 @@ class _Asked:
             if history is None or not _loads(self.answer(places, None, self.loader.opt_in)):
                 return None
         step = f"Run te-matrix remap IN OUT --to {self.loader.name}"
-        opt_in = self.loader.opt_in if any(map(planning.is_pickled, edits)) else None
+        opt_in = self.loader.opt_in if any(map(planning.needs_opt_in, edits)) else None
         if opt_in:
             step += f", then set {opt_in}=1 for the load, if you trust the file"
         variant = REWRITE + form.name

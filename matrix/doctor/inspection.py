@@ -167,7 +167,7 @@ def _module(state: ExtraState, kind: Kind) -> ModuleState:
         name=state.module,
         key=state.key,
         file=state.file,
-        attention=kind.modules == {ATTENTION},
+        attention=state.attention or kind.modules == {ATTENTION},
         container=state.container,
         holds=state.holds,
         slots=kind.traits.slots,

@@ -199,7 +199,7 @@ class _Asking:
         self._missing += answer.missing_keys
         self._unexpected += answer.unexpected_keys
         if answer.error is not None:
-            self._error = self._error or _error(answer)
+            self._error = self._error or _error(answer) + _perhaps(model, answer)
             self._alone(model)
             return
         self._judge(first.places, answer)
@@ -279,6 +279,15 @@ def _error(answer: LoadAnswer) -> str:
     assert answer.error is not None
     message = " ".join(answer.error.message.split())
     return f"{answer.error.type} at {answer.stage.value}: {message}"
+
+
+def _perhaps(model: Sequence[Place], answer: LoadAnswer) -> str:
+    """Return the doubt about an error that is of norms alone which may be PyTorch's own."""
+    bare = {place.tree_key: place.path for place in model if place.state is None}
+    if not answer.missing_keys or answer.unexpected_keys or set(answer.missing_keys) - bare.keys():
+        return ""
+    which = ", ".join(bare[key] for key in answer.missing_keys)
+    return f" -- if these are norms of Transformer Engine: {which}"
 
 
 def _became(place: Place, answer: LoadAnswer, release: Release) -> tuple[LoadStatus, str]:

@@ -121,13 +121,13 @@ def remap(
     release = known[to]
     found = layout.find(path)
     contents = found.read()
-    _refuse_unsafe(path, contents.unsafe_names(allow))
+    refuse_unsafe(path, contents.unsafe_names(allow))
     savers = writers.find(contents, known, saved_by).releases
     (before,) = Predictor(contents, savers, store).all([release])
     plan = Remapped(path, out, to, before, None, ())
-    if not (drop_fp8_state or add_norm_states) and _is_fine(before):
+    if not (drop_fp8_state or add_norm_states) and is_fine(before):
         return dataclasses.replace(plan, opt_in=before.opt_in)
-    form = _form(release)
+    form = form_of(release)
     if add_norm_states and not form.operations:
         raise UsageError(f"norms have no extra state in {to}", do="Leave --add-norm-states out")
     edits = planning.plan(contents, form, drop=drop_fp8_state, norms=add_norm_states)
@@ -135,8 +135,8 @@ def remap(
     # Of the weights nothing is rewritten, and the check of the result does not load them.
     hopeless = contents.weights and not before.variant.startswith(REWRITE)
     if not drop_fp8_state and (hopeless or not changes):
-        raise _no_rewrite(before, norms.without_state(contents) if form.operations else ())
-    opt_in = release.opt_in if any(map(planning.is_pickled, edits)) else None
+        raise no_rewrite(before, norms.without_state(contents) if form.operations else ())
+    opt_in = release.opt_in if any(map(planning.needs_opt_in, edits)) else None
     plan = dataclasses.replace(plan, form=form.name, changes=changes, opt_in=opt_in)
     if dry_run or not changes:
         return plan
@@ -150,7 +150,7 @@ def remap(
     return dataclasses.replace(plan, written=True, verified=verified)
 
 
-def _refuse_unsafe(path: Path, names: Sequence[str]) -> None:
+def refuse_unsafe(path: Path, names: Sequence[str]) -> None:
     """Refuse a checkpoint that names what no honest one does: whoever loads the result runs it."""
     if names:
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
@@ -162,19 +162,27 @@ def _refuse_unsafe(path: Path, names: Sequence[str]) -> None:
         )
 
 
-def _is_fine(before: Prediction) -> bool:
+def is_fine(before: Prediction) -> bool:
     """Return whether the checkpoint loads without a rewrite."""
     return before.status == LoadStatus.LOADS or before.variant == "trusted"
 
 
-def _form(release: Release) -> Form:
+def form_of(release: Release) -> Form:
+    """Return the form that a release reads.
+
+    :raises NoRewriteError: the table has none for it.
+    """
     form = forms.read_by(release.version)
     if form is None:
         raise NoRewriteError(f"nobody has looked at how {release.name} reads extra states")
     return form
 
 
-def _no_rewrite(before: Prediction, bare: Collection[str]) -> NoRewriteError:
+def no_rewrite(before: Prediction, bare: Collection[str] = ()) -> NoRewriteError:
+    """Return the error that says why there is no rewrite.
+
+    :param bare: paths of norms to which a state could be added.
+    """
     if before.status == LoadStatus.DEPENDS:
         return NoRewriteError(
             f"what {before.release} does with it depends on who saved it: {before.detail}",

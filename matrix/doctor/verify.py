@@ -37,7 +37,7 @@ def verify(
     :param before: the checkpoint as it was.
     :param written: what was written, by the ``id`` of its edit.
     :param releases: the cpu lane.
-    :returns: whether it could be tried, and the result as a sentence.
+    :returns: whether every state could be tried, and the result as a sentence.
     :raises CheckpointError: the release does not load the states, or freezes or resets them.
     """
     places = rewritten(asking.places_of(before), edits, written)
@@ -54,7 +54,8 @@ def verify(
             why="it is not like the ones that the rewrite was proven with",
             do="Nothing was written; report it with the output of te-matrix inspect --json",
         )
-    return True, _sentence(release, places, answer)
+    tried = all(state.status == LoadStatus.LOADS for state in answer.states)
+    return tried, _sentence(release, places, answer)
 
 
 def rewritten(places: Places, edits: Sequence[Edit], written: Mapping[int, ExtraState]) -> Places:

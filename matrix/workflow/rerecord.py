@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import datetime
 
+from matrix.catalogue import faq
 from matrix.doctor import likes
+from matrix.doctor.symptoms import seen
 from matrix.errors import SourceUnavailable
+from matrix.judge import judge, ledger
 from matrix.plan.evidence_index import EvidenceIndex, Kept, Known, pairs
 from matrix.store import recorded
 from matrix.store.records import Load, Save
@@ -47,6 +50,8 @@ def refresh(index: EvidenceIndex, store: Store, today: datetime.date) -> int:
     records: list[Save | Load] = [*saves.values(), *loads.values()]
     count = recorded.refresh(plan.lane, records, checkpoints, today.isoformat())
     likes.write(plan.lane, likes.describe(saves.values(), store.checkpoint))
+    # What is derived from the evidence, so that an error is explained without judging it all.
+    seen.write(plan.lane, seen.of(judge.judge(index, faq.load(), ledger.load(), today)))
     return count
 
 

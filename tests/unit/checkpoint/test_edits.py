@@ -327,6 +327,28 @@ def test_no_release_before_1_13_has_a_place_for_an_operation(read: Any) -> None:
         planned(read(state), "1.8")
 
 
+# The opt-in of 2.16.1 and later.
+
+
+@pytest.mark.parametrize(
+    ("state", "form", "wanted"),
+    [
+        (in_buffer(metadata(1)), "2.4", True),
+        (in_buffer(None), "2.4", False),
+        (in_buffer(None), "1.8", True),
+        (pickled(None), "2.0", False),
+        (recipe_only("MXFP8BlockScaling"), "2.4", False),
+        (torch.empty(0, dtype=torch.uint8), "2.4", False),
+    ],
+)
+def test_what_needs_the_opt_in(state: Any, form: str, wanted: bool, read: Any) -> None:
+    """Metadata, and every buffer that stays one."""
+    edit = planned(read({**LINEAR, "fc._extra_state": state}), form)["fc._extra_state"]
+    assert edits.needs_opt_in(edit) is wanted
+    dropped = planned(read({**LINEAR, "fc._extra_state": state}), "2.4", drop=True)
+    assert not edits.needs_opt_in(dropped["fc._extra_state"])
+
+
 # What became of states on their way.
 
 

@@ -509,6 +509,25 @@ def test_tables_are_strict(table: Any) -> None:
         tables.load(bad, forms._Forms)
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_norms_are_left_out_in_every_format(name: str, tmp_path: Path, out: Path) -> None:
+    state = with_norm(recorded_state("2.17.1"))
+    state["norm._extra_state"] = torch.empty(0, dtype=torch.uint8)
+    path = FORMATS[name](layered(state, 2), tmp_path)
+    if name == "sharded":  # whose weights lie under other keys than the states
+        with pytest.raises(CheckpointError, match="it cannot be told whether .* of a norm"):
+            remap(path, out / path.name, "1.11")
+        return
+    done = remap(path, out / path.name, "1.11")
+    dropped = [change for change in done.changes if change.new_key is None]
+    copies = 2 if name == "mp_rank" else 1
+    assert [change.steps for change in dropped] == [("drop-key",)] * 2 * copies
+    assert all("norm" in change.key and not change.lost for change in dropped)
+    after = loaded(done.out)
+    assert not [key for key in after if "norm" in key and is_state(key)]
+    assert len(after) == len(loaded(path)) - 2
+
+
 # What is not known beforehand.
 
 

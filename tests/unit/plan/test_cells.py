@@ -90,8 +90,21 @@ def test_the_key_mapping_applies_to_modules_with_attention() -> None:
 def test_a_rewrite_applies_to_what_is_rewritten() -> None:
     rewrite = scenarios.variants()["rewrite:2.4"]
     names = {name for name, sized in scenarios.load().items() if rewrite.applies_to(sized)}
-    assert {"autocast", "mha.no-state", "linear", "transformer-layer"} <= names
-    assert not {"distributed", "layernorm.no-state", "rmsnorm.no-state", "ops-linear"} & names
+    assert {
+        "autocast",
+        "mha.no-state",
+        "linear",
+        "transformer-layer",
+        "layernorm.no-state",
+    } <= names
+    assert not {"distributed", "ops-linear"} & names
+
+
+def test_nothing_is_rewritten_for_1_5_where_attention_holds_state() -> None:
+    rewrite = scenarios.variants()["rewrite:1.0"]
+    names = {name for name, sized in scenarios.load().items() if rewrite.applies_to(sized)}
+    assert {"linear", "linears-only", "mha.no-state", "rmsnorm.no-state"} <= names
+    assert not {"autocast", "attention-only", "dot-product-attention", "transformer-layer"} & names
 
 
 def test_a_loader_without_the_recipe_has_cells_and_no_controls(

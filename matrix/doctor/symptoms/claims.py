@@ -1,0 +1,108 @@
+"""The causes whose conditions a text meets."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Sequence
+
+from matrix.doctor.symptoms import keys, table
+from matrix.doctor.symptoms.keys import Keys
+from matrix.doctor.symptoms.table import Cause, Table, holds
+from matrix.doctor.symptoms.text import squeezed, tracebacks
+
+_SHOWN = 120
+_FRAME = re.compile(r"',line(\d*),in")
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A cause that a text is claimed to have."""
+
+    cause: Cause
+    shown_by: str
+    """What of the text shows that it is Transformer Engine's."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """What is claimed of a text, or what it is instead."""
+
+    text: str
+    """The text in the form that patterns are compared with."""
+    claims: tuple[Claim, ...]
+    """The claims, the first cause first."""
+    ordinary: str
+    """What it is if nothing shows that it is Transformer Engine's, as a sentence; empty where that
+    is not known."""
+
+
+def find(text: str) -> Findings:
+    """Return what is claimed of a traceback, a message, or a log that contains one.
+
+    :raises TableError: the table of causes has a mistake.
+    """
+    known = table.load()
+    text = squeezed(text)
+    listed = keys.find(text, known.keys)
+    claims = _chosen([*_of_messages(text, known), *_of_keys(text, listed, known)], listed)
+    return Findings(text, tuple(claims), "" if claims else _ordinary(text, listed, known))
+
+
+def _of_messages(text: str, known: Table) -> Iterator[Claim]:
+    parts = tracebacks(text)
+    for cause in known.cause:
+        if not cause.kinds:
+            found = (_shown_by(cause, part, known) for part in parts if _meets(cause, part))
+            shown = next((each for each in found if each), "")
+            if shown:
+                yield Claim(cause, shown)
+
+
+def _meets(cause: Cause, part: str) -> bool:
+    return holds(cause.when, part) and not any(holds([[p]], part) for p in cause.unless)
+
+
+def _shown_by(cause: Cause, part: str, known: Table) -> str:
+    """Return what of a part shows that it is Transformer Engine's; empty where nothing does."""
+    rows = (row for name in cause.evidence for row in known.evidence if row.name == name)
+    found = next((found for row in rows if (found := row.find(part))), "")
+    return _FRAME.sub(r", line \1, in ", found)[-_SHOWN:]
+
+
+def _of_keys(text: str, listed: Keys, known: Table) -> Iterator[Claim]:
+    if listed.weights:
+        return  # what holds of weights is the answer, whatever else differs
+    for cause in known.cause:
+        if cause.kinds and _meets(cause, text):
+            shown = [_only(listed, what, kinds, known) for what, kinds in cause.kinds.items()]
+            if all(shown):
+                yield Claim(cause, shown[0][-_SHOWN:])
+
+
+def _only(listed: Keys, what: str, kinds: Sequence[str], known: Table) -> str:
+    """Return a key of a list if all extra states in it are of some kinds, else an empty text."""
+    found = listed.kinds(what, known.kind)
+    return next(iter(listed.states[what])) if found and found <= set(kinds) else ""
+
+
+def _chosen(claims: Sequence[Claim], listed: Keys) -> list[Claim]:
+    """Return the claims in the table's order, of each group the first."""
+    order = {row.id: number for number, row in enumerate(table.load().cause)}
+    chosen: list[Claim] = []
+    groups: set[str] = set()
+    for claim in sorted(claims, key=lambda each: order[each.cause.id]):
+        if claim.cause.group not in groups:
+            chosen.append(claim)
+            groups |= {claim.cause.group} - {""}
+    others = [claim for claim in chosen if not claim.cause.alone]
+    return others if others or listed.weights else chosen
+
+
+def _ordinary(text: str, listed: Keys, known: Table) -> str:
+    if listed.weights:
+        hint = (
+            f"; the names differ by {listed.prefix!r} at their beginning" if listed.prefix else ""
+        )
+        return listed.weights + hint
+    return next((row.says for row in known.ordinary if holds(row.when, text)), "")
