@@ -56,6 +56,7 @@ def _of_operation(state: ExtraState, form: Form) -> Pairs:
     by_mode: dict[str, Pairs] = {}
     for name, values in tensors.items():
         mode, _, field = name.partition(".")
+        _check_dimensions(state.key, field, values)
         pairs = by_mode.setdefault(mode, [])
         pairs.append((field, tensor(values)))
         if form.scale_inv and field.startswith("scale_"):
@@ -76,14 +77,17 @@ def _variables(fields: Mapping[str, Node]) -> Map:
 def _check_whole(state: ExtraState, names: Iterable[str]) -> None:
     """Check that every tensor of delayed scaling is there, in as many dimensions as it has."""
     for name in names:
-        tensor = state.tensors.get(name)
-        dimensions = 2 if name.startswith("amax") else 1
-        if tensor is None or len(tensor.shape) != dimensions:
-            raise CheckpointError(
-                f"the extra state {state.key} has no {name} of {dimensions} dimension(s)",
-                why=_DAMAGED,
-                do=_DROP,
-            )
+        _check_dimensions(state.key, name, state.tensors.get(name))
+
+
+def _check_dimensions(key: str, name: str, tensor: MetadataTensor | None) -> None:
+    dimensions = 2 if name.startswith("amax") else 1
+    if tensor is None or len(tensor.shape) != dimensions:
+        raise CheckpointError(
+            f"the extra state {key} has no {name} of {dimensions} dimension(s)",
+            why=_DAMAGED,
+            do=_DROP,
+        )
 
 
 def _inverse(state: ExtraState, way: str) -> MetadataTensor:

@@ -26,6 +26,9 @@ DELAYED = "DelayedScaling"
 _REPRESENTATIVES = 2
 """Two states of a kind, because hooks of releases change the list of keys while walking it."""
 _MOST = 400
+"""Kinds of states that are asked about; a model has some twenty."""
+_GEMMS, _DEPTH = 512, 64
+"""The most matrices of a grouped layer, and names in a path, that are built."""
 _ORDER = (
     "DotProductAttention",
     "LayerNorm",
@@ -149,7 +152,11 @@ def _place(state: ExtraState, kind: Kind, beside: kinds.Beside) -> Place | str:
         module = "ops.Bias" if bare else "ops.BasicLinear"
     slots = kind.traits.slots
     gemms = slots[0] // 3 if slots and module == "GroupedLinear" else 0
-    return Place(state.key, _path(state.key, kind.traits.style), module, gemms, state)
+    path = _path(state.key, kind.traits.style)
+    names = path.split(".")
+    if gemms > _GEMMS or len(names) > _DEPTH or (path and "" in names):
+        return f"{state.key}: no model has such a module"
+    return Place(state.key, path, module, gemms, state)
 
 
 def _module(kind: Kind, beside: kinds.Beside) -> str:
@@ -196,7 +203,7 @@ def recipe_of(state: ExtraState) -> dict[str, object] | None:
     for recipe in (*(local if isinstance(local, list) else ()), state.recipe):
         if recipe is not None and (name := _class(recipe)) != DELAYED:
             return {"class": name, **_fields(recipe)}
-    histories = [t.shape[0] for what, t in state.tensors.items() if "amax" in what]
+    histories = [t.shape[0] for what, t in state.tensors.items() if "amax" in what and t.shape]
     return {"amax_history_len": histories[0]} if histories else None
 
 

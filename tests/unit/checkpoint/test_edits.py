@@ -321,6 +321,24 @@ def test_an_operation_of_other_slots_is_not_split(read: Any) -> None:
         planned(read(state), "1.13")
 
 
+@pytest.mark.parametrize("shape", [(), (3,), (2, 2, 2), (0, 2)])
+@pytest.mark.parametrize(("slots", "form"), [(OLD, "2.0"), (NEW, "1.13")])
+def test_tensors_of_odd_shapes_are_refused_in_one_sentence(
+    slots: dict[str, int], form: str, shape: tuple[int, ...], read: Any
+) -> None:
+    fields = operation(slots)
+    for mode, held in fields.items():
+        way = "bwd" if mode in ("backward", "grad_output") else "fwd"
+        held[f"amax_history_{way}"] = torch.ones(shape)
+    contents = read({"w.weight": torch.ones(8, 8), "w._extra_state": pickled(fields)})
+    try:
+        edit = planned(contents, form)["w._extra_state"]
+    except CheckpointError as error:
+        assert "w._extra_state" in str(error)
+    else:
+        assert shape == (0, 2) and edit.payload
+
+
 def test_no_release_before_1_13_has_a_place_for_an_operation(read: Any) -> None:
     state = {"w.weight": torch.ones(8, 8), "w._extra_state": pickled(operation(OLD))}
     with pytest.raises(LossError):

@@ -175,7 +175,7 @@ def rewrite_of(path: Path, unchanged: publish.Unchanged = "copy") -> rewriting.R
 
     found = layout.find(path)
     form = forms.load()["1.8"]
-    return rewriting.Rewrite(found, edits.plan(found.read().states, form), form, unchanged)
+    return rewriting.Rewrite(found, edits.plan(found.read(), form), form, unchanged)
 
 
 def written_size(path: Path) -> int:

@@ -113,3 +113,23 @@ def test_states_train_under_the_recipe_that_they_hold_or_the_assumed_one(
     (group,) = asking.by_recipe(found.places, assumed)
     assert group.recipe == wanted
     assert len(group.places) == 3
+
+
+@pytest.mark.parametrize("path", ["a..b", "a" + ".a" * 100])
+def test_what_no_model_has_is_not_built(path: str, tmp_path: Path) -> None:
+    saved = recorded_state("1.11")["qkv._extra_state"]
+    found = places(torch_zip({f"{path}._extra_state": saved, "w": torch.ones(1)}, tmp_path))
+    assert not found.places
+    assert "no model has such a module" in found.unasked[0]
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (0, 3)])
+def test_histories_of_odd_shapes_have_a_place_or_none(shape: Any, tmp_path: Path) -> None:
+    """Whatever a file claims, it is asked or said to be odd, and nothing is raised."""
+    saved = io.BytesIO(recorded_state("1.11")["qkv._extra_state"].getvalue())
+    inside: Any = torch.load(saved, weights_only=False)
+    inside["amax_history_fwd"] = torch.ones(shape)
+    state = io.BytesIO()
+    torch.save(inside, state)
+    found = places(torch_zip({"fc._extra_state": state, "fc.weight": torch.ones(2, 2)}, tmp_path))
+    assert asking.by_recipe(found.places)

@@ -6,7 +6,6 @@ saved, as it is recorded.
 
 from __future__ import annotations
 
-import copy
 import io
 import json
 import pickle
@@ -293,10 +292,6 @@ def test_an_overflow_in_the_history(number: float, tmp_path: Path) -> None:
     assert statuses(report) == statuses(inspect(torch_zip(state, tmp_path)))
 
 
-class _Own:
-    """What somebody else's module may save."""
-
-
 @pytest.mark.parametrize("own", [{"step": 3}, torch.ones(3), "text", [1, 2]])
 def test_states_of_others(own: Any, tmp_path: Path) -> None:
     state = below("attn", recorded_state("2.2.1"))
@@ -351,7 +346,7 @@ def test_a_checkpoint_of_two_releases(tmp_path: Path) -> None:
 
 def test_a_checkpoint_from_before_attention_had_states(tmp_path: Path) -> None:
     """What its model calls attention is not in the file: that is said."""
-    path = torch_zip(copy.copy(recorded_state("1.5")), tmp_path)
+    path = torch_zip(recorded_state("1.5"), tmp_path)
     later, same = inspect(path, ["1.12", "1.5"]).targets
     assert later.status == "loads" and "under another name than core_attention" in later.detail
     assert same.status == "loads" and "another name" not in same.detail
