@@ -118,7 +118,10 @@ def write(path: Path, found: Changes) -> None:
     with os_errors_as(StoreError, f"{path} cannot be written"):
         head = _head(path.read_text(encoding="utf-8")) if path.exists() else ""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(head + "\n".join(_lines(found)) + "\n", encoding="utf-8")
+        # Under another name first: a run that is killed leaves the table whole.
+        part = path.with_name(f".{path.name}.part")
+        part.write_text(head + "\n".join(_lines(found)) + "\n", encoding="utf-8")
+        part.replace(path)
 
 
 def _head(text: str) -> str:

@@ -29,7 +29,7 @@ from matrix.report import changes_page, console
 from matrix.store.store import Store
 from matrix.system.progress import Progress
 from matrix.workflow import arguments, tracing
-from matrix.workflow.commit_cells import Side
+from matrix.workflow.commit_cells import Seen, Side
 from matrix.workflow.history import History
 from matrix.workflow.locating import Located
 from matrix.workflow.tracing import Differences, Trace
@@ -142,7 +142,8 @@ def _trace_all(whole: Everything, store: Store, local: LocalArguments, as_json: 
     )
     found, made = tracing.differences(request, store)
     if whole.dry_run:
-        _print_estimate(found, History(git.chosen_url(local.git_url)), as_json)
+        history = History(git.chosen_url(local.git_url), offline=local.offline)
+        _print_estimate(found, history, as_json)
         return ExitCode.OK
     output = whole.output or Path("te-matrix-changes.toml")
     table = changes.load(output) if output.exists() else Changes()
@@ -227,5 +228,5 @@ def _facts(trace: Trace, cell: Cell) -> dict[str, Any]:
     }
 
 
-def _seen(seen: Any) -> dict[str, str]:
+def _seen(seen: Seen) -> dict[str, str]:
     return {"outcome": seen.outcome, "reason": seen.reason}

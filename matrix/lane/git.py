@@ -46,16 +46,21 @@ def _fetched(url: str, commit: str, work: str) -> str:
     return work
 
 
-def whole(url: str, place: Path) -> str:
+def whole(url: str, place: Path, *, offline: bool = False) -> str:
     """Return a local repository with the whole history: the one given, or a mirror of it.
 
     :param place: where a mirror of a remote repository is kept; it is brought up to date.
-    :raises SourceUnavailable: the repository cannot be used.
+    :param offline: whether the mirror is used as it is.
+    :raises SourceUnavailable: the repository cannot be used, or there is no mirror of it yet.
     """
     if Path(url).is_dir():
+        _git(url, ["git", "-C", url, "rev-parse", "--git-dir"])
         return url
+    if offline and not place.is_dir():
+        raise _gone(url, "there is no mirror of it in the cache, and --offline is set")
     if place.is_dir():
-        _git(url, ["git", "-C", str(place), "fetch", "--quiet", "--tags"])
+        if not offline:
+            _git(url, ["git", "-C", str(place), "fetch", "--quiet", "--tags"])
         return str(place)
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=cleanup.mark(cleanup.PART)) as work:

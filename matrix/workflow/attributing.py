@@ -301,7 +301,7 @@ def _effect(
 
 
 def _errors(steps: Sequence[Step]) -> Iterator[str]:
-    """Yield the errors before and after, without the numbers in them and cut to one line."""
+    """Yield the errors before and after, each in one line of at most 160 characters."""
     for step in steps:
         for seen in (step.located.before, step.located.after) if step.located else ():
             if seen.kind:

@@ -57,12 +57,13 @@ class History:
     """A local git repository with the whole history.
 
     :param url: a folder, or the address of a repository, of which a mirror is kept in the cache.
+    :param offline: whether the mirror is used as it is.
     :raises SourceUnavailable: it cannot be used.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, offline: bool = False) -> None:
         name = hashlib.sha256(url.encode()).hexdigest()[:16]
-        self.repository = git.whole(url, cache_folder() / "history" / name)
+        self.repository = git.whole(url, cache_folder() / "history" / name, offline=offline)
 
     def _ask(self, *words: str) -> str:
         return git.answer(self.repository, *words)

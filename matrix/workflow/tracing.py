@@ -159,10 +159,10 @@ def opened(
     """Return a tracer; leaving the context ends its processes.
 
     :param store: what is in it is not measured again, and what is measured is added.
-    :param offline: whether sources of releases are taken from the cache alone.
+    :param offline: whether history and sources of releases are taken from the cache alone.
     :raises SourceUnavailable: the repository cannot be used.
     """
-    history = History(git.chosen_url(git_url))
+    history = History(git.chosen_url(git_url), offline=offline)
     known = releases.load()
     code = FetchedSources(history.repository, offline=offline)
     with LocalRunner(cache_folder() / "logs") as runner:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from matrix.errors import UsageError
+from matrix.errors import SourceUnavailable, UsageError
 from matrix.workflow.bisecting import turns
 from matrix.workflow.history import History
 
@@ -143,8 +143,11 @@ def test_a_remote_repository_is_mirrored_and_brought_up_to_date(
     monkeypatch.setenv("TE_MATRIX_CACHE", str(tmp_path / "cache"))
     made.commit("Start")
     url = made.folder.as_uri()
+    with pytest.raises(SourceUnavailable, match="no mirror of it in the cache"):
+        History(url, offline=True)
     assert History(url).commit("main") == made("rev-parse", "main")
     later = made.commit("Later")
+    assert History(url, offline=True).commit("main") != later
     assert History(url).commit("main") == later
     assert [path.name for path in (tmp_path / "cache" / "history").iterdir()] == [
         Path(History(url).repository).name
@@ -160,3 +163,9 @@ def test_which_of_two_commits_comes_first(made: Repository) -> None:
     found = history(made)
     assert found.comes_first(first, last) and not found.comes_first(last, first)
     assert found.comes_first(side, last) and not found.comes_first(last, side)
+
+
+def test_a_folder_in_a_repository_is_none(made: Repository) -> None:
+    made.commit("Start", file="files/a")
+    with pytest.raises(SourceUnavailable, match="Not a git repository"):
+        History(str(made.folder / "files"))
