@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import BinaryIO, NamedTuple
@@ -14,13 +15,35 @@ Copied = Callable[[int], None]
 """Callback for progress; receives the number of bytes just copied or compared."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Content:
+    """The content of a storage that is made while it is written."""
+
+    size: int
+    """Number of bytes."""
+    itemsize: int
+    """Bytes per element."""
+    chunks: Callable[[], Iterable[bytes]]
+    """Returns the bytes, in chunks."""
+
+    @classmethod
+    def of(cls, data: bytes, itemsize: int = 1) -> Content:
+        """Return content that is there already."""
+        return cls(len(data), itemsize, lambda: [data])
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return self.size // self.itemsize
+
+
 class NewContent(NamedTuple):
     """The content of a ``torch.save`` file that is written anew."""
 
     pickle: bytes
     kept: Collection[str]
     """Keys of the storages to copy."""
-    added: Mapping[str, bytes]
+    added: Mapping[str, Content]
     """Contents of additional storages, by key."""
 
 

@@ -45,14 +45,17 @@ _HEADER = _header()
 """The first three pickles, as PyTorch writes them on little-endian machines."""
 
 
-def storage_id(dtype: str, key: str, count: int, *, legacy: bool) -> Persistent:
-    """Return the persistent id of a storage on the CPU.
+def storage_id(
+    dtype: str, key: str, count: int, *, legacy: bool, location: str = "cpu"
+) -> Persistent:
+    """Return the persistent id of a storage.
 
     :param count: its number of elements.
     :param legacy: whether it is for a file of this format, whose ids have a sixth field.
+    :param location: the device that it was on.
     """
     kind = Global("torch", _TYPES[dtype][0])
-    return Persistent(("storage", kind, key, "cpu", count, *([None] if legacy else [])))
+    return Persistent(("storage", kind, key, location, count, *([None] if legacy else [])))
 
 
 def item_size(dtype: str) -> int:
@@ -136,8 +139,9 @@ class LegacyStorages:
             self.stream.seek(self.places[key][0] - _COUNT.size)
             out.write(self.stream.read(_COUNT.size))
             copying.copy(self.chunks(key), out, copied)
-        for data in new.added.values():
-            out.write(_COUNT.pack(len(data)) + data)
+        for content in new.added.values():
+            out.write(_COUNT.pack(content.count))
+            copying.copy(content.chunks(), out, lambda _size: None)
 
 
 # Reading.

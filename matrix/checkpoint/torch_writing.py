@@ -10,25 +10,33 @@ from collections.abc import Mapping
 from typing import BinaryIO
 
 from matrix.catalogue.state_keys import EXTRA_STATE
-from matrix.checkpoint import emit, encoding, mappings, nodes, pickles, states, torch_legacy
-from matrix.checkpoint.copying import Copied, NewContent
+from matrix.checkpoint import emit, mappings, nodes, pickles, states
+from matrix.checkpoint.added import AddedStorages, storage_keys
+from matrix.checkpoint.copying import Content, Copied, NewContent
 from matrix.checkpoint.edits import Edit, Edits
 from matrix.checkpoint.errors import CheckpointError, Malformed
-from matrix.checkpoint.nodes import Global, Node
+from matrix.checkpoint.nodes import Node
+from matrix.checkpoint.quantized.changes import WeightChange
 from matrix.checkpoint.torchfile import TorchFile
-from matrix.checkpoint.words import Step, TorchKind
-
-_DIGITS = 19
-"""A longer number is not the next of any that PyTorch counts."""
+from matrix.checkpoint.words import Step
 
 
-def write(source: TorchFile, edits: Edits, out: BinaryIO, copied: Copied) -> None:
+def write(
+    source: TorchFile,
+    edits: Edits,
+    out: BinaryIO,
+    copied: Copied,
+    weights: WeightChange | None = None,
+) -> None:
     """Write a ``torch.save`` file with edits applied; this modifies ``source.root``.
 
-    :raises CheckpointError: its pickle cannot be reproduced.
+    :param weights: what becomes of its quantized weights; None: they stay as they are.
+    :raises CheckpointError: its pickle cannot be reproduced, or a weight not be changed.
     :raises Malformed: a storage cannot be read.
     """
-    added = _Added(source)
+    added = AddedStorages(source)
+    if weights is not None:
+        weights.apply(source, added)
     for inside, pairs in list(mappings.mappings(source.root)):
         pairs[:] = _edited(inside, pairs, edits, added)
     _write_root(source, source.root, added.storages, out, copied)
@@ -39,42 +47,28 @@ def write_state(edit: Edit, source: TorchFile, out: BinaryIO) -> None:
 
     :raises CheckpointError: files of its kind are not written.
     """
-    added = _Added(source)
-    root = added.state(edit)
+    added = AddedStorages(source)
+    root = _state(edit, added)
     _write_root(source, root, added.storages, out, lambda _size: None)
 
 
 def _write_root(
-    source: TorchFile, root: Node, added: Mapping[str, bytes], out: BinaryIO, copied: Copied
+    source: TorchFile, root: Node, added: Mapping[str, Content], out: BinaryIO, copied: Copied
 ) -> None:
     new = NewContent(verified_pickle(root, source.protocol), storage_keys(root), added)
     source.storages.write(new, out, copied)
 
 
-class _Added:
-    """The storages that are added to a file."""
-
-    def __init__(self, source: TorchFile) -> None:
-        self._legacy = source.storages.kind is not TorchKind.ZIP
-        keys = storage_keys(source.root)
-        numbers = (int(key) for key in keys if key.isdecimal() and len(key) < _DIGITS)
-        self._next = 1 + max(numbers, default=0)
-        self.storages: dict[str, bytes] = {}
-
-    def state(self, edit: Edit) -> Node:
-        """Return the new value of a state: a byte tensor on a new storage."""
-        data = edit.payload
-        assert data is not None
-        key = str(self._next)
-        self._next += 1
-        self.storages[key] = data
-        storage = torch_legacy.storage_id("uint8", key, len(data), legacy=self._legacy)
-        tensor = encoding.tensor_call(storage, (len(data),))
-        return [tensor] if edit.state.in_list else tensor
+def _state(edit: Edit, added: AddedStorages) -> Node:
+    """Return the new value of a state: a byte tensor on a new storage."""
+    data = edit.payload
+    assert data is not None
+    tensor = added.add("uint8", (len(data),), Content.of(data))
+    return [tensor] if edit.state.in_list else tensor
 
 
 def _edited(
-    inside: str, pairs: list[tuple[Node, Node]], edits: Edits, added: _Added
+    inside: str, pairs: list[tuple[Node, Node]], edits: Edits, added: AddedStorages
 ) -> list[tuple[Node, Node]]:
     kept = []
     for key, value in pairs:
@@ -82,29 +76,18 @@ def _edited(
         if edit is None:
             kept.append((key, value))
         elif edit.new_key is not None:
-            new = value if edit.payload is None else added.state(edit)
+            new = value if edit.payload is None else _state(edit, added)
             kept.append((edit.new_key, new))
     for (place, new_key), edit in edits.items():
         # Attributes of a state dict are a mapping with the same label.
         if place == inside and Step.ADD_KEY in edit.steps and _has_weight(pairs, new_key):
-            kept.append((new_key, added.state(edit)))
+            kept.append((new_key, _state(edit, added)))
     return kept
 
 
 def _has_weight(pairs: list[tuple[Node, Node]], state_key: str) -> bool:
     weight = state_key.replace(EXTRA_STATE, "weight")
     return any(key == weight for key, _value in pairs if isinstance(key, str))
-
-
-def storage_keys(root: Node) -> set[str]:
-    """Return the keys of the storages that a pickle refers to."""
-    found = set()
-    for node in nodes.every(root):
-        if isinstance(node, nodes.Persistent):
-            match node.id:
-                case ("storage", Global(), str() as key, *_):
-                    found.add(key)
-    return found
 
 
 def verified_pickle(root: Node, protocol: int) -> bytes:

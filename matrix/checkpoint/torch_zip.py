@@ -73,8 +73,8 @@ class ZipStorages:
                 elif not inner.startswith("data/") or inner.removeprefix("data/") in new.kept:
                     chunks = self._copied(entry.name, copied)
                     _add(archive, out, entry.name, chunks, entry.size)
-            for key, data in new.added.items():
-                _add(archive, out, f"{prefix}data/{key}", [data], len(data))
+            for key, content in new.added.items():
+                _add(archive, out, f"{prefix}data/{key}", content.chunks(), content.size)
 
     def _copied(self, name: str, copied: Copied) -> Iterator[bytes]:
         for chunk in self.archive.chunks(name, CHUNK):

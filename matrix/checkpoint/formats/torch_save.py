@@ -19,6 +19,7 @@ from matrix.checkpoint import (
     torchfile,
     zips,
 )
+from matrix.checkpoint.added import storage_keys
 from matrix.checkpoint.contents import Contents, TensorKind
 from matrix.checkpoint.copying import Copied
 from matrix.checkpoint.edits import Edit, by_place
@@ -71,7 +72,7 @@ class TorchSave(Format):
             out.flush()
             before = _digests(source.storages, to.copied)
             after = _digests(torchfile.read(out).storages, to.copied)
-        replaced = before.keys() - torch_writing.storage_keys(source.root)
+        replaced = before.keys() - storage_keys(source.root)
         copying.compare(before, after, replaced, str(part.file))
 
 

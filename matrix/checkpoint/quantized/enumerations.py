@@ -1,0 +1,116 @@
+"""Members of Transformer Engine's enumerations, as pickles of each release write them.
+
+A number alone does not tell a member: ``DType(7)`` is E5M2 up to 2.3 and E4M3 from 2.4 on, in
+pickles that are otherwise equal.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable, Sequence
+
+from matrix.catalogue import weights as table
+from matrix.catalogue.ranges import covers
+from matrix.catalogue.weights import Enumeration
+from matrix.checkpoint.errors import Malformed
+from matrix.checkpoint.nodes import Call, Global, Node
+from matrix.checkpoint.nodes import every as every_node
+
+E4M3, E5M2, E2M1 = "kFloat8E4M3", "kFloat8E5M2", "kFloat4E2M1"
+_USUAL = E4M3
+"""What weights are where the number may be either. Every recipe that quantizes weights refuses
+``Format.E5M2`` (``__post_init__`` of the recipes in ``common/recipe/__init__.py``), so E5M2
+weights can only have been made with a quantizer by hand."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """A member as it is pickled, before its name is known."""
+
+    name: str
+    """Full name of the enumeration."""
+    how: str
+    """``state``, ``call`` or ``attribute``; see ``weights.toml``."""
+    number: int | str
+    """Its number, or the member's name where the pickle gives that."""
+
+
+def written(node: Node) -> Written | None:
+    """Return what a value says if it is a member of an enumeration, or None."""
+    match node:
+        case Call("NEWOBJ", Global() as kind, (), state=[int() as number]):
+            return Written(str(kind), "state", number)
+        case Call("REDUCE", Global() as kind, (int() as number,)):
+            return Written(str(kind), "call", number)
+        # Python 3.11.0 to 3.11.3 pickle members by name.
+        case Call("REDUCE", Global(), (Global() as kind, str() as member)):
+            return Written(str(kind), "attribute", member)
+    return None
+
+
+class Numbering:
+    """Tells members by their numbers, from all numbers that a checkpoint holds.
+
+    :param root: the content of a file.
+    :param savers: versions of the releases that can have saved it; empty: all.
+    """
+
+    def __init__(self, root: Node, savers: Collection[str] = ()) -> None:
+        self._savers = savers
+        self._seen: dict[str, set[int]] = {}
+        names = {row.name for row in table.load().enumerations}
+        for node in every_node(root):
+            found = written(node) if isinstance(node, Call) else None
+            if found is not None and found.name in names and isinstance(found.number, int):
+                self._seen.setdefault(found.name, set()).add(found.number)
+
+    def member(self, value: str, node: Node, releases: Iterable[str]) -> str:
+        """Return the name of a member.
+
+        :param value: name of the argument that holds it.
+        :param releases: closed ranges of the releases that pickle the weight in its form.
+        :raises Malformed: it is no member that any of these releases has.
+        """
+        rows = [row for row in table.load().enumerations if row.value == value]
+        rows = [r for r in rows if any(table.overlap(r.releases, ranges) for ranges in releases)]
+        if node is None:
+            rows = [row for row in rows if row.name is None]
+            return next(iter(rows[0].members)) if rows else _refuse(value, node)
+        found = written(node)
+        if found is None:
+            return _refuse(value, node)
+        rows = [row for row in rows if row.name == found.name]
+        if isinstance(found.number, str):
+            named = any(found.number in row.members for row in rows)
+            return found.number if named else _refuse(value, node)
+        able = self._narrowed([row for row in rows if found.how == row.written])
+        names = {n for row in able for n, held in row.members.items() if held == found.number}
+        if not names:
+            return _refuse(value, node)
+        return _USUAL if _USUAL in names else min(names)
+
+    def _narrowed(self, rows: Sequence[Enumeration]) -> Sequence[Enumeration]:
+        """Return the rows that hold all numbers seen, of the releases that can have saved it."""
+        able = [r for r in rows if self._seen.get(str(r.name), set()) <= set(r.members.values())]
+        saved = [r for r in able if any(map(covers(r.releases), self._savers))]
+        return saved or able
+
+
+def _refuse(value: str, node: Node) -> str:
+    raise Malformed(f"its {value} is no member that a release pickles: {written(node)}")
+
+
+def encode(member: str, row: Enumeration) -> Node:
+    """Return the value that a release pickles for a member.
+
+    :raises Malformed: the release has no such member.
+    """
+    if member not in row.members:
+        raise Malformed(f"{row.name or row.value} of {row.releases} has no {member}")
+    if row.name is None:
+        return None
+    kind = Global(*row.name.rsplit(".", 1))
+    number = row.members[member]
+    if row.written == "call":
+        return Call("REDUCE", kind, (number,))
+    return Call("NEWOBJ", kind, (), state=[number])
