@@ -8,6 +8,10 @@ from packaging.version import Version
 
 from matrix.catalogue import features, tables
 from matrix.catalogue.ranges import covers
+from matrix.errors import TableError
+
+OWN = "own"
+"""Name in place of a form's: the one that the loader reads."""
 
 
 class Form(tables.Row):
@@ -55,3 +59,19 @@ def load() -> dict[str, Form]:
 def read_by(version: str) -> Form | None:
     """Return the form that a release reads; None for releases that the table does not cover."""
     return next((form for form in load().values() if covers(form.read_by)(version)), None)
+
+
+def of_variant(name: str, version: str) -> Form:
+    """Return the form that a variant rewrites into for a loader.
+
+    :param name: a form's name, or ``own``: the form that the loader reads.
+    :param version: the loader.
+    :raises TableError: there is no such form.
+    """
+    found = read_by(version) if name == OWN else load().get(name)
+    if found is None:
+        raise TableError(
+            f"forms.toml has no form {name} for {version}",
+            do="Extend the ranges of the form that it reads",
+        )
+    return found

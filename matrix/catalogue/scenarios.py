@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
 
-from matrix.catalogue import features, tables
+from matrix.catalogue import features, tables, weights
 from matrix.catalogue.features import Feature
 from matrix.catalogue.ranges import covers
 from matrix.catalogue.releases import Release
@@ -140,7 +140,11 @@ class Variant(tables.Row):
     rewrite: str | None = None
     """Name of the change to the state dict that the worker makes before loading it."""
     form: str | None = None
-    """Name of the form (see ``forms.toml``) that the file is rewritten into first."""
+    """Name of the form (see ``forms.toml``) that the file is rewritten into first; ``own``: the
+    one that the loader reads."""
+    weights: Literal["form", "bfloat16", "float16", "float32"] | None = None
+    """What becomes of quantized weights then: ``form``, that of the loader's own pickles (see
+    ``weights.toml``), or plain tensors of a type."""
     saved_by: tuple[str, ...] | None = None
     """Bands of saving releases that the variant applies to; absent: all."""
     savers: str | None = Field(default=None, alias="from")
@@ -168,19 +172,29 @@ class Variant(tables.Row):
             raise ValueError(f"a variant with a form, and no other, is called {REWRITE}NAME")
         return self
 
-    def applies_to(self, scenario: SizedScenario) -> bool:
-        """Return whether the variant applies to a scenario.
+    def applies_to(self, scenario: SizedScenario, loader: Release) -> bool:
+        """Return whether the variant applies to a scenario, for a loader.
 
         Files are rewritten in the format of ``torch.save`` alone.
         """
         chosen = scenario.scenario
-        rewritten = self.form is None or not chosen.transport.distributed
-        return (
-            (scenario.attends or not self.attention)
-            and (self.attention_state or not scenario.attends_in_fp8)
-            and chosen.module not in self.not_for
-            and rewritten
-        )
+        if not scenario.attends and self.attention:
+            return False
+        if scenario.attends_in_fp8 and not self.attention_state:
+            return False
+        if chosen.module in self.not_for:
+            return False
+        if self.form is None:
+            return True
+        return not chosen.transport.distributed and self._changes_weights(chosen, loader)
+
+    def _changes_weights(self, scenario: Scenario, loader: Release) -> bool:
+        """Return whether quantized weights, where there are any, get a form that loads."""
+        if scenario.weights == "high-precision" or self.weights is None:
+            # Without its weights, a rewritten checkpoint loads no better than as it was.
+            return scenario.weights == "high-precision" and self.weights is None
+        quantized = weights.load().quantized_by(class_of(scenario.save_recipe))
+        return self.weights != "form" or weights.load().reads(quantized, loader.version)
 
     def covers(self, saver: Release, loader: Release) -> bool:
         """Return whether both releases lie in the variant's ranges. A candidate never does."""

@@ -35,6 +35,13 @@ class WeightForm(tables.Row):
         return self.function if self.method is None else f"{self.function}.{self.method}"
 
 
+class QuantizedBy(tables.Row):
+    """The recipes by which the weights of a class are quantized."""
+
+    weight: str
+    recipes: tuple[str, ...]
+
+
 class Enumeration(tables.Row):
     """How a run of releases pickles the values of an enumeration."""
 
@@ -90,6 +97,7 @@ class Kept(tables.Row):
 
 
 class _Table(tables.Row):
+    recipes: tuple[QuantizedBy, ...]
     form: tuple[WeightForm, ...]
     enumeration: tuple[Enumeration, ...]
     quantizer: tuple[QuantizerForm, ...]
@@ -102,6 +110,8 @@ class _Table(tables.Row):
 class Weights:
     """The table of quantized weights."""
 
+    recipes: dict[str, str]
+    """The class of the weights that a recipe quantizes, by the recipe's class."""
     forms: tuple[WeightForm, ...]
     enumerations: tuple[Enumeration, ...]
     quantizers: tuple[QuantizerForm, ...]
@@ -128,6 +138,24 @@ class Weights:
         rows = (row for row in self.quantizers if row.weight == weight)
         return next((row for row in rows if covers(row.releases)(version)), None)
 
+    def quantized_by(self, recipe: str) -> str | None:
+        """Return the class of the weights that a recipe quantizes, or None."""
+        return self.recipes.get(recipe)
+
+    def reads(self, weight: str | None, version: str) -> bool:
+        """Return whether a release loads a class of weights in the form of its own pickles."""
+        known = weight is not None and weight in self.of_release(version)
+        return known and self.why_unreadable(str(weight), version) is None
+
+    def forms_of_release(self, version: str) -> str:
+        """Return a name that releases share if they pickle every class of weights alike."""
+        ranges = [
+            *(row.releases for row in self.forms),
+            *(row.releases for row in self.enumerations),
+            *(row.releases for row in self.quantizers),
+        ]
+        return "_".join(str(n) for n, one in enumerate(ranges) if covers(one)(version))
+
     def why_unreadable(self, weight: str, version: str) -> str | None:
         """Return why a release cannot load a class of weights that it pickles itself, or None."""
         rows = (row for row in self.unreadable if row.weight == weight)
@@ -139,6 +167,7 @@ def load() -> Weights:
     """Read the table of quantized weights."""
     table = tables.load(tables.packaged("weights.toml"), _Table)
     return Weights(
+        recipes={recipe: row.weight for row in table.recipes for recipe in row.recipes},
         forms=table.form,
         enumerations=table.enumeration,
         quantizers=table.quantizer,

@@ -21,6 +21,7 @@ from matrix.checkpoint.errors import CheckpointError, refusing_malformed
 from matrix.checkpoint.formats.base import Destination, Part
 from matrix.checkpoint.layout import Layout
 from matrix.checkpoint.publish import Unchanged
+from matrix.checkpoint.quantized.changes import WeightChange
 from matrix.checkpoint.states import ExtraState
 from matrix.checkpoint.words import Holds, Step
 from matrix.system.progress import Progress
@@ -215,21 +216,24 @@ def _bits(state: ExtraState) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
     }
 
 
-def rewrite_file(path: Path, new: Path, form: Form) -> None:
+def rewrite_file(path: Path, new: Path, form: Form, weights: WeightChange | None = None) -> None:
     """Rewrite a ``torch.save`` file into a form, without comparing the tensors afterwards.
 
     Its norms are taken for Transformer Engine's, and states that cannot be rewritten are left as
     they are.
 
+    :param weights: what becomes of its quantized weights; None: they stay as they are.
     :raises CheckpointError: it cannot be rewritten.
     """
     contents = layouts.find(path).read()
     bare = norms.without_state(contents) if form.operations else ()
     edits = planning.plan(contents, form, norms=list(bare), lenient=True)
-    write_file(path, new, edits)
+    write_file(path, new, edits, weights)
 
 
-def write_file(path: Path, new: Path, edits: Sequence[Edit]) -> None:
+def write_file(
+    path: Path, new: Path, edits: Sequence[Edit], weights: WeightChange | None = None
+) -> None:
     """Write a ``torch.save`` file with edits applied, without comparing the tensors afterwards.
 
     :raises CheckpointError: it cannot be written.
@@ -240,4 +244,4 @@ def write_file(path: Path, new: Path, edits: Sequence[Edit]) -> None:
         new.open("wb") as out,
     ):
         source = torchfile.read(stream)
-        torch_writing.write(source, planning.by_place(edits), out, lambda _size: None)
+        torch_writing.write(source, planning.by_place(edits), out, lambda _size: None, weights)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from matrix.catalogue import forms
+from matrix.catalogue import forms, weights
+from matrix.catalogue.releases import Release
+from matrix.catalogue.scenarios import Variant
+from matrix.checkpoint.quantized.changes import WeightChange
 from matrix.checkpoint.rewriting import rewrite_file
 from matrix.errors import StoreError
 from matrix.store import recorded
@@ -46,14 +49,23 @@ class CheckpointFiles:
             path.write_bytes(data)
         return path
 
-    def rewritten(self, checkpoint: Path, form: str) -> Path:
-        """Return the path of a checkpoint that was rewritten to another form.
+    def rewritten(self, checkpoint: Path, variant: Variant, save: Save, loader: Release) -> Path:
+        """Return the path of a checkpoint that was rewritten as a variant says.
 
-        :param form: a form's name in ``forms.toml``.
+        :param save: the save that it is the file of.
+        :param loader: the release that will load it.
         :raises CheckpointError: it cannot be rewritten.
         """
-        path = checkpoint.with_suffix(f".{form}.pt")
+        form = forms.of_variant(str(variant.form), loader.version)
+        into = loader.version if variant.weights == "form" else None
+        change = None
+        if variant.weights is not None:
+            dtype = variant.weights if into is None else ""
+            change = WeightChange(into=into, dtype=dtype, savers=(save.release,))
+        # Releases that read the same forms share the file.
+        shared = weights.load().forms_of_release(loader.version) if into else variant.weights
+        path = checkpoint.with_suffix(f".{form.name}.{shared}.pt")
         with self._lock:
             if not path.exists():
-                rewrite_file(checkpoint, path, forms.load()[form])
+                rewrite_file(checkpoint, path, form, change)
         return path

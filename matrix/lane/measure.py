@@ -273,7 +273,8 @@ class Measurer:
         variant = self._variants.get(cell.variant)
         if variant is None or variant.form is None:
             return path
-        return self._files.rewritten(path, variant.form)
+        loader = self._plan.releases[cell.loaded_by]
+        return self._files.rewritten(path, variant, save, loader)
 
     def _load_options(self, cell: Cell, loader: Release) -> tuple[str | None, str | None, int]:
         """Return the rewrite to apply, the opt-in to set, and the number of loads."""

@@ -214,7 +214,7 @@ def _cells(
         for scenario, sized in scenarios.items():
             if not sized.is_loaded_by(loader):
                 continue
-            for variant in [each for each in variants.values() if each.applies_to(sized)]:
+            for variant in [each for each in variants.values() if each.applies_to(sized, loader)]:
                 for saver in able[scenario]:
                     if applies(variant, saver, loader, documentation):
                         yield Cell(scenario, variant.name, saver.name, loader.name)
