@@ -80,14 +80,15 @@ def _run(built: Any, request: Dict[str, Any], trace: _Trace, found: Dict[str, An
         # The file holds extra states alone: of the weights nothing is asked.
         own = {name: tensor.detach().clone() for name, tensor in model.weights(built).items()}
         state = dict(own, **state)
-    if request["rewrite"]:
+    if request["rewrite"] in rewriting.REWRITES:
         state = rewriting.REWRITES[request["rewrite"]](state)
     trace.stage = "load_state_dict"
     trace.watch(built)
     before = digest.of_entries(state)
     kept = dict(state)
     try:
-        built.load_state_dict(state, strict=scenario["strict"])
+        for _ in range(rewriting.CALLS.get(request["rewrite"], 1)):
+            built.load_state_dict(state, strict=scenario["strict"])
     finally:
         found["changed_keys"] = _changed(before, digest.of_entries(state))
     found["changed_weights"] = _changed_weights(built, kept)

@@ -1,7 +1,7 @@
 """Changes to a state dict between ``torch.load`` and ``load_state_dict``.
 
 ``remap`` is the FAQ's key mapping. The others are for controls: damage that a loader must
-notice.
+notice. ``twice`` leaves the state dict as it is.
 """
 
 import io
@@ -64,3 +64,8 @@ REWRITES: Dict[str, Callable[[State], State]] = {
     "truncated": truncate_payload,
     "empty": empty_payload,
 }
+
+CALLS = {"twice": 2}
+"""How often ``load_state_dict`` is called, if not once. Up to 1.6 weights are quantized while the
+module's scales are still those that it was built with; in a second call they are the state
+dict's (``Float8Tensor.__torch_dispatch__`` in ``pytorch/float8_tensor.py``)."""
