@@ -193,8 +193,11 @@ class Variant(tables.Row):
         if scenario.weights == "high-precision" or self.weights is None:
             # Without its weights, a rewritten checkpoint loads no better than as it was.
             return scenario.weights == "high-precision" and self.weights is None
-        quantized = weights.load().quantized_by(class_of(scenario.save_recipe))
-        return self.weights != "form" or weights.load().reads(quantized, loader.version)
+        recipe = class_of(scenario.save_recipe)
+        if self.weights == "form":
+            return weights.load().reads(weights.load().quantized_by(recipe), loader.version)
+        # Other loaders do not know the recipe, which the states of most releases name.
+        return features.load().recipe(recipe).quantizes_weights(loader)
 
     def covers(self, saver: Release, loader: Release) -> bool:
         """Return whether both releases lie in the variant's ranges. A candidate never does."""
