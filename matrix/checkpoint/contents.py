@@ -10,6 +10,7 @@ from typing import NamedTuple
 from matrix.checkpoint import limits
 from matrix.checkpoint.errors import Refused
 from matrix.checkpoint.lookups import Lookups
+from matrix.checkpoint.quantized.summary import QuantizedWeights
 from matrix.checkpoint.states import KEY, ExtraState
 
 
@@ -50,6 +51,8 @@ class Contents:
     """Names that loading would import or call, and that honest checkpoints do not hold.
 
     See :class:`lookups.Lookups`."""
+    quantized: QuantizedWeights = dataclasses.field(default_factory=QuantizedWeights)
+    """Its quantized weights, counted by kind."""
     notes: list[str] = dataclasses.field(default_factory=list)
     """Limitations of the format that users should know."""
     unsearched: list[str] = dataclasses.field(default_factory=list)

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +22,7 @@ from matrix.checkpoint.formats.base import Destination, Part
 from matrix.checkpoint.layout import Layout
 from matrix.checkpoint.publish import Unchanged
 from matrix.checkpoint.quantized.changes import WeightChange
+from matrix.checkpoint.quantized.numbers import ITEMSIZE
 from matrix.checkpoint.states import ExtraState
 from matrix.checkpoint.words import Holds, Step
 from matrix.system.progress import Progress
@@ -41,6 +42,15 @@ class Rewrite:
     """The form that the extra states are rewritten into."""
     unchanged: Unchanged
     """What to do with files of a folder that do not change."""
+    weights: WeightChange | None = None
+    """What becomes of quantized weights; None: they stay as they are."""
+    quantized: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Number of elements of quantized weights, by the files that hold any."""
+
+    def rewrites(self, part: Part, edits: Sequence[Edit]) -> bool:
+        """Return whether a file has to be written, rather than copied or linked."""
+        changed = self.weights is not None and part.name in self.quantized
+        return changed or part.format.rewrites(edits)
 
     def size(self) -> int:
         """Return the number of bytes that the result takes at most.
@@ -50,13 +60,18 @@ class Rewrite:
         total = 0
         for part, edits in self.edits_by_part():
             with _copying(part):
-                if part.format.rewrites(edits):
-                    total += part.format.size(part, edits)
+                if self.rewrites(part, edits):
+                    total += part.format.size(part, edits) + self._growth(part)
                 elif self.unchanged == "copy":
                     total += part.file.stat().st_size
         if self.unchanged == "copy":
             total += sum(file.stat().st_size for file in self.layout.others)
         return total
+
+    def _growth(self, part: Part) -> int:
+        """Return the most bytes that a file grows by in changing its quantized weights."""
+        dtype = self.weights.dtype if self.weights and self.weights.into is None else None
+        return self.quantized.get(part.name, 0) * ITEMSIZE[dtype] if dtype else 0
 
     def edits_by_part(self) -> list[tuple[Part, Sequence[Edit]]]:
         """Return each part of the layout with the edits that concern it."""
@@ -113,8 +128,8 @@ def _write(rewrite: Rewrite, destination: Destination, meter: _Meter) -> None:
     for part, edits in rewrite.edits_by_part():
         meter.file = part.name
         with _copying(part):
-            if part.format.rewrites(edits):
-                part.format.write(part, edits, rewrite.form, destination)
+            if rewrite.rewrites(part, edits):
+                part.format.write(part, edits, rewrite.form, destination, rewrite.weights)
             else:
                 destination.place(part.file, part.name)
     for file in rewrite.layout.others:
@@ -185,6 +200,8 @@ def check(rewrite: Rewrite, before: Contents, after: Contents) -> dict[int, Extr
         or len(after.foreign) != len(before.foreign)
     ):
         raise CheckpointError("what was written has other keys than it should", do="Report it")
+    if rewrite.weights is not None and not after.quantized.are(rewrite.weights):
+        raise CheckpointError("what was written has other weights than it should", do="Report it")
     for edit in kept:
         place = rewrite.layout.new_name(edit), edit.state.inside, str(edit.new_key)
         if place not in states or not carries(states[place], edit):

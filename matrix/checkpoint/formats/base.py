@@ -14,6 +14,7 @@ from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.copying import Copied
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.limits import Budget
+from matrix.checkpoint.quantized.changes import WeightChange
 
 GROWTH = 4096
 """The most bytes that a rewritten state takes in addition to its payload."""
@@ -47,11 +48,19 @@ class Format(Protocol):
         """
 
     @abstractmethod
-    def write(self, part: Part, edits: Sequence[Edit], form: Form, to: Destination) -> None:
+    def write(
+        self,
+        part: Part,
+        edits: Sequence[Edit],
+        form: Form,
+        to: Destination,
+        weights: WeightChange | None = None,
+    ) -> None:
         """Write a file with edited extra states.
 
         :param edits: one for each of its extra states, in the order of reading.
         :param form: the form that the states are rewritten into.
+        :param weights: what becomes of its quantized weights; None: they stay as they are.
         :raises CheckpointError: the file cannot be reproduced.
         :raises Malformed: it can no longer be read.
         """

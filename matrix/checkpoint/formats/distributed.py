@@ -20,6 +20,7 @@ from matrix.checkpoint.formats import distributed_index, distributed_items
 from matrix.checkpoint.formats.base import Destination, Format, Part
 from matrix.checkpoint.formats.distributed_index import DistributedIndex, StoredItem, bytes_of
 from matrix.checkpoint.limits import Budget
+from matrix.checkpoint.quantized.changes import WeightChange
 from matrix.checkpoint.nodes import Call, Map, Node
 from matrix.checkpoint.states import ExtraState
 
@@ -72,7 +73,14 @@ class Distributed(Format):
             return edit.state.file
         return _beside(edit.state.index, _FILE)
 
-    def write(self, part: Part, edits: Sequence[Edit], form: Form, to: Destination) -> None:
+    def write(
+        self,
+        part: Part,
+        edits: Sequence[Edit],
+        form: Form,
+        to: Destination,
+        weights: WeightChange | None = None,
+    ) -> None:
         """Write the index, and the additional file if a state has changed.
 
         :raises CheckpointError: the index cannot be reproduced.

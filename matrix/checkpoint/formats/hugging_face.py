@@ -14,6 +14,7 @@ from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.errors import CheckpointError, Malformed, incomplete
 from matrix.checkpoint.formats.base import Destination, Format, Part
 from matrix.checkpoint.limits import Budget
+from matrix.checkpoint.quantized.changes import WeightChange
 
 SUFFIXES = (".safetensors.index.json", ".bin.index.json")
 _SHOWN = 3
@@ -56,7 +57,14 @@ class HuggingFaceIndex(Format):
         named = {_place(part, name) for name in _weight_map(part.file).values()}
         return [edit for name, edits in by_part.items() if name in named for edit in edits]
 
-    def write(self, part: Part, edits: Sequence[Edit], form: Form, to: Destination) -> None:
+    def write(
+        self,
+        part: Part,
+        edits: Sequence[Edit],
+        form: Form,
+        to: Destination,
+        weights: WeightChange | None = None,
+    ) -> None:
         """Write the index with the new keys of the states, and the total size that they make.
 
         :raises CheckpointError: it is no index.

@@ -16,6 +16,7 @@ from matrix.checkpoint.errors import Refused, refusing_malformed
 from matrix.checkpoint.formats.base import Destination, Format, Part
 from matrix.checkpoint.formats.safetensors_header import LENGTH, SafetensorsHeader, read_header
 from matrix.checkpoint.limits import Budget
+from matrix.checkpoint.quantized.changes import WeightChange
 from matrix.checkpoint.states import ExtraState
 from matrix.checkpoint.words import StateContainer
 
@@ -59,7 +60,14 @@ class Safetensors(Format):
         contents.add_note(_NOTE)
         return "safetensors"
 
-    def write(self, part: Part, edits: Sequence[Edit], form: Form, to: Destination) -> None:
+    def write(
+        self,
+        part: Part,
+        edits: Sequence[Edit],
+        form: Form,
+        to: Destination,
+        weights: WeightChange | None = None,
+    ) -> None:
         """Write the file with edits applied, and check that other tensors are unchanged.
 
         :raises CheckpointError: a tensor differs.

@@ -16,6 +16,7 @@ from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.formats import torch_save
 from matrix.checkpoint.formats.base import Destination, Format, Part
 from matrix.checkpoint.limits import Budget
+from matrix.checkpoint.quantized.changes import WeightChange
 
 NAME = re.compile(r"^shard_(?P<place>[\d.]+)_(?P<total>[\d.]+)\.pt$")
 
@@ -46,7 +47,14 @@ class StateShard(Format):
         key, _, shard = edit.new_key.rpartition("/")
         return (PurePosixPath(edit.state.file).parent.parent / key / f"{shard}.pt").as_posix()
 
-    def write(self, part: Part, edits: Sequence[Edit], form: Form, to: Destination) -> None:
+    def write(
+        self,
+        part: Part,
+        edits: Sequence[Edit],
+        form: Form,
+        to: Destination,
+        weights: WeightChange | None = None,
+    ) -> None:
         """Write the file, or place it under its new key; omit it if the state is removed.
 
         :raises CheckpointError: it cannot be written.

@@ -26,6 +26,7 @@ from matrix.checkpoint.edits import Edit, by_place
 from matrix.checkpoint.errors import refusing_malformed
 from matrix.checkpoint.formats.base import Destination, Format, Part
 from matrix.checkpoint.limits import Budget
+from matrix.checkpoint.quantized.changes import WeightChange
 from matrix.checkpoint.nodes import Node
 from matrix.checkpoint.torchfile import Storages, TorchFile
 from matrix.checkpoint.zips import Zip
@@ -60,7 +61,14 @@ class TorchSave(Format):
         own = part.file.stat().st_size
         return super().size(part, edits) + max(0, written_size(part.file) - own)
 
-    def write(self, part: Part, edits: Sequence[Edit], form: Form, to: Destination) -> None:
+    def write(
+        self,
+        part: Part,
+        edits: Sequence[Edit],
+        form: Form,
+        to: Destination,
+        weights: WeightChange | None = None,
+    ) -> None:
         """Write the file with edits applied, and check that tensors are unchanged.
 
         :raises CheckpointError: the pickle cannot be reproduced, or a tensor differs.
@@ -68,7 +76,7 @@ class TorchSave(Format):
         """
         with part.file.open("rb") as stream, to.open(part.name) as out:
             source = torchfile.read(stream)
-            torch_writing.write(source, by_place(edits), out, to.copied)
+            torch_writing.write(source, by_place(edits), out, to.copied, weights)
             out.flush()
             before = _digests(source.storages, to.copied)
             after = _digests(torchfile.read(out).storages, to.copied)
@@ -115,6 +123,7 @@ def add(source: TorchFile, name: str, contents: Contents) -> None:
     """
     contents.files += 1
     _add_ranks(objects.fields(source.root) or {}, contents)
+    contents.quantized.add(source, name)
     weights: list[tuple[str, str]] = []
     holding: set[str] = set()
     for inside, pairs in mappings.mappings(source.root):

@@ -15,6 +15,7 @@ from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.errors import CheckpointError, Malformed
 from matrix.checkpoint.formats.base import Destination, Format, Part
 from matrix.checkpoint.limits import Budget
+from matrix.checkpoint.quantized.changes import WeightChange
 
 NAME = ".zarray"
 _BYTES = 1 << 20
@@ -52,6 +53,13 @@ class ZarrArray(Format):
         contents.add_note(_NOTE)
         return "zarr"
 
-    def write(self, part: Part, edits: Sequence[Edit], form: Form, to: Destination) -> None:
+    def write(
+        self,
+        part: Part,
+        edits: Sequence[Edit],
+        form: Form,
+        to: Destination,
+        weights: WeightChange | None = None,
+    ) -> None:
         """Refuse: no extra state is in an array, so it is always copied as it is."""
         raise AssertionError(f"{part.name} holds no state, so there was nothing to write")

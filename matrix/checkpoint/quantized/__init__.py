@@ -6,5 +6,6 @@ quantizers: quantizers in the form of another release
 writing: weights in the form that a release pickles and reads
 numbers: the numbers that bytes of quantized data stand for
 dequantizing: weights as plain tensors
+summary: the weights of a checkpoint, counted by kind
 changes: what becomes of the weights of a checkpoint that is written anew
 """

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 from matrix.catalogue.ranges import covers
 from matrix.checkpoint.added import AddedStorages
 from matrix.checkpoint.errors import CheckpointError, Malformed
 from matrix.checkpoint.nodes import Call
 from matrix.checkpoint.quantized import dequantizing, weights
-from matrix.checkpoint.quantized.enumerations import Numbering
-from matrix.checkpoint.quantized.weights import QuantizedWeight
 from matrix.checkpoint.quantized.writing import Writer
 from matrix.checkpoint.torchfile import TorchFile
 
@@ -32,9 +29,9 @@ class WeightChange:
 
         :raises CheckpointError: a weight cannot be had in this form.
         """
-        numbering = Numbering(source.root, self.savers)
+        calls, numbering = weights.search(source.root, self.savers)
         writer = Writer(self.into, source.protocol, added) if self.into else None
-        for call in list(weights.calls(source.root)):
+        for call in calls:
             if self._left_alone(call):
                 continue
             try:
@@ -70,14 +67,3 @@ class WeightChange:
             why="that release cannot hold it, or it is not as Transformer Engine writes it",
             do="--dequantize bf16 makes plain tensors of all quantized weights",
         )
-
-
-def read(source: TorchFile, savers: tuple[str, ...] = ()) -> Iterator[QuantizedWeight]:
-    """Yield the quantized weights of a file, those that are only kept as they are left out.
-
-    :raises Malformed: one is not as any release writes it.
-    """
-    numbering = Numbering(source.root, savers)
-    for call in weights.calls(source.root):
-        if weights.kept(call) is None:
-            yield weights.read(call, numbering)

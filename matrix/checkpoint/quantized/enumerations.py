@@ -7,14 +7,14 @@ pickles that are otherwise equal.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 from matrix.catalogue import weights as table
 from matrix.catalogue.ranges import covers
 from matrix.catalogue.weights import Enumeration
 from matrix.checkpoint.errors import Malformed
 from matrix.checkpoint.nodes import Call, Global, Node
-from matrix.checkpoint.nodes import every as every_node
 
 E4M3, E5M2, E2M1 = "kFloat8E4M3", "kFloat8E5M2", "kFloat4E2M1"
 _USUAL = E4M3
@@ -48,24 +48,33 @@ def written(node: Node) -> Written | None:
     return None
 
 
+class Member(NamedTuple):
+    """A member of an enumeration, as far as its pickle tells it."""
+
+    name: str
+    releases: tuple[str, ...]
+    """Closed ranges of the releases that pickle it in this way."""
+
+
 class Numbering:
     """Tells members by their numbers, from all numbers that a checkpoint holds.
 
-    :param root: the content of a file.
     :param savers: versions of the releases that can have saved it; empty: all.
     """
 
-    def __init__(self, root: Node, savers: Collection[str] = ()) -> None:
+    def __init__(self, savers: Collection[str] = ()) -> None:
         self._savers = savers
         self._seen: dict[str, set[int]] = {}
-        names = {row.name for row in table.load().enumerations}
-        for node in every_node(root):
-            found = written(node) if isinstance(node, Call) else None
-            if found is not None and found.name in names and isinstance(found.number, int):
-                self._seen.setdefault(found.name, set()).add(found.number)
+        self._names = {row.name for row in table.load().enumerations}
 
-    def member(self, value: str, node: Node, releases: Iterable[str]) -> str:
-        """Return the name of a member.
+    def note(self, node: Call) -> None:
+        """Note the number of a value, if it is a member of an enumeration of weights."""
+        found = written(node)
+        if found is not None and found.name in self._names and isinstance(found.number, int):
+            self._seen.setdefault(found.name, set()).add(found.number)
+
+    def member(self, value: str, node: Node, releases: Collection[str]) -> Member:
+        """Return a member.
 
         :param value: name of the argument that holds it.
         :param releases: closed ranges of the releases that pickle the weight in its form.
@@ -74,20 +83,20 @@ class Numbering:
         rows = [row for row in table.load().enumerations if row.value == value]
         rows = [r for r in rows if any(table.overlap(r.releases, ranges) for ranges in releases)]
         if node is None:
-            rows = [row for row in rows if row.name is None]
-            return next(iter(rows[0].members)) if rows else _refuse(value, node)
+            return _member(_absent([row for row in rows if row.name is None]), value, node)
         found = written(node)
-        if found is None:
-            return _refuse(value, node)
-        rows = [row for row in rows if row.name == found.name]
-        if isinstance(found.number, str):
-            named = any(found.number in row.members for row in rows)
-            return found.number if named else _refuse(value, node)
+        rows = [row for row in rows if found is not None and row.name == found.name]
+        if found is None or isinstance(found.number, str):
+            named = [
+                (str(found.number), row) for row in rows if found and found.number in row.members
+            ]
+            return _member(named, value, node)
         able = self._narrowed([row for row in rows if found.how == row.written])
-        names = {n for row in able for n, held in row.members.items() if held == found.number}
-        if not names:
-            return _refuse(value, node)
-        return _USUAL if _USUAL in names else min(names)
+        return _member(
+            [(n, row) for row in able for n, held in row.members.items() if held == found.number],
+            value,
+            node,
+        )
 
     def _narrowed(self, rows: Sequence[Enumeration]) -> Sequence[Enumeration]:
         """Return the rows that hold all numbers seen, of the releases that can have saved it."""
@@ -96,8 +105,17 @@ class Numbering:
         return saved or able
 
 
-def _refuse(value: str, node: Node) -> str:
-    raise Malformed(f"its {value} is no member that a release pickles: {written(node)}")
+def _absent(rows: Sequence[Enumeration]) -> list[tuple[str, Enumeration]]:
+    return [(next(iter(row.members)), row) for row in rows]
+
+
+def _member(found: Sequence[tuple[str, Enumeration]], value: str, node: Node) -> Member:
+    """Return what a value can be, the usual where it can be several."""
+    names = sorted({name for name, _row in found})
+    if not names:
+        raise Malformed(f"its {value} is no member that a release pickles: {written(node)}")
+    name = _USUAL if _USUAL in names else names[0]
+    return Member(name, tuple(row.releases for held, row in found if held == name))
 
 
 def encode(member: str, row: Enumeration) -> Node:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 
 from matrix.catalogue import weights as table
 from matrix.catalogue.weights import DTYPE, WeightForm
@@ -37,8 +37,6 @@ class QuantizedWeight:
     """Those that are tensors: data, scales and amaxes, of each copy."""
     fp_dtype: str
     """Element type of the data: name of a member of ``DType``, such as ``kFloat8E4M3``."""
-    data_format: str
-    """Layout of block-scaled data: name of a member of ``Float8BlockScaleTensorFormat``."""
     dtype: str
     """The type that the tensor has to PyTorch, such as ``bfloat16``."""
     shape: tuple[int, ...]
@@ -57,19 +55,39 @@ class QuantizedWeight:
         return sum(tensor.count * tensor.itemsize for tensor in self.tensors.values())
 
     @property
+    def data_format(self) -> str:
+        """Layout of block-scaled data: a member of ``Float8BlockScaleTensorFormat``."""
+        return str(self.values.get("data_format", table.load().defaults["data_format"].value))
+
+    @property
     def called(self) -> str:
         """Full name of what the pickle calls."""
         return self.forms[0].called
 
 
-def calls(root: Node) -> Iterator[Call]:
-    """Yield every call in a value that rebuilds a quantized weight, each once."""
+def is_looked_up(names_: Collection[str]) -> bool:
+    """Return whether any of the names that pickles looked up can belong to a quantized weight."""
+    known = table.load()
+    functions = {form.function for form in known.forms} | known.kept.keys()
+    return not functions.isdisjoint(names_)
+
+
+def search(root: Node, savers: Collection[str] = ()) -> tuple[list[Call], Numbering]:
+    """Return the calls in a value that rebuild quantized weights, each once.
+
+    :param savers: versions of the releases that can have saved it; empty: all.
+    :returns: the calls, and what tells their enumerations.
+    """
     functions = {form.called for form in table.load().forms} | table.load().kept.keys()
+    numbering = Numbering(savers)
+    found = []
     for node in nodes.every(root):
         if isinstance(node, Call):
-            found = names.te_class(node)
-            if found is not None and str(found) in functions:
-                yield node
+            numbering.note(node)
+            called = names.te_class(node)
+            if called is not None and str(called) in functions:
+                found.append(node)
+    return found, numbering
 
 
 def kept(call: Call) -> str | None:
@@ -89,8 +107,13 @@ def read(call: Call, numbering: Numbering) -> QuantizedWeight:
         raise Malformed(f"{name} with {len(arguments)} arguments, as no release calls it")
     values = dict(zip(forms[0].arguments, arguments, strict=True))
     _check_flags(values)
-    ranges = [form.releases for form in forms]
-    values["data_format"] = _data_format(values, numbering, ranges)
+    dtype = numbering.member(DTYPE, values[DTYPE], [form.releases for form in forms])
+    forms = _of(forms, dtype.releases)
+    if "data_format" in values:
+        known = [form.releases for form in forms]
+        layout = numbering.member("data_format", values["data_format"], known)
+        forms = _of(forms, layout.releases)
+        values["data_format"] = layout.name
     tensors = {part: _tensor(part, values[part]) for part in _TENSORS if part in values}
     found = {part: tensor for part, tensor in tensors.items() if tensor is not None}
     return QuantizedWeight(
@@ -99,8 +122,7 @@ def read(call: Call, numbering: Numbering) -> QuantizedWeight:
         forms=tuple(forms),
         values=values,
         tensors=_complete(found),
-        fp_dtype=numbering.member(DTYPE, values[DTYPE], ranges),
-        data_format=values["data_format"],
+        fp_dtype=dtype.name,
         dtype=_nominal(values["dtype"]),
         shape=_shape(values, found),
     )
@@ -131,10 +153,9 @@ def _complete(tensors: dict[str, TensorRef]) -> dict[str, TensorRef]:
     return tensors
 
 
-def _data_format(values: Mapping[str, Node], numbering: Numbering, ranges: list[str]) -> str:
-    if "data_format" not in values:
-        return str(table.load().defaults["data_format"].value)
-    return numbering.member("data_format", values["data_format"], ranges)
+def _of(forms: list[WeightForm], releases: Collection[str]) -> list[WeightForm]:
+    """Return the forms of which some release is in one of the ranges."""
+    return [f for f in forms if any(table.overlap(f.releases, ranges) for ranges in releases)]
 
 
 def _check_flags(values: Mapping[str, Node]) -> None:

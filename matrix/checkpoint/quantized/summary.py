@@ -1,0 +1,97 @@
+"""The quantized weights of a checkpoint, counted by what tells releases apart."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from matrix.catalogue.ranges import covers
+from matrix.checkpoint.errors import Malformed
+from matrix.checkpoint.quantized import weights
+from matrix.checkpoint.quantized.changes import WeightChange
+from matrix.checkpoint.quantized.weights import QuantizedWeight
+from matrix.checkpoint.torchfile import TorchFile
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class WeightKind:
+    """What quantized weights have in common."""
+
+    weight: str
+    """Name of their class, e.g. ``Float8Tensor``."""
+    releases: str
+    """Closed ranges of the releases that pickle and read them in this form."""
+    fp_dtype: str
+    """Element type of the data: ``kFloat8E4M3``, ``kFloat8E5M2`` or ``kFloat4E2M1``."""
+    dtype: str
+    """The type that they have to PyTorch, such as ``bfloat16``."""
+    usages: tuple[str, ...]
+    """Which copies they hold: ``rowwise``, ``columnwise``."""
+
+
+@dataclasses.dataclass
+class Amount:
+    """How many quantized weights there are of a kind."""
+
+    count: int = 0
+    size: int = 0
+    """Bytes of data and scales."""
+
+
+@dataclasses.dataclass
+class QuantizedWeights:
+    """The quantized weights of a checkpoint."""
+
+    kinds: dict[WeightKind, Amount] = dataclasses.field(default_factory=dict)
+    files: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Number of their elements in each file that holds any, relative to the checkpoint."""
+    unknown: list[str] = dataclasses.field(default_factory=list)
+    """Why weights are not understood, each reason once."""
+    left_alone: int = 0
+    """Number of those of classes that are only kept as they are."""
+
+    @property
+    def count(self) -> int:
+        """Number of quantized weights that are understood."""
+        return sum(amount.count for amount in self.kinds.values())
+
+    @property
+    def size(self) -> int:
+        """Bytes of their data and scales."""
+        return sum(amount.size for amount in self.kinds.values())
+
+    def are(self, change: WeightChange) -> bool:
+        """Return whether all of them are what a change makes of them."""
+        if change.into is None:
+            return not self.files
+        ranges = (kind.releases for kind in self.kinds)
+        return not self.unknown and all(covers(releases)(change.into) for releases in ranges)
+
+    def add(self, source: TorchFile, name: str) -> None:
+        """Add those of a file.
+
+        :param name: the path of the file, relative to the checkpoint.
+        """
+        if not weights.is_looked_up(source.budget.lookups.te):
+            return  # Searching a large file takes seconds.
+        calls, numbering = weights.search(source.root)
+        if calls:
+            self.files[name] = 0
+        for call in calls:
+            if weights.kept(call) is not None:
+                self.left_alone += 1
+                continue
+            try:
+                found = weights.read(call, numbering)
+                self._count(found)
+                self.files[name] += math.prod(found.shape)
+            except Malformed as error:
+                if str(error) not in self.unknown:
+                    self.unknown.append(str(error))
+
+    def _count(self, found: QuantizedWeight) -> None:
+        releases = ", ".join(form.releases for form in found.forms)
+        kind = WeightKind(found.weight, releases, found.fp_dtype, found.dtype, found.usages)
+        amount = self.kinds.setdefault(kind, Amount())
+        amount.count += 1
+        amount.size += found.size
