@@ -20,8 +20,8 @@ from matrix.checkpoint.formats import distributed_index, distributed_items
 from matrix.checkpoint.formats.base import Destination, Format, Part
 from matrix.checkpoint.formats.distributed_index import DistributedIndex, StoredItem, bytes_of
 from matrix.checkpoint.limits import Budget
-from matrix.checkpoint.quantized.changes import WeightChange
 from matrix.checkpoint.nodes import Call, Map, Node
+from matrix.checkpoint.quantized.changes import WeightChange
 from matrix.checkpoint.states import ExtraState
 
 INDEX = ".metadata"

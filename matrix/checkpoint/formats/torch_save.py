@@ -26,8 +26,8 @@ from matrix.checkpoint.edits import Edit, by_place
 from matrix.checkpoint.errors import refusing_malformed
 from matrix.checkpoint.formats.base import Destination, Format, Part
 from matrix.checkpoint.limits import Budget
-from matrix.checkpoint.quantized.changes import WeightChange
 from matrix.checkpoint.nodes import Node
+from matrix.checkpoint.quantized.changes import WeightChange
 from matrix.checkpoint.torchfile import Storages, TorchFile
 from matrix.checkpoint.zips import Zip
 

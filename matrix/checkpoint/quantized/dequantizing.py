@@ -83,7 +83,8 @@ def _mxfp8(weight: QuantizedWeight, source: TorchFile, dtype: str) -> Chunks:
     def tables(scale: bytes) -> Planes:
         return numbers.planes(codes, numbers.power_of_two(scale[0]), dtype)
 
-    return _in_blocks(weight, source, MXFP8_BLOCK, _rows_of_scales(weight, source, 1), tables)
+    scales = _rows_of_scales(weight, source, 1, MXFP8_BLOCK)
+    return _in_blocks(weight, source, MXFP8_BLOCK, scales, tables)
 
 
 def _blockwise(weight: QuantizedWeight, source: TorchFile, dtype: str) -> Chunks:
@@ -95,9 +96,9 @@ def _blockwise(weight: QuantizedWeight, source: TorchFile, dtype: str) -> Chunks
         return numbers.planes(codes, _FLOAT.unpack(scale)[0], dtype)
 
     if weight.values["is_2D_scaled"]:
-        scales = _rows_of_scales(weight, source, FP8_BLOCK)
+        scales = _rows_of_scales(weight, source, FP8_BLOCK, FP8_BLOCK)
     else:
-        scales = _columns_of_scales(weight, source)
+        scales = _columns_of_scales(weight, source, FP8_BLOCK)
     return _in_blocks(weight, source, FP8_BLOCK, scales, tables)
 
 
@@ -114,7 +115,7 @@ def _nvfp4(weight: QuantizedWeight, source: TorchFile, dtype: str) -> Chunks:
         whole = numbers.float32(numbers.float32(numbers.E4M3[scale[0]] * amax) * factor)
         return numbers.planes_of_pairs(numbers.E2M1, whole, dtype)
 
-    scales = _rows_of_scales(weight, source, 1)
+    scales = _rows_of_scales(weight, source, 1, NVFP4_BLOCK)
     return _in_blocks(weight, source, NVFP4_BLOCK // 2, scales, tables, per_byte=2)
 
 
@@ -163,15 +164,18 @@ def _blocks(
     for place, row in enumerate(rows):
         start = place * length
         offsets = range(start, start + length, width)
+        # There are more scales than blocks: they are padded.
         for offset, scale in zip(offsets, scales(row), strict=False):
             yield data[offset : min(offset + width, start + length)], scale
 
 
-def _rows_of_scales(weight: QuantizedWeight, source: TorchFile, height: int) -> Blocks:
-    """Return scales that lie as their blocks do: one row of them for ``height`` rows of data."""
-    tensor, size, data = _scales(weight, source)
-    stride = tensor.shape[-1] * size
-    _need(tensor.shape[-2], -(-_rows(weight) // height))
+def _rows_of_scales(weight: QuantizedWeight, source: TorchFile, height: int, width: int) -> Blocks:
+    """Return scales that lie as their blocks of ``height`` x ``width`` elements do."""
+    tensor, data = _scales(weight, source)
+    size, stride = tensor.itemsize, tensor.shape[-1] * tensor.itemsize
+    rows, columns = _matrix(weight)
+    _need(tensor.shape[-2], -(-rows // height))
+    _need(tensor.shape[-1], -(-columns // width))
 
     def scales(row: int) -> Iterator[bytes]:
         start = row // height * stride
@@ -180,11 +184,13 @@ def _rows_of_scales(weight: QuantizedWeight, source: TorchFile, height: int) -> 
     return scales
 
 
-def _columns_of_scales(weight: QuantizedWeight, source: TorchFile) -> Blocks:
-    """Return scales that lie across: one column of them for a row of data."""
-    tensor, size, data = _scales(weight, source)
-    stride = tensor.shape[-1] * size
-    _need(tensor.shape[-1], _rows(weight))
+def _columns_of_scales(weight: QuantizedWeight, source: TorchFile, width: int) -> Blocks:
+    """Return scales of 1 x ``width`` elements that lie across: one column for a row of data."""
+    tensor, data = _scales(weight, source)
+    size, stride = tensor.itemsize, tensor.shape[-1] * tensor.itemsize
+    rows, columns = _matrix(weight)
+    _need(tensor.shape[-1], rows)
+    _need(tensor.shape[-2], -(-columns // width))
 
     def scales(row: int) -> Iterator[bytes]:
         return (data[at : at + size] for at in range(row * size, len(data), stride))
@@ -192,15 +198,18 @@ def _columns_of_scales(weight: QuantizedWeight, source: TorchFile) -> Blocks:
     return scales
 
 
-def _scales(weight: QuantizedWeight, source: TorchFile) -> tuple[TensorRef, int, bytes]:
+def _scales(weight: QuantizedWeight, source: TorchFile) -> tuple[TensorRef, bytes]:
     tensor = weight.tensors.get("rowwise_scale_inv")
-    if tensor is None or len(tensor.shape) != 2:
+    if tensor is None:
+        raise Malformed(f"it holds nothing but {', '.join(weight.tensors)}")
+    if len(tensor.shape) != 2:
         raise Malformed("its scales are no matrix")
-    return tensor, tensor.itemsize, source.storage(tensor, _SCALE_BYTES)
+    return tensor, source.storage(tensor, _SCALE_BYTES)
 
 
-def _rows(weight: QuantizedWeight) -> int:
-    return math.prod(weight.shape[:-1])
+def _matrix(weight: QuantizedWeight) -> tuple[int, int]:
+    """Return rows and columns of a weight, all dimensions but the last taken as one."""
+    return math.prod(weight.shape[:-1]), weight.shape[-1] if weight.shape else 1
 
 
 def _need(held: int, needed: int) -> None:

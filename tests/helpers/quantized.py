@@ -1,0 +1,73 @@
+"""Saves of real releases with quantized weights, one for each form that they are pickled in.
+
+``quantized-saves/RECIPE-RELEASE.pt.gz``: a Linear of 64 x 64 under ``fp8_model_init``, saved by
+the release's own code in the cpu lane.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Collection
+from pathlib import Path
+
+from matrix.checkpoint import torchfile
+from matrix.checkpoint.nodes import Call, Global, Map, Node
+from matrix.checkpoint.objects import tensor
+from matrix.checkpoint.quantized import weights
+from matrix.checkpoint.quantized.weights import QuantizedWeight
+from matrix.checkpoint.torchfile import TorchFile
+
+FOLDER = Path(__file__).parent / "quantized-saves"
+CLASSES = {
+    "delayed-scaling": "Float8Tensor",
+    "mxfp8": "MXFP8Tensor",
+    "block-scaling": "Float8BlockwiseQTensor",
+    "nvfp4": "NVFP4Tensor",
+}
+PLAIN = "1.0"
+"""The release of the only save that holds plain weights."""
+
+
+def saves() -> list[tuple[str, str]]:
+    """(recipe, release) of every save, plain ones left out."""
+    stems = (path.name.removesuffix(".pt.gz").rpartition("-") for path in FOLDER.iterdir())
+    return sorted((recipe, release) for recipe, _dash, release in stems if release != PLAIN)
+
+
+def releases(recipe: str) -> list[str]:
+    """The releases of the saves under a recipe."""
+    return [release for name, release in saves() if name == recipe]
+
+
+def data(recipe: str, release: str) -> bytes:
+    """The file of a save."""
+    return gzip.decompress((FOLDER / f"{recipe}-{release}.pt.gz").read_bytes())
+
+
+def source(recipe: str, release: str) -> TorchFile:
+    """The file of a save, parsed."""
+    return torchfile.of_bytes(data(recipe, release))
+
+
+def weight(file: TorchFile, savers: Collection[str] = ()) -> QuantizedWeight:
+    """The only quantized weight of a file."""
+    (call,), numbering = weights.search(file.root, savers)
+    return weights.read(call, numbering)
+
+
+def text(node: Node) -> str:
+    """Everything that a pickle says of a value, except for what is in its tensors."""
+    found = tensor(node)
+    if found is not None:
+        return f"{found.dtype}{list(found.shape)}"
+    match node:
+        case Call(how, function, arguments, keywords, state, items, pairs):
+            parts = (function, arguments, keywords, state, items, Map(pairs))
+            return f"{how}({', '.join(map(text, parts))})"
+        case Global():
+            return str(node)
+        case Map(pairs):
+            return f"{{{', '.join(f'{text(key)}: {text(value)}' for key, value in pairs)}}}"
+        case tuple() | list():
+            return f"[{', '.join(map(text, node))}]"
+    return repr(node)

@@ -1,0 +1,235 @@
+"""Rule: a dequantized weight is, bit for bit, its data times its scales in float32, rounded once.
+
+The reference is PyTorch's arithmetic on the tensors that a weight consists of, in the layouts
+that Transformer Engine's sources describe; the tests of real releases compare with the
+releases' own ``dequantize``.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from helpers import quantized
+from matrix.checkpoint import torch_writing, torchfile
+from matrix.checkpoint.added import AddedStorages
+from matrix.checkpoint.copying import CHUNK, Content
+from matrix.checkpoint.errors import CheckpointError
+from matrix.checkpoint.nodes import Call, Global
+from matrix.checkpoint.quantized import numbers, weights
+from matrix.checkpoint.quantized.changes import WeightChange
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+Parts = dict[str, torch.Tensor]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("table", "kind"), [(numbers.E4M3, torch.float8_e4m3fn), (numbers.E5M2, torch.float8_e5m2)]
+)
+def test_every_code_times_any_scale(
+    table: tuple[float, ...], kind: torch.dtype, dtype: str
+) -> None:
+    codes = torch.arange(256, dtype=torch.uint8)
+    for scale in (1.0, 0.1, 3e-8, 1.7e-38, 1e-45, 7e37, math.pi, 2.0**-127, math.inf):
+        exact = numbers.float32(scale)
+        tables = numbers.planes(table, exact, dtype)
+        found = torch.frombuffer(
+            bytearray(numbers.translate(bytes(range(256)), tables)), dtype=DTYPES[dtype]
+        )
+        expected = (codes.view(kind).float() * torch.tensor(exact)).to(DTYPES[dtype])
+        assert same(found, expected)
+
+
+def same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Bit-equal, signs of zeros included; which NaN a NaN is, devices decide."""
+    numbers_ = ~(one.isnan() & other.isnan())
+    width = {2: torch.int16, 4: torch.int32}[one.element_size()]
+    return torch.equal(one.view(width)[numbers_], other.view(width)[numbers_])
+
+
+def test_powers_of_two_are_the_bits_of_an_exponent() -> None:
+    bits = (torch.arange(256, dtype=torch.int32) << 23).view(torch.float32)
+    assert [numbers.power_of_two(code) for code in range(256)] == bits.tolist()
+
+
+def test_codes_of_four_bits() -> None:
+    positive = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
+    assert list(numbers.E2M1) == positive + [-number for number in positive]
+    assert math.copysign(1, numbers.E2M1[8]) == -1
+
+
+# Whole weights, of sizes that blocks do not divide, with random data.
+
+
+def file_with(recipe: str, release: str, parts: Parts, **others: Any) -> torchfile.TorchFile:
+    """A save of a release whose weight has other data and scales."""
+    file = quantized.source(recipe, release)
+    weight = quantized.weight(file)
+    added = AddedStorages(file)
+    values = dict(zip(weight.forms[0].arguments, weight.call.arguments, strict=True))
+    for name, tensor in parts.items():
+        raw = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        kind = str(tensor.dtype).removeprefix("torch.")
+        values[name] = added.add(kind, tuple(tensor.shape), Content.of(raw, tensor.element_size()))
+    values |= others
+    weight.call.arguments = tuple(values[name] for name in weight.forms[0].arguments)
+    out = io.BytesIO()
+    torch_writing._write_root(file, file.root, added.storages, out, lambda _size: None)
+    return torchfile.of_bytes(out.getvalue())
+
+
+def size(*shape: int) -> Call:
+    return Call("REDUCE", Global("torch", "Size"), (shape,))
+
+
+def dequantized(file: torchfile.TorchFile, dtype: str) -> torch.Tensor:
+    out = io.BytesIO()
+    change = WeightChange(dtype=dtype)
+    torch_writing.write(file, {}, out, lambda _size: None, change)
+    out.seek(0)
+    # Nothing of Transformer Engine's is left, or this would fail.
+    state = torch.load(out, weights_only=False)
+    return state["weight"]  # type: ignore[no-any-return]
+
+
+def random_bytes(*shape: int) -> torch.Tensor:
+    return torch.randint(
+        0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(7)
+    )
+
+
+def random_scales(*shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(8)) * 0.01
+
+
+def spread(scales: torch.Tensor, block: tuple[int, int], rows: int, columns: int) -> torch.Tensor:
+    return scales.repeat_interleave(block[0], 0).repeat_interleave(block[1], 1)[:rows, :columns]
+
+
+def fp8(data: torch.Tensor) -> torch.Tensor:
+    return data.view(torch.float8_e4m3fn).float()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("release", quantized.releases("delayed-scaling"))
+def test_float8(release: str, dtype: str) -> None:
+    data, scale = random_bytes(33, 70), torch.tensor([0.037])
+    file = file_with(
+        "delayed-scaling", release, {"data": data, "scale_inv": scale}, shape=size(33, 70)
+    )
+    assert same(dequantized(file, dtype), (fp8(data) * scale).to(DTYPES[dtype]))
+
+
+def test_float8_in_several_chunks() -> None:
+    rows = CHUNK // 1000 + 500
+    data, scale = random_bytes(rows, 1000), torch.tensor([1.3e-3])
+    parts = {"data": data, "scale_inv": scale}
+    file = file_with("delayed-scaling", "2.4", parts, shape=size(rows, 1000))
+    assert same(dequantized(file, "bfloat16"), (fp8(data) * scale).to(torch.bfloat16))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("release", quantized.releases("mxfp8"))
+def test_mxfp8(release: str, dtype: str) -> None:
+    data, codes = random_bytes(40, 96), random_bytes(128, 4)
+    parts = {"rowwise_data": data, "rowwise_scale_inv": codes}
+    file = file_with("mxfp8", release, parts, shape=size(40, 96))
+    scales = (codes.int() << 23).view(torch.float32)[:, :3]
+    expected = fp8(data) * spread(scales, (1, 32), 40, 96)
+    assert same(dequantized(file, dtype), expected.to(DTYPES[dtype]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("release", quantized.releases("block-scaling"))
+@pytest.mark.parametrize("square", [True, False])
+def test_blocks(release: str, dtype: str, square: bool) -> None:
+    rows, columns = 150, 260
+    data = random_bytes(rows, columns)
+    # Rows of scales are padded to four; those of one row of data lie in a column.
+    scales = random_scales(2, 4) if square else random_scales(3, 152)
+    parts = {"rowwise_data": data, "rowwise_scale_inv": scales}
+    file = file_with(
+        "block-scaling", release, parts, shape=size(rows, columns), is_2D_scaled=square
+    )
+    block, held = ((128, 128), scales) if square else ((1, 128), scales.t())
+    expected = fp8(data) * spread(held, block, rows, columns)
+    assert same(dequantized(file, dtype), expected.to(DTYPES[dtype]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("release", quantized.releases("nvfp4"))
+def test_nvfp4(release: str, dtype: str) -> None:
+    data, codes, amax = random_bytes(50, 24), random_bytes(128, 4), torch.tensor([0.83])
+    parts = {"rowwise_data": data, "rowwise_scale_inv": codes, "amax_rowwise": amax}
+    file = file_with("nvfp4", release, parts, shape=size(50, 48))
+    table = torch.tensor(numbers.E2M1)
+    values = table[torch.stack([data & 15, data >> 4], -1).long()].reshape(50, 48)
+    scales = fp8(codes) * amax * torch.tensor(1.0 / (6.0 * 448.0))
+    expected = values * spread(scales[:, :3], (1, 16), 50, 48)
+    assert same(dequantized(file, dtype), expected.to(DTYPES[dtype]))
+
+
+def test_more_than_two_dimensions() -> None:
+    data, codes = random_bytes(4, 10, 64), random_bytes(128, 4)
+    parts = {"rowwise_data": data, "rowwise_scale_inv": codes}
+    file = file_with("mxfp8", "2.16", parts, shape=size(4, 10, 64))
+    scales = spread((codes.int() << 23).view(torch.float32), (1, 32), 40, 64)
+    found = dequantized(file, "float32")
+    assert found.shape == (4, 10, 64)
+    assert same(found.reshape(40, 64), fp8(data).reshape(40, 64) * scales)
+
+
+@pytest.mark.parametrize(("recipe", "release"), quantized.saves())
+def test_saves_of_releases_become_plain_tensors(recipe: str, release: str) -> None:
+    file = quantized.source(recipe, release)
+    found = dequantized(file, "bfloat16")
+    assert type(found) is torch.Tensor
+    assert found.dtype is torch.bfloat16
+    assert found.shape == (64, 64)
+    assert bool(found.isfinite().all())
+    assert found.unique().numel() > 8
+    assert not weights.search(file.root)[0]
+
+
+# Data that is not understood is refused, not guessed at.
+
+
+def refuse(named: str, *file: Any, **others: Any) -> None:
+    with pytest.raises(CheckpointError, match=named):
+        dequantized(file_with(*file, **others), "bfloat16")
+
+
+def test_layouts_that_are_not_known_are_refused() -> None:
+    refuse("order of a kernel", "mxfp8", "2.12", {}, with_gemm_swizzled_scales=True)
+    refuse("order of a kernel", "nvfp4", "2.16", {}, with_gemm_swizzled_scales=True)
+    refuse("an amax each", "nvfp4", "2.17", {}, row_scaled_nvfp4=True)
+    kind = Global("transformer_engine_torch", "Float8BlockScaleTensorFormat")
+    compact = Call("NEWOBJ", kind, (), state=[1])
+    refuse("data_format is COMPACT", "block-scaling", "2.5", {}, data_format=compact)
+
+
+def test_data_and_scales_must_have_the_size_of_the_weight() -> None:
+    refuse("for a weight of", "delayed-scaling", "2.4", {"data": random_bytes(3, 3)})
+    refuse("for a weight of", "mxfp8", "2.4", {"rowwise_data": random_bytes(64, 32)})
+    refuse("needs 64", "mxfp8", "2.4", {"rowwise_scale_inv": random_bytes(32, 4)})
+    refuse("needs 2", "mxfp8", "2.4", {"rowwise_scale_inv": random_bytes(128, 1)})
+    refuse("one float32", "delayed-scaling", "2.4", {"scale_inv": random_scales(2)})
+
+
+def test_a_weight_without_data_by_rows_is_refused() -> None:
+    refuse("nothing but", "mxfp8", "2.4", {}, rowwise_data=None, rowwise_scale_inv=None)
+
+
+def test_only_tensors_of_the_weight_are_new() -> None:
+    file = quantized.source("delayed-scaling", "2.4")
+    states = [value for key, value in file.root.pairs if "_extra_state" in key]
+    kept: Callable[[Any], str] = quantized.text
+    before = list(map(kept, states))
+    dequantized(file, "float32")
+    assert list(map(kept, (v for k, v in file.root.pairs if "_extra_state" in k))) == before
