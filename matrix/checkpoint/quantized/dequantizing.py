@@ -108,6 +108,8 @@ def _nvfp4(weight: QuantizedWeight, source: TorchFile, dtype: str) -> Chunks:
     if weight.values.get("row_scaled_nvfp4", False) or "amax_rowwise" not in weight.tensors:
         raise Malformed("its rows have an amax each, or there is none")
     (amax,) = _floats(source, weight.tensors["amax_rowwise"])
+    if weight.shape[-1:] == () or weight.shape[-1] % 2:
+        raise Malformed(f"its rows of {weight.shape} do not fill bytes")
     largest = weight.values.get("nvfp4_e4m3_max", 448)
     factor = numbers.float32(1.0 / (_E2M1_MAX * largest))
 
@@ -140,7 +142,7 @@ def _in_blocks(
     :param width: bytes of data in a block; the last one of a row may be shorter.
     :param per_byte: elements in a byte.
     """
-    shape = (*weight.shape[:-1], -(-weight.shape[-1] // per_byte)) if weight.shape else (1,)
+    shape = (*weight.shape[:-1], weight.shape[-1] // per_byte) if weight.shape else (1,)
     data = _part(weight, "rowwise_data", shape)
     if weight.values.get("with_gemm_swizzled_scales", False):
         raise Malformed("its scales are in the order of a kernel, not in that of its rows")
