@@ -5,6 +5,7 @@ features: the modules and recipes that releases have
 faq: the bands and rules that the FAQ documents
 scenarios: how a checkpoint is made (scenarios) and how it is loaded (variants)
 forms: the forms that releases read FP8 extra states in
+weights: how releases pickle quantized weights
 file_kinds: kinds of files that are taken for checkpoints and are none
 pickled_names: classes and functions that the pickles of honest checkpoints name
 selection: the releases, scenarios and variants that options select

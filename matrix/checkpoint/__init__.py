@@ -13,6 +13,7 @@ kinds: what an extra state is, and the modules that it can be of; norms has thos
 edits: what rewriting changes in each extra state
 encoding: extra states as pickles in the form that a release reads; operations has the modes of
     those of operations, copies writes states as they are
+quantized/: quantized weights, read, written in another release's form, dequantized
 rewriting: a checkpoint written anew, and checked
 in_memory: state dicts in memory, as the same inert values; in_memory_edits applies edits to them
 publish: new files and folders that appear whole or not at all
@@ -20,6 +21,7 @@ copying: copying bytes, and digests that show that they are unchanged
 
 torchfile: files of ``torch.save``: torch_zip and torch_legacy read and write the two kinds,
     torch_writing writes one with edits
+added: storages that are added to a file
 pickles: pickles parsed into inert values (nodes); emit writes them back
 machine: the stack machine that pickles are written for; opcodes has its opcodes
 lookups: what pickles look up and call, as far as honest checkpoints do not

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from matrix.catalogue import scenarios
+from matrix.catalogue import releases, scenarios
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Catalogue
 from matrix.catalogue.scenarios import Scenario, Size, SizedScenario, Transport
@@ -82,14 +82,17 @@ def test_a_pair_of_which_one_lacks_the_module_is_no_cell(
 
 def test_the_key_mapping_applies_to_modules_with_attention() -> None:
     remapped = scenarios.variants()["remapped"]
-    names = {name for name, sized in scenarios.load().items() if remapped.applies_to(sized)}
+    loader = releases.load()["1.8"]
+    found = scenarios.load().items()
+    names = {name for name, sized in found if remapped.applies_to(sized, loader)}
     assert {"autocast", "mha.no-state", "transformer-layer", "dot-product-attention"} <= names
     assert not {"linear", "layernorm.no-state", "ops-linear"} & names
 
 
 def test_a_rewrite_applies_to_what_is_rewritten() -> None:
     rewrite = scenarios.variants()["rewrite:2.4"]
-    names = {name for name, sized in scenarios.load().items() if rewrite.applies_to(sized)}
+    loader, found = releases.load()["2.4"], scenarios.load().items()
+    names = {name for name, sized in found if rewrite.applies_to(sized, loader)}
     assert {
         "autocast",
         "mha.no-state",
@@ -102,9 +105,32 @@ def test_a_rewrite_applies_to_what_is_rewritten() -> None:
 
 def test_nothing_is_rewritten_for_1_5_where_attention_holds_state() -> None:
     rewrite = scenarios.variants()["rewrite:1.0"]
-    names = {name for name, sized in scenarios.load().items() if rewrite.applies_to(sized)}
+    loader, found = releases.load()["1.5"], scenarios.load().items()
+    names = {name for name, sized in found if rewrite.applies_to(sized, loader)}
     assert {"linear", "linears-only", "mha.no-state", "rmsnorm.no-state"} <= names
     assert not {"autocast", "attention-only", "dot-product-attention", "transformer-layer"} & names
+
+
+def test_quantized_weights_have_rewrites_of_their_own() -> None:
+    """Where the loader holds weights of the class, in a form that it can load."""
+    known, all_of = releases.load(), scenarios.variants()
+    for scenario, variant, loaders in (
+        ("autocast", "rewrite:weights", ()),
+        ("fp8-weights", "rewrite:2.4", ()),
+        ("fp8-weights", "rewrite:weights", ("1.2", "1.7", "2.20.2")),
+        ("fp8-weights", "rewrite:dequantized", ("1.0", "1.2", "1.7", "2.20.2")),
+        ("linear.fp8-weights.mxfp8", "rewrite:weights", ("2.3", "2.20.2")),
+        ("linear.fp8-weights.mxfp8", "rewrite:dequantized", ("2.0", "2.3", "2.20.2")),
+        ("linear.fp8-weights.nvfp4", "rewrite:weights", ("2.8", "2.20.2")),
+    ):
+        sized = scenarios.load()[scenario]
+        able = [
+            name
+            for name in ("1.0", "1.2", "1.7", "2.0", "2.3", "2.8", "2.20.2")
+            if all_of[variant].applies_to(sized, known[name])
+        ]
+        assert able == [name for name in able if name in loaders]
+        assert set(loaders) <= set(able), (scenario, variant)
 
 
 def test_a_loader_without_the_recipe_has_cells_and_no_controls(
