@@ -157,6 +157,8 @@ class Variant(tables.Row):
     """Whether the variant applies to scenarios in which attention holds FP8 state."""
     not_for: tuple[str, ...] = ()
     """Names of modules that the variant does not apply to."""
+    only_for: tuple[str, ...] | None = None
+    """Names of the only modules that the variant applies to; absent: all."""
     opt_in: Literal["never", "only", "any"] = "never"
     """When the loader's opt-in for pickled extra state is set.
 
@@ -182,7 +184,7 @@ class Variant(tables.Row):
             return False
         if scenario.attends_in_fp8 and not self.attention_state:
             return False
-        if chosen.module in self.not_for:
+        if chosen.module in self.not_for or chosen.module not in (self.only_for or [chosen.module]):
             return False
         if self.form is None:
             return True
@@ -193,11 +195,8 @@ class Variant(tables.Row):
         if scenario.weights == "high-precision" or self.weights is None:
             # Without its weights, a rewritten checkpoint loads no better than as it was.
             return scenario.weights == "high-precision" and self.weights is None
-        recipe = class_of(scenario.save_recipe)
-        if self.weights == "form":
-            return weights.load().reads(weights.load().quantized_by(recipe), loader.version)
-        # Other loaders do not know the recipe, which the states of most releases name.
-        return features.load().recipe(recipe).quantizes_weights(loader)
+        quantized = weights.load().quantized_by(class_of(scenario.save_recipe))
+        return self.weights != "form" or weights.load().reads(quantized, loader.version)
 
     def covers(self, saver: Release, loader: Release) -> bool:
         """Return whether both releases lie in the variant's ranges. A candidate never does."""

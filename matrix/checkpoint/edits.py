@@ -101,16 +101,20 @@ def plan(
     drop: bool = False,
     norms: Collection[str] = (),
     lenient: bool = False,
+    give_up: bool = False,
 ) -> list[Edit]:
     """Return the edit of each extra state that rewrites a checkpoint into a form.
 
     :param drop: remove the FP8 state instead of rewriting it.
     :param norms: patterns of the paths of norms that get an extra state, see :mod:`norms`.
     :param lenient: leave a state as it is that cannot be rewritten without a loss.
+    :param give_up: remove a state that the releases have no place for.
     :raises LossError: the releases have no place for what a state holds.
     :raises CheckpointError: a state cannot be decoded, or two would get one key.
     """
-    edits = [_edit(state, kind, form, drop, lenient) for state, kind in kinds.classify(contents)]
+    edits = [
+        _edit(state, kind, form, drop, lenient, give_up) for state, kind in kinds.classify(contents)
+    ]
     edits += [Edit(s, s.key, b"", (Step.ADD_KEY,)) for s in adding.added(contents, norms)]
     taken: dict[tuple[str, str, str], ExtraState] = {}
     for edit in edits:
@@ -127,10 +131,14 @@ def plan(
     return edits
 
 
-def _edit(state: ExtraState, kind: Kind, form: Form, drop: bool, lenient: bool) -> Edit:
+def _edit(
+    state: ExtraState, kind: Kind, form: Form, drop: bool, lenient: bool, give_up: bool
+) -> Edit:
     try:
         return _rewritten(state, kind, form, drop)
-    except CheckpointError:
+    except CheckpointError as error:
+        if give_up and isinstance(error, LossError):
+            return _rewritten(state, kind, form, drop=True)
         if not lenient:
             raise
         return Edit(state, state.key, None, ())

@@ -236,15 +236,16 @@ def _bits(state: ExtraState) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
 def rewrite_file(path: Path, new: Path, form: Form, weights: WeightChange | None = None) -> None:
     """Rewrite a ``torch.save`` file into a form, without comparing the tensors afterwards.
 
-    Its norms are taken for Transformer Engine's, and states that cannot be rewritten are left as
-    they are.
+    Its norms are taken for Transformer Engine's. States that cannot be rewritten are left as they
+    are; where quantized weights change, those that the releases have no place for are removed.
 
     :param weights: what becomes of its quantized weights; None: they stay as they are.
     :raises CheckpointError: it cannot be rewritten.
     """
     contents = layouts.find(path).read()
     bare = norms.without_state(contents) if form.operations else ()
-    edits = planning.plan(contents, form, norms=list(bare), lenient=True)
+    give_up = weights is not None
+    edits = planning.plan(contents, form, norms=list(bare), lenient=True, give_up=give_up)
     write_file(path, new, edits, weights)
 
 
