@@ -129,6 +129,9 @@ class Scenario(tables.Row):
 REWRITE = "rewrite:"
 """Prefix of the names of variants that load a rewritten file."""
 
+TWICE = "twice"
+"""The ``rewrite`` of variants that call ``load_state_dict`` twice."""
+
 
 class Variant(tables.Row):
     """One way to load a checkpoint."""

@@ -38,6 +38,11 @@ from matrix.store.store import Store
     help="path of norms that are Transformer Engine's, * for any characters: 1.13 and later expect "
     "an extra state of them, which 1.12 and older do not save",
 )
+@click.option(
+    "--dequantize",
+    type=click.Choice(["bf16", "fp16", "fp32"]),
+    help="make plain tensors of quantized weights, for a model that is built without them",
+)
 @click.option("--saved-by", help="the release that wrote it, if you know it")
 @with_allow
 @click.option(
@@ -57,6 +62,7 @@ def remap_command(
     dry_run: bool,
     drop_fp8_state: bool,
     add_norm_states: tuple[str, ...],
+    dequantize: Literal["bf16", "fp16", "fp32"] | None,
     saved_by: str | None,
     allow: tuple[str, ...],
     unchanged: Literal["copy", "link", "reflink"],
@@ -67,7 +73,9 @@ def remap_command(
     """Rewrite the checkpoint IN into the new file or folder OUT, for the release --to.
 
     Applies the FAQ's key mapping and whatever else that release needs, according to the
-    matrix, to load the FP8 metadata and to go on updating it. Tensors stay the same bytes.
+    matrix, to load the FP8 metadata and to go on updating it. Tensors stay the same bytes;
+    quantized weights get the form that the release pickles its own in, with the same data and
+    scales, or are made plain tensors by --dequantize.
     A checkpoint that would run code when loaded is refused.
     OUT appears only after the result has been inspected, and its metadata loaded by the
     release's own code if the cpu lane has that.
@@ -82,6 +90,7 @@ def remap_command(
             dry_run=dry_run,
             drop_fp8_state=drop_fp8_state,
             add_norm_states=add_norm_states,
+            dequantize=dequantize,
             saved_by=saved_by,
             allow=allow,
             unchanged=unchanged,
@@ -102,9 +111,11 @@ def remap_command(
 def _lines(done: Remapped, *, dry_run: bool) -> Iterator[str]:
     before = f"{done.release} on {done.path} as it is: {done.before.status}"
     yield f"{before} ({done.before.detail})" if done.before.detail else before
-    if not done.changes:
+    if not (done.changes or done.weights):
         yield f"nothing to rewrite; {done.out} was not written"
-    else:
+    if done.weights:
+        yield f"weights: {done.weights}"
+    if done.changes:
         yield f"rewritten into the form that {done.release} reads ({done.form}):"
         yield from _changes(done.changes)
     if done.written:

@@ -2,6 +2,7 @@
 
 inspection: ``inspect``: the content of a checkpoint, and what each release does with it
 remapping: ``remap``: a checkpoint rewritten for a release
+requantizing: what remap does to quantized weights
 writers: the releases that can have written a checkpoint; telling: what of it tells them
 likes: the kinds of extra states that the recorded saves hold, and which saves hold each
 sightings: what the evidence shows of one kind of state; answers: what follows for a state

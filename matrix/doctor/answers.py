@@ -98,7 +98,7 @@ class Answers:
     ) -> Answer | None:
         seen: dict[str, Sighting] = {}
         blames: dict[str, list[Blame]] = {}
-        for rows in self._sightings.rows(number, assumed):
+        for rows in self._sightings.rows(number, assumed, variant):
             for row in rows:
                 for saver in self._chosen(number, row):
                     for found in self._sightings.of(number, row, saver, loader, variant):

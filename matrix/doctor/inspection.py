@@ -230,6 +230,10 @@ def _notes(found: Contents) -> list[str]:
             "nothing is said of them, and remap leaves them as they are"
         )
     notes += _casts(found)
-    if found.weights:
-        notes.append(f"its weights are quantized: {', '.join(sorted(found.weights))}")
+    notes += [f"its weights are quantized: {kind}" for kind in found.quantized.described()]
+    notes += [f"a quantized weight is not understood: {why}" for why in found.quantized.unknown]
+    if left := found.quantized.left_alone:
+        notes.append(
+            f"{left.total()} quantized weight(s) are of a class that remap leaves as it is"
+        )
     return notes

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from matrix.catalogue import features, scenarios
 from matrix.catalogue.releases import Release
-from matrix.catalogue.scenarios import REWRITE
+from matrix.catalogue.scenarios import REWRITE, TWICE
 from matrix.catalogue.words import Deviation
 from matrix.checkpoint import kinds
 from matrix.checkpoint.contents import Contents
@@ -346,9 +346,12 @@ def _applies(entry: ledger.LedgerEntry, saver: Release, loader: Release, answer:
 
 def _mended(made: Prediction, loader: Release, variant: str, history: int | None) -> Prediction:
     steps = []
-    rewritten = variant not in ("trusted", "plain")
-    if rewritten:
-        steps.append(f"run te-matrix remap IN OUT --to {loader.name}")
+    way = scenarios.variants()[variant]
+    if variant not in ("trusted", "plain"):
+        plain = way.weights not in (None, "form")
+        steps.append(f"run {_REMAP} IN OUT --to {loader.name}" + " --dequantize bf16" * plain)
+    if way.rewrite == TWICE:
+        steps.append("call load_state_dict twice")
     if history is not None:
         steps.append(f"load under a recipe with amax_history_len = {history}")
     opt_in = loader.opt_in if variant == "trusted" or variant.startswith(REWRITE) else None

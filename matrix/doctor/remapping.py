@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Literal
 
 from matrix.catalogue import forms, releases
 from matrix.catalogue.forms import Form
@@ -18,7 +19,7 @@ from matrix.checkpoint.errors import CheckpointError
 from matrix.checkpoint.publish import Unchanged
 from matrix.checkpoint.rewriting import Rewrite, check, publishing
 from matrix.checkpoint.words import Holds, Step
-from matrix.doctor import writers
+from matrix.doctor import requantizing, writers
 from matrix.doctor.live import LiveReleases
 from matrix.doctor.predictions import Prediction, Predictor
 from matrix.doctor.sightings import LoadStatus
@@ -78,6 +79,8 @@ class Remapped:
     """What the release's own code did with the result, as a sentence."""
     opt_in: str | None = None
     """Environment variable to set for the load."""
+    weights: str = ""
+    """What becomes of quantized weights, as text; empty if nothing does."""
 
 
 def remap(
@@ -87,6 +90,7 @@ def remap(
     *,
     drop_fp8_state: bool = False,
     add_norm_states: Collection[str] = (),
+    dequantize: Literal["bf16", "fp16", "fp32"] | None = None,
     dry_run: bool = False,
     saved_by: str | None = None,
     allow: Collection[str] = (),
@@ -104,6 +108,8 @@ def remap(
     :param drop_fp8_state: remove the FP8 state instead, so that strict loading works.
     :param add_norm_states: patterns of the paths of norms that are Transformer Engine's, and get
         the empty extra state that 1.13 and later expect.
+    :param dequantize: make plain tensors of this type of quantized weights; by default they get
+        the form of the release's own pickles.
     :param dry_run: write nothing, and return what would be done.
     :param saved_by: the release that wrote it, if that is known.
     :param allow: names in its pickles, without ``()``, that may be written on.
@@ -125,22 +131,24 @@ def remap(
     savers = writers.find(contents, known, saved_by).releases
     (before,) = Predictor(contents, savers, store).all([release])
     plan = Remapped(path, out, to, before, None, ())
-    if not (drop_fp8_state or add_norm_states) and is_fine(before):
+    if not (drop_fp8_state or add_norm_states or dequantize) and is_fine(before):
         return dataclasses.replace(plan, opt_in=before.opt_in)
+    weights = requantizing.change(contents, release, dequantize, savers)
     form = form_of(release)
     if add_norm_states and not form.operations:
         raise UsageError(f"norms have no extra state in {to}", do="Leave --add-norm-states out")
     edits = planning.plan(contents, form, drop=drop_fp8_state, norms=add_norm_states)
     changes = tuple(_change(edit) for edit in edits if edit.changes)
-    # Of the weights nothing is rewritten, and the check of the result does not load them.
-    hopeless = contents.weights and not before.variant.startswith(REWRITE)
-    if not drop_fp8_state and (hopeless or not changes):
+    # The check of the result does not load the weights.
+    hopeless = contents.weights and not requantizing.is_proven(before, weights)
+    if not drop_fp8_state and (hopeless or not (changes or weights)):
         raise no_rewrite(before, norms.without_state(contents) if form.operations else ())
     opt_in = release.opt_in if any(map(planning.needs_opt_in, edits)) else None
-    plan = dataclasses.replace(plan, form=form.name, changes=changes, opt_in=opt_in)
-    if dry_run or not changes:
+    told = requantizing.described(contents, weights, release)
+    plan = dataclasses.replace(plan, form=form.name, changes=changes, opt_in=opt_in, weights=told)
+    if dry_run or not (changes or weights):
         return plan
-    rewrite = Rewrite(found, edits, form, unchanged)
+    rewrite = Rewrite(found, edits, form, unchanged, weights, contents.quantized.files)
     with publishing(rewrite, out, progress or Progress()) as new:
         written = check(rewrite, contents, layout.find(new, path.name).read())
         lane = LiveReleases(sources or FetchedSources(), allow)

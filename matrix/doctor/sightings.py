@@ -147,14 +147,17 @@ class Sightings:
             if class_of(saved) == class_of(loaded) == DELAYED
         )
 
-    def rows(self, kind: int, assumed: Assumed) -> list[list[RecordedStates]]:
+    def rows(self, kind: int, assumed: Assumed, variant: str) -> list[list[RecordedStates]]:
         """Return the saves with a kind of state, scenario by scenario.
 
         Those whose states are of fewest kinds come first: their loads tell most of each. Modules
-        with quantized weights are looked up where weights are quantized, and no others there.
+        with quantized weights are looked up where weights are quantized, and no others there,
+        except for variants in which quantized weights change.
         """
         by_scenario: dict[str, list[RecordedStates]] = {}
-        quantized = bool(self.likes.kinds[kind].traits.weights)
+        way = scenarios.variants().get(variant)
+        changed = way is not None and way.weights is not None
+        quantized = changed or bool(self.likes.kinds[kind].traits.weights)
         for row in self._rows.get(kind, ()):
             sized = self._scenarios[row.scenario]
             weights = sized.scenario.weights != "high-precision"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 
 from matrix.catalogue.ranges import covers
 from matrix.checkpoint.errors import Malformed
@@ -47,8 +48,8 @@ class QuantizedWeights:
     """Number of their elements in each file that holds any, relative to the checkpoint."""
     unknown: list[str] = dataclasses.field(default_factory=list)
     """Why weights are not understood, each reason once."""
-    left_alone: int = 0
-    """Number of those of classes that are only kept as they are."""
+    left_alone: Counter[str] = dataclasses.field(default_factory=Counter)
+    """Number of those of classes that are only kept as they are, by the releases that have them."""
 
     @property
     def count(self) -> int:
@@ -64,8 +65,17 @@ class QuantizedWeights:
         """Return whether all of them are what a change makes of them."""
         if change.into is None:
             return not self.files
-        ranges = (kind.releases for kind in self.kinds)
+        ranges = (*(kind.releases for kind in self.kinds), *self.left_alone)
         return not self.unknown and all(covers(releases)(change.into) for releases in ranges)
+
+    def described(self) -> list[str]:
+        """Return a clause for each kind."""
+        return [
+            f"{amount.count} {kind.weight} of {kind.fp_dtype.removeprefix('k')} "
+            f"({kind.dtype} to PyTorch, {' and '.join(kind.usages)}, {amount.size} bytes), "
+            f"as {kind.releases} pickle them"
+            for kind, amount in sorted(self.kinds.items())
+        ]
 
     def add(self, source: TorchFile, name: str) -> None:
         """Add those of a file.
@@ -78,8 +88,8 @@ class QuantizedWeights:
         if calls:
             self.files[name] = 0
         for call in calls:
-            if weights.kept(call) is not None:
-                self.left_alone += 1
+            if releases := weights.kept(call):
+                self.left_alone[releases] += 1
                 continue
             try:
                 found = weights.read(call, numbering)
