@@ -14,6 +14,7 @@ from matrix.catalogue import forms, scenarios
 from matrix.checkpoint import layout, rewriting, torchfile
 from matrix.checkpoint.quantized import weights
 from matrix.checkpoint.quantized.changes import WeightChange
+from matrix.doctor import NoRewriteError, remap
 from matrix.store import keys
 
 # On both sides of changes of form; 2.4 numbers types otherwise than 2.3.
@@ -129,6 +130,31 @@ LAYERS = (
     '[[scenario]]\nname = "two-layers"\nsummary = "s"\nsize = "small"\nlayers = 2\n'
     'module = "Linear"\nweights = "fp8"\n'
 )
+
+
+def test_remap_writes_what_the_matrix_has_seen(bench: Bench, tmp_path: Path) -> None:
+    """And nothing of quantized weights that it has not."""
+    path = saved(bench, "linear.fp8-weights", "1.13", tmp_path)
+    with pytest.raises(NoRewriteError):
+        remap(path, tmp_path / "unseen.pt", "2.16")
+    made = bench.plan(
+        ["1.13"], ["2.16"], scenario="linear.fp8-weights", variants=("plain", "rewrite:weights")
+    )
+    bench.run(made)
+    done = remap(path, tmp_path / "new.pt", "2.16", store=bench.store)
+    assert done.written
+    assert done.weights == "1 quantized weight(s) as 2.16 pickles its own, byte for byte"
+    assert parts(tmp_path / "new.pt") == parts(path)
+    assert layout.find(tmp_path / "new.pt").read().quantized.are(WeightChange(into="2.16"))
+
+
+def test_remap_makes_plain_tensors(bench: Bench, tmp_path: Path) -> None:
+    path = saved(bench, "linear.fp8-weights", "2.4", tmp_path)
+    done = remap(path, tmp_path / "new.pt", "1.13", dequantize="fp16")
+    assert done.written
+    assert "1 quantized weight(s) as plain tensors of float16" in done.weights
+    found = torch.load(tmp_path / "new.pt", weights_only=False)
+    assert found["weight"].dtype is torch.float16
 
 
 def test_a_model_comes_back_from_four_releases_as_it_was(bench: Bench, tmp_path: Path) -> None:
