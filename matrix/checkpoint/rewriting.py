@@ -129,7 +129,8 @@ def _write(rewrite: Rewrite, destination: Destination, meter: _Meter) -> None:
         meter.file = part.name
         with _copying(part):
             if rewrite.rewrites(part, edits):
-                part.format.write(part, edits, rewrite.form, destination, rewrite.weights)
+                weights = rewrite.weights if part.name in rewrite.quantized else None
+                part.format.write(part, edits, rewrite.form, destination, weights)
             else:
                 destination.place(part.file, part.name)
     for file in rewrite.layout.others:

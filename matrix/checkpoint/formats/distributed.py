@@ -7,13 +7,16 @@ are; changed states go into an additional file, and the new index refers to that
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from matrix.catalogue.forms import Form
 from matrix.checkpoint import nodes, objects, states, torch_writing, torchfile
 from matrix.checkpoint.contents import Contents, TensorKind
+from matrix.checkpoint.copying import Copied
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.errors import CheckpointError, Malformed, Refused, refusing_malformed
 from matrix.checkpoint.formats import distributed_index, distributed_items
@@ -56,7 +59,9 @@ class Distributed(Format):
                 contents.keys -= 1
                 contents.add_state(_decode(part, items, budget))
             others = [item for item in index.items if not states.is_state(item.key)]
-            unread = distributed_items.look_into(part.file.parent, others, index.tensors, budget)
+            add = functools.partial(contents.quantized.add, name=part.name)
+            folder = part.file.parent
+            unread = distributed_items.look_into(folder, others, index.tensors, budget, add)
             if unread:
                 contents.add_note(distributed_items.note(unread, index.items))
             objects_ = dict.fromkeys(i.key for i in others if i.key not in index.tensors)
@@ -95,16 +100,37 @@ class Distributed(Format):
                 why=f"it holds {_FILE}",
                 do="Start from the checkpoint as it was saved",
             )
-        content = io.BytesIO()
-        for key, items in _states(index).items():
-            if key in by_key and by_key[key].payload is not None:
-                _repoint(folder, index, items[0], by_key[key], content)
-        _rename(index.root, {key: edit.new_key for key, edit in by_key.items()})
-        if content.tell():
+        changed = [key for key in by_key if by_key[key].payload is not None]
+        if changed or weights is not None:
             with to.open(_beside(part.name, _FILE)) as out:
-                out.write(content.getvalue())
+                _write_states(folder, index, [by_key[key] for key in changed], out)
+                if weights is not None:
+                    _write_weights(folder, index, weights, out, to.copied)
+        _rename(index.root, {key: edit.new_key for key, edit in by_key.items()})
         with to.open(part.name) as out:
             out.write(torch_writing.verified_pickle(index.root, index.protocol))
+
+
+def _write_states(
+    folder: Path, index: DistributedIndex, edits: Sequence[Edit], out: BinaryIO
+) -> None:
+    """Write changed states to the additional file, in the order of the index."""
+    by_key = {edit.state.key: edit for edit in edits}
+    for key, items in _states(index).items():
+        if key in by_key:
+            _repoint(folder, index, items[0], by_key[key], out)
+
+
+def _write_weights(
+    folder: Path, index: DistributedIndex, weights: WeightChange, out: BinaryIO, copied: Copied
+) -> None:
+    """Write items with quantized weights to the additional file, and update the index."""
+    for item in index.items:
+        if states.is_state(item.key):
+            continue
+        place = distributed_items.rewrite(folder, item, out, weights, copied)
+        if place is not None:
+            _set(item.info, relative_path=_FILE, offset=place[0], length=place[1])
 
 
 def _states(index: DistributedIndex) -> dict[str, list[StoredItem]]:
@@ -139,7 +165,7 @@ def _decode(part: Part, items: list[StoredItem], budget: Budget) -> ExtraState:
 
 
 def _repoint(
-    folder: Path, index: DistributedIndex, item: StoredItem, edit: Edit, content: io.BytesIO
+    folder: Path, index: DistributedIndex, item: StoredItem, edit: Edit, content: BinaryIO
 ) -> None:
     """Append an item's new value to the additional file, and update the index."""
     inner = torchfile.of_bytes(bytes_of(folder, item))

@@ -86,7 +86,7 @@ class QuantizedWeights:
             return  # Searching a large file takes seconds.
         calls, numbering = weights.search(source.root)
         if calls:
-            self.files[name] = 0
+            self.files.setdefault(name, 0)
         for call in calls:
             if releases := weights.kept(call):
                 self.left_alone[releases] += 1

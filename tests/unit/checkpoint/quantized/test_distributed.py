@@ -1,0 +1,104 @@
+"""Rule: quantized weights among the items of a distributed checkpoint are read and rewritten."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers import layouts, quantized
+from matrix.catalogue import forms
+from matrix.checkpoint import edits, layout, torch_writing, torchfile
+from matrix.checkpoint.formats import distributed, distributed_index
+from matrix.checkpoint.quantized import weights
+from matrix.checkpoint.quantized.changes import WeightChange
+from matrix.checkpoint.rewriting import Rewrite, check, publishing
+from matrix.system.progress import Progress
+
+
+def item(recipe: str, release: str) -> bytes:
+    """A quantized weight as an item, which PyTorch writes with torch.save."""
+    file = quantized.source(recipe, release)
+    out = io.BytesIO()
+    call = quantized.weight(file).call
+    torch_writing._write_root(file, call, {}, out, lambda _size: None)
+    return out.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A distributed checkpoint with two quantized weights, and a plain tensor."""
+    path = tmp_path / "dcp"
+    tensors = {name: torch.zeros(64, 64, dtype=torch.bfloat16) for name in ("a", "b")}
+    layouts.dcp_save({**tensors, "bias": torch.arange(4.0)}, path)
+    index = distributed_index.read(path / distributed.INDEX)
+    for held in index.items:
+        if held.key in tensors:
+            name = f"__quantized_{held.key}.distcp"
+            data = item("mxfp8" if held.key == "a" else "delayed-scaling", "2.19")
+            (path / name).write_bytes(b"in front of it" + data)
+            distributed._set(held.info, relative_path=name, offset=14, length=len(data))
+    new = torch_writing.verified_pickle(index.root, index.protocol)
+    (path / distributed.INDEX).write_bytes(new)
+    return path
+
+
+def rewritten(folder: Path, change: WeightChange) -> Path:
+    found = layout.find(folder)
+    contents = found.read()
+    form = forms.load()["2.4"]
+    files = contents.quantized.files
+    rewrite = Rewrite(found, edits.plan(contents, form), form, "copy", change, files)
+    out = folder.with_name("new")
+    with publishing(rewrite, out, Progress()) as new:
+        check(rewrite, contents, layout.find(new).read())
+    return out
+
+
+def read(folder: Path, key: str) -> tuple[torchfile.TorchFile, weights.QuantizedWeight]:
+    index = distributed_index.read(folder / distributed.INDEX)
+    (held,) = (held for held in index.items if held.key == key)
+    file = torchfile.of_bytes(distributed_index.bytes_of(folder, held))
+    return file, quantized.weight(file)
+
+
+def test_they_are_counted(folder: Path) -> None:
+    found = layout.find(folder).read().quantized
+    assert {kind.weight: amount.count for kind, amount in found.kinds.items()} == {
+        "MXFP8Tensor": 1,
+        "Float8Tensor": 1,
+    }
+    assert found.files == {distributed.INDEX: 2 * 64 * 64}
+
+
+def test_they_are_written_in_another_form(folder: Path) -> None:
+    new = rewritten(folder, WeightChange(into="2.12"))
+    for key, recipe in (("a", "mxfp8"), ("b", "delayed-scaling")):
+        own = quantized.weight(quantized.source(recipe, "2.12" if key == "a" else "2.4"))
+        (before, held), (after, weight) = read(folder, key), read(new, key)
+        assert quantized.text(weight.call) == quantized.text(own.call)
+        for name, ref in held.tensors.items():
+            kept = after.storage(weight.tensors[name], 1 << 20)
+            assert kept == before.storage(ref, 1 << 20)
+
+
+def test_they_become_plain_tensors(folder: Path) -> None:
+    """PyTorch loads them as such."""
+    new = rewritten(folder, WeightChange(dtype="bfloat16"))
+    loaded = layouts.dcp_load(new)
+    assert torch.equal(loaded["bias"], torch.arange(4.0))
+    for key, recipe in (("a", "mxfp8"), ("b", "delayed-scaling")):
+        file = quantized.source(recipe, "2.19")
+        out = io.BytesIO()
+        torch_writing.write(file, {}, out, lambda _size: None, WeightChange(dtype="bfloat16"))
+        out.seek(0)
+        expected = torch.load(out, weights_only=False)["weight"]
+        assert torch.equal(loaded[key], expected)
+
+
+def test_a_checkpoint_without_any_gets_no_file(tmp_path: Path) -> None:
+    path = layouts.dcp_save({"bias": torch.arange(4.0)}, tmp_path / "dcp")
+    new = rewritten(path, WeightChange(into="2.12"))
+    assert {file.name for file in new.iterdir()} == {file.name for file in path.iterdir()}
