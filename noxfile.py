@@ -184,7 +184,7 @@ def report(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Time the matrix, large reports, and a 20 GB checkpoint, each beside other ways."""
     install(session, "cpu", "test", "browser")
-    for name in ("run", "floor", "growth", "report", "checkpoint"):
+    for name in ("run", "floor", "growth", "report", "checkpoint", "quantized"):
         options = session.posargs if name in ("run", "floor") else []
         session.run("python", "-m", f"bench.{name}", *options, env=TESTS)
 

@@ -7,10 +7,13 @@ the release's own code in the cpu lane.
 from __future__ import annotations
 
 import gzip
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from matrix.checkpoint import torchfile
+from matrix.checkpoint import torch_writing, torchfile
+from matrix.checkpoint.added import AddedStorages
+from matrix.checkpoint.copying import CHUNK, Content
 from matrix.checkpoint.nodes import Call, Global, Map, Node
 from matrix.checkpoint.objects import tensor
 from matrix.checkpoint.quantized import weights
@@ -71,3 +74,48 @@ def text(node: Node) -> str:
         case tuple() | list():
             return f"[{', '.join(map(text, node))}]"
     return repr(node)
+
+
+SIDE = 8192
+"""Rows and columns of the weights of large files."""
+_SHAPES = {
+    "data": (SIDE, SIDE),
+    "rowwise_data": (SIDE, SIDE),
+    "columnwise_data": (SIDE, SIDE),
+    "rowwise_scale_inv": {"mxfp8": (SIDE, SIDE // 32), "block-scaling": (SIDE // 128, SIDE // 128)},
+    "columnwise_scale_inv": {
+        "mxfp8": (SIDE // 32, SIDE),
+        "block-scaling": (SIDE // 128, SIDE // 128),
+    },
+}
+
+
+def large(path: Path, recipe: str, release: str, count: int) -> Path:
+    """Write a file with weights of 8192 x 8192 beside that of a save, of random data."""
+    file = source(recipe, release)
+    own = weight(file)
+    added = AddedStorages(file)
+    for number in range(count):
+        values = dict(zip(own.forms[0].arguments, own.call.arguments, strict=True))
+        values["shape"] = Call("REDUCE", Global("torch", "Size"), ((SIDE, SIDE),))
+        for name, shape in _SHAPES.items():
+            if name in values:
+                extents = shape[recipe] if isinstance(shape, dict) else shape
+                values[name] = _random(added, own.tensors[name].dtype, extents)
+        call = Call(own.call.how, own.call.function, tuple(values.values()))
+        file.root.pairs.append((f"{number}.weight", call))
+    with path.open("wb") as out:
+        torch_writing._write_root(file, file.root, added.storages, out, lambda _size: None)
+    return path
+
+
+def _random(added: AddedStorages, dtype: str, shape: tuple[int, ...]) -> Call:
+    itemsize = 4 if dtype == "float32" else 1
+    size = shape[0] * shape[1] * itemsize
+    block = os.urandom(CHUNK)
+
+    def chunks() -> Iterator[bytes]:
+        for start in range(0, size, CHUNK):
+            yield block[: size - start]
+
+    return added.add(dtype, shape, Content(size, itemsize, chunks))
