@@ -177,6 +177,7 @@ def load() -> Weights:
     )
 
 
+@functools.cache
 def overlap(one: str, other: str) -> bool:
     """Return whether two sets of closed ranges have a version in common."""
     return bool(common(one, other))

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from matrix.catalogue import weights as table
 from matrix.catalogue.ranges import covers
 from matrix.catalogue.weights import Enumeration
+from matrix.checkpoint import objects
 from matrix.checkpoint.errors import Malformed
 from matrix.checkpoint.nodes import Call, Global, Node
 
@@ -66,6 +67,7 @@ class Numbering:
         self._savers = savers
         self._seen: dict[str, set[int]] = {}
         self._names = {row.name for row in table.load().enumerations}
+        self._known: dict[tuple[str, Written | None, tuple[str, ...]], Member] = {}
 
     def note(self, node: Call) -> None:
         """Note the number of a value, if it is a member of an enumeration of weights."""
@@ -73,49 +75,47 @@ class Numbering:
         if found is not None and found.name in self._names and isinstance(found.number, int):
             self._seen.setdefault(found.name, set()).add(found.number)
 
-    def member(self, value: str, node: Node, releases: Collection[str]) -> Member:
-        """Return a member.
+    def member(self, value: str, node: Node, releases: tuple[str, ...]) -> Member:
+        """Return a member. All numbers must have been noted before.
 
         :param value: name of the argument that holds it.
         :param releases: closed ranges of the releases that pickle the weight in its form.
         :raises Malformed: it is no member that any of these releases has.
         """
+        found = None if node is None else written(node)
+        if node is not None and found is None:
+            raise Malformed(f"its {value} is a {objects.describe(node)}, no enumeration's member")
+        # A checkpoint holds a few members, and up to 100,000 weights.
+        asked = value, found, releases
+        if asked not in self._known:
+            self._known[asked] = self._member(*asked)
+        return self._known[asked]
+
+    def _member(self, value: str, found: Written | None, releases: tuple[str, ...]) -> Member:
         rows = [row for row in table.load().enumerations if row.value == value]
         rows = [r for r in rows if any(table.overlap(r.releases, ranges) for ranges in releases)]
-        if node is None:
-            return _member(_absent([row for row in rows if row.name is None]), value, node)
-        found = written(node)
-        rows = [row for row in rows if found is not None and row.name == found.name]
-        if found is None or isinstance(found.number, str):
-            named = [
-                (str(found.number), row) for row in rows if found and found.number in row.members
-            ]
-            return _member(named, value, node)
-        able = self._narrowed([row for row in rows if found.how == row.written])
-        return _member(
-            [(n, row) for row in able for n, held in row.members.items() if held == found.number],
-            value,
-            node,
-        )
+        if found is None:
+            named = [(next(iter(row.members)), row) for row in rows if row.name is None]
+        else:
+            named = self._named([row for row in rows if row.name == found.name], found)
+        names = sorted({name for name, _row in named})
+        if not names:
+            raise Malformed(f"its {value} is no member that a release pickles: {found}")
+        name = _USUAL if _USUAL in names else names[0]
+        return Member(name, tuple(row.releases for held, row in named if held == name))
+
+    def _named(self, rows: Sequence[Enumeration], found: Written) -> list[tuple[str, Enumeration]]:
+        """Return what a member can be called, and in which rows of the table."""
+        if isinstance(found.number, str):
+            return [(found.number, row) for row in rows if found.number in row.members]
+        able = self._narrowed([row for row in rows if row.written == found.how])
+        return [(n, row) for row in able for n, held in row.members.items() if held == found.number]
 
     def _narrowed(self, rows: Sequence[Enumeration]) -> Sequence[Enumeration]:
         """Return the rows that hold all numbers seen, of the releases that can have saved it."""
         able = [r for r in rows if self._seen.get(str(r.name), set()) <= set(r.members.values())]
         saved = [r for r in able if any(map(covers(r.releases), self._savers))]
         return saved or able
-
-
-def _absent(rows: Sequence[Enumeration]) -> list[tuple[str, Enumeration]]:
-    return [(next(iter(row.members)), row) for row in rows]
-
-
-def _member(found: Sequence[tuple[str, Enumeration]], value: str, node: Node) -> Member:
-    """Return what a value can be, the usual where it can be several."""
-    names = sorted({name for name, _row in found})
-    if not names:
-        raise Malformed(f"its {value} is no member that a release pickles: {written(node)}")
-    name = _USUAL if _USUAL in names else names[0]
-    return Member(name, tuple(row.releases for held, row in found if held == name))
 
 
 def encode(member: str, row: Enumeration) -> Node:

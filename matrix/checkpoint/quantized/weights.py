@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from matrix.catalogue import weights as table
 from matrix.catalogue.weights import DTYPE, WeightForm
@@ -107,11 +107,10 @@ def read(call: Call, numbering: Numbering) -> QuantizedWeight:
         raise Malformed(f"{name} with {len(arguments)} arguments, as no release calls it")
     values = dict(zip(forms[0].arguments, arguments, strict=True))
     _check_flags(values)
-    dtype = numbering.member(DTYPE, values[DTYPE], [form.releases for form in forms])
+    dtype = numbering.member(DTYPE, values[DTYPE], _ranges(forms))
     forms = _of(forms, dtype.releases)
     if "data_format" in values:
-        known = [form.releases for form in forms]
-        layout = numbering.member("data_format", values["data_format"], known)
+        layout = numbering.member("data_format", values["data_format"], _ranges(forms))
         forms = _of(forms, layout.releases)
         values["data_format"] = layout.name
     tensors = {part: _tensor(part, values[part]) for part in _TENSORS if part in values}
@@ -151,6 +150,10 @@ def _complete(tensors: dict[str, TensorRef]) -> dict[str, TensorRef]:
     if not any(data in tensors for data in DATA):
         raise Malformed("it has no data")
     return tensors
+
+
+def _ranges(forms: Sequence[WeightForm]) -> tuple[str, ...]:
+    return tuple(form.releases for form in forms)
 
 
 def _of(forms: list[WeightForm], releases: Collection[str]) -> list[WeightForm]:

@@ -249,7 +249,7 @@ def test_a_second_copy_is_left_out_and_an_only_one_is_not() -> None:
         ("dtype", Global("torch", "int64"), "no floating type"),
         ("dtype", "bfloat16", "its dtype is a str"),
         ("shape", (64, "x"), "its shape is a tuple"),
-        ("fp_dtype", 7, "no member"),
+        ("fp_dtype", 7, "no enumeration"),
     ],
 )
 def test_what_no_release_writes_is_refused(name: str, value: Node, named: str) -> None:
