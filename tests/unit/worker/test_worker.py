@@ -154,6 +154,28 @@ def test_controls_do_not_touch_their_input(worker: Any) -> None:
     assert rewriting.empty_payload(before)["_extra_state"].numel() == 0
 
 
+@pytest.mark.parametrize(("rewrite", "calls"), [(None, 1), ("remap", 1), ("twice", 2)])
+def test_how_often_a_state_dict_is_loaded(
+    worker: Any, tmp_path: Path, rewrite: str | None, calls: int
+) -> None:
+    loading = worker("loading")
+    seen = []
+
+    class Model(torch.nn.Linear):
+        def load_state_dict(self, state: Any, strict: bool = True) -> Any:
+            seen.append(strict)
+            return super().load_state_dict(state, strict=strict)
+
+    built = Model(2, 2)
+    torch.save(built.state_dict(), tmp_path / "x.pt")
+    scenario = {"distributed": False, "weights_only": True, "strict": True}
+    request = {"scenario": scenario, "path": str(tmp_path / "x.pt"), "rewrite": rewrite}
+    found: dict[str, Any] = {}
+    loading._run(built, {**request, "steps": False}, loading._Trace(), found)
+    assert seen == [True] * calls
+    assert found["changed_weights"] == []
+
+
 def test_a_default_is_told_from_a_canary(worker: Any) -> None:
     canary = worker("canary")
     assert canary.is_default("forward.scale", torch.ones(3))
