@@ -12,6 +12,7 @@ from matrix.catalogue.releases import Release
 from matrix.checkpoint import kinds, layout
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.kinds import ATTENTION, Kind
+from matrix.checkpoint.quantized.summary import WeightGroup
 from matrix.checkpoint.states import ExtraState
 from matrix.checkpoint.words import Holds, StateContainer
 from matrix.doctor import asked, writers
@@ -74,6 +75,8 @@ class Inspection:
     nothing_to_lose: bool
     """Whether no state holds metadata but defaults, so that a reset loses nothing."""
     modules: tuple[ModuleState, ...]
+    weights: tuple[WeightGroup, ...]
+    """Its quantized weights, by kind."""
     warnings: tuple[str, ...]
     """Names in its pickles that loading would import, or with ``()`` call, and that honest
     checkpoints do not hold; see ``catalogue/data/pickled_names.toml``."""
@@ -140,6 +143,7 @@ def inspect(
         assumed=assumed,
         nothing_to_lose=all(s.holds in (Holds.NOTHING, Holds.DEFAULTS) for s in found.states),
         modules=tuple(_module(state, kind) for state, kind in kinds.classify(found)),
+        weights=found.quantized.groups(),
         warnings=found.unsafe_names(allow),
         notes=tuple(_notes(found)),
         targets=predictions,
@@ -230,7 +234,7 @@ def _notes(found: Contents) -> list[str]:
             "nothing is said of them, and remap leaves them as they are"
         )
     notes += _casts(found)
-    notes += [f"its weights are quantized: {kind}" for kind in found.quantized.described()]
+    notes += [f"its weights are quantized: {group}" for group in found.quantized.groups()]
     notes += [f"a quantized weight is not understood: {why}" for why in found.quantized.unknown]
     if left := found.quantized.left_alone:
         notes.append(

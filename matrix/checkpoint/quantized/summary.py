@@ -39,6 +39,23 @@ class Amount:
     """Bytes of data and scales."""
 
 
+@dataclasses.dataclass(frozen=True)
+class WeightGroup(WeightKind):
+    """All quantized weights of a kind."""
+
+    count: int
+    size: int
+    """Bytes of data and scales."""
+
+    def __str__(self) -> str:
+        """Return it as a clause."""
+        return (
+            f"{self.count} {self.weight} of {self.fp_dtype.removeprefix('k')} "
+            f"({self.dtype} to PyTorch, {' and '.join(self.usages)}, {self.size} bytes), "
+            f"as {self.releases} pickle them"
+        )
+
+
 @dataclasses.dataclass
 class QuantizedWeights:
     """The quantized weights of a checkpoint."""
@@ -68,14 +85,12 @@ class QuantizedWeights:
         ranges = (*(kind.releases for kind in self.kinds), *self.left_alone)
         return not self.unknown and all(covers(releases)(change.into) for releases in ranges)
 
-    def described(self) -> list[str]:
-        """Return a clause for each kind."""
-        return [
-            f"{amount.count} {kind.weight} of {kind.fp_dtype.removeprefix('k')} "
-            f"({kind.dtype} to PyTorch, {' and '.join(kind.usages)}, {amount.size} bytes), "
-            f"as {kind.releases} pickle them"
+    def groups(self) -> tuple[WeightGroup, ...]:
+        """Return them by kind."""
+        return tuple(
+            WeightGroup(**dataclasses.asdict(kind), **dataclasses.asdict(amount))
             for kind, amount in sorted(self.kinds.items())
-        ]
+        )
 
     def add(self, source: TorchFile, name: str) -> None:
         """Add those of a file.
