@@ -16,11 +16,11 @@ import pytest
 import torch
 
 from helpers import quantized
-from matrix.checkpoint import torch_writing, torchfile
+from matrix.checkpoint import nodes, objects, torch_legacy, torch_writing, torchfile
 from matrix.checkpoint.added import AddedStorages
 from matrix.checkpoint.copying import CHUNK, Content
 from matrix.checkpoint.errors import CheckpointError
-from matrix.checkpoint.nodes import Call, Global
+from matrix.checkpoint.nodes import Call, Global, Persistent
 from matrix.checkpoint.quantized import numbers, weights
 from matrix.checkpoint.quantized.changes import WeightChange
 
@@ -233,3 +233,32 @@ def test_only_tensors_of_the_weight_are_new() -> None:
     before = list(map(kept, states))
     dequantized(file, "float32")
     assert list(map(kept, (v for k, v in file.root.pairs if "_extra_state" in k))) == before
+
+
+def legacy(recipe: str, release: str) -> torchfile.TorchFile:
+    """A save in the format of torch.save before PyTorch 1.6."""
+    file = quantized.source(recipe, release)
+    storages = {}
+    for node in nodes.every(file.root):
+        if isinstance(node, Persistent) and len(node.id) == 5:
+            kind, size = objects.element(node) or ("", 0)
+            node.id = (*node.id, None)
+            data = file.storages.read(node.id[2], 0, node.id[4] * size, 1 << 24)
+            storages[node.id[2]] = kind, data
+    return torchfile.of_bytes(torch_legacy.file(file.root, storages, protocol=2))
+
+
+@pytest.mark.parametrize("recipe", quantized.CLASSES)
+def test_files_of_the_legacy_format(recipe: str) -> None:
+    release = quantized.releases(recipe)[-1]
+    expected = dequantized(quantized.source(recipe, release), "bfloat16")
+    assert same(dequantized(legacy(recipe, release), "bfloat16"), expected)
+    out = io.BytesIO()
+    target = quantized.releases(recipe)[1]
+    change = WeightChange(into=target)
+    torch_writing.write(legacy(recipe, release), {}, out, lambda _size: None, change)
+    new = torchfile.of_bytes(out.getvalue())
+    assert quantized.text(quantized.weight(new).call) == quantized.text(
+        quantized.weight(quantized.source(recipe, target)).call
+    )
+    assert same(dequantized(new, "bfloat16"), expected)
