@@ -89,7 +89,7 @@ def look_into(
     items: Collection[StoredItem],
     tensors: Collection[str],
     budget: Budget,
-    found: Callable[[TorchFile], None],
+    found: Callable[[TorchFile], None] = lambda _item: None,
 ) -> int:
     """Note what items look up, objects first, and return how many were not read.
 
