@@ -167,6 +167,22 @@ def pipelines(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation, with the report in it, to docs/_build/html; warnings are errors."""
+    package(session, "docs")
+    temporary, pages = session.create_tmp(), "docs/_build/html"
+    shutil.rmtree(pages, ignore_errors=True)
+    build = ["sphinx-build", "--fail-on-warning", "--keep-going", "--fresh-env", "--quiet"]
+    places = ["-c", "docs/sphinx", "-d", f"{temporary}/doctrees", ".", pages]
+    session.run(*build, *places, *session.posargs)
+    # The evidence that ships with the package, whatever is in a store here.
+    store = ["--store", f"{temporary}/nothing", "--report", f"{pages}/report"]
+    everything = ["--releases", "all", "--scenario", "all", "--variant", "all"]
+    session.run("te-matrix", "report", *everything, *store)
+    session.run("python", "-m", "tools.built_links", pages, env=TESTS)
+
+
+@nox.session
 def gate(session: nox.Session) -> None:
     """Judge what the last run stored, as an exit code; options go to `te-matrix gate`."""
     package(session)

@@ -49,7 +49,8 @@ class Compat:
     ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
         """Yield the kinds of checkpoints, each with what becomes of it in a plain load.
 
-        :param saved_by, loaded_by: versions of Transformer Engine.
+        :param saved_by: version of Transformer Engine that wrote the checkpoint.
+        :param loaded_by: version of Transformer Engine that loads it.
         :param module: name of its class, e.g. ``TransformerLayer``.
         :param recipe: class of the recipe that it was saved with; empty for none.
         :param scenario: name of one kind.

@@ -277,7 +277,7 @@ class Report(ReportHead):
 
     @property
     def farthest(self) -> ReportCell | None:
-        """The ``loaded`` cell with the largest :attr:`ReportCell.output_part`; None without any."""
+        """The ``loaded`` cell with the largest ``output_part``; None without any."""
         loaded = [
             cell for cell in self.cells if cell.outcome == Outcome.LOADED and cell.output_largest
         ]

@@ -88,7 +88,7 @@ class GridRow(ReportModel):
     variant: str
     """Name of the variant."""
     letters: tuple[str, ...]
-    """A letter of :data:`LETTERS` for each release of the grid; empty where there is no cell."""
+    """A letter by outcome for each release of the grid; empty where there is no cell."""
 
 
 class Grid(ReportModel):

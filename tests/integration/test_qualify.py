@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from helpers.builders import TODAY
-from matrix.catalogue.selection import Selection
-from matrix.catalogue.words import Standing
 from matrix.cli import main
 from matrix.errors import ExitCode
-from matrix.lane.run import RunOptions
 from matrix.report import document
-from matrix.store.store import Store
-from matrix.workflow import qualifying
-from matrix.workflow.containers import ContainerOptions
-from matrix.workflow.runners import RunnerFactory
-from matrix.workflow.selecting import Request
 
 BrokenRelease = Callable[[str, str, str], Path]
 BASE = "pytorch/module/base.py"
@@ -90,18 +85,17 @@ def test_a_copy_that_lost_a_line_does_not(
 
 
 def test_as_a_library(broken_release: BrokenRelease, elsewhere: Path) -> None:
+    """Runs the code that ``docs/reference/python.md`` shows."""
     root = broken_release(BASE, r'copy_tensor\(state\["scale_fwd"\].*\n', "pass\n")
-    chosen = Selection(releases="1.11", scenario="autocast", candidate=(str(root),))
-    store = Store(elsewhere / "store")
-    selected = qualifying.plan(Request(chosen), store)
-    containers = ContainerOptions(allow_unpinned=False, gpu=None, memory="1g", keep_images=None)
-    factory = RunnerFactory(selected.without_evidence(), containers, "/nowhere", offline=False)
-    result = qualifying.qualify(selected, store, factory, RunOptions(2), TODAY)
-    assert result.exit_code == ExitCode.DEVIATES
-    worse = {one.id for one in result.of(Standing.WORSE)}
-    name = selected.candidates[0].name
-    assert f"autocast/trusted/1.11->{name}" in worse
-    assert f"control/autocast/{name}/own" in worse
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "python.md").read_text()
+    shown = re.search(r"\n((?:    .*\n|\n)+?)\n`result.exit_code`", page)
+    assert shown
+    ran: dict[str, Any] = {}
+    exec(textwrap.dedent(shown[1]).replace("CANDIDATE", str(root)), ran)
+    assert ran["result"].exit_code == ExitCode.DEVIATES
+    name = ran["selected"].candidates[0].name
+    assert f"autocast/trusted/1.11->{name}" in ran["worse"]
+    assert f"control/autocast/{name}/own" in ran["worse"]
 
 
 def test_a_baseline_that_is_not_there_is_found_out_before_anything_is_measured(

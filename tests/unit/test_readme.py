@@ -14,7 +14,8 @@ from matrix.cli import main
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+DOCS = [path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS)]
 SESSIONS = re.findall(r"@nox\.session\n(?:@.*\n)*def (\w+)", (ROOT / "noxfile.py").read_text())
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
