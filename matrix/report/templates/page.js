@@ -27,7 +27,7 @@
   }
   const data = await unpacked(at("data").textContent);
   const columns = data.savers.length, rows = data.loaders.length;
-  const body = evidenceOf(data);
+  const body = evidenceOf(data), symptoms = symptomsOf(data.symptoms);
 
   for (const kind of data.kinds) {
     const deviates = kind.verdict === "deviates" || kind.verdict === "known-deviation";
@@ -197,9 +197,18 @@
     at("evidence").scrollTop = 0;
   }
 
+  // Whoever came by a link of the question goes back to it.
+  let cameFrom = null;
+
   function close() {
-    remember(id(grid));
-    cells[place].focus();
+    if (cameFrom && cameFrom.isConnected) {
+      replaceAddress(question.address());
+      cameFrom.focus();
+    } else {
+      remember(id(grid));
+      cells[place].focus();
+    }
+    cameFrom = null;
   }
 
   // The choice: a module, a recipe, a checkpoint, a variant. The address keeps it.
@@ -209,7 +218,11 @@
   }
 
   function remember(what) {
-    history.replaceState(null, "", "#" + encodeURIComponent(what).replaceAll("%2F", "/"));
+    replaceAddress(encodeURIComponent(what).replaceAll("%2F", "/"));
+  }
+
+  function replaceAddress(fragment) {
+    history.replaceState(null, "", "#" + fragment);
   }
 
   function fill(select, options, chosen) {
@@ -265,8 +278,9 @@
     }
   }
 
-  // Return whether the address names a grid, or a cell, which is opened.
+  // Return whether the address names a question, a grid, or a cell, which is opened.
   function follow() {
+    if (question.follow(location.hash.slice(1))) return true;
     const what = wanted();
     const one = data.grids.find((known) => what === id(known) || what.startsWith(id(known) + "/"));
     if (!one) return false;
@@ -282,8 +296,11 @@
   }
 
   build();
+  const question = questionOf(data, at, symptoms, replaceAddress);
+  tracebackBox(at, symptoms);
   fill(at("module"), distinct(data.scenarios.map((one) => one.module)).map((name) => [name]));
-  if (!follow()) choose(grid);
+  choose(grid);
+  follow();
   for (const name of ["module", "recipe"]) {
     at(name).addEventListener("change", () => { offer(); remember(id(grid)); });
   }
@@ -294,8 +311,12 @@
   at("next").addEventListener("click", () => step(1));
   at("close").addEventListener("click", () => at("evidence").close());
   at("evidence").addEventListener("close", close);
+  at("answers").addEventListener("click", (event) => {
+    cameFrom = event.target.closest("a.to-evidence");
+  });
   addEventListener("hashchange", () => {
-    if (follow() && !at("evidence").open) at("h-bands").focus();
+    if (!follow() || at("evidence").open) return;
+    at(question.follow(location.hash.slice(1)) ? "h-question" : "h-bands").focus();
   });
   document.documentElement.dataset.ready = "";
 })();
