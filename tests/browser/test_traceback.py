@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page, expect
-from unit.doctor.test_symptoms import ALL, OURS, ORDINARY, decorated
+from unit.doctor.test_symptoms import ALL, ORDINARY, OURS, decorated
 
 from matrix.catalogue import releases
 from matrix.doctor import symptoms
@@ -52,10 +52,24 @@ def test_what_terminals_and_loggers_add(
 
 
 PIECES = st.sampled_from(
-    ["_extra_state", "Missing key(s) in state_dict: ", "'a.norm._extra_state'", "KeyError: 'recipe'"]
-    + ["transformer_engine/x.py", "Traceback (most recent call last)", "\n", "\x1b[31m", "\x85"]
-    + ["File \"é/ü.py\", line ٣, in x", "size mismatch for a.weight: ", "\u2028", "\x1c> ", "&amp;quot;"]
+    [
+        "_extra_state",
+        "Missing key(s) in state_dict: ",
+        "'a.norm._extra_state'",
+        "KeyError: 'recipe'",
+        "transformer_engine/x.py",
+        "Traceback (most recent call last)",
+        'File "é/ü.py", line ٣, in x',
+        "size mismatch for a.weight: ",
+        "&amp;quot;",
+        "\x1b[31m",
+        "\x1c> ",
+        "\x85",
+        "\u2028",
+        "\n",
+    ]
 )
+"""What the two languages' regular expressions may take differently, among other text."""
 
 
 @given(st.lists(st.one_of(PIECES, st.text(max_size=20)), max_size=30).map("".join))
@@ -78,6 +92,11 @@ def test_hostile_text_is_only_text(in_page: Explain, text: str) -> None:
     assert in_page([text]) == [in_python(text)]
 
 
+def unfolded(page: Page) -> Page:
+    page.locator("#error summary").press("Enter")
+    return page
+
+
 def explained(page: Page, text: str) -> str:
     page.get_by_label("A traceback").fill(text)
     page.get_by_role("button", name="Explain").press("Enter")
@@ -85,7 +104,7 @@ def explained(page: Page, text: str) -> str:
 
 
 def test_the_box_answers_with_all_that_the_command_prints(whole: Path, opened: Open) -> None:
-    page = opened(whole, 390)
+    page = unfolded(opened(whole, 390))
     text = OURS["recipe-after-extra-keys.txt"]["text"]
     shown = " ".join(explained(page, text).split())
     (answer,) = symptoms.explain(text).causes
@@ -100,14 +119,14 @@ def test_the_box_answers_with_all_that_the_command_prints(whole: Path, opened: O
 
 
 def test_the_box_says_what_is_not_transformer_engines(whole: Path, opened: Open) -> None:
-    page = opened(whole)
+    page = unfolded(opened(whole))
     assert "differ by 'module.'" in explained(page, ORDINARY["ddp-prefix.txt"]["text"])
     assert "the whole traceback" in explained(page, "RuntimeError: hello")
     assert "nothing to explain" in explained(page, "  ")
 
 
 def test_what_is_pasted_is_explained_and_stays_text(whole: Path, opened: Open) -> None:
-    page = opened(whole, permissions=["clipboard-read", "clipboard-write"])
+    page = unfolded(opened(whole, permissions=["clipboard-read", "clipboard-write"]))
     text = "<img src=x onerror=alert(1)> transformer_engine KeyError: 'recipe'"
     page.evaluate("text => navigator.clipboard.writeText(text)", text)
     page.get_by_label("A traceback").focus()

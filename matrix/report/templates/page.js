@@ -22,7 +22,9 @@
   }
 
   if (typeof DecompressionStream === "undefined") {
-    at("shown").textContent = "this browser is too old to unpack the evidence; report.json has all of it";
+    for (const name of ["answered", "shown"]) {
+      at(name).textContent = "This browser is too old to unpack the evidence; report.json has all of it.";
+    }
     return;
   }
   const data = await unpacked(at("data").textContent);
@@ -278,21 +280,29 @@
     }
   }
 
-  // Return whether the address names a question, a grid, or a cell, which is opened.
+  // Show what the address names, and return what that is; an empty text where it names nothing.
   function follow() {
-    if (question.follow(location.hash.slice(1))) return true;
+    if (question.follow(location.hash.slice(1))) return "question";
     const what = wanted();
     const one = data.grids.find((known) => what === id(known) || what.startsWith(id(known) + "/"));
-    if (!one) return false;
+    if (!one) return "";
     choose(one);
-    if (what === id(one)) return true;
+    if (what === id(one)) return "grid";
     const found = one.kinds.findIndex((number, index) => number >= 0 &&
       id(one, data.savers[index % columns], data.loaders[Math.floor(index / columns)]) === what);
-    if (found >= 0) {
-      go(found);
-      open();
-    }
-    return true;
+    if (found < 0) return "grid";
+    go(found);
+    open();
+    return "cell";
+  }
+
+  const HEADINGS = { question: "h-question", grid: "h-bands" };
+
+  // The way back leads out of a cell, too.
+  function moved() {
+    const what = follow();
+    if (what !== "cell" && at("evidence").open) at("evidence").close();
+    else if (HEADINGS[what]) at(HEADINGS[what]).focus();
   }
 
   build();
@@ -312,11 +322,9 @@
   at("close").addEventListener("click", () => at("evidence").close());
   at("evidence").addEventListener("close", close);
   at("answers").addEventListener("click", (event) => {
-    cameFrom = event.target.closest("a.to-evidence");
+    const elsewhere = event.ctrlKey || event.metaKey || event.shiftKey;
+    cameFrom = elsewhere ? null : event.target.closest("a.to-evidence");
   });
-  addEventListener("hashchange", () => {
-    if (!follow() || at("evidence").open) return;
-    at(question.follow(location.hash.slice(1)) ? "h-question" : "h-bands").focus();
-  });
+  addEventListener("hashchange", moved);
   document.documentElement.dataset.ready = "";
 })();

@@ -7,8 +7,8 @@ function questionOf(data, at, symptoms, chosen) {
   const FIELDS = ["ask-saver", "ask-loader", "ask-module", "ask-recipe"];
   const PREFIX = "question";
   const COUNTED = {
-    loads: "load intact", fails: "fail", resets: "load and lose FP8 metadata", frozen: "load and freeze FP8 metadata",
-    changed: "load changed", unknown: "without outcome",
+    loads: "loads", fails: "fails", resets: "loses FP8 metadata", frozen: "freezes FP8 metadata",
+    changed: "loads changed", unknown: "no outcome",
   };
   const VERDICTS = {
     conforms: "", undocumented: "", "known-deviation": ": not so, a known deviation", deviates: ": not so, a deviation",
@@ -39,18 +39,19 @@ function questionOf(data, at, symptoms, chosen) {
       groups.get(key).push(one);
     }
     at("answers").replaceChildren(...[...groups.values()].map((cells) => card(cells, saver, loader)));
-    at("answered").textContent = summary(answers, saver, loader, module);
+    at("answered").textContent = summary(answers, saver, loader, module, recipe);
   }
 
-  function summary(answers, saver, loader, module) {
+  function summary(answers, saver, loader, module, recipe) {
     const there = answers.filter((one) => one).map((one) => one.answer.status);
     const gone = answers.length - there.length;
-    const lacks = `${saver} or ${loader} has no ${module}, or ${saver} not this recipe, or this report is without that pair`;
-    if (!there.length) return `No cell: ${lacks}.`;
-    const counts = Object.entries(COUNTED).map(([status, word]) => [there.filter((one) => one === status).length, word]);
-    return `Of ${there.length} ${there.length === 1 ? "kind" : "kinds"} of checkpoint, ` +
-      counts.filter(([count]) => count).map((pair) => pair.join(" ")).join(", ") +
-      (gone ? `. For ${gone} more there is no cell: ${lacks}.` : ".");
+    const counts = Object.entries(COUNTED)
+      .map(([status, word]) => [word, there.filter((one) => one === status).length])
+      .filter(([, count]) => count).map((pair) => pair.join(" "));
+    const lacks = `${saver} or ${loader} has no ${module}, ${saver} not this recipe, or this report is without that pair`;
+    return `Saved by ${saver}, loaded by ${loader}, ${module}, ${recipe}. ` +
+      (there.length ? `Of ${there.length} ${there.length === 1 ? "kind" : "kinds"} of checkpoint: ${counts.join(", ")}. ` : "") +
+      (gone ? `No cell for ${there.length ? gone + " more" : "any"}: ${lacks}.` : "");
   }
 
   // The answer for one kind of checkpoint: what is shown of it, and where it is from.
@@ -153,7 +154,7 @@ function questionOf(data, at, symptoms, chosen) {
   }
 
   function commit({ commit: id, subject, pulls, basis, why }) {
-    if (!id) return "commit not known: " + why;
+    if (!id) return "commit not known" + (why ? ": " + why : "");
     const name = `${id.slice(0, 9)} ${subject}`;
     const missing = pulls.filter((number) => !subject.includes(`#${number}`)).map((number) => ` #${number}`).join("");
     return (basis === "commit" ? "" : "one of several commits, the last: ") + name + missing;
