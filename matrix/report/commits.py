@@ -33,6 +33,7 @@ class _Change(_Row):
     release: str
     after: str
     basis: str
+    way: str = "has"
     commit: str | None = None
     subject: str | None = None
     pulls: tuple[int, ...] = ()

@@ -9,10 +9,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from browser.conftest import reported
 from browser.test_page import SCHEMES, WIDTHS, violations
 from playwright.sync_api import Page, expect
 
 from matrix.catalogue import releases, tables
+from matrix.doctor import symptoms
 from matrix.report import compat, document, traits
 from matrix.report.cells import ReportCell
 from matrix.report.document import Report
@@ -142,10 +144,11 @@ def test_an_error_that_the_ledger_does_not_list_is_explained(
     page = opened(
         everything, fragment=fragment("1.7", "1.5", "MultiheadAttention", "DelayedScaling")
     )
-    answer = shown(page)["attention-only"]
-    assert "global amax buffer" not in answer["text"]  # that is the title; the cause is shown
-    assert "Why" in answer["text"] and "What to do" in answer["text"]
-    assert "“Error: unexpected key”" in answer["text"]
+    answer = shown(page)["autocast"]
+    (cause,) = symptoms.explain(answer["error"]).causes
+    assert cause.id == "no-global-buffer"
+    assert cause.cause in answer["text"] and cause.advice in answer["text"]
+    assert "“Error: unexpected key”: it fails, for another reason" in answer["text"]
 
 
 def test_where_the_answer_changes(everything: Path, opened: Open) -> None:
@@ -153,8 +156,12 @@ def test_where_the_answer_changes(everything: Path, opened: Open) -> None:
         everything, fragment=fragment("1.11", "2.2", "MultiheadAttention", "DelayedScaling")
     )
     text = shown(page)["autocast"]["text"]
-    assert "loaded by 1.14: loads, FP8 attention metadata intact; 2.0 changed that" in text
-    assert "loaded by 2.4: loads, FP8 attention metadata intact; 2.4 changed that" in text
+    assert (
+        "loaded by 1.14: loads, FP8 attention metadata intact; changed between 1.14 and 2.0" in text
+    )
+    assert (
+        "loaded by 2.4: loads, FP8 attention metadata intact; changed between 2.3 and 2.4" in text
+    )
 
 
 def test_the_address_keeps_the_question(everything: Path, opened: Open) -> None:
@@ -265,8 +272,6 @@ partners = "1.8-1.11"
 def test_the_commit_that_changed_it(
     tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from browser.conftest import reported
-
     packaged = tables.packaged
     path = tmp_path / "changes.toml"
     path.write_text(CHANGES)
@@ -275,7 +280,7 @@ def test_the_commit_that_changed_it(
     )
     page = opened(reported(tmp_path / "report", "autocast"))
     ask(page, "1.11", "2.0", "MultiheadAttention", "DelayedScaling")
-    change = "2.0 changed that\n544dd14b4 A commit that drops scale_inv #1234"
+    change = "changed between 1.14 and 2.0\n544dd14b4 A commit that drops scale_inv #1234"
     assert change in re.sub(r"\n\W*", "\n", shown(page)["autocast"]["text"])
     ask(page, "1.7", "2.0", "MultiheadAttention", "DelayedScaling")
     assert "544dd14b4" not in shown(page)["autocast"]["text"]

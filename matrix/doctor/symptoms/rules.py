@@ -11,7 +11,7 @@ from typing import Any
 from matrix.catalogue import releases
 from matrix.catalogue.state_keys import EXTRA_STATE, WRAPPERS
 from matrix.catalogue.words import Lane
-from matrix.doctor.symptoms import claims, keys, seen, table, text
+from matrix.doctor.symptoms import claims, keys, page, seen, table, text
 
 
 def plain_rules() -> dict[str, Any]:
@@ -27,7 +27,8 @@ def plain_rules() -> dict[str, Any]:
         "longest": text.LONGEST,
         "prefixes": text.MOST_PREFIXES,
         "entities": text.ENTITIES,
-        "shown": {"text": claims.SHOWN, "keys": keys.SHOWN},
+        "shown": {"text": claims.SHOWN, "keys": keys.SHOWN, "scenarios": page.SHOWN},
+        "toSend": page.TO_SEND,
         "meanings": keys.MEANINGS,
         "wild": table.WILD,
         "extraState": EXTRA_STATE,

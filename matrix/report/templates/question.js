@@ -67,7 +67,7 @@ function questionOf(data, at, symptoms, chosen) {
       answer: {
         status: kind.status, note: error ? "" : kind.note, verdict: kind.verdict,
         outcome: kind.plainly || "no outcome: " + kind.outcome, variant: grid.variant,
-        error: error && error.line, sentence: kind.sentence, ...known,
+        error: error && error.line, sentence: kind.sentence, otherReason: kind.same_reason === false, ...known,
         helps: helps(grids, kind, place, data.loaders[line]),
       },
       changes: changes(row, grid, column, line),
@@ -148,16 +148,17 @@ function questionOf(data, at, symptoms, chosen) {
       effect.now === now && effect.modules.includes(row.module) && effect.recipes.includes(row.saved_with) &&
       effect.partners.includes(way.partner);
     return [{
-      text: `${way.doing} ${way.names[number]}: ${other.means}; ${release} changed that`,
+      text: `${way.doing} ${way.names[number]}: ${other.means}; changed between ${after} and ${release}`,
       commits: data.changes.filter((one) => one.release === release && one.after === after && one.effect.some(made)).map(commit),
     }];
   }
 
-  function commit({ commit: id, subject, pulls, basis, why }) {
+  function commit({ commit: id, subject, pulls, basis, why, way, release }) {
     if (!id) return "commit not known" + (why ? ": " + why : "");
     const name = `${id.slice(0, 9)} ${subject}`;
     const missing = pulls.filter((number) => !subject.includes(`#${number}`)).map((number) => ` #${number}`).join("");
-    return (basis === "commit" ? "" : "one of several commits, the last: ") + name + missing;
+    return (way === "lacks" ? release + " lacks " : "") + (basis === "commit" ? "" : "one of several commits, the last: ") +
+      name + missing;
   }
 
   // The elements.
@@ -179,7 +180,8 @@ function questionOf(data, at, symptoms, chosen) {
     if (answer.advice.length) rows.push(["What to do", paragraphs(answer.advice)]);
     if (answer.helps) rows.push(["Seen to help", answer.helps]);
     if (answer.cause.length) rows.push(["Why", paragraphs(answer.cause)]);
-    rows.push(["The FAQ says", answer.sentence ? `“${answer.sentence}”${VERDICTS[answer.verdict] || ""}` : "nothing"]);
+    const otherwise = answer.otherReason ? ": it fails, for another reason" : VERDICTS[answer.verdict] || "";
+    rows.push(["The FAQ says", answer.sentence ? `“${answer.sentence}”${otherwise}` : "nothing"]);
     const changed = elsewhere(cells);
     if (changed.length) rows.push(["Elsewhere", make("ul", {}, changed)]);
     if (answer.reference.length) rows.push(["Reference", answer.reference.join("; ")]);

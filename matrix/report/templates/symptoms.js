@@ -1,7 +1,7 @@
 // The possible causes of an error: what matrix/doctor/symptoms/ does, with the same table and the
 // same patterns, which the page embeds. A test holds the two together.
 
-// Return a function that explains a text, from the embedded rules.
+// Return what explains a text, and writes releases as ranges, from the embedded rules.
 function symptomsOf(rules) {
   // Python's classes know all of Unicode, and JavaScript's \w, \d and \b ASCII alone.
   const WORD = "\\p{L}\\p{N}_", DIGIT = "\\p{Nd}";
@@ -256,5 +256,5 @@ function symptomsOf(rules) {
     return { causes, ordinary };
   }
 
-  return { explain, ranges };
+  return { explain, ranges, shown: rules.shown.scenarios, toSend: rules.toSend };
 }

@@ -2,14 +2,6 @@
 
 // at: returns an element by its id. symptoms: what symptomsOf returns.
 function tracebackBox(at, symptoms) {
-  const SHOWN = 5;
-  const TO_SEND = [
-    "the whole traceback, from the first line on, of the first rank that failed",
-    "the versions of Transformer Engine that saved the checkpoint and that loads it",
-    "the versions of PyTorch and of the framework, and the line that loads",
-    "what te-matrix inspect CKPT prints; it reads no weights, and runs nothing of the file",
-  ];
-
   function cause(one) {
     const mended = one.pairs && one.pairs.mended
       ? [["Seen to help", `te-matrix remap IN OUT --to RELEASE makes ${one.pairs.mended} of these ${one.pairs.count} combinations load`]] : [];
@@ -20,17 +12,17 @@ function tracebackBox(at, symptoms) {
   }
 
   function seen(pairs) {
-    const more = pairs.scenarios.length - SHOWN;
+    const more = pairs.scenarios.length - symptoms.shown;
     return [make("ul", {}, pairs.by_savers.map(([savers, loaders]) =>
       make("li", {}, `saved by ${symptoms.ranges(savers)}, loaded by ${symptoms.ranges(loaders)}`))),
-    "Scenarios: " + pairs.scenarios.slice(0, SHOWN).join(", ") + (more > 0 ? ` and ${more} more` : "")];
+    "Scenarios: " + pairs.scenarios.slice(0, symptoms.shown).join(", ") + (more > 0 ? ` and ${more} more` : "")];
   }
 
   function nothing(ordinary) {
     const says = ordinary ? `This is not known to be Transformer Engine’s: ${ordinary}.`
       : "Nothing in this shows that it is Transformer Engine’s, or its cause is not known.";
     return [make("p", {}, make("b", {}, says)), make("p", {}, "To find out, these are needed:"),
-      make("ul", {}, TO_SEND.map((line) => make("li", {}, line)))];
+      make("ul", {}, symptoms.toSend.map((line) => make("li", {}, line)))];
   }
 
   function show() {
