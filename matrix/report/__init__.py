@@ -6,6 +6,7 @@ packing: cells as rows of numbers, which ``report.json`` has
 builder: the report of a judgement
 rendering: the Jinja2 templates
 page: ``index.html``, with all evidence embedded
+commits: the commits that changed what releases do, for the page
 markdown: ``report.md``
 traits: what tells scenarios apart, in words
 overview: a report in short

@@ -170,26 +170,27 @@ def _outcome(
     by_variant: Mapping[str, ReportCell], opt_in: str, entries: Mapping[str, LedgerRow]
 ) -> CompatOutcome:
     plain = by_variant[_PLAIN]
-    status = _status(plain)
-    if status in ("loads", "unknown"):
-        return CompatOutcome(status=status)
+    word = status(plain)
+    if word in ("loads", "unknown"):
+        return CompatOutcome(status=word)
     trusted = by_variant.get(_TRUSTED)
-    helped = bool(opt_in) and trusted is not None and _status(trusted) == "loads"
+    helped = bool(opt_in) and trusted is not None and status(trusted) == "loads"
     rewrites = (cell for name, cell in by_variant.items() if name.startswith(_REWRITE))
     causes = [entries[name] for name in plain.ledger if name in entries]
     return CompatOutcome(
-        status=status,
+        status=word,
         error=plain.error_type or "",
         message=one_line(plain.error_message or "")[:_MESSAGE],
         stage=plain.stage.value if plain.error_type and plain.stage else "",
         cause=" ".join(dict.fromkeys(entry.cause for entry in causes)),
         opt_in=opt_in if helped else "",
-        rewrite=not helped and any(_status(cell) == "loads" for cell in rewrites),
+        rewrite=not helped and any(status(cell) == "loads" for cell in rewrites),
         advice=" ".join(dict.fromkeys(entry.advice for entry in causes)),
     )
 
 
-def _status(cell: ReportCell) -> str:
+def status(cell: ReportCell) -> str:
+    """Return what becomes of the checkpoint in a cell, see :attr:`CompatOutcome.status`."""
     if cell.outcome == Outcome.ERROR:
         return "fails"
     if not isinstance(cell.outcome, Outcome):

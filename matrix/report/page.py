@@ -21,15 +21,28 @@ from markupsafe import Markup
 
 from matrix.catalogue import ranges, releases
 from matrix.catalogue.selection import Selection
+from matrix.doctor import symptoms
 from matrix.judge.judgement import JudgedCell, Judgement
 from matrix.plan.cells import Plan
-from matrix.report import behaviour, causes, commonality, overview, rendering, traits
-from matrix.report.document import Report
+from matrix.report import (
+    behaviour,
+    causes,
+    commits,
+    commonality,
+    compat,
+    overview,
+    rendering,
+    traits,
+)
+from matrix.report.cells import ReportCell
+from matrix.report.document import Report, ScenarioRow
 from matrix.report.explain import meaning
-from matrix.store.records import Load, Moved, Part, Provenance, Record, Save
+from matrix.store.records import Failure, Load, Moved, Part, Provenance, Record, Save
 
 _NO_CELL = -1
 _CHANGING = {"recorded_at", "seconds"}
+_SCRIPTS = ("evidence.js", "symptoms.js", "traceback.js", "question.js", "page.js")
+"""The files of the page's script, each after those that it uses."""
 
 
 class Pool:
@@ -73,7 +86,7 @@ class EmbeddedEvidence:
         return {
             "savers": [release.name for release in plan.savers],
             "loaders": [release.name for release in plan.loaders],
-            "scenarios": [dataclasses.asdict(traits.of(row)) for row in self._report.scenarios],
+            "scenarios": [_scenario(row) for row in self._report.scenarios],
             "bands": next((table.bands for table in self._report.bands), ()),
             "bandOf": {row.name: row.band for row in self._report.releases},
             "qualifies": self._report.qualification is not None,
@@ -91,6 +104,9 @@ class EmbeddedEvidence:
                 for check in self._judgement.entries
             },
             "repeat": repeat(plan, self._selection),
+            "optIns": {one.name: one.opt_in for one in plan.loaders if one.opt_in},
+            "changes": commits.rows([one.name for one in plan.releases.values()]),
+            "symptoms": symptoms.plain_rules(),
         }
 
     def _grids(self) -> list[dict[str, Any]]:
@@ -99,7 +115,7 @@ class EmbeddedEvidence:
         rows = {release.name: number for number, release in enumerate(plan.loaders)}
         size = len(columns) * len(rows)
         grids: dict[tuple[str, str], dict[str, Any]] = {}
-        for verdict in self._judgement.verdicts:
+        for verdict, row in zip(self._judgement.verdicts, self._report.cells, strict=True):
             cell = verdict.cell
             of = cell.scenario, cell.variant
             if of not in grids:
@@ -113,23 +129,23 @@ class EmbeddedEvidence:
             grid = grids[of]
             column = columns[cell.saved_by]
             place = rows[cell.loaded_by] * len(columns) + column
-            grid["kinds"][place] = self._kind(verdict)
+            grid["kinds"][place] = self._kind(verdict, row)
             if verdict.save:
                 grid["saves"][column] = self._save(verdict.save)
             if verdict.load:
                 grid["loads"][place] = self._load(verdict.load)
         return list(grids.values())
 
-    def _kind(self, verdict: JudgedCell) -> int:
+    def _kind(self, verdict: JudgedCell, row: ReportCell) -> int:
         documented, live = verdict.documented, (verdict.save_live, verdict.load_live)
-        looks = verdict.seen, verdict.outcome, verdict.verdict
+        looks = verdict.seen, verdict.outcome, verdict.verdict, compat.status(row)
         attends = self._judgement.plan.scenarios[verdict.cell.scenario].attends
         plainly = meaning(verdict, attends=attends)
         reasons = verdict.same_reason, verdict.entries, verdict.note, verdict.detail
 
         def make() -> dict[str, Any]:
             return {
-                **dict(zip(("seen", "outcome", "verdict"), looks, strict=True)),
+                **dict(zip(("seen", "outcome", "verdict", "status"), looks, strict=True)),
                 "documented": documented.outcome,
                 "reason": documented.reason,
                 "sentence": documented.sentence,
@@ -145,6 +161,7 @@ class EmbeddedEvidence:
             return {
                 "release": save.release,
                 "parts": [self._part(part) for part in save.parts],
+                **({"error": self._failure(save.error)} if save.error else {}),
                 **self._provenance(save.provenance),
             }
 
@@ -156,7 +173,7 @@ class EmbeddedEvidence:
             whole = {
                 "stage": load.stage,
                 "saved_by": load.saved_by,
-                "error": self._errors.add(error, error.model_dump) if error else None,
+                "error": self._failure(error) if error else None,
                 "missing": load.missing_keys,
                 "unexpected": load.unexpected_keys,
                 "parts": [self._part(part) for part in load.parts],
@@ -167,6 +184,9 @@ class EmbeddedEvidence:
             return {name: value for name, value in whole.items() if value not in (None, (), [])}
 
         return self._loads.add(id(load), make)
+
+    def _failure(self, error: Failure) -> int:
+        return self._errors.add(error, error.model_dump)
 
     def _moves(self, moved: Moved) -> int:
         return self._moved.add((moved.path, tuple(moved.moved.items())), moved.model_dump)
@@ -188,6 +208,11 @@ class EmbeddedEvidence:
             "place": self._places.add(place, lambda: json.loads(place)),
             **{name: getattr(provenance, name) for name in sorted(_CHANGING)},
         }
+
+
+def _scenario(row: ScenarioRow) -> dict[str, str]:
+    """Return what the page tells scenarios apart by, and the class of the recipe that saves."""
+    return {**dataclasses.asdict(traits.of(row)), "saved_with": row.save_recipe.name}
 
 
 def _plain(record: Record) -> Any:
@@ -242,7 +267,7 @@ def render(judgement: Judgement, report: Report, selection: Selection) -> str:
     """
     order = releases.order(judgement.plan.releases)
     found = list(behaviour.discover(report, order))
-    script = rendering.source("evidence.js") + rendering.source("page.js")
+    script = "".join(map(rendering.source, _SCRIPTS))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return rendering.render(
         "index.html.j2",

@@ -42,10 +42,10 @@ def cell(page: Page, saver: str, loader: str) -> str:
 
 def choose(page: Page, scenario: str, variant: str) -> None:
     found = TRAITS[scenario]
-    page.get_by_label("Module").select_option(found.module)
-    page.get_by_label("Recipe").select_option(found.recipe)
-    page.get_by_label("Checkpoint").select_option(scenario)
-    page.get_by_label("Variant").select_option(variant)
+    page.locator("#module").select_option(found.module)
+    page.locator("#recipe").select_option(found.recipe)
+    page.locator("#scenario").select_option(scenario)
+    page.locator("#variant").select_option(variant)
 
 
 def evidence(page: Page) -> str:
@@ -119,7 +119,7 @@ def test_a_click_opens_the_evidence(whole: Path, opened: Open) -> None:
         "te-matrix run --saved-by 1.8 --loaded-by 2.0 --scenario autocast --variant plain",
     ):
         assert part in shown
-    page.get_by_text("Traceback").click()
+    page.locator("#evidence").get_by_text("Traceback").click()
     assert "set_extra_state" in evidence(page)
     table = page.get_by_role("region", name="Environment").inner_text()
     assert table.count("2.13.0+cpu") == 2
@@ -212,7 +212,7 @@ def test_a_link_to_a_cell_opens_it(whole: Path, opened: Open) -> None:
 def test_the_repeat_command_repeats_the_cell(whole: Path, opened: Open, tmp_path: Path) -> None:
     page = opened(whole, permissions=["clipboard-read", "clipboard-write"])
     page.locator(cell(page, "1.11", "2.1")).click()
-    page.get_by_role("button", name="Copy").click()
+    page.locator("#evidence").get_by_role("button", name="Copy").click()
     expect(page.get_by_text(" copied")).to_be_visible()
     command = page.evaluate("navigator.clipboard.readText()")
     assert command == page.locator("#repeat").inner_text()

@@ -11,8 +11,10 @@ claims: the causes whose conditions a text meets
 seen: the pairs of releases that raised an error of a known cause, from the evidence
 explaining: the answer to one text
 page: that answer as text
+rules: all of it as plain data, for the script of the report's page
 """
 
 from matrix.doctor.symptoms.explaining import Explanation, PossibleCause, explain
+from matrix.doctor.symptoms.rules import plain_rules
 
-__all__ = ["Explanation", "PossibleCause", "explain"]
+__all__ = ["Explanation", "PossibleCause", "explain", "plain_rules"]

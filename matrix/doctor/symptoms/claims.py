@@ -11,8 +11,10 @@ from matrix.doctor.symptoms.keys import Keys
 from matrix.doctor.symptoms.table import Cause, Table, holds
 from matrix.doctor.symptoms.text import squeezed, tracebacks
 
-_SHOWN = 120
+SHOWN = 120
 _FRAME = re.compile(r"',line(\d*),in")
+PATTERNS = {"line": _FRAME}
+"""The patterns of this module by name, for the script of the report's page."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +69,7 @@ def _shown_by(cause: Cause, part: str, known: Table) -> str:
     """Return what of a part shows that it is Transformer Engine's; empty where nothing does."""
     rows = (row for name in cause.evidence for row in known.evidence if row.name == name)
     found = next((found for row in rows if (found := row.find(part))), "")
-    return _FRAME.sub(r", line \1, in ", found)[-_SHOWN:]
+    return _FRAME.sub(r", line \1, in ", found)[-SHOWN:]
 
 
 def _of_keys(text: str, listed: Keys, known: Table) -> Iterator[Claim]:
@@ -77,7 +79,7 @@ def _of_keys(text: str, listed: Keys, known: Table) -> Iterator[Claim]:
         if cause.kinds and _meets(cause, text):
             shown = [_only(listed, what, kinds, known) for what, kinds in cause.kinds.items()]
             if all(shown):
-                yield Claim(cause, shown[0][-_SHOWN:])
+                yield Claim(cause, shown[0][-SHOWN:])
 
 
 def _only(listed: Keys, what: str, kinds: Sequence[str], known: Table) -> str:

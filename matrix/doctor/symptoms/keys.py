@@ -15,7 +15,7 @@ _BARE = re.compile(
     r"[\w./]*?(?:_extra_state\d*(?:/shard_[\d_]+)?|\.(?:weight|bias)(?=[a-rt-z]))|[\w./]+"
 )
 _PARAMETER = re.compile(r"\.(?:weight|bias)")
-_SHOWN = 3
+SHOWN = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Keys:
     def weights(self) -> str:
         """A sentence on the keys of weights; empty where the text lists none."""
         parts = [
-            f"{_MEANING[what]}: {_shown(keys)}" for what, keys in self.ordinary.items() if keys
+            f"{MEANINGS[what]}: {_shown(keys)}" for what, keys in self.ordinary.items() if keys
         ]
         return "; ".join(parts)
 
@@ -47,14 +47,14 @@ class Keys:
         """What keys of one list have before those of the other, such as ``module.``; else empty."""
         lists = self.ordinary.get("missing", {}), self.ordinary.get("unexpected", {})
         for longer, shorter in (lists, reversed(lists)):
-            for other in itertools.islice(shorter, _SHOWN):
+            for other in itertools.islice(shorter, SHOWN):
                 for key in longer:
                     if key.endswith(f".{other}"):
                         return key.removesuffix(other)
         return ""
 
 
-_MEANING = {
+MEANINGS = {
     "missing": "the model has weights or other values that the checkpoint lacks",
     "unexpected": "the checkpoint has weights or other values that the model lacks",
     "size": "weights have another shape in the model than in the checkpoint",
@@ -63,8 +63,8 @@ _MEANING = {
 
 def _shown(keys: Iterable[str]) -> str:
     keys = list(keys)
-    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    return ", ".join(keys[:_SHOWN]) + more
+    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+    return ", ".join(keys[:SHOWN]) + more
 
 
 def kind_of(key: str, table: Sequence[KeyKind]) -> str:
@@ -106,6 +106,8 @@ def _keys(listed: str) -> list[str]:
 
 
 _OWNER = re.compile(r"inloadingstate_dictfor(\w{1,100}):")
+PATTERNS = {"quoted": _QUOTED, "bare": _BARE, "parameter": _PARAMETER, "owner": _OWNER}
+"""The patterns of this module by name, for the script of the report's page."""
 
 
 def _owned(key: str, text: str, end: int) -> str:

@@ -8,15 +8,16 @@ from matrix.catalogue import ranges
 from matrix.catalogue.releases import Release
 from matrix.doctor.symptoms.explaining import Explanation, PossibleCause
 
-_SHOWN = 5
-_TO_SEND = (
-    "To find out, these are needed:",
-    "  - the whole traceback, from the first line on, of the first rank that failed",
-    "  - the versions of Transformer Engine that saved the checkpoint and that loads it:",
+SHOWN = 5
+"""The most scenarios that are named."""
+TO_SEND = (
+    "the whole traceback, from the first line on, of the first rank that failed",
+    "the versions of Transformer Engine that saved the checkpoint and that loads it:\n"
     '    python -c "import transformer_engine; print(transformer_engine.__version__)"',
-    "  - the versions of PyTorch and of the framework, and the line that loads",
-    "  - what te-matrix inspect CKPT prints; it reads no weights, and runs nothing of the file",
+    "the versions of PyTorch and of the framework, and the line that loads",
+    "what te-matrix inspect CKPT prints; it reads no weights, and runs nothing of the file",
 )
+"""What is needed to find out about an error that nothing is known of."""
 
 
 def page(explanation: Explanation, releases: Sequence[Release]) -> Iterator[str]:
@@ -36,8 +37,8 @@ def _cause(number: int, each: PossibleCause, order: Sequence[str]) -> Iterator[s
     yield f"   Told by: {each.shown_by}"
     yield f"   Concerns: {each.releases}"
     if each.pairs:
-        shown = ", ".join(each.pairs.scenarios[:_SHOWN])
-        more = len(each.pairs.scenarios) - _SHOWN
+        shown = ", ".join(each.pairs.scenarios[:SHOWN])
+        more = len(each.pairs.scenarios) - SHOWN
         yield f"   Seen in {shown}{f' and {more} more scenarios' if more > 0 else ''}:"
         for savers, loaders in each.pairs.by_savers:
             saved_by, loaded_by = ranges.text(savers, order), ranges.text(loaders, order)
@@ -61,4 +62,5 @@ def _nothing(ordinary: str) -> Iterator[str]:
     else:
         yield "Nothing in this shows that it is Transformer Engine's, or its cause is not known."
         yield ""
-    yield from _TO_SEND
+    yield "To find out, these are needed:"
+    yield from (f"  - {line}" for line in TO_SEND)

@@ -11,7 +11,7 @@ from pydantic import model_validator
 
 from matrix.catalogue import tables
 
-_WILD = "[^']{0,300}?"
+WILD = "[^']{0,300}?"
 """What ``*`` stands for: anything but a quotation mark, so that it ends with the message."""
 
 
@@ -19,7 +19,7 @@ _WILD = "[^']{0,300}?"
 def compiled(pattern: str) -> re.Pattern[str]:
     """Return a pattern of the table for squeezed texts, which compares without regard to case."""
     literal = (re.escape(re.sub(r"\s", "", part)) for part in pattern.split("*"))
-    return re.compile(_WILD.join(literal), re.IGNORECASE)
+    return re.compile(WILD.join(literal), re.IGNORECASE)
 
 
 class Evidence(tables.Row):

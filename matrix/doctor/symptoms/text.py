@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-_LONGEST = 200_000
+LONGEST = 200_000
 """Characters that are looked at, from the end: the last error is the one to be explained."""
 
 _COLOUR = re.compile(
@@ -24,8 +24,8 @@ _WINDOWS = re.compile(r"(?:\b[A-Za-z]:)?(?:\\{1,2}[\w.@+-]+){1,40}\.py\b")
 _ESCAPES = re.compile(r"\\{1,4}[nrt]")
 """Line breaks and tabs of messages that were logged as JSON or by ``repr``."""
 _QUOTES = re.compile(r"\\{0,4}[\"'`\u2018\u2019\u201c\u201d\u201e]")
-_ENTITIES = {"&quot;": '"', "&#34;": '"', "&#39;": "'", "&#x27;": "'", "&apos;": "'"}
-_ENTITIES |= {"&lt;": "<", "&gt;": ">", "&nbsp;": "", "&amp;": "&"}
+ENTITIES = {"&quot;": '"', "&#34;": '"', "&#39;": "'", "&#x27;": "'", "&apos;": "'"}
+ENTITIES |= {"&lt;": "<", "&gt;": ">", "&nbsp;": "", "&amp;": "&"}
 _MARKS = re.compile(r"^[\s^~]+$", re.MULTILINE)
 """The lines of ``^`` and ``~`` that Python prints below lines of code."""
 _SPACE = re.compile(r"[\s\u200b\ufeff]+")
@@ -60,7 +60,7 @@ _PREFIXES = re.compile(
         )
     )
 )
-_MOST_PREFIXES = 8
+MOST_PREFIXES = 8
 
 _FRAME = re.compile(
     r"(?:File)?'?([\w~./@+-]{1,300}\.py)'?(?::(\d{1,6}))?,?in"
@@ -71,6 +71,23 @@ _FRAME = re.compile(
 IPython gives methods with the names of their classes, and with their arguments."""
 
 
+_TRACEBACK = re.compile(r"(?=Traceback\(mostrecentcalllast\))")
+
+PATTERNS = {
+    "colour": _COLOUR,
+    "boxes": _BOXES,
+    "windows": _WINDOWS,
+    "escapes": _ESCAPES,
+    "quotes": _QUOTES,
+    "marks": _MARKS,
+    "space": _SPACE,
+    "prefixes": _PREFIXES,
+    "frame": _FRAME,
+    "traceback": _TRACEBACK,
+}
+"""The patterns of this module by name, for the script of the report's page."""
+
+
 def squeezed(text: str) -> str:
     """Return a text in the form that patterns are compared with: without white space.
 
@@ -78,12 +95,12 @@ def squeezed(text: str) -> str:
     characters, all quotation marks are ``'``, and frames are as Python prints them:
     ``File'PATH',line1,inFUNCTION``.
     """
-    text = _COLOUR.sub("", text[-_LONGEST:])
+    text = _COLOUR.sub("", text[-LONGEST:])
     text = _WINDOWS.sub(lambda path: re.sub(r"\\+", "/", path[0]), text)
     text = _MARKS.sub("", _ESCAPES.sub("\n", _BOXES.sub(" ", text)))
     lines = (without_prefixes(line) for line in text.splitlines())
     joined = _SPACE.sub("", "".join(lines))
-    for entity, character in _ENTITIES.items():
+    for entity, character in ENTITIES.items():
         joined = joined.replace(entity, character)
     joined = _QUOTES.sub("'", joined)
     return _FRAME.sub(r"File'\1',line\2,in", joined)
@@ -91,7 +108,7 @@ def squeezed(text: str) -> str:
 
 def without_prefixes(line: str) -> str:
     """Return a line without what launchers and loggers put before it."""
-    for _ in range(_MOST_PREFIXES):
+    for _ in range(MOST_PREFIXES):
         line = line.lstrip()
         found = _PREFIXES.match(line)
         if found is None:
@@ -106,4 +123,4 @@ def tracebacks(text: str) -> list[str]:
     What stands before the first one is a part too. A message is read together with the frames of
     its own part, so that frames of another error, or a warning, are not taken for its.
     """
-    return [part for part in re.split(r"(?=Traceback\(mostrecentcalllast\))", text) if part]
+    return [part for part in _TRACEBACK.split(text) if part]

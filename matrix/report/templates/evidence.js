@@ -11,6 +11,39 @@ function make(name, options = {}, ...children) {
   return element;
 }
 
+// Return a list of terms, each with a text or elements.
+function list(pairs) {
+  return make("dl", {}, pairs.flatMap(([term, text]) => [
+    make("dt", {}, term), make("dd", {}, text === "" || text === undefined ? "–" : text)]));
+}
+
+// Return a pair of releases' command that measures scenarios, joined by commas, again.
+function commandOf({ command, words, candidates }, saved_by, loaded_by, scenario, variant) {
+  const both = [...new Set([saved_by, loaded_by])].map((name) => candidates[name] || "").join("");
+  const fill = { saved_by: words[saved_by], loaded_by: words[loaded_by], scenario, variant, candidates: both };
+  return command.replace(/\{(\w+)\}/g, (whole, name) => (name in fill ? fill[name] : whole));
+}
+
+// Return a text, and a button that copies it.
+function copyable(text, label, options = {}) {
+  const shown = make("pre", options, text), done = make("span", { role: "status" });
+  const button = make("button", { type: "button" }, label);
+  button.addEventListener("click", async () => {
+    done.textContent = (await copied(text, shown)) ? " copied" : " select and copy it by hand";
+  });
+  return [shown, make("p", {}, button, done)];
+}
+
+async function copied(text, element) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch (_refused) {
+    getSelection().selectAllChildren(element);
+    return document.execCommand("copy");
+  }
+}
+
 // Return a function that makes the elements for one cell, from the embedded data.
 function evidenceOf(data) {
   const STAGES = ["construct", "deserialize", "load_state_dict", "first_step"];
@@ -19,14 +52,9 @@ function evidenceOf(data) {
   function body(grid, column, place, saved_by, loaded_by) {
     const kind = data.kinds[grid.kinds[place]];
     const save = data.saves[grid.saves[column]], load = data.loads[grid.loads[place]];
-    return [summary(kind, grid), documented(kind), stages(load), ...attempt(kind), ...failure(load),
+    return [summary(kind, grid), documented(kind), stages(load), ...attempt(kind), ...failure(load || save),
       ...keys(load), ...ledger(kind), ...metadata(kind, save, load), ...output(load),
       ...environment(save, load, kind), ...repeat(saved_by, loaded_by, grid)];
-  }
-
-  function list(pairs) {
-    return make("dl", {}, pairs.flatMap(([term, text]) => [
-      make("dt", {}, term), make("dd", {}, text === "" || text === undefined ? "–" : text)]));
   }
 
   function part(title, ...children) {
@@ -63,9 +91,10 @@ function evidenceOf(data) {
     return kind.detail ? part("What the attempt left", make("pre", {}, kind.detail)) : [];
   }
 
-  function failure(load) {
-    if (!load || load.error === undefined) return [];
-    const error = data.errors[load.error];
+  // record: of the load, or of a save without which there is none.
+  function failure(record) {
+    if (!record || record.error === undefined) return [];
+    const error = data.errors[record.error];
     return part("Error", make("p", { class: "code" }, error.type + ": " + error.message),
       make("details", {}, make("summary", {}, "Traceback"),
         make("pre", {}, error.frames.join("\n") + "\n\n" + error.traceback)));
@@ -175,28 +204,8 @@ function evidenceOf(data) {
   }
 
   function repeat(saved_by, loaded_by, grid) {
-    const { command, words, candidates } = data.repeat;
-    const both = [...new Set([saved_by, loaded_by])].map((name) => candidates[name] || "").join("");
-    const fill = { saved_by: words[saved_by], loaded_by: words[loaded_by],
-      scenario: grid.scenario, variant: grid.variant, candidates: both };
-    const text = command.replace(/\{(\w+)\}/g, (whole, name) => (name in fill ? fill[name] : whole));
-    const shownText = make("pre", { id: "repeat" }, text);
-    const button = make("button", { type: "button", id: "copy" }, "Copy");
-    const done = make("span", { role: "status" });
-    button.addEventListener("click", async () => {
-      done.textContent = (await copied(text, shownText)) ? " copied" : " select and copy it by hand";
-    });
-    return part("Repeat this cell", shownText, make("p", {}, button, done));
-  }
-
-  async function copied(text, element) {
-    try {
-      await navigator.clipboard.writeText(text);
-      return true;
-    } catch (_refused) {
-      getSelection().selectAllChildren(element);
-      return document.execCommand("copy");
-    }
+    const command = commandOf(data.repeat, saved_by, loaded_by, grid.scenario, grid.variant);
+    return part("Repeat this cell", ...copyable(command, "Copy", { id: "repeat" }));
   }
 
   return body;

@@ -22,12 +22,14 @@
   }
 
   if (typeof DecompressionStream === "undefined") {
-    at("shown").textContent = "this browser is too old to unpack the evidence; report.json has all of it";
+    for (const name of ["answered", "shown"]) {
+      at(name).textContent = "This browser is too old to unpack the evidence; report.json has all of it.";
+    }
     return;
   }
   const data = await unpacked(at("data").textContent);
   const columns = data.savers.length, rows = data.loaders.length;
-  const body = evidenceOf(data);
+  const body = evidenceOf(data), symptoms = symptomsOf(data.symptoms);
 
   for (const kind of data.kinds) {
     const deviates = kind.verdict === "deviates" || kind.verdict === "known-deviation";
@@ -197,9 +199,18 @@
     at("evidence").scrollTop = 0;
   }
 
+  // Whoever came by a link of the question goes back to it.
+  let cameFrom = null;
+
   function close() {
-    remember(id(grid));
-    cells[place].focus();
+    if (cameFrom && cameFrom.isConnected) {
+      replaceAddress(question.address());
+      cameFrom.focus();
+    } else {
+      remember(id(grid));
+      cells[place].focus();
+    }
+    cameFrom = null;
   }
 
   // The choice: a module, a recipe, a checkpoint, a variant. The address keeps it.
@@ -209,7 +220,11 @@
   }
 
   function remember(what) {
-    history.replaceState(null, "", "#" + encodeURIComponent(what).replaceAll("%2F", "/"));
+    replaceAddress(encodeURIComponent(what).replaceAll("%2F", "/"));
+  }
+
+  function replaceAddress(fragment) {
+    history.replaceState(null, "", "#" + fragment);
   }
 
   function fill(select, options, chosen) {
@@ -265,25 +280,37 @@
     }
   }
 
-  // Return whether the address names a grid, or a cell, which is opened.
+  // Show what the address names, and return what that is; an empty text where it names nothing.
   function follow() {
+    if (question.follow(location.hash.slice(1))) return "question";
     const what = wanted();
     const one = data.grids.find((known) => what === id(known) || what.startsWith(id(known) + "/"));
-    if (!one) return false;
+    if (!one) return "";
     choose(one);
-    if (what === id(one)) return true;
+    if (what === id(one)) return "grid";
     const found = one.kinds.findIndex((number, index) => number >= 0 &&
       id(one, data.savers[index % columns], data.loaders[Math.floor(index / columns)]) === what);
-    if (found >= 0) {
-      go(found);
-      open();
-    }
-    return true;
+    if (found < 0) return "grid";
+    go(found);
+    open();
+    return "cell";
+  }
+
+  const HEADINGS = { question: "h-question", grid: "h-bands" };
+
+  // The way back leads out of a cell, too.
+  function moved() {
+    const what = follow();
+    if (what !== "cell" && at("evidence").open) at("evidence").close();
+    else if (HEADINGS[what]) at(HEADINGS[what]).focus();
   }
 
   build();
+  const question = questionOf(data, at, symptoms, replaceAddress);
+  tracebackBox(at, symptoms);
   fill(at("module"), distinct(data.scenarios.map((one) => one.module)).map((name) => [name]));
-  if (!follow()) choose(grid);
+  choose(grid);
+  follow();
   for (const name of ["module", "recipe"]) {
     at(name).addEventListener("change", () => { offer(); remember(id(grid)); });
   }
@@ -294,8 +321,10 @@
   at("next").addEventListener("click", () => step(1));
   at("close").addEventListener("click", () => at("evidence").close());
   at("evidence").addEventListener("close", close);
-  addEventListener("hashchange", () => {
-    if (follow() && !at("evidence").open) at("h-bands").focus();
+  at("answers").addEventListener("click", (event) => {
+    const elsewhere = event.ctrlKey || event.metaKey || event.shiftKey;
+    cameFrom = elsewhere ? null : event.target.closest("a.to-evidence");
   });
+  addEventListener("hashchange", moved);
   document.documentElement.dataset.ready = "";
 })();
