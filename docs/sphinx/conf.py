@@ -30,6 +30,8 @@ source_url = os.environ.get("TE_MATRIX_DOCS_SOURCE_URL", "")
 """Where a code host shows the repository's files, e.g. https://HOST/OWNER/NAME/blob/main."""
 
 myst_heading_anchors = 4
+# An option that a help text names keeps its two hyphens.
+smartquotes = False
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
