@@ -42,7 +42,7 @@ nitpick_ignore_regex = [("py:(class|obj)", ".*")]
 maximum_signature_line_length = 60
 python_use_unqualified_type_names = True
 # pydantic's own settings are no part of what is documented.
-autodoc_default_options = {"exclude-members": "model_config"}
+autodoc_default_options = {"undoc-members": True, "exclude-members": "model_config"}
 
 html_theme = "furo"
 html_title = f"{project} {version}"
