@@ -30,6 +30,8 @@ source_url = os.environ.get("TE_MATRIX_DOCS_SOURCE_URL", "")
 """Where a code host shows the repository's files, e.g. https://HOST/OWNER/NAME/blob/main."""
 
 myst_heading_anchors = 4
+# An option that a help text names keeps its two hyphens.
+smartquotes = False
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
@@ -40,7 +42,7 @@ nitpick_ignore_regex = [("py:(class|obj)", ".*")]
 maximum_signature_line_length = 60
 python_use_unqualified_type_names = True
 # pydantic's own settings are no part of what is documented.
-autodoc_default_options = {"exclude-members": "model_config"}
+autodoc_default_options = {"undoc-members": True, "exclude-members": "model_config"}
 
 html_theme = "furo"
 html_title = f"{project} {version}"

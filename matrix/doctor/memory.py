@@ -95,6 +95,7 @@ def repair(
     and containers are of the same classes. Rewritten extra states are byte tensors. If the release
     loads the state dict as it is, that itself is returned.
 
+    :param state_dict: the state dict, or what a framework keeps it in.
     :param to: the release that will load it; by default the one that is installed.
     :param saved_by: the release that wrote it, if that is known.
     :param drop_fp8_state: remove the FP8 state instead, so that strict loading works.
