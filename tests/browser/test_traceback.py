@@ -64,12 +64,30 @@ PIECES = st.sampled_from(
         "&amp;quot;",
         "\x1b[31m",
         "\x1c> ",
+        "\x1f",
         "\x85",
         "\u2028",
         "\n",
     ]
 )
 """What the two languages' regular expressions may take differently, among other text."""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "transformer\x1f_engine: KeyError: 'recipe'",
+        "\x1f[rank0]: transformer_engine\n\x1f[rank0]: KeyError: 're\x85cipe'",
+        "RuntimeError: Missing key(s) in state_dict: blöcke.norm._extra_state, größe.ln._extra_state",
+        "File \"/opt/ü/transformer_engine/é.py\", line ٣, in set_extra_state\nKeyError: 'recipe'",
+        "ſize miſmatch for block.attention._extra_state: ",
+        "(Wörker pid=٣) transformer_engine: KeyError: 'recipe'",
+    ],
+)
+def test_where_the_languages_differ(in_page: Explain, text: str) -> None:
+    """Classes of characters, and letters without regard to case."""
+    assert in_python(text)["causes"]
+    assert in_page([text]) == [in_python(text)]
 
 
 @given(st.lists(st.one_of(PIECES, st.text(max_size=20)), max_size=30).map("".join))
