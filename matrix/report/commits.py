@@ -48,7 +48,8 @@ class _Changes(_Row):
 def rows(names: Sequence[str]) -> list[dict[str, Any]]:
     """Return the changes between releases as plain data; none where there is no table of them.
 
-    :param names: the releases of the report; ``partners`` lists those that a change concerns.
+    :param names: the catalogued releases of the report; ``partners`` lists those of them that a
+        change concerns.
     :raises TableError: the table has a mistake.
     """
     path = tables.packaged(_TABLE)

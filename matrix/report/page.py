@@ -105,7 +105,9 @@ class EmbeddedEvidence:
             },
             "repeat": repeat(plan, self._selection),
             "optIns": {one.name: one.opt_in for one in plan.loaders if one.opt_in},
-            "changes": commits.rows([one.name for one in plan.releases.values()]),
+            "changes": commits.rows(
+                [one.name for one in plan.releases.values() if not one.candidate]
+            ),
             "symptoms": symptoms.plain_rules(),
         }
 

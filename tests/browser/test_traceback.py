@@ -78,7 +78,8 @@ PIECES = st.sampled_from(
     [
         "transformer\x1f_engine: KeyError: 'recipe'",
         "\x1f[rank0]: transformer_engine\n\x1f[rank0]: KeyError: 're\x85cipe'",
-        "RuntimeError: Missing key(s) in state_dict: blöcke.norm._extra_state, größe.ln._extra_state",
+        "RuntimeError: Missing key(s) in state_dict: blöcke.norm._extra_state, größe.ln"
+        "._extra_state",
         "File \"/opt/ü/transformer_engine/é.py\", line ٣, in set_extra_state\nKeyError: 'recipe'",
         "ſize miſmatch for block.attention._extra_state: ",
         "(Wörker pid=٣) transformer_engine: KeyError: 'recipe'",
