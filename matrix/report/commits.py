@@ -5,62 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from matrix.catalogue import changes, ranges
+from matrix.catalogue.changes import Change
 
-from matrix.catalogue import ranges, tables
-
-_TABLE = "changes.toml"
-"""Table of the changes between neighbouring releases; the page does without where it is missing."""
-
-
-class _Row(BaseModel):
-    """Base of the rows, of which only the fields that the page shows are read."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class _Effect(_Row):
-    role: str
-    variant: str
-    before: str
-    now: str
-    modules: tuple[str, ...]
-    recipes: tuple[str, ...]
-    partners: str
-
-
-class _Change(_Row):
-    release: str
-    after: str
-    basis: str
-    way: str = "has"
-    commit: str | None = None
-    subject: str | None = None
-    pulls: tuple[int, ...] = ()
-    why: str | None = None
-    effect: tuple[_Effect, ...]
-
-
-class _Changes(_Row):
-    change: tuple[_Change, ...] = ()
+_OF_CHANGES = {"release", "after", "basis", "way", "commit", "subject", "pulls", "why"}
+_OF_EFFECTS = {"role", "variant", "before", "now", "modules", "recipes"}
 
 
 def rows(names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the changes between releases as plain data; none where there is no table of them.
+    """Return the changes between releases as plain data, with the fields that the page shows.
 
-    :param names: the catalogued releases of the report; ``partners`` lists those of them that a
-        change concerns.
-    :raises TableError: the table has a mistake.
+    :param names: the catalogued releases of the report; ``partners`` lists those that a change
+        concerns.
+    :raises TableError: the table of changes has a mistake.
     """
-    path = tables.packaged(_TABLE)
-    if not path.exists():
-        return []
-    return [_row(change, names) for change in tables.load(path, _Changes).change]
+    return [_row(change, names) for change in changes.load().change]
 
 
-def _row(change: _Change, names: Sequence[str]) -> dict[str, Any]:
+def _row(change: Change, names: Sequence[str]) -> dict[str, Any]:
     effects = [
-        {**effect.model_dump(), "partners": list(filter(ranges.covers(effect.partners), names))}
+        effect.model_dump(include=_OF_EFFECTS)
+        | {"partners": list(filter(ranges.covers(effect.partners), names))}
         for effect in change.effect
     ]
-    return {**change.model_dump(exclude_none=True), "effect": effects}
+    return change.model_dump(include=_OF_CHANGES, exclude_none=True) | {"effect": effects}

@@ -1,4 +1,4 @@
-"""Rule: the page names the commits of the table of changes, and does without that table."""
+"""Rule: the page names the commits of the table of changes."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ now = "error"
 modules = ["Linear"]
 recipes = ["DelayedScaling"]
 partners = "1.8-1.11, 1.14"
+cells = 4
+tested = ["linear/plain/1.8->2.0"]
 """
 
 
@@ -43,11 +45,6 @@ def test_ranges_become_the_releases_of_the_report(
     (row,) = commits.rows(["1.7", "1.8", "1.10", "1.12", "1.14"])
     assert row["effect"][0]["partners"] == ["1.8", "1.10", "1.14"]
     assert row["commit"].startswith("544dd14b4") and "left" not in row
-
-
-def test_without_a_table_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "packaged", tmp_path.joinpath)
-    assert commits.rows(["1.8"]) == []
 
 
 def test_a_mistake_in_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
