@@ -7,9 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Release
+from matrix.catalogue.scenarios import REWRITE
 from matrix.catalogue.words import AfterLoad, Outcome, RestState, Verdict, Weights, outcome_text
 from matrix.judge.judgement import JudgedCell, Judgement
 from matrix.judge.ledger import LedgerEntry
+from matrix.report import compat
+from matrix.report.builder import cell_object
 from matrix.report.cells import one_line
 from matrix.report.places import together
 
@@ -111,13 +114,14 @@ def _recorded(judgement: Judgement) -> Iterator[str]:
 
 
 def _fixes(judgement: Judgement) -> Iterator[str]:
-    """Yield the observed way to load each scenario in which a plain load fails."""
-    by_scenario: dict[str, dict[str, str]] = {}
+    """Yield the observed way to load each scenario that a plain load does not do well."""
+    by_scenario: dict[str, dict[str, bool]] = {}
     for verdict in judgement.verdicts:
-        by_scenario.setdefault(verdict.cell.scenario, {})[verdict.cell.variant] = _result(verdict)
+        well = compat.status(cell_object(verdict, judgement)) == "loads"
+        by_scenario.setdefault(verdict.cell.scenario, {})[verdict.cell.variant] = well
     scenarios: dict[str, list[str]] = {}
-    for scenario, outcomes in by_scenario.items():
-        if fix := _fix(outcomes, judgement.plan.loaders[0]):
+    for scenario, goes_well in by_scenario.items():
+        if fix := _fix(goes_well, judgement.plan.loaders[0]):
             scenarios.setdefault(fix, []).append(scenario)
     if scenarios:
         yield ""
@@ -125,17 +129,12 @@ def _fixes(judgement: Judgement) -> Iterator[str]:
         yield from (f"  {fix}: in {', '.join(names)}" for fix, names in scenarios.items())
 
 
-def _result(verdict: JudgedCell) -> str:
-    return f"{verdict.outcome.value}, {verdict.after_load.value}"
-
-
-def _fix(outcomes: dict[str, str], loader: Release) -> str:
-    good = "loaded, updates"
-    if outcomes.get("plain") in (good, "none, untested"):
+def _fix(goes_well: dict[str, bool], loader: Release) -> str:
+    if goes_well.get("plain"):
         return ""
-    if outcomes.get("trusted") == good:
+    if goes_well.get("trusted"):
         return f"set {loader.opt_in}=1 for the load, if you trust the file"
-    if any(seen == good for name, seen in outcomes.items() if name.startswith("rewrite:")):
+    if any(well for name, well in goes_well.items() if name.startswith(REWRITE)):
         more = f", and {loader.opt_in}=1 set for the load" if loader.opt_in else ""
         return f"te-matrix remap IN OUT --to {loader.name}{more}"
     return "nothing that was tried"

@@ -29,7 +29,11 @@ def judged(scenario: str, variant: str = "plain", outcome: Outcome = Outcome.LOA
 def page(*verdicts: JudgedCell) -> list[str]:
     known = releases.load()
     plan = SimpleNamespace(
-        savers=[known["2.4"]], loaders=[known["2.5"]], scenarios=scenarios.load()
+        savers=[known["2.4"]],
+        loaders=[known["2.5"]],
+        scenarios=scenarios.load(),
+        lane="cpu",
+        runner="local",
     )
     judgement = SimpleNamespace(plan=plan, verdicts=verdicts)
     return list(explain.page(judgement, faq.load(), ()))  # type: ignore[arg-type]
