@@ -256,7 +256,6 @@ basis = "commit"
 commit = "544dd14b4f5a2b1e3c4d5e6f7a8b9c0d1e2f3a4b"
 subject = "A commit that drops scale_inv"
 pulls = [1234]
-unknown_to_the_page = "is not read"
 
 [[change.effect]]
 role = "loader"
@@ -266,6 +265,8 @@ now = "error"
 modules = ["MultiheadAttention"]
 recipes = ["DelayedScaling"]
 partners = "1.8-1.11"
+cells = 4
+tested = ["autocast/plain/1.11->2.0"]
 """
 
 
