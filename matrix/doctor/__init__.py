@@ -18,7 +18,7 @@ symptoms/: the possible causes of an error, told by the text of a traceback or l
 'fails'
 """
 
-from matrix.checkpoint.errors import CheckpointError
+from matrix.checkpoint.errors import CheckpointError, LossError
 from matrix.doctor.inspection import Inspection, ModuleState, inspect
 from matrix.doctor.memory import CheckpointWarning, check, repair
 from matrix.doctor.predictions import Prediction
@@ -31,6 +31,7 @@ __all__ = [
     "CheckpointWarning",
     "Inspection",
     "LoadStatus",
+    "LossError",
     "ModuleState",
     "NoRewriteError",
     "Prediction",
