@@ -9,14 +9,11 @@ written whenever evidence is recorded.
 from __future__ import annotations
 
 import functools
-import lzma
 import operator
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeAlias
-
-from pydantic import ValidationError
 
 from matrix.catalogue import releases, scenarios
 from matrix.catalogue.words import Lane
@@ -24,8 +21,7 @@ from matrix.checkpoint import kinds, layout
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.kinds import ATTENTION, Kind, Traits
 from matrix.doctor import telling
-from matrix.errors import StoreError
-from matrix.store import recorded
+from matrix.store import derived
 from matrix.store.records import Record, Save
 
 FORMAT = 1
@@ -85,22 +81,13 @@ class Likes(Record):
         return [number for number, known in enumerate(self.kinds) if known.like(kind)]
 
 
-def path(lane: Lane) -> Path:
-    """Return the path of the file of a lane."""
-    return recorded.folder(lane) / _NAME
-
-
 @functools.cache
 def load(lane: Lane) -> Likes:
     """Return the extra states of the recorded saves of a lane.
 
     :raises StoreError: the file is missing, or cannot be read.
     """
-    file = path(lane)
-    try:
-        return Likes.model_validate_json(lzma.decompress(file.read_bytes()))
-    except (OSError, EOFError, lzma.LZMAError, ValidationError) as error:
-        raise StoreError(f"{file} cannot be read: {error}", do="Restore it") from error
+    return derived.read(lane, _NAME, Likes)
 
 
 def write(lane: Lane, likes: Likes) -> None:
@@ -109,8 +96,7 @@ def write(lane: Lane, likes: Likes) -> None:
     :raises OSError: it cannot be written.
     """
     load.cache_clear()
-    text = likes.model_dump_json(exclude_defaults=True)
-    path(lane).write_bytes(lzma.compress(text.encode(), preset=9))
+    derived.write(lane, _NAME, likes.model_dump_json(exclude_defaults=True))
 
 
 def describe(saves: Iterable[Save], checkpoint: Callable[[str], bytes | None]) -> Likes:

@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import lzma
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import TypeAlias
-
-from pydantic import ValidationError
 
 from matrix.catalogue.scenarios import REWRITE
 from matrix.catalogue.words import AfterLoad, Lane, Outcome
 from matrix.doctor.symptoms import claims
 from matrix.doctor.symptoms.text import squeezed
-from matrix.errors import StoreError
 from matrix.judge.judgement import Judgement
-from matrix.store import recorded
+from matrix.store import derived
 from matrix.store.records import Failure, Record
 
 FORMAT = 1
@@ -86,22 +81,13 @@ class SeenPairs:
     """Number of combinations that load, and whose state is updated, after some rewrite."""
 
 
-def path(lane: Lane) -> Path:
-    """Return the path of the file of a lane."""
-    return recorded.folder(lane) / _NAME
-
-
 @functools.cache
 def load(lane: Lane) -> SeenErrors:
     """Return the errors in the recorded evidence of a lane.
 
     :raises StoreError: the file is missing, or cannot be read.
     """
-    file = path(lane)
-    try:
-        return SeenErrors.model_validate_json(lzma.decompress(file.read_bytes()))
-    except (OSError, EOFError, lzma.LZMAError, ValidationError) as error:
-        raise StoreError(f"{file} cannot be read: {error}", do="Restore it") from error
+    return derived.read(lane, _NAME, SeenErrors)
 
 
 def write(lane: Lane, errors: SeenErrors) -> None:
@@ -110,7 +96,7 @@ def write(lane: Lane, errors: SeenErrors) -> None:
     :raises OSError: it cannot be written.
     """
     load.cache_clear()
-    path(lane).write_bytes(lzma.compress(errors.model_dump_json().encode(), preset=9))
+    derived.write(lane, _NAME, errors.model_dump_json())
 
 
 def pairs(cause: str, text: str, seen: SeenErrors) -> SeenPairs | None:
