@@ -8,11 +8,13 @@ import enum
 import hashlib
 import io
 import pickle
+import re
 from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 import torch
 
 EXTRA_STATE = "_extra_state"
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+>")
 
 
 def of_bytes(data: bytes) -> str:
@@ -163,7 +165,10 @@ def _walk_sequence(value: Any) -> str:
 def _walk_text(value: str) -> str:
     # 1.6 and 1.7 save a key that ends in hash(None), which differs between
     # processes before Python 3.12 (FP8GlobalStateManager.get_unique_autocast_key).
-    return repr(value.replace(str(hash(None)), "hash(None)"))
+    text = value.replace(str(hash(None)), "hash(None)")
+    # From 2.16 on a recipe keeps its own repr (Recipe.__repr__, common/recipe/__init__.py), and
+    # that of CustomRecipe has the address at which its factory was in the saving process.
+    return repr(_ADDRESS.sub(" at ADDRESS>", text))
 
 
 def _walk_tensor(value: torch.Tensor) -> str:

@@ -91,6 +91,17 @@ def test_a_number_that_differs_between_processes_is_left_out(worker: Any) -> Non
     assert of_state(with_hash) == of_state(without)
 
 
+def test_where_a_function_was_in_memory_is_left_out(worker: Any) -> None:
+    """A recipe's text, which is saved with it from 2.16 on, names a user's function so."""
+    of_state = worker("digest").of_state
+    texts = [
+        f"CustomRecipe, qfactory=<function {name}>, x=1" for name in ("f at 0x7f10", "f at 0x9a")
+    ]
+    assert of_state(state(extra={"text": texts[0]})) == of_state(state(extra={"text": texts[1]}))
+    other = texts[0].replace("function f", "function g")
+    assert of_state(state(extra={"text": texts[0]})) != of_state(state(extra={"text": other}))
+
+
 def test_the_mapping_moves_every_attention_key(worker: Any) -> None:
     remap = worker("rewriting").remap
     found = remap(
