@@ -83,9 +83,7 @@ def _pair(
     selected = _select(store, known[saved_by].name, known[loaded_by].name)
     judgement = selected.judge(today)
     if as_json:
-        rows = [
-            report.cell_object(v, judgement).model_dump(mode="json") for v in judgement.verdicts
-        ]
+        rows = [report.cell_of(v, judgement).model_dump(mode="json") for v in judgement.verdicts]
         yield json.dumps(rows, indent=1)
     else:
         yield from explain.page(judgement, selected.documentation, selected.entries)

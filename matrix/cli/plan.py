@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from pathlib import Path
@@ -41,7 +40,7 @@ def plan_command(
     index = selected.evidence
     if as_json:
         rows = [
-            dict(dataclasses.asdict(cell), id=cell.id, known=estimate.state(index, cell))
+            dict(cell._asdict(), id=cell.id, known=estimate.state(index, cell))
             for cell in selected.plan.cells
         ]
         click.echo(json.dumps(rows, indent=1))

@@ -37,9 +37,7 @@ def judge_command(request: Request, store: Store, today: datetime.date, as_json:
     selected = select(request, store, resume=True)
     judgement = selected.judge(today)
     if as_json:
-        rows = [
-            report.cell_object(v, judgement).model_dump(mode="json") for v in judgement.verdicts
-        ]
+        rows = [report.cell_of(v, judgement).model_dump(mode="json") for v in judgement.verdicts]
         click.echo(json.dumps(rows, indent=1))
     else:
         made = report.build(judgement, selected.documentation)

@@ -36,7 +36,9 @@ class UsableEvidence:
         self.plan = index.plan
         self._index = index
         self._saved: dict[tuple[str, str], Known[Save] | Absent] = {}
-        self._results: dict[tuple[int, int], LoadResult] = {}
+        self._alike: dict[tuple[str, str], str] = {}
+        self._observations: dict[int, str] = {}
+        self._results: dict[tuple[str, int], LoadResult] = {}
         self._attempts: dict[tuple[str, str], Sequence[Attempt]] = {}
 
     def save(self, scenario: str, saver: Release) -> Known[Save] | Absent:
@@ -46,6 +48,21 @@ class UsableEvidence:
             found = _usable(self._index.save(scenario, saver), self._tried(scenario, saver))
             self._saved[scenario, saver.name] = found
         return found
+
+    def alike(self, scenario: str, saver: Release) -> str:
+        """Return what is equal for savers whose checkpoints make no difference to a loader.
+
+        It is what was observed of the save, and whether live. Where nothing was, where it failed,
+        or where any attempt of the plan did, each saver is on its own.
+        """
+        place = scenario, saver.name
+        if place not in self._alike:
+            saved = self.save(scenario, saver)
+            if isinstance(saved, Absent) or saved.records[0].error or self._index.has_attempts:
+                self._alike[place] = saver.name
+            else:
+                self._alike[place] = f"{self._observed(saved.records[0])} {saved.live}"
+        return self._alike[place]
 
     def load(
         self, scenario: str, variant: str, saved: Known[Save], saver: Release, loader: Release
@@ -61,12 +78,17 @@ class UsableEvidence:
     def result(self, save: Save, load: Load) -> LoadResult:
         """Return what became of a load."""
         # Controls and cells ask for the same; records live as long as the index.
-        place = id(save), id(load)
+        place = self._observed(save), id(load)
         if place not in self._results:
             self._results[place] = outcomes.result(
                 save, load, attends=self.plan.scenarios[load.scenario].attends
             )
         return self._results[place]
+
+    def _observed(self, save: Save) -> str:
+        if id(save) not in self._observations:
+            self._observations[id(save)] = save.observed()
+        return self._observations[id(save)]
 
     def _tried(self, scenario: str, release: Release) -> Sequence[Attempt]:
         """Return the failed attempts at a release's save.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 
 from matrix.catalogue.faq import UNDOCUMENTED, Documentation, Documented
 from matrix.catalogue.releases import Release
@@ -26,6 +27,7 @@ from matrix.judge.judgement import (
     EntryCheck,
     JudgedCell,
     Judgement,
+    Ruling,
     SaveCheck,
 )
 from matrix.judge.ledger import LedgerEntry, excused
@@ -52,6 +54,16 @@ def judge(
         return _Judge(index, documentation, entries, today).all()
 
 
+_Place = tuple[str, str, str]
+"""Scenario, variant and loader."""
+_Savers = list[tuple[LedgerEntry, set[str]]]
+"""Ledger entries, each with the names of the savers that it speaks of."""
+
+
+def _place(cell: Cell) -> _Place:
+    return cell.scenario, cell.variant, cell.loaded_by
+
+
 class _Judge:
     def __init__(
         self,
@@ -66,6 +78,8 @@ class _Judge:
         self._entries = entries
         self._today = today
         self._matching = _matching(entries, index.plan)
+        self._savers_of: dict[str, dict[str, tuple[Release, Save | None, str]]] = {}
+        self._under: dict[str, list[Verdict]] = {entry.id: [] for entry in entries}
         self._bands = {
             name: documentation.band(release).name for name, release in index.plan.releases.items()
         }
@@ -76,29 +90,63 @@ class _Judge:
         self._controls: dict[tuple[str, str], list[ControlCheck]] = {}
         for check in checks:
             self._controls.setdefault((check.scenario, check.release), []).append(check)
-        verdicts = tuple(self._verdict(cell) for cell in self._plan.cells)
+        verdicts = tuple(self._verdicts())
         return Judgement(
             self._plan,
             verdicts,
             tuple(self._save_checks()),
             checks,
-            tuple(self._entry_checks(verdicts, checks)),
+            tuple(self._entry_checks(checks)),
             self._today,
         )
 
     # One cell.
 
-    def _verdict(self, cell: Cell) -> JudgedCell:
-        saver, loader = (self._plan.releases[n] for n in (cell.saved_by, cell.loaded_by))
-        documented = self._documented(cell, saver, loader)
+    def _verdicts(self) -> Iterator[JudgedCell]:
+        for place, cells in itertools.groupby(self._plan.cells, key=_place):
+            yield from self._judged(place, cells)
+
+    def _judged(self, place: _Place, cells: Iterable[Cell]) -> Iterator[JudgedCell]:
+        """Yield the verdicts on cells of one scenario, variant and loader."""
+        scenario, variant, loader = place
+        matching = self._matching.get(place, ())
+        documented = self._plan.scenarios[scenario].documented
+        savers = self._savers(scenario)
+        # Savers of one state are many, and make no difference to the loader.
+        rulings: dict[tuple[object, ...], Ruling] = {}
+        for cell in cells:
+            saver, save, state = savers[cell.saved_by]
+            told = self._documented(variant, saver, loader) if documented else UNDOCUMENTED
+            entries = [entry for entry, savers in matching if cell.saved_by in savers]
+            alike = state, id(told), *map(id, entries)
+            ruling = rulings.get(alike)
+            if ruling is None:
+                ruling = rulings[alike] = self._ruling(cell, told, entries)
+            for entry in entries:
+                self._under[entry.id].append(ruling.verdict)
+            there = isinstance(ruling.outcome, Outcome)
+            yield JudgedCell(cell, save if there else None, ruling)
+
+    def _savers(self, scenario: str) -> dict[str, tuple[Release, Save | None, str]]:
+        """Return the savers of a scenario by name, each with its save, and what is alike in it."""
+        if scenario not in self._savers_of:
+            found = self._savers_of[scenario] = {}
+            for saver in self._plan.saves(scenario):
+                saved = self._evidence.save(scenario, saver)
+                save = saved.records[0] if isinstance(saved, Known) else None
+                found[saver.name] = saver, save, self._evidence.alike(scenario, saver)
+        return self._savers_of[scenario]
+
+    def _ruling(self, cell: Cell, documented: Documented, entries: Sequence[LedgerEntry]) -> Ruling:
+        saver, loader = self._plan.releases[cell.saved_by], self._plan.releases[cell.loaded_by]
         saved = self._evidence.save(cell.scenario, saver)
         if isinstance(saved, Absent):
-            return _absent(cell, documented, saved)
+            return _absent(documented, saved)
         if saved.records[0].outcome == SaveOutcome.ERROR:
-            return self._without_checkpoint(cell, documented, saved)
+            return self._without_checkpoint(entries, documented, saved)
         loaded = self._evidence.load(cell.scenario, cell.variant, saved, saver, loader)
         if isinstance(loaded, Absent):
-            return _absent(cell, documented, loaded)
+            return _absent(documented, loaded)
         known = self._controls.get((cell.scenario, cell.loaded_by), [])
         failing = [check for check in known if not check.good]
         for check in failing:
@@ -106,37 +154,34 @@ class _Judge:
                 gap = check.observed == Absence.INCONCLUSIVE
                 kind = Absence.INCONCLUSIVE if gap else Absence.INFRA
                 absent = Absent(kind, check.sentence, lacking=check.lacking)
-                return _absent(cell, documented, absent)
+                return _absent(documented, absent)
         return self._compare(
-            cell, documented, saved, loaded, tuple(check.control for check in failing)
+            entries, documented, saved, loaded, tuple(check.control for check in failing)
         )
 
-    def _documented(self, cell: Cell, saver: Release, loader: Release) -> Documented:
+    def _documented(self, variant: str, saver: Release, loader: str) -> Documented:
         """Return the documented outcome, which is the same for all cells of the same bands."""
-        if not self._plan.scenarios[cell.scenario].documented:
-            return UNDOCUMENTED
-        place = cell.variant, self._bands[saver.name], self._bands[loader.name]
+        place = variant, self._bands[saver.name], self._bands[loader]
         found = self._documented_by_bands.get(place)
         if found is None:
             found = self._documented_by_bands[place] = self._documentation.documented(
-                cell.variant, saver, loader
+                variant, saver, self._plan.releases[loader]
             )
         return found
 
     def _compare(
         self,
-        cell: Cell,
+        entries: Sequence[LedgerEntry],
         documented: Documented,
         saved: Known[Save],
         loaded: Known[Load],
         failing: tuple[ControlName, ...],
-    ) -> JudgedCell:
+    ) -> Ruling:
         save, load = saved.records[0], loaded.records[0]
         result = self._evidence.result(save, load)
         deviations = result.deviations(documented.outcome)
-        verdict, used = self._decide(cell, documented, deviations, load.stage, load.error)
-        return JudgedCell(
-            cell=cell,
+        verdict, used = _decide(entries, documented, deviations, load.stage, load.error)
+        return Ruling(
             documented=documented,
             verdict=verdict,
             outcome=result.outcome,
@@ -145,41 +190,25 @@ class _Judge:
             note="; ".join((*save.flaws, *result.flaws)),
             controls=failing,
             entries=used,
-            save=save,
             load=load,
             save_live=saved.live,
             load_live=loaded.live,
         )
 
-    def _decide(
-        self,
-        cell: Cell,
-        documented: Documented,
-        deviations: Sequence[Deviation],
-        stage: Stage,
-        error: Failure | None,
-    ) -> tuple[Verdict, tuple[str, ...]]:
-        """Return the verdict on a cell, and the ids of the ledger entries that it rests on."""
-        if documented.outcome == Undocumented.UNDOCUMENTED:
-            return Verdict.UNDOCUMENTED, ()
-        return excused(deviations, self._matching.get(cell, ()), stage, error)
-
     def _without_checkpoint(
-        self, cell: Cell, documented: Documented, saved: Known[Save]
-    ) -> JudgedCell:
+        self, entries: Sequence[LedgerEntry], documented: Documented, saved: Known[Save]
+    ) -> Ruling:
         """Return the verdict on a cell whose saver raised an exception.
 
         It is no load that failed, and never the error that the FAQ documents.
         """
-        save = saved.records[0]
-        verdict, used = self._decide(cell, documented, [Deviation.ERROR], Stage.SAVE, save.error)
-        return JudgedCell(
-            cell=cell,
+        error = saved.records[0].error
+        verdict, used = _decide(entries, documented, [Deviation.ERROR], Stage.SAVE, error)
+        return Ruling(
             documented=documented,
             verdict=verdict,
             outcome=Outcome.ERROR,
             entries=used,
-            save=save,
             save_live=saved.live,
             load_live=saved.live,
         )
@@ -216,22 +245,16 @@ class _Judge:
         key = self._documentation.band(saver).saves_to or "none"
         return sized.attention_key(key)
 
-    def _entry_checks(
-        self, verdicts: Sequence[JudgedCell], checks: Sequence[ControlCheck]
-    ) -> Iterator[EntryCheck]:
-        seen: dict[str, list[Verdict]] = {entry.id: [] for entry in self._entries}
-        for verdict in verdicts:
-            for entry in self._matching.get(verdict.cell, ()):
-                seen[entry.id].append(verdict.verdict)
+    def _entry_checks(self, checks: Sequence[ControlCheck]) -> Iterator[EntryCheck]:
         for check in checks:
             loader = self._plan.releases[check.release]
             for entry in controls.matching(self._entries, check.scenario, loader, check.control):
-                seen[entry.id].append(check.verdict)
+                self._under[entry.id].append(check.verdict)
         planned = self._plan.scenarios.keys()
         for entry in self._entries:
             if planned.isdisjoint(entry.scenarios):
                 continue  # What no scenario of the plan could show is not unused.
-            found = seen[entry.id]
+            found = self._under[entry.id]
             yield EntryCheck(entry, self._state(entry, found), len(found))
 
     def _state(self, entry: LedgerEntry, verdicts: Sequence[Verdict]) -> EntryState:
@@ -242,26 +265,35 @@ class _Judge:
         return EntryState.STALE if Verdict.CONFORMS in verdicts else EntryState.USED
 
 
-def _matching(entries: Sequence[LedgerEntry], plan: Plan) -> dict[Cell, list[LedgerEntry]]:
-    """Return the ledger entries that match each planned cell."""
-    found: dict[Cell, list[LedgerEntry]] = {}
+def _decide(
+    entries: Sequence[LedgerEntry],
+    documented: Documented,
+    deviations: Sequence[Deviation],
+    stage: Stage,
+    error: Failure | None,
+) -> tuple[Verdict, tuple[str, ...]]:
+    """Return the verdict on a cell, and the ids of the ledger entries that it rests on.
+
+    :param entries: those that the cell falls under.
+    """
+    if documented.outcome == Undocumented.UNDOCUMENTED:
+        return Verdict.UNDOCUMENTED, ()
+    return excused(deviations, entries, stage, error)
+
+
+def _matching(entries: Sequence[LedgerEntry], plan: Plan) -> dict[_Place, _Savers]:
+    """Return ledger entries by scenario, variant and loader, with the names of their savers."""
+    found: dict[_Place, _Savers] = {}
     for entry in (entry for entry in entries if entry.control is None):
         savers = {release.name for release in plan.savers if entry.saves(release)}
-        loaders = {release.name for release in plan.loaders if entry.loads(release)}
-        for cell in plan.cells:
-            if (
-                cell.saved_by in savers
-                and cell.loaded_by in loaders
-                and cell.scenario in entry.scenarios
-                and cell.variant in entry.variants
-            ):
-                found.setdefault(cell, []).append(entry)
+        loaders = [release.name for release in plan.loaders if entry.loads(release)]
+        for place in itertools.product(entry.scenarios, entry.variants, loaders):
+            found.setdefault(place, []).append((entry, savers))
     return found
 
 
-def _absent(cell: Cell, documented: Documented, absent: Absent) -> JudgedCell:
-    return JudgedCell(
-        cell=cell,
+def _absent(documented: Documented, absent: Absent) -> Ruling:
+    return Ruling(
         documented=documented,
         verdict=absent.kind.verdict,
         outcome=absent.kind,

@@ -7,6 +7,7 @@ import datetime
 import functools
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from matrix.catalogue.faq import Documented
 from matrix.catalogue.words import (
@@ -27,14 +28,13 @@ from matrix.judge.ledger import LedgerEntry
 from matrix.judge.outcomes import LoadResult
 from matrix.plan.cells import Cell, Plan
 from matrix.store.records import Failure, Load, Save
+from matrix.system.sharing import read_through
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class JudgedCell:
-    """One cell with its verdict and the evidence for it."""
+class Ruling:
+    """The verdict on cells that differ in nothing but the saver, and the evidence for it."""
 
-    cell: Cell
-    """The cell."""
     documented: Documented
     """The documented outcome."""
     verdict: Verdict
@@ -55,27 +55,12 @@ class JudgedCell:
     """The release that could not be obtained or started, where that is why there is no outcome."""
     entries: tuple[str, ...] = ()
     """Ids of the ledger entries that explain a known deviation."""
-    save: Save | None = None
-    """The record of the save; None where there is no outcome."""
     load: Load | None = None
     """The record of the load; None where there is no outcome, or no checkpoint to load."""
     save_live: bool = False
     """Whether the evidence on the save is live."""
     load_live: bool = False
     """Whether the evidence on the load is live."""
-
-    @property
-    def error(self) -> Failure | None:
-        """The exception that the load, or the save, raised; None where they raised none."""
-        record = self.load or self.save
-        return record.error if record else None
-
-    @property
-    def stage(self) -> Stage | None:
-        """The last stage that was begun; None where there is no outcome."""
-        if self.load:
-            return self.load.stage
-        return Stage.SAVE if self.save else None
 
     @property
     def unexpected(self) -> tuple[str, ...]:
@@ -101,6 +86,51 @@ class JudgedCell:
         if self.outcome != Outcome.ERROR or not self.documented.reason:
             return None
         return bool(self.unexpected)
+
+
+if TYPE_CHECKING:
+    _OfRuling = Ruling
+else:
+    _OfRuling = object
+
+
+class JudgedCell(_OfRuling):
+    """One cell with its verdict and the evidence for it; it has all that its ruling has.
+
+    :param cell: the cell.
+    :param save: the record of the save; None where there is no outcome.
+    :param ruling: the verdict, which cells may share.
+    """
+
+    __slots__ = ("cell", "ruling", "save")
+
+    def __init__(self, cell: Cell, save: Save | None, ruling: Ruling) -> None:
+        self.cell = cell
+        self.save = save
+        self.ruling = ruling
+
+    @property
+    def error(self) -> Failure | None:
+        """The exception that the load, or the save, raised; None where they raised none."""
+        record = self.load or self.save
+        return record.error if record else None
+
+    @property
+    def stage(self) -> Stage | None:
+        """The last stage that was begun; None where there is no outcome."""
+        if self.load:
+            return self.load.stage
+        return Stage.SAVE if self.save else None
+
+
+read_through(
+    JudgedCell,
+    "ruling",
+    [
+        *(field.name for field in dataclasses.fields(Ruling)),
+        *("unexpected", "seen", "live", "same_reason"),
+    ],
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Collection, Iterator, Sequence
-from typing import Self
+from typing import NamedTuple, Self
 
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Release
@@ -18,8 +18,7 @@ from matrix.system.collector import gc_paused
 _ID = re.compile(r"([^/\s]+)/([^/\s]+)/([^/\s]+?)->([^/\s]+)")
 
 
-@dataclasses.dataclass(frozen=True, order=True)
-class Cell:
+class Cell(NamedTuple):
     """One load to measure and judge: a release's checkpoint in another or the same release."""
 
     scenario: str
@@ -186,11 +185,9 @@ def plan_cells(
     :param whole: see :attr:`Plan.whole`.
     :raises UsageError: no variant applies to any pair of releases.
     """
-    cells = tuple(
-        cell
-        for cell in _cells(documentation, scenarios, variants, savers, loaders)
-        if _wanted(cell, candidate_as)
-    )
+    cells = tuple(_cells(documentation, scenarios, variants, savers, loaders))
+    if candidate_as != "both":
+        cells = tuple(cell for cell in cells if _wanted(cell, candidate_as))
     if not cells:
         raise UsageError(
             "the selection holds no cell",
@@ -213,9 +210,9 @@ def plan_cells(
 
 
 def _wanted(cell: Cell, candidate_as: str) -> bool:
-    """Return whether a cell is to be kept; see :func:`plan_cells`."""
+    """Return whether a cell is to be kept of a candidate that is one of the two."""
     saver, loader = ("@" in name for name in (cell.saved_by, cell.loaded_by))
-    if candidate_as == "both" or cell.saved_by == cell.loaded_by:
+    if cell.saved_by == cell.loaded_by:
         return True
     return not saver if candidate_as == "loader" else not loader
 
@@ -227,12 +224,20 @@ def _cells(
     savers: Sequence[Release],
     loaders: Sequence[Release],
 ) -> Iterator[Cell]:
-    able = {name: list(filter(sized.is_saved_by, savers)) for name, sized in scenarios.items()}
+    able = {
+        name: {saver.name for saver in filter(sized.is_saved_by, savers)}
+        for name, sized in scenarios.items()
+    }
     for loader in loaders:
+        # The same in all scenarios, and asked tens of thousands of times.
+        pairs = {
+            name: [s.name for s in savers if applies(variant, s, loader, documentation)]
+            for name, variant in variants.items()
+        }
         for scenario, sized in scenarios.items():
             if not sized.is_loaded_by(loader):
                 continue
             for variant in [each for each in variants.values() if each.applies_to(sized, loader)]:
-                for saver in able[scenario]:
-                    if applies(variant, saver, loader, documentation):
-                        yield Cell(scenario, variant.name, saver.name, loader.name)
+                for saver in pairs[variant.name]:
+                    if saver in able[scenario]:
+                        yield Cell(scenario, variant.name, saver, loader.name)

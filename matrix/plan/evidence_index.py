@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar, cast
 
 from matrix.catalogue.releases import Release
@@ -35,7 +35,7 @@ class Known(Generic[Kept]):
     @functools.cached_property
     def conflict(self) -> bool:
         """Whether the records have different observations."""
-        return not agree(self.records)
+        return len(self.records) > 1 and not agree(self.records)
 
 
 class EvidenceIndex:
@@ -56,6 +56,11 @@ class EvidenceIndex:
         self._save_keys: dict[tuple[str, str], str] = {}
         self._load_keys: dict[tuple[str, str, str, str], str] = {}
         self._found: dict[str, Known[Save] | Known[Load] | None] = {}
+
+    @property
+    def has_attempts(self) -> bool:
+        """Whether the store holds any failed attempt."""
+        return bool(self._attempts)
 
     def everything(self) -> Iterator[Save | Load]:
         """Yield all records, live ones first, also those that no cell of the plan needs."""
@@ -90,8 +95,8 @@ class EvidenceIndex:
         """Return the evidence on a release's save; None where there is none."""
         key = self.save_key(scenario, release)
         if key not in self._found:
-            kept = self._recorded.saves(scenario, key) if self._recorded else []
-            self._found[key] = self._known(self._saves.get(key, []), kept)
+            live = self._saves.get(key, [])
+            self._found[key] = self._known(live, self._kept(Recorded.saves, scenario, key, live))
         return cast("Known[Save] | None", self._found[key])
 
     def load_key(self, scenario: str, variant: str, save: Save, loader: Release) -> str:
@@ -109,8 +114,8 @@ class EvidenceIndex:
         """Return the evidence on a load of a saved checkpoint; None where there is none."""
         key = self.load_key(scenario, variant, save, loader)
         if key not in self._found:
-            kept = self._recorded.loads(scenario, key) if self._recorded else []
-            self._found[key] = self._known(self._loads.get(key, []), kept)
+            live = self._loads.get(key, [])
+            self._found[key] = self._known(live, self._kept(Recorded.loads, scenario, key, live))
         return cast("Known[Load] | None", self._found[key])
 
     def cell(self, cell: Cell) -> tuple[Known[Save] | None, Known[Load] | None]:
@@ -144,6 +149,18 @@ class EvidenceIndex:
     def attempts(self, key: str) -> Sequence[Attempt]:
         """Return the failed attempts under a key, oldest first."""
         return self._attempts.get(key, [])
+
+    def _kept(
+        self,
+        read: Callable[[Recorded, str, str], list[Kept]],
+        scenario: str,
+        key: str,
+        live: Sequence[Kept],
+    ) -> list[Kept]:
+        """Return recorded evidence, unless it only repeats what is live."""
+        if self._recorded is None or (live and self._recorded.repeats(live[0])):
+            return []
+        return read(self._recorded, scenario, key)
 
     def _known(self, live: Sequence[Kept], recorded: Sequence[Kept]) -> Known[Kept] | None:
         if not (live or recorded):

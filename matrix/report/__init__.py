@@ -37,11 +37,11 @@ from matrix.catalogue.selection import Selection
 from matrix.errors import StoreError, os_errors_as
 from matrix.judge.judgement import Judgement
 from matrix.report import document, markdown, page, rendering, sheet
-from matrix.report.builder import build, cell_object
+from matrix.report.builder import build, cell_of
 from matrix.report.document import Report
 from matrix.system.collector import gc_paused
 
-__all__ = ["build", "cell_object", "write"]
+__all__ = ["build", "cell_of", "write"]
 
 
 def write(

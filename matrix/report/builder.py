@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from matrix import __version__
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.scenarios import SizedScenario, class_of, fields_of
 from matrix.catalogue.words import AfterLoad, Basis
 from matrix.judge.judgement import ControlCheck, JudgedCell, Judgement
-from matrix.judge.outcomes import PartResult
+from matrix.judge.outcomes import LoadResult, PartResult
 from matrix.judge.summary import BandTable, band_tables, live_counts
-from matrix.report.cells import PartRow, ReportCell
+from matrix.plan.cells import Plan
+from matrix.report.cells import (
+    CellCheckpoint,
+    CellJudgement,
+    CellRun,
+    Observation,
+    OutputComparison,
+    PartRow,
+    ReportCell,
+    ReportModel,
+)
 from matrix.report.document import (
     BandRow,
     Bands,
@@ -29,80 +38,132 @@ from matrix.report.document import (
     TransportRow,
     VariantRow,
 )
-from matrix.store.records import Save
+from matrix.store.records import Load, Save
 from matrix.system.collector import gc_paused
 
 
-def cell_object(verdict: JudgedCell, judgement: Judgement) -> ReportCell:
+def cell_of(judged: JudgedCell, judgement: Judgement) -> ReportCell:
     """Return the part of a report on one cell."""
-    return _cell_objects([verdict], judgement)[0]
+    return _Cells(judgement.plan).of(judged)
 
 
-def _cell_objects(verdicts: Iterable[JudgedCell], judgement: Judgement) -> list[ReportCell]:
-    # A save and a result are those of many cells.
-    held: dict[int, tuple[str, ...]] = {}
-    parts: dict[int, tuple[PartRow, ...]] = {}
-    cells = []
-    for verdict in verdicts:
-        save, result = verdict.save, verdict.result
-        if save and id(save) not in held:
-            held[id(save)] = _held(save)
-        if result and id(result) not in parts:
-            parts[id(result)] = tuple(map(_part, result.parts))
-        cells.append(
-            _cell_object(verdict, judgement, held.get(id(save), ()), parts.get(id(result), ()))
-        )
-    return cells
+_Group = TypeVar("_Group", bound=ReportModel)
+_Shared = tuple[Observation, OutputComparison, CellJudgement, CellCheckpoint, CellRun]
 
 
-def _cell_object(
-    verdict: JudgedCell,
-    judgement: Judgement,
-    held: tuple[str, ...],
-    parts: tuple[PartRow, ...],
-) -> ReportCell:
-    plan, load, error = judgement.plan, verdict.load, verdict.error
-    documented, result = verdict.documented, verdict.result
-    return ReportCell.model_construct(
-        id=verdict.cell.id,
-        scenario=verdict.cell.scenario,
-        variant=verdict.cell.variant,
-        saved_by=verdict.cell.saved_by,
-        loaded_by=verdict.cell.loaded_by,
-        lane=plan.lane,
-        runner=plan.runner,
-        outcome=verdict.outcome,
-        after_load=verdict.after_load,
-        measured_with=load.saved_by if load else None,
-        stage=verdict.stage,
-        error_type=error.type if error else None,
-        error_message=error.message if error else None,
-        missing_keys=load.missing_keys if load else (),
-        unexpected_keys=verdict.unexpected,
-        documented=documented.outcome,
-        documented_reason=documented.reason or None,
-        documented_sentence=documented.sentence or None,
-        same_reason=verdict.same_reason,
-        verdict=verdict.verdict,
-        ledger=verdict.entries,
-        note=verdict.note or None,
-        lacking=verdict.lacking,
-        save=verdict.save.outcome if verdict.save else None,
-        rest=result.rest if result else None,
-        rest_after_load=result.rest_after_load if result else AfterLoad.UNTESTED,
-        resized=bool(result and result.resized),
-        weights=result.weights if result else None,
-        parts=parts,
-        held=held,
-        controls=verdict.controls,
-        provenance=Basis.of(verdict.live) if load else None,
-        save_provenance=Basis.of(verdict.save_live) if verdict.save else None,
-        load_provenance=Basis.of(verdict.load_live) if load else None,
-        save_image=verdict.save.provenance.image if verdict.save else None,
-        load_image=load.provenance.image if load else None,
-        output_difference=load.output.largest_difference if load and load.output else None,
-        output_largest=load.output.largest if load and load.output else None,
-    )
+class _Cells:
+    """Makes the cells of a report, and what they share once.
+
+    :param plan: the plan of the judgement.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._made: dict[tuple[object, ...], Any] = {}
+        self._shared: dict[tuple[int, str | None], _Shared] = {}
+        self._held: dict[int, tuple[str, ...]] = {}
+        self._parts: dict[int, tuple[PartRow, ...]] = {}
+
+    def of(self, judged: JudgedCell) -> ReportCell:
+        """Return the part of a report on one cell."""
+        image = judged.save.provenance.image if judged.save else None
+        # Saves that share a ruling are alike but for their environment.
+        alike = id(judged.ruling), image
+        groups = self._shared.get(alike)
+        if groups is None:
+            groups = self._shared[alike] = (
+                self._once(Observation, self._observation(judged)),
+                self._once(OutputComparison, _output(judged.load)),
+                self._once(CellJudgement, _judgement(judged)),
+                self._once(CellCheckpoint, self._checkpoint(judged)),
+                self._once(CellRun, _run(judged, self._plan)),
+            )
+        return ReportCell(judged.cell, *groups)
+
+    def _once(self, kind: type[_Group], values: dict[str, Any]) -> _Group:
+        """Return a group of values; the same object for the same values."""
+        key = kind, *values.values()
+        found: _Group | None = self._made.get(key)
+        if found is None:
+            found = self._made[key] = kind.model_construct(**values)
+        return found
+
+    def _observation(self, judged: JudgedCell) -> dict[str, Any]:
+        load, error, result = judged.load, judged.error, judged.result
+        return {
+            "outcome": judged.outcome,
+            "after_load": judged.after_load,
+            "stage": judged.stage,
+            "error_type": error.type if error else None,
+            "error_message": error.message if error else None,
+            "missing_keys": load.missing_keys if load else (),
+            "unexpected_keys": judged.unexpected,
+            "note": judged.note or None,
+            "lacking": judged.lacking,
+            "save": judged.save.outcome if judged.save else None,
+            "rest": result.rest if result else None,
+            "rest_after_load": result.rest_after_load if result else AfterLoad.UNTESTED,
+            "resized": bool(result and result.resized),
+            "weights": result.weights if result else None,
+            "parts": self._parts_of(result),
+            "held": self._held_by(judged.save),
+        }
+
+    def _checkpoint(self, judged: JudgedCell) -> dict[str, Any]:
+        save, load = judged.save, judged.load
+        return {
+            "measured_with": load.saved_by if load else None,
+            "save_provenance": Basis.of(judged.save_live) if save else None,
+            "save_image": save.provenance.image if save else None,
+            "held": self._held_by(save),
+        }
+
+    def _held_by(self, save: Save | None) -> tuple[str, ...]:
+        if save is None:
+            return ()
+        if id(save) not in self._held:
+            self._held[id(save)] = _held(save)
+        return self._held[id(save)]
+
+    def _parts_of(self, result: LoadResult | None) -> tuple[PartRow, ...]:
+        if result is None:
+            return ()
+        if id(result) not in self._parts:
+            rows = (self._once(PartRow, _part(part)) for part in result.parts)
+            self._parts[id(result)] = tuple(rows)
+        return self._parts[id(result)]
+
+
+def _output(load: Load | None) -> dict[str, Any]:
+    seen = load.output if load else None
+    return {
+        "output_difference": seen.largest_difference if seen else None,
+        "output_largest": seen.largest if seen else None,
+    }
+
+
+def _judgement(judged: JudgedCell) -> dict[str, Any]:
+    documented = judged.documented
+    return {
+        "documented": documented.outcome,
+        "documented_reason": documented.reason or None,
+        "documented_sentence": documented.sentence or None,
+        "same_reason": judged.same_reason,
+        "verdict": judged.verdict,
+        "ledger": judged.entries,
+        "controls": judged.controls,
+    }
+
+
+def _run(judged: JudgedCell, plan: Plan) -> dict[str, Any]:
+    load = judged.load
+    return {
+        "lane": plan.lane,
+        "runner": plan.runner,
+        "provenance": Basis.of(judged.live) if load else None,
+        "load_provenance": Basis.of(judged.load_live) if load else None,
+        "load_image": load.provenance.image if load else None,
+    }
 
 
 def _held(save: Save) -> tuple[str, ...]:
@@ -114,14 +175,9 @@ def _held(save: Save) -> tuple[str, ...]:
     )
 
 
-def _part(part: PartResult) -> PartRow:
-    return PartRow.model_construct(
-        name=part.name,
-        attention=part.attention,
-        outcome=part.outcome,
-        resized=part.resized,
-        after_load=part.after_load,
-    )
+def _part(part: PartResult) -> dict[str, Any]:
+    names = "name", "attention", "outcome", "resized", "after_load"
+    return {name: getattr(part, name) for name in names}
 
 
 @gc_paused()
@@ -164,7 +220,7 @@ def build(judgement: Judgement, documentation: Documentation) -> Report:
             )
             for check in judgement.entries
         ),
-        cells=tuple(_cell_objects(judgement.verdicts, judgement)),
+        cells=tuple(map(_Cells(plan).of, judgement.verdicts)),
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -25,7 +27,9 @@ from matrix.catalogue.words import (
     outcome_text,
 )
 from matrix.judge.outcomes import deviations
+from matrix.plan.cells import Cell
 from matrix.store.records import Number
+from matrix.system.sharing import read_through
 
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
@@ -110,6 +114,24 @@ class Observation(ReportModel):
     held: tuple[str, ...] = ()
     """Names of the parts for which the saving module held metadata other than the default."""
 
+    @functools.cached_property
+    def seen(self) -> str:
+        """The outcome as it is shown, e.g. ``loaded (frozen)``."""
+        return outcome_text(self.outcome, self.after_load, self.rest_state, resized=self.resized)
+
+    @property
+    def rest_state(self) -> RestState:
+        """What became of the parts other than the attention, in one word."""
+        return RestState.of(self.rest, self.rest_after_load)
+
+    @property
+    def reason(self) -> str:
+        """The error, why there is no outcome, or why it is ``partial``, as one line."""
+        if not self.error_type:
+            return one_line(self.note or "")
+        message = one_line(self.error_message or "")
+        return f"{self.error_type} at {self.stage.value if self.stage else None}: {message}"
+
 
 class OutputComparison(ReportModel):
     """The loaded and the saving module's output for the same input; gpu lane only."""
@@ -168,18 +190,97 @@ class CellRun(ReportModel):
 
 
 # Fields are in the order of the bases from the last to the first.
-class ReportCell(CellRun, CellCheckpoint, CellJudgement, OutputComparison, Observation, CellPlace):
-    """One judged cell."""
+class CellObject(CellRun, CellCheckpoint, CellJudgement, OutputComparison, Observation, CellPlace):
+    """One judged cell by itself, as commands print it and files of format 1 list it."""
 
-    @property
-    def seen(self) -> str:
-        """The outcome as it is shown, e.g. ``loaded (frozen)``."""
-        return outcome_text(self.outcome, self.after_load, self.rest_state, resized=self.resized)
 
-    @property
-    def rest_state(self) -> RestState:
-        """What became of the parts other than the attention, in one word."""
-        return RestState.of(self.rest, self.rest_after_load)
+GROUPS: dict[str, type[ReportModel]] = {
+    "observation": Observation,
+    "output": OutputComparison,
+    "judgement": CellJudgement,
+    "checkpoint": CellCheckpoint,
+    "run": CellRun,
+}
+"""The groups of values that cells share, by the name of the attribute that holds each."""
+
+if TYPE_CHECKING:
+
+    class _OfOthers(
+        CellRun, CellCheckpoint, CellJudgement, OutputComparison, Observation, CellPlace
+    ):
+        pass
+else:
+    _OfOthers = object
+
+
+class ReportCell(_OfOthers):
+    """One judged cell: its place, and groups of values that it shares with other cells.
+
+    It has all fields of :class:`CellObject`; it reads them through what it consists of.
+
+    :param place: the cell.
+    :param observation: what was seen.
+    :param output: the comparison of outputs.
+    :param judgement: what the FAQ and the ledger say.
+    :param checkpoint: what is loaded.
+    :param run: how the load was run.
+    """
+
+    __slots__ = ("place", *GROUPS)
+
+    def __init__(
+        self,
+        place: Cell,
+        observation: Observation,
+        output: OutputComparison,
+        judgement: CellJudgement,
+        checkpoint: CellCheckpoint,
+        run: CellRun,
+    ) -> None:
+        self.place = place
+        self.observation = observation
+        self.output = output
+        self.judgement = judgement
+        self.checkpoint = checkpoint
+        self.run = run
+
+    @classmethod
+    def of(cls, cell: CellObject) -> ReportCell:
+        """Return a cell that shares nothing.
+
+        :param cell: all values of it, which have been validated.
+        """
+        groups: Any = {
+            name: kind.model_construct(
+                **{field: getattr(cell, field) for field in kind.model_fields}
+            )
+            for name, kind in GROUPS.items()
+        }
+        place = Cell(cell.scenario, cell.variant, cell.saved_by, cell.loaded_by)
+        return cls(place, **groups)
+
+    def model_dump(self, mode: str = "python") -> dict[str, Any]:  # type: ignore[override]
+        """Return all values by name, as :class:`CellObject` has them.
+
+        :param mode: ``json`` for values that JSON has.
+        """
+        values = {name: getattr(self, name) for name in CellObject.model_fields}
+        return CellObject.model_construct(**values).model_dump(mode=mode)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ReportCell) and all(
+            getattr(self, name) == getattr(other, name) for name in ReportCell.__slots__
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.place)
+
+    def __repr__(self) -> str:
+        return f"ReportCell({self.model_dump()})"
+
+    def at(self, place: Cell) -> ReportCell:
+        """Return what is known of this cell as that of another place."""
+        return ReportCell(place, *(getattr(self, name) for name in GROUPS))
 
     @property
     def deviations(self) -> list[Deviation]:
@@ -206,10 +307,8 @@ class ReportCell(CellRun, CellCheckpoint, CellJudgement, OutputComparison, Obser
         """Whether the cell has an outcome."""
         return self.verdict.present
 
-    @property
-    def reason(self) -> str:
-        """The error, why there is no outcome, or why it is ``partial``, as one line."""
-        if not self.error_type:
-            return one_line(self.note or "")
-        message = one_line(self.error_message or "")
-        return f"{self.error_type} at {self.stage.value if self.stage else None}: {message}"
+
+read_through(ReportCell, "place", CellPlace.model_fields)
+for _name, _group in GROUPS.items():
+    read_through(ReportCell, _name, _group.model_fields)
+read_through(ReportCell, "observation", ("seen", "rest_state", "reason"))

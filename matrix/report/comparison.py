@@ -116,7 +116,7 @@ def _cells(
     plain = [cell for cell in before if cell.variant == PLAIN]
     for old, new in diff.counterparts(tuple(before), tuple(mine), instead):
         if old is None and new.variant != PLAIN:
-            as_plain = new.model_copy(update={"variant": PLAIN})
+            as_plain = new.at(new.place._replace(variant=PLAIN))
             ((old, _plain),) = diff.counterparts(plain, (as_plain,), instead)
         yield old, new
 
@@ -137,8 +137,7 @@ def _dropped(
             if (old.scenario, old.variant, saver, candidate) not in known:
                 plain = known.get((old.scenario, PLAIN, saver, candidate))
                 if plain is not None:
-                    name = f"{old.scenario}/{old.variant}/{saver}->{candidate}"
-                    yield old, plain.model_copy(update={"id": name, "variant": old.variant})
+                    yield old, plain.at(plain.place._replace(variant=old.variant))
 
 
 def _cell(old: ReportCell | None, new: ReportCell) -> Compared:

@@ -25,7 +25,7 @@ from matrix.catalogue.words import (
 )
 from matrix.errors import StoreError
 from matrix.judge.ledger import LedgerEntry
-from matrix.report.cells import ReportCell, ReportModel
+from matrix.report.cells import CellObject, ReportCell, ReportModel
 from matrix.report.packing import Packed
 from matrix.report.qualification import Qualification
 from matrix.system.collector import gc_paused
@@ -251,6 +251,8 @@ class ReportHead(ReportModel):
 class Report(ReportHead):
     """The report of a judgement."""
 
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
     cells: tuple[ReportCell, ...]
     """The planned cells."""
 
@@ -265,9 +267,9 @@ class Report(ReportHead):
             raise ValueError("planned, totals and the number of cells differ")
         if Counter(cell.verdict for cell in self.cells) != Counter(self.totals):
             raise ValueError("totals are not the numbers of the cells' verdicts")
-        ids = Counter(cell.id for cell in self.cells)
-        if self.cells and ids.most_common(1)[0][1] > 1:
-            raise ValueError(f"{ids.most_common(1)[0][0]} is listed more than once")
+        places = Counter(cell.place for cell in self.cells)
+        if self.cells and places.most_common(1)[0][1] > 1:
+            raise ValueError(f"{places.most_common(1)[0][0].id} is listed more than once")
         return self
 
     @property
@@ -305,6 +307,21 @@ class ReportFile(Packed, ReportHead, FileVersion):
         """
         head = {name: getattr(self, name) for name in ReportHead.model_fields}
         return Report(**head, cells=self.unpacked(_names(self)))
+
+
+class FirstReportFile(ReportHead):
+    """Contents of ``report.json`` in format 1, in which every cell is an object of its own."""
+
+    cells: tuple[CellObject, ...]
+    """The planned cells."""
+
+    def report(self) -> Report:
+        """Return the report that the file stands for.
+
+        :raises ValueError: totals and cells do not fit together.
+        """
+        head = {name: getattr(self, name) for name in ReportHead.model_fields}
+        return Report(**head, cells=tuple(map(ReportCell.of, self.cells)))
 
 
 def _names(head: ReportHead) -> dict[str, list[str]]:
@@ -361,7 +378,7 @@ def _parsed(path: Path, data: bytes) -> Report:
             do="Use the version of te-matrix that wrote it, or a newer one",
         )
     if found == 1:
-        return Report.model_validate_json(data)
+        return FirstReportFile.model_validate_json(data).report()
     return ReportFile.model_validate_json(data).report()
 
 

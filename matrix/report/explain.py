@@ -12,7 +12,7 @@ from matrix.catalogue.words import AfterLoad, Outcome, RestState, Verdict, Weigh
 from matrix.judge.judgement import JudgedCell, Judgement
 from matrix.judge.ledger import LedgerEntry
 from matrix.report import compat
-from matrix.report.builder import cell_object
+from matrix.report.builder import cell_of
 from matrix.report.cells import one_line
 from matrix.report.places import together
 
@@ -117,7 +117,7 @@ def _fixes(judgement: Judgement) -> Iterator[str]:
     """Yield the observed way to load each scenario that a plain load does not do well."""
     by_scenario: dict[str, dict[str, bool]] = {}
     for verdict in judgement.verdicts:
-        well = compat.status(cell_object(verdict, judgement)) == "loads"
+        well = compat.status(cell_of(verdict, judgement)) == "loads"
         by_scenario.setdefault(verdict.cell.scenario, {})[verdict.cell.variant] = well
     scenarios: dict[str, list[str]] = {}
     for scenario, goes_well in by_scenario.items():

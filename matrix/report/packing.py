@@ -15,6 +15,7 @@ from pydantic import Field
 from matrix.errors import StoreError
 from matrix.plan.cells import Cell
 from matrix.report.cells import (
+    GROUPS,
     CellCheckpoint,
     CellJudgement,
     CellRun,
@@ -42,18 +43,18 @@ _NAMES = {
 }
 """Columns that stand for a name, and the lists that have it."""
 
-_GROUPS: dict[str, tuple[str, type[ReportModel]]] = {
-    "observation": ("observations", Observation),
-    "output": ("outputs", OutputComparison),
-    "judgement": ("judgements", CellJudgement),
-    "checkpoint": ("checkpoints", CellCheckpoint),
-    "run": ("runs", CellRun),
+_LISTS = {
+    "observation": "observations",
+    "output": "outputs",
+    "judgement": "judgements",
+    "checkpoint": "checkpoints",
+    "run": "runs",
 }
-"""Columns that stand for several fields of a cell, their lists, and the types with the fields."""
+"""Columns that stand for the groups of values that cells share, and their lists."""
 
 COLUMNS = (
     *(Column(name=name, into=into) for name, into in _NAMES.items()),
-    *(Column(name=name, into=into) for name, (into, _group) in _GROUPS.items()),
+    *(Column(name=name, into=into) for name, into in _LISTS.items()),
 )
 """The columns, in the order in which they are written."""
 
@@ -95,8 +96,8 @@ class Packed(ReportModel):
         """
         columns = [_numbers(cells, name, names[into]) for name, into in _NAMES.items()]
         lists: dict[str, Any] = {}
-        for into, group in _GROUPS.values():
-            lists[into], numbers = _distinct(cells, group)
+        for name, into in _LISTS.items():
+            lists[into], numbers = _distinct(cells, name)
             columns.append(numbers)
         rows = tuple(zip(*columns, strict=True))
         return cls.model_construct(columns=COLUMNS, cells=rows, **lists)
@@ -109,8 +110,7 @@ class Packed(ReportModel):
         """
         places = [_position(column, self.columns) for column in COLUMNS]
         lists: list[Sequence[Any]] = [names[into] for into in _NAMES.values()]
-        for into, _group in _GROUPS.values():
-            lists.append([vars(item) for item in getattr(self, into)])
+        lists += [getattr(self, into) for into in _LISTS.values()]
         found = []
         for number, row in enumerate(self.cells):
             if len(row) != len(self.columns):
@@ -120,7 +120,7 @@ class Packed(ReportModel):
                 values = [items[row[place]] for items, place in zip(lists, places, strict=True)]
             except IndexError:
                 raise ValueError(_beyond(number, row, places, lists)) from None
-            found.append(_cell(*values))
+            found.append(ReportCell(Cell(*values[:4]), *values[4:]))
         return tuple(found)
 
 
@@ -133,16 +133,20 @@ def _numbers(cells: Sequence[ReportCell], name: str, listed: Sequence[str]) -> l
         raise _unlisted(name, unlisted.args[0]) from None
 
 
-def _distinct(
-    cells: Sequence[ReportCell], group: type[ReportModel]
-) -> tuple[tuple[ReportModel, ...], list[int]]:
-    """Return the distinct values of a group of fields, and the number of every cell's."""
-    fields = tuple(group.model_fields)
+def _distinct(cells: Sequence[ReportCell], name: str) -> tuple[tuple[ReportModel, ...], list[int]]:
+    """Return the distinct values of a group, and the number of every cell's."""
+    values_of = operator.attrgetter(*GROUPS[name].model_fields)
     found: dict[tuple[Any, ...], int] = {}
-    numbers = [
-        found.setdefault(values, len(found)) for values in map(operator.attrgetter(*fields), cells)
-    ]
-    made = (group.model_construct(**dict(zip(fields, values, strict=True))) for values in found)
+    made: list[ReportModel] = []
+    known: dict[int, int] = {}
+    numbers = []
+    for group in map(operator.attrgetter(name), cells):
+        number = known.get(id(group))
+        if number is None:
+            number = known[id(group)] = found.setdefault(values_of(group), len(found))
+            if number == len(made):
+                made.append(group)
+        numbers.append(number)
     return tuple(made), numbers
 
 
@@ -172,21 +176,3 @@ def _beyond(
         if row[place] >= len(items)
     )
     return f"cells.{number}: {column.name} is {at}, and {column.into} has {count} entries"
-
-
-def _cell(
-    scenario: str, variant: str, saved_by: str, loaded_by: str, *groups: dict[str, Any]
-) -> ReportCell:
-    fields: dict[str, Any] = {}
-    for group in groups:
-        fields.update(group)
-    place = Cell(scenario, variant, saved_by, loaded_by)
-    # The values were validated in their lists.
-    return ReportCell.model_construct(
-        id=place.id,
-        scenario=scenario,
-        variant=variant,
-        saved_by=saved_by,
-        loaded_by=loaded_by,
-        **fields,
-    )

@@ -13,6 +13,7 @@ import functools
 import gzip
 import hashlib
 import json
+import operator
 import shlex
 from collections.abc import Callable
 from typing import Any
@@ -41,6 +42,7 @@ from matrix.store.records import Failure, Load, Moved, Part, Provenance, Record,
 
 _NO_CELL = -1
 _CHANGING = {"recorded_at", "seconds"}
+_place = operator.attrgetter(*(name for name in Provenance.model_fields if name not in _CHANGING))
 _SCRIPTS = ("evidence.js", "symptoms.js", "traceback.js", "question.js", "page.js")
 """The files of the page's script, each after those that it uses."""
 
@@ -78,6 +80,7 @@ class EmbeddedEvidence:
         self._kinds, self._saves, self._loads = Pool(), Pool(), Pool()
         self._parts, self._tensors, self._moved = Pool(), Pool(), Pool()
         self._errors, self._places = Pool(), Pool()
+        self._of_rulings: dict[int, int] = {}
 
     def data(self) -> dict[str, Any]:
         """Return the data that the page's script reads, as plain data for JSON."""
@@ -132,13 +135,19 @@ class EmbeddedEvidence:
             column = columns[cell.saved_by]
             place = rows[cell.loaded_by] * len(columns) + column
             grid["kinds"][place] = self._kind(verdict, row)
-            if verdict.save:
+            if verdict.save and grid["saves"][column] == _NO_CELL:
                 grid["saves"][column] = self._save(verdict.save)
             if verdict.load:
                 grid["loads"][place] = self._load(verdict.load)
         return list(grids.values())
 
     def _kind(self, verdict: JudgedCell, row: ReportCell) -> int:
+        number = self._of_rulings.get(id(verdict.ruling))
+        if number is None:
+            number = self._of_rulings[id(verdict.ruling)] = self._new_kind(verdict, row)
+        return number
+
+    def _new_kind(self, verdict: JudgedCell, row: ReportCell) -> int:
         documented, live = verdict.documented, (verdict.save_live, verdict.load_live)
         looks = verdict.seen, verdict.outcome, verdict.verdict, compat.status(row)
         attends = self._judgement.plan.scenarios[verdict.cell.scenario].attends
@@ -188,14 +197,14 @@ class EmbeddedEvidence:
         return self._loads.add(id(load), make)
 
     def _failure(self, error: Failure) -> int:
-        return self._errors.add(error, error.model_dump)
+        return self._errors.add(_values(error), error.model_dump)
 
     def _moves(self, moved: Moved) -> int:
         return self._moved.add((moved.path, tuple(moved.moved.items())), moved.model_dump)
 
     def _part(self, part: Part) -> int:
         tensors = {
-            name: self._tensors.add(tensor, functools.partial(_plain, tensor))
+            name: self._tensors.add(_values(tensor), functools.partial(_plain, tensor))
             for name, tensor in part.tensors.items()
         }
 
@@ -205,9 +214,11 @@ class EmbeddedEvidence:
         return self._parts.add((part.path, part.name, tuple(tensors.items())), make)
 
     def _provenance(self, provenance: Provenance) -> dict[str, Any]:
-        place = provenance.model_dump_json(exclude_none=True, exclude=_CHANGING)
+        def make() -> dict[str, Any]:
+            return provenance.model_dump(mode="json", exclude_none=True, exclude=_CHANGING)
+
         return {
-            "place": self._places.add(place, lambda: json.loads(place)),
+            "place": self._places.add(_place(provenance), make),
             **{name: getattr(provenance, name) for name in sorted(_CHANGING)},
         }
 
@@ -215,6 +226,11 @@ class EmbeddedEvidence:
 def _scenario(row: ScenarioRow) -> dict[str, str]:
     """Return what the page tells scenarios apart by, and the class of the recipe that saves."""
     return {**dataclasses.asdict(traits.of(row)), "saved_with": row.save_recipe.name}
+
+
+def _values(record: Record) -> tuple[Any, ...]:
+    """Return what tells a record from others, which is faster to look up than the record."""
+    return tuple(vars(record).values())
 
 
 def _plain(record: Record) -> Any:

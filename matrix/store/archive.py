@@ -119,6 +119,16 @@ class Archive:
         """
         return self._parse(Load, key)
 
+    def repeats(self, key: str, record: Save | Load) -> bool:
+        """Return whether the file's only record under a key says what another one says.
+
+        Lines are compared as text, up to the environment, so that none is parsed. Where it
+        returns False they may agree all the same.
+        """
+        lines = self._lines.get(key, ())
+        told = record.model_dump_json(exclude_none=True, exclude={"provenance"})
+        return len(lines) == 1 and lines[0][1].startswith(f'{told[:-1]},"provenance":')
+
     def records(self) -> list[Save | Load]:
         """Return all records.
 

@@ -58,6 +58,16 @@ class Recorded:
         archive = self._archive(scenario)
         return archive.loads(key) if archive else []
 
+    def repeats(self, record: Save | Load) -> bool:
+        """Return whether all that is recorded under a record's key says the same as it.
+
+        It is asked often, and finds out without parsing; see :meth:`Archive.repeats`.
+
+        :raises StoreError: the scenario's file cannot be read.
+        """
+        archive = self._archive(record.scenario)
+        return archive is not None and archive.repeats(record.key, record)
+
     def records(self) -> Iterator[Save | Load]:
         """Yield all records.
 

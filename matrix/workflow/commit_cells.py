@@ -248,7 +248,7 @@ class CommitJudge:
             walked = places[verdict.cell]
             mine = verdict.load if walked.side == "loader" else verdict.save
             version = mine.provenance.release if mine else release.version
-            cell = report.cell_object(verdict, judgement)
+            cell = report.cell_of(verdict, judgement)
             found[walked] = _seen(cell, verdict.error, version)
         return found
 

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -39,7 +40,11 @@ from matrix.store.store import Store
 
 CORES = os.cpu_count() or 1
 SAMPLE = 6
-"""Releases that a bare load is timed in."""
+"""Releases that a bare load of a scenario is timed in."""
+MOST = 40
+"""Bare loads that are timed at most."""
+QUICK = ("autocast",)
+"""The scenarios where no others are asked for."""
 
 IMPORTS = """
 import importlib, os, re, sys
@@ -72,22 +77,38 @@ def own_modules(releases: list[Release]) -> float:
     return total
 
 
-def bare_load(release: Release) -> list[float]:
-    """Return what a bare load takes: in a process of its own, and in one that is there."""
-    recipe = json.dumps(scenarios.load()["autocast"].request)
+def bare_load(release: Release, scenario: str) -> list[float]:
+    """Return what a bare load takes: in a process of its own, and in one that is there.
+
+    It is empty where the release does not load its own save.
+    """
+    recipe = json.dumps(scenarios.load()[scenario].request)
     source = str(FetchedSources(offline=True).get(release))
     command = [sys.executable, "-P", str(Path(__file__).with_name("bare.py"))]
     command += [source, release.version, recipe, release.opt_in or ""]
     done = subprocess.run(
-        command, check=True, capture_output=True, text=True, env=worker_environment()
+        command, check=False, capture_output=True, text=True, env=worker_environment()
     )
-    return [float(seconds) for seconds in done.stdout.split()[-2:]]
+    return [float(seconds) for seconds in done.stdout.split()[-2:]] if not done.returncode else []
 
 
-def a_plan(releases: list[Release]) -> Plan:
-    variants = {name: scenarios.variants()[name] for name in ("plain", "remapped")}
-    recipes = {"autocast": scenarios.load()["autocast"]}
-    return plan_cells(faq.load(), recipes, variants, releases, releases)
+def bare_loads(names: Sequence[str], releases: list[Release]) -> tuple[float, float]:
+    """Return the means of bare loads of some releases in some scenarios, see `bare_load`."""
+    usual = [name for name in names if not scenarios.load()[name].scenario.transport.distributed]
+    pairs = [(r, name) for r in releases for name in usual if scenarios.load()[name].is_saved_by(r)]
+    sample = random.Random(0).sample(pairs, min(SAMPLE * len(usual), MOST, len(pairs)))
+    found = [each for each in (bare_load(release, name) for release, name in sample) if each]
+    alone, bare = map(statistics.mean, zip(*found, strict=True))
+    return alone, bare
+
+
+def a_plan(releases: list[Release], names: Sequence[str]) -> Plan:
+    """Return the plan of some scenarios: in all variants, unless it is `autocast` alone."""
+    known, variants = scenarios.load(), scenarios.variants()
+    if names == QUICK:
+        variants = {name: variants[name] for name in ("plain", "remapped")}
+    chosen = {name: known[name] for name in names}
+    return plan_cells(faq.load(), chosen, variants, releases, releases)
 
 
 def measuring(made: Plan, store: Store, *, every: bool = False) -> tuple[float, int]:
@@ -112,7 +133,9 @@ def fetched(names: list[str]) -> list[Release]:
     return found
 
 
-def one_new_release(releases: list[Release], store: Store) -> tuple[float, int]:
+def one_new_release(
+    releases: list[Release], names: Sequence[str], store: Store
+) -> tuple[float, int]:
     """Add a release that saves what no other does: its whole row and column are loaded."""
     with tempfile.TemporaryDirectory() as folder:
         root = broken_copy(
@@ -123,27 +146,32 @@ def one_new_release(releases: list[Release], store: Store) -> tuple[float, int]:
         )
         candidate = sources.candidate(root)
         FetchedSources().get(candidate)
-        return measuring(a_plan([*releases, candidate]), store)
+        return measuring(a_plan([*releases, candidate], names), store)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--releases", default="all")
+    parser.add_argument("--scenario", default=",".join(QUICK), help="NAME,... or all")
     options = parser.parse_args()
-    names = [] if options.releases == "all" else options.releases.split(",")
-    releases = fetched(names)
-    made = a_plan(releases)
+    releases = fetched([] if options.releases == "all" else options.releases.split(","))
+    every_one = options.scenario == "all"
+    names = tuple(scenarios.load() if every_one else options.scenario.split(","))
+    made = a_plan(releases, names)
     before = third_party()
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "store")
         first, loads = measuring(made, store)
-        new, new_loads = one_new_release(releases, store)
-        every, all_loads = measuring(made, Store(Path(folder) / "every"), every=True)
+        rows = [("nothing known, each state loaded once", first, loads)]
+        if names == QUICK:
+            again = Store(Path(folder) / "every")
+            rows.append(("nothing known, every cell loaded", *measuring(made, again, every=True)))
+        new = one_new_release(releases, names, store)
+        rows.append(("one new release, its row and column", *new))
     # Timed before and after, as other programs may disturb either.
     imports = statistics.mean((before, third_party()))
     modules = own_modules(releases)
-    sample = random.Random(0).sample(releases, min(SAMPLE, len(releases)))
-    alone, bare = map(statistics.mean, zip(*map(bare_load, sample), strict=True))
+    alone, bare = bare_loads(names, releases)
 
     def floor(loads: int, each: float) -> float:
         return imports + (modules + each * loads) / CORES
@@ -151,11 +179,7 @@ def main() -> None:
     table = Table(title=f"{len(releases)} releases, {len(made.cells)} cells, {CORES} cores")
     for heading in ("what", "loads", "seconds", "floor", "ratio", "with a process each", "ratio"):
         table.add_column(heading, justify="right")
-    for what, took, count in (
-        ("nothing known, each state loaded once", first, loads),
-        ("nothing known, every cell loaded", every, all_loads),
-        ("one new release, its row and column", new, new_loads),
-    ):
+    for what, took, count in rows:
         row = [what, str(count), f"{took:.1f}"]
         for least in (floor(count, bare), floor(count, alone)):
             row += [f"{least:.1f}", f"{took / least:.2f}"]

@@ -11,7 +11,7 @@ from matrix.catalogue import faq, releases, scenarios
 from matrix.catalogue.words import Deviation, Lane, Stage
 from matrix.plan.cells import Plan, plan_cells
 from matrix.report.builder import scenario_row
-from matrix.report.cells import ReportCell
+from matrix.report.cells import CellObject, ReportCell
 from matrix.report.document import Counts, ReleaseRow, Report, ScenarioRow, VariantRow
 from matrix.store import keys, recorded
 from matrix.store.recorded import Recorded, write_evidence
@@ -211,7 +211,7 @@ def a_cell(saver: str, loader: str, outcome: str = "loaded", **more: Any) -> Rep
         "save_provenance": "live",
         "load_provenance": "live",
     }
-    return ReportCell(**(fields | more))
+    return ReportCell.of(CellObject(**(fields | more)))
 
 
 def a_scenario(name: str) -> ScenarioRow:

@@ -12,6 +12,7 @@ import pytest
 
 from helpers.builders import TODAY, a_load, a_save, entry_fields
 from matrix.catalogue.faq import Documentation
+from matrix.catalogue.words import SaveOutcome
 from matrix.errors import ExitCode
 from matrix.judge import judge, outcomes, summary
 from matrix.judge.judgement import EntryCheck, Judgement, SaveCheck
@@ -402,6 +403,24 @@ def test_recorded_evidence_never_covers_up_a_crash(
     )
     made.store.add_attempt(Attempt(key=key, kind="infra", message="crash", at="1"))
     assert made.judge().verdicts[0].verdict == "infra"
+
+
+def test_savers_of_one_state_are_judged_alike_unless_their_saves_differ(
+    bench: Callable[..., Bench],
+) -> None:
+    made = bench(["1.8", "1.9", "1.10"], ["1.11"])
+    made.controls("1.11")
+    first = a_save(made.plan, "1.8")
+    made.store.add(first)
+    made.store.add(a_load(made.plan, first, "1.11"))
+    alike = {"state_digest": first.state_digest, "keys": first.keys, "parts": first.parts}
+    made.store.add(a_save(made.plan, "1.9").model_copy(update=alike))
+    spoilt = {"outcome": SaveOutcome.SPOILT, "flaws": ("lost",)}
+    made.store.add(a_save(made.plan, "1.10").model_copy(update=alike | spoilt))
+    found = {verdict.cell.saved_by: verdict for verdict in made.judge().verdicts}
+    assert found["1.8"].ruling is found["1.9"].ruling
+    assert (found["1.9"].save, found["1.9"].verdict) == (made.saved("1.9"), "conforms")
+    assert (found["1.10"].verdict, found["1.10"].note) == ("deviates", "lost")
 
 
 def test_recorded_is_held_against_live(bench: Callable[..., Bench], tmp_path: Path) -> None:

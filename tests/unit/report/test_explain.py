@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from matrix.catalogue import faq, releases, scenarios
 from matrix.catalogue.faq import UNDOCUMENTED, Documented
 from matrix.catalogue.words import AfterLoad, Outcome, Verdict
-from matrix.judge.judgement import JudgedCell
+from matrix.judge.judgement import JudgedCell, Ruling
 from matrix.plan.cells import Cell
 from matrix.report import explain
 
@@ -17,13 +17,13 @@ LOADED = Documented(Outcome.LOADED, "", "Loads")
 def judged(scenario: str, variant: str = "plain", outcome: Outcome = Outcome.LOADED) -> JudgedCell:
     documented = LOADED if variant == "plain" else UNDOCUMENTED
     conforms = Verdict.CONFORMS if outcome == Outcome.LOADED else Verdict.DEVIATES
-    return JudgedCell(
-        cell=Cell(scenario, variant, "2.4", "2.5"),
+    ruling = Ruling(
         documented=documented,
         verdict=conforms if documented is LOADED else Verdict.UNDOCUMENTED,
         outcome=outcome,
         after_load=AfterLoad.UPDATES if outcome == Outcome.LOADED else AfterLoad.UNTESTED,
     )
+    return JudgedCell(Cell(scenario, variant, "2.4", "2.5"), None, ruling)
 
 
 def page(*verdicts: JudgedCell) -> list[str]:

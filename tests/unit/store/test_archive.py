@@ -39,6 +39,24 @@ def test_it_comes_back(path: Path, make_plan: MakePlan) -> None:
     assert archive.loads("nothing") == []
 
 
+def test_a_repetition_is_found_without_parsing(path: Path, make_plan: MakePlan) -> None:
+    plan = make_plan(["1.8"], ["1.11"])
+    save, archive = a_save(plan, "1.8"), Archive(path)
+    load = a_load(plan, save, "1.11")
+    elsewhere = load.provenance.model_copy(update={"torch": "2.4.1", "seconds": 9.0})
+    assert archive.repeats(load.key, load.model_copy(update={"provenance": elsewhere}))
+    assert archive.repeats(save.key, save)
+    assert not archive.repeats(load.key, a_load(plan, save, "1.11", digest="another"))
+    assert not archive.repeats("nothing", load)
+
+
+def test_two_records_of_a_key_are_no_repetition(tmp_path: Path, make_plan: MakePlan) -> None:
+    plan = make_plan(["1.8"], ["1.11"])
+    both = [a_load(plan, a_save(plan, "1.8"), "1.11", digest=digest) for digest in ("a", "b")]
+    write(tmp_path / "two.jsonl", both, "2026-11-24")
+    assert not Archive(tmp_path / "two.jsonl").repeats(both[0].key, both[0])
+
+
 @pytest.mark.parametrize("suffix", ["gz", "xz"])
 def test_compressed_it_is_the_same_bytes_each_time(
     tmp_path: Path, make_plan: MakePlan, suffix: str
