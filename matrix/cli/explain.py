@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import datetime
 import json
+import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 
@@ -16,7 +19,7 @@ from matrix.catalogue.selection import EVERYTHING, Selection
 from matrix.cli.options import with_json, with_store, with_today
 from matrix.doctor import symptoms
 from matrix.doctor.symptoms import page
-from matrix.errors import ExitCode, UsageError
+from matrix.errors import ExitCode, UsageError, os_errors_as
 from matrix.report import explain
 from matrix.store.store import Store
 from matrix.workflow.selecting import Request, Selected, select
@@ -25,7 +28,12 @@ from matrix.workflow.selecting import Request, Selected, select
 @click.command("explain", short_help="Explain a pair of releases, or an error.")
 @click.argument("saved_by", required=False)
 @click.argument("loaded_by", required=False)
-@click.option("--error", "text", help="the traceback or message to explain; - for standard input")
+@click.option(
+    "--error",
+    "text",
+    metavar="TEXT|FILE|-",
+    help="the traceback or message to explain, the file that has it, or - for standard input",
+)
 @with_store
 @with_today
 @with_json("print what was found as JSON")
@@ -60,13 +68,22 @@ def explain_command(
 
 def _read(text: str | None) -> str:
     if text in (None, "-"):
-        text = sys.stdin.buffer.read().decode(errors="replace") if not sys.stdin.isatty() else ""
+        text = _decoded(sys.stdin.buffer.read()) if not sys.stdin.isatty() else ""
+    elif text and os.path.isfile(text):  # noqa: PTH113  # Path's raises where a name is too long
+        with os_errors_as(UsageError, f"{text} cannot be read", do="Name a file that has a text"):
+            text = _decoded(Path(text).read_bytes())
     if not text or not text.strip():
         raise UsageError(
             "there is nothing to explain",
             do="Name two releases, or give a traceback with --error or on standard input",
         )
     return text
+
+
+def _decoded(data: bytes) -> str:
+    """Return the text of a log; a byte order mark, which Windows shells write, tells UTF-16."""
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if wide else "utf-8", errors="replace")
 
 
 def _select(store: Store, saved_by: str | None = None, loaded_by: str | None = None) -> Selected:

@@ -311,6 +311,19 @@ def test_from_standard_input() -> None:
         assert "te-matrix remap IN OUT --to RELEASE makes" in shown.output
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_from_a_file(encoding: str, tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text(OURS["recipe-after-extra-keys.txt"]["text"], encoding=encoding)
+    shown = te_matrix("explain", "--error", str(log))
+    assert "saved by 1.0-1.14, loaded by 2.0-2.3" in shown.output
+
+
+@pytest.mark.parametrize("text", ["/" + "x" * 9000, "no\0file", str(Path.cwd())])
+def test_what_names_no_file_is_the_text_itself(text: str) -> None:
+    assert te_matrix("explain", "--error", text).exit_code == ExitCode.INCOMPLETE
+
+
 def test_as_json() -> None:
     text = OURS["scale-inv-short.txt"]["text"]
     (only,) = json.loads(te_matrix("explain", "--error", text, "--json").output)
