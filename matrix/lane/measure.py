@@ -40,12 +40,13 @@ Kept = TypeVar("Kept", Save, Load)
 class Measurer:
     """Has releases save and load, and stores the results. Leaving the context ends processes.
 
-    Safe to use from any number of threads; each release does one thing at a time.
+    Safe to use from any number of threads; each process of a release does one thing at a time.
 
     :param sources: provides the code of releases.
     :param runner: opens release processes; its context is entered and left with this one.
     :param timeout: limit for one save or load, in seconds.
     :param most: maximum number of release processes at a time; None for no limit.
+    :param copies: how many processes a release may have.
     """
 
     def __init__(
@@ -56,11 +57,12 @@ class Measurer:
         runner: Runner,
         timeout: float = CELL_TIMEOUT,
         most: int | None = None,
+        copies: int = 1,
     ) -> None:
         self._plan = plan
         self._store = store
         self._timeout = timeout
-        self._pool = ProcessPool(plan, sources, runner, timeout, most)
+        self._pool = ProcessPool(plan, sources, runner, timeout, most, copies)
         # Only for the names of keys: looking up evidence is the caller's task.
         self._keys = EvidenceIndex(plan, None, None)
         # The control that loads a release's own save may use a variant that is not planned.
@@ -154,12 +156,12 @@ class Measurer:
         try:
             process = self._pool.start(release, scenario, enter=enter)
         except WorkerError as error:
-            self._pool.end(release)
+            self._pool.end_reserved()
             return self._failed(key, _kind(error), str(error), lacking=release.name)
         try:
             found = ask(process)
         except WorkerError as error:
-            self._pool.end(release)
+            self._pool.end_reserved()
             return self._failed(key, _kind(error), str(error))
         except AnswerError as error:
             return self._failed(key, AttemptKind.INFRA, str(error))

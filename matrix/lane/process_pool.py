@@ -1,8 +1,9 @@
-"""A pool of release processes: one per release, started when it is first needed."""
+"""A pool of release processes: one or a few per release, started when they are first needed."""
 
 from __future__ import annotations
 
 import contextlib
+import queue
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from matrix.lane.runner import Runner
 from matrix.lane.sources import CodeSource
 from matrix.plan.cells import Plan
 
+_Place = tuple[str, int]
+"""The name of a release, and which of its processes."""
 _ANY = ""
 """Stands for the scenario of a start that failed before a model was to be built."""
 
@@ -29,6 +32,7 @@ class ProcessPool:
     :param runner: opens the processes; its context is entered and left with the pool's.
     :param timeout: limit for building a scenario's model, in seconds.
     :param most: maximum number of processes at a time; None for no limit.
+    :param copies: how many processes a release may have, each for another thread.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class ProcessPool:
         runner: Runner,
         timeout: float,
         most: int | None = None,
+        copies: int = 1,
     ) -> None:
         self._plan = plan
         self._sources = sources
@@ -45,8 +50,9 @@ class ProcessPool:
         self._timeout = timeout
         self._most = most
         self._lock = threading.Lock()
-        self._reserved = {name: threading.Lock() for name in plan.releases}
-        self._processes: OrderedDict[str, ReleaseProcess] = OrderedDict()
+        self._free = {name: _numbers(copies) for name in plan.releases}
+        self._mine = threading.local()
+        self._processes: OrderedDict[_Place, ReleaseProcess] = OrderedDict()
         self._start_errors: dict[tuple[str, str], WorkerError] = {}
         self._lost_once: set[tuple[str, str]] = set()
 
@@ -61,9 +67,13 @@ class ProcessPool:
 
     @contextlib.contextmanager
     def reserved(self, release: Release) -> Iterator[None]:
-        """Reserve the process of a release for this thread; others wait."""
-        with self._reserved[release.name]:
+        """Reserve a process of a release for this thread; others wait where all are taken."""
+        number = self._free[release.name].get()
+        self._mine.place = release.name, number
+        try:
             yield
+        finally:
+            self._free[release.name].put(number)
 
     def start_error(self, release: Release, scenario: str) -> WorkerError | None:
         """Return the error of an earlier start that will not be repeated, or None."""
@@ -80,7 +90,7 @@ class ProcessPool:
         """
         start = release.name, _ANY
         try:
-            process = self._running(release) or self._open(release)
+            process = self._running() or self._open(release)
             start = release.name, scenario.name
             if enter:
                 process.enter(scenario, self._timeout)
@@ -92,17 +102,22 @@ class ProcessPool:
         return process
 
     def end(self, release: Release) -> None:
-        """End the process of a release, if it is running."""
+        """End the processes of a release that are running."""
         with self._lock:
-            process = self._processes.pop(release.name, None)
-        if process is not None:
+            places = [place for place in self._processes if place[0] == release.name]
+            ended = [self._processes.pop(place) for place in places]
+        for process in ended:
             process.close()
 
-    def _running(self, release: Release) -> ReleaseProcess | None:
+    def end_reserved(self) -> None:
+        """End the process that this thread has reserved, if it is running."""
+        self._end(self._mine.place)
+
+    def _running(self) -> ReleaseProcess | None:
         with self._lock:
-            if release.name in self._processes:
-                self._processes.move_to_end(release.name)
-            return self._processes.get(release.name)
+            if self._mine.place in self._processes:
+                self._processes.move_to_end(self._mine.place)
+            return self._processes.get(self._mine.place)
 
     def _open(self, release: Release) -> ReleaseProcess:
         self._make_room()
@@ -112,7 +127,7 @@ class ProcessPool:
             raise WorkerError(str(error)) from error
         process = self._runner.open(release, source, self._plan.lane)
         with self._lock:
-            self._processes[release.name] = process
+            self._processes[self._mine.place] = process
         return process
 
     def _make_room(self) -> None:
@@ -121,9 +136,25 @@ class ProcessPool:
             return
         with self._lock:
             over = len(self._processes) + 1 - self._most
-            names = list(self._processes)
+            names = [name for name, _number in self._processes]
         for name in names:
-            if over > 0 and self._reserved[name].acquire(blocking=False):
-                self.end(self._plan.releases[name])
-                self._reserved[name].release()
-                over -= 1
+            with contextlib.suppress(queue.Empty):
+                if over > 0:
+                    number = self._free[name].get_nowait()
+                    over -= self._end((name, number))
+                    self._free[name].put(number)
+
+    def _end(self, place: _Place) -> bool:
+        """End one process, and return whether it was running."""
+        with self._lock:
+            process = self._processes.pop(place, None)
+        if process is not None:
+            process.close()
+        return process is not None
+
+
+def _numbers(count: int) -> queue.SimpleQueue[int]:
+    found: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in range(count):
+        found.put(number)
+    return found
