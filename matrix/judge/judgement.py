@@ -109,6 +109,14 @@ class JudgedCell(_OfRuling):
         self.save = save
         self.ruling = ruling
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, JudgedCell) and all(
+            getattr(self, name) == getattr(other, name) for name in JudgedCell.__slots__
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.cell)
+
     @property
     def error(self) -> Failure | None:
         """The exception that the load, or the save, raised; None where they raised none."""
