@@ -93,6 +93,12 @@ class SourceUnavailable(MatrixError):
     exit_code = ExitCode.INCOMPLETE
 
 
+class UnobservedError(MatrixError):
+    """Something would rest on cells that have no outcome."""
+
+    exit_code = ExitCode.INCOMPLETE
+
+
 class RunnerError(MatrixError):
     """A runner cannot start workers at all."""
 

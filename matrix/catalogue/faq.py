@@ -20,7 +20,9 @@ class Band(tables.Row):
     """Consecutive releases that the FAQ documents together."""
 
     name: str
-    """The band as the FAQ writes it, e.g. ``1.6-1.7``."""
+    """Name of the band, e.g. ``1.6-1.7``."""
+    printed: str
+    """The band as the FAQ prints it, e.g. ``1.6, 1.7``."""
     first: str
     """The oldest version of the band. Only its major and minor number count."""
     last: str | None = None
@@ -49,6 +51,8 @@ class Rule(tables.Row):
     """Names of the loading releases' bands."""
     saved_by: tuple[str, ...]
     """Names of the saving releases' bands."""
+    printed: str
+    """These bands as the FAQ prints them together, e.g. ``>= 1.8``."""
     variants: tuple[str, ...]
     """Names of the variants that the rule applies to."""
     outcome: Outcome
@@ -57,6 +61,29 @@ class Rule(tables.Row):
     """Why, in the FAQ's words, a load fails; empty where it gives no reason."""
     sentence: str
     """The sentence of the FAQ that the rule is taken from."""
+
+
+class Published(tables.Row):
+    """Where and how the documentation prints the bands and rules."""
+
+    file: str
+    """The file in the repository of the documented project."""
+    line: int
+    """Number of the first line of ``context`` in that file."""
+    context: tuple[str, ...]
+    """The lines before the list, as far as a patch shows them."""
+    list: str
+    """The sentence that introduces the list, up to the versions that it is about."""
+    versions: str
+    """The end of that sentence, without the full stop."""
+    loading: str
+    """What introduces the rules of a loader."""
+    mapping: str
+    """What introduces the code that maps the key of one band to that of another."""
+    code: tuple[str, ...]
+    """That code."""
+    sha256: str
+    """SHA-256 of the file from ``line`` to its end."""
 
 
 class Faq(tables.Row):
@@ -70,6 +97,8 @@ class Faq(tables.Row):
     """The bands, oldest first."""
     rule: tuple[Rule, ...]
     """The rules. No two of them apply to the same pair of bands and variant."""
+    published: Published
+    """How the documentation prints them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +123,7 @@ class Documentation:
 
     bands: tuple[Band, ...]
     rules: tuple[Rule, ...]
+    published: Published
 
     def band(self, release: Release) -> Band:
         """Return the band that a release belongs to.
@@ -135,7 +165,7 @@ def load(path: Path | None = None) -> Documentation:
         if twice := listed & combinations:
             raise TableError(f"{path}: two rules apply to {' / '.join(min(twice))}")
         listed |= combinations
-    return Documentation(faq.band, faq.rule)
+    return Documentation(faq.band, faq.rule, faq.published)
 
 
 def _check_bands(path: Path, bands: tuple[Band, ...]) -> None:

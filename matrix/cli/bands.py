@@ -13,10 +13,12 @@ from matrix import report
 from matrix.catalogue import releases
 from matrix.catalogue.selection import EVERYTHING
 from matrix.cli.options import with_json, with_selection, with_store, with_today
-from matrix.report import behaviour, commonality, corrected_faq
+from matrix.errors import UsageError
+from matrix.report import behaviour, commonality
 from matrix.report.behaviour import BehaviourBands
 from matrix.report.commonality import SharedShift
 from matrix.store.store import Store
+from matrix.workflow import correcting
 from matrix.workflow.selecting import Request, select
 
 _IN_FULL = 3
@@ -27,7 +29,7 @@ _IN_FULL = 3
 @with_selection
 @with_store
 @with_today
-@click.option("--faq", "as_faq", is_flag=True, help="print a corrected section for the FAQ (RST)")
+@click.option("--faq", "as_faq", is_flag=True, help="print a patch of the FAQ instead")
 @with_json()
 def bands_command(
     request: Request, store: Store, today: datetime.date, as_faq: bool, as_json: bool
@@ -36,14 +38,19 @@ def bands_command(
 
     The default is all releases, scenarios and variants. Of more than three scenarios, what all
     modules have in common comes first, then what is one module's own.
+
+    With --faq, print a patch of docs/faq.rst in Transformer Engine's repository, after which its
+    list of behaviours agrees with every observed load; `git apply` takes it. It is about all
+    releases and the FAQ's own scenarios. Where one of their cells has no outcome, there is none.
     """
+    if as_faq:
+        if as_json:
+            raise UsageError("a patch cannot be printed as JSON", do="Leave out --json")
+        click.echo(correcting.patch(request, store, today), nl=False)
+        return
     selected = select(request, store, defaults=EVERYTHING)
     made = report.build(selected.judge(today), selected.documentation)
     order = releases.order(selected.plan.releases)
-    if as_faq:
-        plan = selected.plan
-        click.echo(corrected_faq.section(made, plan.scenarios, plan.variants, order), nl=False)
-        return
     found = list(behaviour.discover(made, order))
     shared = commonality.shared(made, found)
     if as_json:

@@ -44,7 +44,7 @@ from matrix.workflow.selecting import Request
     "--notes",
     "markup",
     type=click.Choice(notes.MARKUPS),
-    help="also write release notes on checkpoints, with the FAQ's section as it should read",
+    help="also write release notes on checkpoints, with a patch of the FAQ",
 )
 @click.option(
     "--no-gate",

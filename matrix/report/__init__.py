@@ -16,7 +16,7 @@ places: groups of cells as lines of text
 behaviour: releases grouped by how they save and load
 changes_page: the table of changes and their commits, as Markdown
 commonality: what changes in all modules, in several, or in one
-corrected_faq: the FAQ's section with the observed outcomes
+faq_patch: a patch of the FAQ, after which it agrees with every observed load
 diff: comparison of two reports
 comparison: how candidates compare with their baselines; comparison_texts says it
 qualification: types of that part of ``report.json``; standings makes it, by cause

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from matrix.catalogue import ranges, releases
@@ -35,12 +35,12 @@ class _Harm:
     helps: tuple[str, ...]
 
 
-def text(report: Report, opt_in: str | None, section: str, markup: Markup) -> str:
+def text(report: Report, opt_in: str | None, faq: Iterable[str], markup: Markup) -> str:
     """Return the release notes of the first candidate of a report.
 
     :param report: the report on a candidate, with its qualification.
     :param opt_in: the environment variable that makes it accept pickled extra state.
-    :param section: the FAQ's section as it should read, in reStructuredText.
+    :param faq: lines with the patch of the FAQ, see :func:`quoted`, or on why there is none.
     """
     assert report.qualification is not None
     match = report.qualification.matches[0]
@@ -61,8 +61,8 @@ def text(report: Report, opt_in: str | None, section: str, markup: Markup) -> st
         heading(f"Changed from {match.baseline}", 2),
         *(_changes(report, markup) or ["Nothing."]),
         "",
-        heading("The section of the FAQ", 2),
-        *_quoted(section.replace(match.name, version), markup),
+        heading("A patch of the FAQ", 2),
+        *(line.replace(match.name, version) for line in faq),
     ]
     return "\n".join(lines) + "\n"
 
@@ -166,9 +166,12 @@ def _changes(report: Report, markup: Markup) -> list[str]:
     return lines
 
 
-def _quoted(section: str, markup: Markup) -> Iterator[str]:
+def quoted(code: str, language: str, markup: Markup) -> list[str]:
+    """Return lines that show code as it is.
+
+    :param language: the name of its language, for highlighting.
+    """
+    lines = code.rstrip().splitlines()
     if markup == "md":
-        yield from ("```rst", section.rstrip(), "```")
-    else:
-        yield from (".. code-block:: rst", "")
-        yield from (f"   {line}".rstrip() for line in section.rstrip().splitlines())
+        return [f"```{language}", *lines, "```"]
+    return [f".. code-block:: {language}", "", *(f"   {line}".rstrip() for line in lines)]

@@ -9,6 +9,7 @@
 ``parts``        the part of a plan that one run does: a phase, a band, a shard
 ``measuring``    what a run needs to measure here or on a cluster
 ``qualifying``   a candidate measured, and held against its baseline
+``correcting``   the patch of the FAQ, from a request
 ``history``      the commits of Transformer Engine's git repository
 ``bisecting``    where a behaviour changes in a history, whatever it is
 ``commit_cells`` cells measured with a commit in a release's place

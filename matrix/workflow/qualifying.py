@@ -10,19 +10,18 @@ from pathlib import Path
 from matrix import report
 from matrix.catalogue import releases
 from matrix.catalogue.releases import Release
-from matrix.catalogue.selection import FAQ
 from matrix.catalogue.words import Standing
-from matrix.errors import ExitCode, UsageError
+from matrix.errors import ExitCode, UnobservedError, UsageError
 from matrix.judge.judgement import Judgement
 from matrix.lane.run import RunOptions
 from matrix.plan.cells import Plan, plan_cells
 from matrix.plan.remaining import Scope
-from matrix.report import comparison, corrected_faq, diff, document, notes, standings
+from matrix.report import comparison, diff, document, notes, standings
 from matrix.report.comparison import Compared
 from matrix.report.document import Report
 from matrix.store.store import Store
 from matrix.system.progress import Progress
-from matrix.workflow import measuring
+from matrix.workflow import correcting, measuring
 from matrix.workflow.reading import open_store
 from matrix.workflow.runners import RunnerFactory
 from matrix.workflow.selecting import Request, Selected, select
@@ -142,19 +141,19 @@ def release_notes(
     """Return the release notes of a candidate on checkpoints.
 
     :param request: what was qualified, with the candidate.
-    :param result: what became of it. The FAQ's section rests on the FAQ's scenarios in all
+    :param result: what became of it. The patch of the FAQ rests on the FAQ's scenarios in all
         releases, and on recorded evidence but for the candidate.
     """
-    everything = request.replace(
-        releases="all", saved_by=None, loaded_by=None, scenario=FAQ, variant=DEFAULTS["variant"]
+    unselected = request.replace(
+        releases=None, saved_by=None, loaded_by=None, scenario=None, variant=None
     )
-    whole = select(everything, store)
-    made = report.build(whole.judge(today), whole.documentation)
-    plan = whole.plan
-    order = releases.order(plan.releases)
-    section = corrected_faq.section(made, plan.scenarios, plan.variants, order)
-    (candidate,) = whole.candidates
-    return notes.text(result.report, candidate.opt_in, section, markup)
+    try:
+        faq = notes.quoted(correcting.patch(unselected, store, today), "diff", markup)
+    except UnobservedError as error:
+        faq = [str(error)]
+    known = result.judgement.plan.releases.values()
+    (candidate,) = (release for release in known if release.candidate)
+    return notes.text(result.report, candidate.opt_in, faq, markup)
 
 
 def baseline(

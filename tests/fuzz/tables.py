@@ -85,13 +85,25 @@ def seeds() -> Iterator[bytes]:
 _HEADS = {"releases.toml": "release", "ledger.toml": "entry", "variants.toml": "variant"}
 _FAQ_TABLE = b"""source = "s"
 read_in = "r"
+[published]
+file = "f"
+line = 1
+context = ["c"]
+list = "l"
+versions = "v"
+loading = "l"
+mapping = "m"
+code = [">>> c"]
+sha256 = "0"
 [[band]]
 name = "all"
+printed = "p"
 first = "0.0"
 sentence = "s"
 [[rule]]
 loaded_by = ["all"]
 saved_by = ["all"]
+printed = "p"
 variants = ["plain"]
 outcome = "loaded"
 sentence = "s"

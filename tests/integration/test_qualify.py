@@ -48,7 +48,8 @@ def test_a_copy_that_differs_in_a_comment_qualifies(
     assert signed["candidate"]["name"] == match
     assert signed["answer"] == "qualified"
     notes = (elsewhere / "te-matrix-report" / "notes.rst").read_text()
-    assert "FP8 checkpoint compatibility" in notes
+    assert "A patch of the FAQ\n---" in notes
+    assert "loads that were not observed" in notes
     gate = CliRunner().invoke(main, ["gate", "--today", TODAY.isoformat()])
     assert gate.exit_code == ExitCode.OK, gate.output
     assert "gate: policy baseline, exit code 0" in gate.output

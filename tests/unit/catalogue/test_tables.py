@@ -11,8 +11,12 @@ from matrix.judge import ledger
 
 Table = Callable[[str], Path]
 
-BAND = '[[band]]\nname = "all"\nfirst = "0.0"\nsentence = "s"\n'
-HEAD = 'source = "s"\nread_in = "r"\n'
+BAND = '[[band]]\nname = "all"\nfirst = "0.0"\nprinted = "p"\nsentence = "s"\n'
+PUBLISHED = (
+    'published = { file = "f", line = 1, context = [], list = "l", versions = "v",'
+    ' loading = "l", mapping = "m", code = [], sha256 = "0" }\n'
+)
+HEAD = 'source = "s"\nread_in = "r"\n' + PUBLISHED
 
 
 def test_not_toml_names_the_line(table: Table) -> None:
@@ -23,17 +27,19 @@ def test_not_toml_names_the_line(table: Table) -> None:
 
 def test_every_mistake_is_reported_with_its_line(table: Table) -> None:
     rule = '[[rule]]\nloaded_by = ["all"]\nsaved_by = ["all"]\nvariants = ["plain"]\n'
-    path = table(HEAD + BAND + rule + 'outcome = "fine"\nsentence = "s"\nextra = 1\n')
+    path = table(
+        HEAD + BAND + rule + 'outcome = "fine"\nprinted = "p"\nsentence = "s"\nextra = 1\n'
+    )
     with pytest.raises(TableError) as refused:
         faq.load(path)
-    assert f"{path}:11: rule.0.outcome" in str(refused.value)
+    assert f"{path}:13: rule.0.outcome" in str(refused.value)
     assert "'loaded', 'defaults', 'none', 'error' or 'partial'" in str(refused.value)
-    assert f"{path}:13: rule.0.extra" in str(refused.value)
+    assert f"{path}:16: rule.0.extra" in str(refused.value)
 
 
 def test_a_missing_key_points_to_its_table(table: Table) -> None:
     path = table(HEAD + BAND + '[[band]]\nname = "second"\nfirst = "1.0"\n[[rule]]\n')
-    with pytest.raises(TableError, match=r"table.toml:7: band.1.sentence: Field required"):
+    with pytest.raises(TableError, match=r"table.toml:9: band.1.sentence: Field required"):
         faq.load(path)
 
 
@@ -45,7 +51,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_two_rules_on_one_combination(table: Table) -> None:
     rule = (
         '[[rule]]\nloaded_by = ["all"]\nsaved_by = ["all"]\nvariants = ["plain"]\n'
-        'outcome = "loaded"\nsentence = "s"\n'
+        'outcome = "loaded"\nprinted = "p"\nsentence = "s"\n'
     )
     with pytest.raises(TableError, match="two rules apply to plain / all / all"):
         faq.load(table(HEAD + BAND + rule + rule))
@@ -61,13 +67,13 @@ def test_two_rules_on_one_combination(table: Table) -> None:
 )
 def test_bands_that_are_no_row(table: Table, first: str, complaint: str) -> None:
     bands = BAND.replace('first = "0.0"', 'first = "0.0"\nlast = "1.5"')
-    second = f'[[band]]\nname = "second"\nfirst = {first}\nsentence = "s"\n'
+    second = f'[[band]]\nname = "second"\nfirst = {first}\nprinted = "p"\nsentence = "s"\n'
     with pytest.raises(TableError, match=complaint):
         faq.load(table(HEAD + "rule = []\n" + bands + second))
 
 
 def test_a_band_behind_one_without_end(table: Table) -> None:
-    second = '[[band]]\nname = "second"\nfirst = "9.0"\nsentence = "s"\n'
+    second = '[[band]]\nname = "second"\nfirst = "9.0"\nprinted = "p"\nsentence = "s"\n'
     with pytest.raises(TableError, match="band second begins within band all"):
         faq.load(table(HEAD + "rule = []\n" + BAND + second))
 
@@ -80,7 +86,7 @@ def test_nesting_without_end(table: Table) -> None:
 def test_two_rules_on_one_combination_with_another_between(table: Table) -> None:
     rule = (
         '[[rule]]\nloaded_by = ["all"]\nsaved_by = ["all"]\nvariants = ["{}"]\n'
-        'outcome = "loaded"\nsentence = "s"\n'
+        'outcome = "loaded"\nprinted = "p"\nsentence = "s"\n'
     )
     rules = [rule.format(variant) for variant in ("plain", "trusted", "plain")]
     with pytest.raises(TableError, match="two rules apply to plain / all / all"):
@@ -90,7 +96,7 @@ def test_two_rules_on_one_combination_with_another_between(table: Table) -> None
 def test_a_rule_for_an_unknown_band(table: Table) -> None:
     rule = (
         '[[rule]]\nloaded_by = ["none such"]\nsaved_by = ["all"]\nvariants = ["plain"]\n'
-        'outcome = "loaded"\nsentence = "s"\n'
+        'outcome = "loaded"\nprinted = "p"\nsentence = "s"\n'
     )
     with pytest.raises(TableError, match="band none such"):
         faq.load(table(HEAD + BAND + rule))

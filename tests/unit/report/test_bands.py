@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
 from pathlib import Path
 
-import docutils.nodes
 import pytest
 from click.testing import CliRunner
-from docutils.core import publish_doctree
 
-from helpers.builders import FAQ_SCENARIOS, a_cell, a_report
-from matrix.catalogue import releases, scenarios
+from helpers.builders import a_cell, a_report
+from matrix.catalogue import releases
 from matrix.cli import main
 from matrix.report import behaviour
 from matrix.report.cells import ReportCell
-from matrix.report.document import ReportFile
 
 ORDER = releases.order([])
 
@@ -97,103 +92,3 @@ def test_as_text() -> None:
     assert ">=1.12    too coarse: D: 1.12-1.14; E: 2.0-2.3;" in output
     assert "2.17 (behaviour F, seen before; after 2.16.1)" in output
     assert "plain, loading 1.8-2.20.2: error -> loaded" in output
-
-
-# The corrected FAQ, read back as a reader would, and held against every observed cell.
-
-MEANINGS = {
-    r"loads the FP8 metadata of the checkpoint": ("loaded", "updates"),
-    r"loads the FP8 metadata of the checkpoint, and never updates it again": ("loaded", "frozen"),
-    r"sets the FP8 metadata to its defaults: .*": ("defaults", None),
-    r"does not get the weights of the checkpoint back bit for bit": ("partial", None),
-    r"has no FP8 attention metadata to load": ("none", None),
-    r"error, (\w+) in (\w+)": ("error", None),
-}
-
-
-def names_in(text: str) -> list[str]:
-    found = []
-    for part in text.split(", "):
-        first, _, last = part.partition("-")
-        found += ORDER[ORDER.index(first) : ORDER.index(last or first) + 1]
-    return found
-
-
-def scenario_parts(
-    document: docutils.nodes.document,
-) -> Iterator[tuple[str, docutils.nodes.section]]:
-    """Yield the part of every scenario; several scenarios may share one."""
-    for part in document.findall(docutils.nodes.section):
-        what, _, names = part[0].astext().partition(": ")
-        if what == "Checkpoints":
-            yield from ((name, part) for name in names.split(", "))
-
-
-def said(document: docutils.nodes.document) -> Iterator[tuple[tuple[str, str, str, str], str]]:
-    """Yield ((scenario, variant, saver, loader), sentence) for every line of the section."""
-    variants = {v.summary: v.name for v in scenarios.variants().values()}
-    for scenario, part in scenario_parts(document):
-        loaders: list[str] = []
-        for node in part.children:
-            if isinstance(node, docutils.nodes.paragraph) and isinstance(
-                node[0], docutils.nodes.strong
-            ):
-                loaders = names_in(node.astext().removeprefix("Version: "))
-            if not isinstance(node, docutils.nodes.bullet_list):
-                continue
-            for item in node.children:
-                head = re.match(r"Loading behavior \((.*)\) for", item.children[0].astext())
-                if head is None:
-                    continue
-                for line in item.children[1].children:
-                    savers, _, sentence = line.astext().partition(": ")
-                    for saver in names_in(savers):
-                        for loader in loaders:
-                            yield (scenario, variants[head[1]], saver, loader), sentence
-
-
-def saves(document: docutils.nodes.document) -> Iterator[tuple[str, str, str]]:
-    for scenario, part in scenario_parts(document):
-        releases: list[str] = []
-        for node in part.findall(docutils.nodes.paragraph):
-            text = node.astext()
-            if text.startswith("Version: "):
-                releases = names_in(text.removeprefix("Version: "))
-            elif text.startswith("Saves"):
-                place = text.partition(" metadata to ")[2] or "none"
-                yield from ((scenario, release, place) for release in releases)
-
-
-def agrees(cell: ReportCell, sentence: str) -> bool:
-    for pattern, (outcome, after) in MEANINGS.items():
-        if match := re.fullmatch(pattern, sentence):
-            error = match.groups() or (None, cell.stage)
-            return (
-                cell.outcome == outcome
-                and after in (None, cell.after_load)
-                and error == (cell.error_type, cell.stage)
-            )
-    return False
-
-
-def test_the_corrected_faq_agrees_with_every_observed_cell() -> None:
-    everything = ["--releases", "all", "--scenario", FAQ_SCENARIOS, "--variant", "all"]
-    text = CliRunner().invoke(main, ["bands", "--faq", "--scenario", FAQ_SCENARIOS]).output
-    output = CliRunner().invoke(main, ["report", "--json", *everything]).output
-    report = ReportFile.model_validate_json(output).report()
-    document = publish_doctree(text, settings_overrides={"halt_level": 2, "report_level": 2})
-    lines = list(said(document))
-    sentences = dict(lines)
-    cells = [cell for cell in report.cells if not cell.rewritten]
-    assert len(lines) == len(sentences) == len(cells) == 5904
-    for cell in cells:
-        place = cell.scenario, cell.variant, cell.saved_by, cell.loaded_by
-        assert agrees(cell, sentences[place]), (cell.id, sentences[place])
-    observed = {(row.scenario, row.release, row.observed) for row in report.saves}
-    assert set(saves(document)) == observed
-
-
-def test_the_corrected_faq_says_what_was_not_observed() -> None:
-    output = CliRunner().invoke(main, ["bands", "--faq", "--lane", "cpu", "--size", "faq"]).output
-    assert "1.0-2.20.2: not observed" in output
-    assert "* Saves: not observed" in output

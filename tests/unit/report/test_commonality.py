@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from helpers.builders import a_cell, a_report, a_scenario
-from matrix.catalogue import releases, scenarios
-from matrix.report import behaviour, commonality, corrected_faq
+from matrix.catalogue import releases
+from matrix.report import behaviour, commonality
 from matrix.report.cells import ReportCell
 from matrix.report.commonality import SharedShift
 from matrix.report.document import Report
@@ -108,32 +108,3 @@ def test_scenarios_in_which_the_same_releases_stand_together_are_one_group() -> 
     found = list(behaviour.discover(of_modules(*cells), ORDER))
     groups = [one.scenarios for one in commonality.alike(found)]
     assert groups == [("mha", "linear"), ("norm",)]
-
-
-def section(report: Report) -> str:
-    kinds = {row.name: scenarios.load()["autocast"] for row in report.scenarios}
-    return corrected_faq.section(report, kinds, scenarios.variants(), ORDER)
-
-
-def test_the_corrected_faq_begins_with_what_holds_for_all_modules() -> None:
-    cells = a_grid("mha", ["2.4", "2.5"], REFUSED)
-    cells += a_grid("linear", ["2.4", "2.5"], {**REFUSED, ("2.5", "2.5"): "error"})
-    text = section(of_modules(*cells))
-    common, _, own = text.partition("Checkpoints: ")
-    assert "In common: DelayedScaling, FP8 state in all parts\n~~~" in common
-    assert "What holds for MultiheadAttention, Linear alike." in common
-    _, older, newer = common.split("**Version: ")
-    assert "* 2.4-2.5: raises no error" in older
-    assert "* 2.4: fails with an error" in newer and "* 2.5: depends on the module" in newer
-    assert own.startswith("mha\n") and "Checkpoints: linear\n" in own
-
-
-def test_the_corrected_faq_claims_nothing_common_that_is_not() -> None:
-    cells = a_grid("mha", ["2.4"], {("2.4", "2.4"): "error"}) + a_grid("linear", ["2.4"], {})
-    assert "In common" not in section(of_modules(*cells))
-    assert "In common" not in section(of_modules(*a_grid("mha", ["2.4", "2.5"], REFUSED)))
-
-
-def test_the_corrected_faq_says_the_same_of_several_scenarios_once() -> None:
-    cells = a_grid("mha", ["2.4", "2.5"], REFUSED) + a_grid("linear", ["2.4", "2.5"], REFUSED)
-    assert "Checkpoints: mha, linear\n~~~" in section(of_modules(*cells))

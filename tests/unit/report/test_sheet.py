@@ -119,7 +119,7 @@ def test_hostile_text_is_escaped() -> None:
 
 def told(*after: ReportCell, before: list[ReportCell] | None = None) -> str:
     report = qualified(before or [a_cell("2.4", "2.5")], list(after))
-    return notes.text(report, OPT_IN, f"The section on {NEW}.\n", "md")
+    return notes.text(report, OPT_IN, notes.quoted(f"+The list on {NEW}.\n", "diff", "md"), "md")
 
 
 def test_what_loads_is_not_mentioned() -> None:
@@ -153,15 +153,15 @@ def test_what_helps_is_said() -> None:
     assert "Rewrite" not in neither
 
 
-def test_what_changed_is_said_and_the_section_names_the_version() -> None:
+def test_what_changed_is_said_and_the_patch_names_the_version() -> None:
     text = told(a_cell("2.4", NEW, "error"))
     assert "- worse: loaded -> error (`KeyError at load_state_dict: 'recipe'`)" in text
-    assert "```rst\nThe section on 2.6.\n```" in text
+    assert "```diff\n+The list on 2.6.\n```" in text
 
 
 def test_in_restructuredtext_headings_and_code_are_its_own() -> None:
     report = qualified([a_cell("2.4", "2.5")], [a_cell("2.4", NEW, "error")])
-    text = notes.text(report, OPT_IN, "Title\n-----\n", "rst")
+    text = notes.text(report, OPT_IN, notes.quoted("-a\n+b\n", "diff", "rst"), "rst")
     assert text.startswith("Checkpoints of Transformer Engine 2.6\n====")
     assert "(``KeyError``)" in text
-    assert ".. code-block:: rst\n\n   Title\n   -----\n" in text
+    assert ".. code-block:: diff\n\n   -a\n   +b\n" in text
