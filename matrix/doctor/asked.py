@@ -16,18 +16,25 @@ from matrix.doctor import places as asking
 from matrix.doctor import verify
 from matrix.doctor.live import LiveAnswer, LiveReleases
 from matrix.doctor.places import Places
-from matrix.doctor.predictions import Prediction
+from matrix.doctor.predictions import Prediction, Predictor
 from matrix.doctor.sightings import Assumed, LoadStatus
 from matrix.errors import MatrixError
 
+_OF_WEIGHTS = "as recorded: its quantized weights were not asked"
+
 
 def ask(
-    contents: Contents, loaders: Iterable[Release], releases: LiveReleases, assumed: Assumed
+    contents: Contents,
+    loaders: Iterable[Release],
+    releases: LiveReleases,
+    assumed: Assumed,
+    recorded: Predictor,
 ) -> tuple[tuple[Prediction, ...], tuple[LiveAnswer, ...]]:
     """Have releases load the extra states of a checkpoint, and find what makes them load.
 
     :param contents: the checkpoint; whoever calls has made sure that its names are harmless.
     :param assumed: the recipe that they load with.
+    :param recorded: answers for its quantized weights, which releases are not asked about.
     :returns: one prediction for each release, and the answers of those that could be asked.
     """
     places = asking.places_of(contents)
@@ -37,10 +44,27 @@ def ask(
         try:
             answer = asked.answer(places, assumed)
             answers.append(answer)
-            predictions.append(asked.prediction(answer, assumed))
+            found = asked.prediction(answer, assumed)
+            if contents.weights:
+                (seen,) = recorded.all([loader])
+                found = _with_weights(found, answer, seen)
+            predictions.append(found)
         except MatrixError as error:
             predictions.append(Prediction(loader.name, LoadStatus.UNKNOWN, f"not asked: {error}"))
     return tuple(predictions), tuple(answers)
+
+
+def _with_weights(found: Prediction, answer: LiveAnswer, recorded: Prediction) -> Prediction:
+    """Return the worst of what a release did with the states, and of what is recorded.
+
+    Quantized weights may fail before any state is loaded.
+    """
+    unasked_only = {state.status for state in answer.states} == {LoadStatus.LOADS}
+    fails = recorded.status == LoadStatus.FAILS and found.status != LoadStatus.FAILS
+    if not (fails or (unasked_only and found.status == LoadStatus.UNKNOWN)):
+        return found
+    told = f"{recorded.detail} ({_OF_WEIGHTS})" if recorded.detail else _OF_WEIGHTS
+    return dataclasses.replace(recorded, detail=told)
 
 
 @dataclasses.dataclass(frozen=True)

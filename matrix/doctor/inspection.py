@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from matrix.catalogue import faq, features, releases
-from matrix.catalogue.releases import Release
 from matrix.checkpoint import kinds, layout
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.kinds import ATTENTION, Kind
@@ -128,10 +127,15 @@ def inspect(
     wrote = writers.find(found, known, saved_by)
     assumed = Assumed(recipe, history)
     answers: tuple[LiveAnswer, ...] = ()
+    recorded = Predictor(found, wrote.releases, store, assumed)
     if live is None:
-        predictions = Predictor(found, wrote.releases, store, assumed).all(loaders)
+        predictions = recorded.all(loaders)
+    elif found.unsafe_names(allow):
+        why = "not asked: loading it would run code"
+        predictions = tuple(Prediction(r.name, LoadStatus.UNKNOWN, why) for r in loaders)
     else:
-        predictions, answers = _asked(found, loaders, live, assumed, found.unsafe_names(allow))
+        with live:
+            predictions, answers = asked.ask(found, loaders, live, assumed, recorded)
     return Inspection(
         path=Path(path),
         format=found.format,
@@ -149,21 +153,6 @@ def inspect(
         targets=predictions,
         live=answers,
     )
-
-
-def _asked(
-    found: Contents,
-    loaders: Sequence[Release],
-    live: LiveReleases,
-    assumed: Assumed,
-    unsafe: Collection[str],
-) -> tuple[tuple[Prediction, ...], tuple[LiveAnswer, ...]]:
-    """Ask releases, unless the checkpoint names what no honest one does."""
-    if unsafe:
-        why = "not asked: loading it would run code"
-        return tuple(Prediction(r.name, LoadStatus.UNKNOWN, why) for r in loaders), ()
-    with live:
-        return asked.ask(found, loaders, live, assumed)
 
 
 def _module(state: ExtraState, kind: Kind) -> ModuleState:

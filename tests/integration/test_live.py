@@ -15,6 +15,7 @@ import torch
 from click.testing import CliRunner
 
 from helpers.agreement import plain
+from helpers.builders import recorded_bytes
 from helpers.formats import recorded_state, torch_zip
 from matrix.catalogue import forms, releases, scenarios
 from matrix.catalogue.releases import Release
@@ -23,7 +24,7 @@ from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.errors import CheckpointError
 from matrix.cli import main
-from matrix.doctor import Assumed, LoadStatus, inspect, remap, verify, writers
+from matrix.doctor import Assumed, LoadStatus, asked, inspect, remap, verify, writers
 from matrix.doctor import places as asking
 from matrix.doctor.live import LiveAnswer, LiveReleases
 from matrix.doctor.predictions import Predictor
@@ -117,6 +118,15 @@ def test_wrappers_are_part_of_the_name(lane: LiveReleases, tmp_path: Path) -> No
         pytest.skip(f"the source of 1.7 is in git only: {error}")
     done = remap(path, tmp_path / "out.pt", "1.7")
     assert "1 of DotProductAttention" in done.verified
+
+
+def test_quantized_weights_are_answered_for_by_what_is_recorded(tmp_path: Path) -> None:
+    """1.8 loads the states of 1.7, and no weight that 1.7 has quantized."""
+    path = tmp_path / "model.pt"
+    path.write_bytes(recorded_bytes("1.7", "fp8-weights"))
+    target = inspect(path, ["1.8"], live=LiveReleases(FetchedSources())).targets[0]
+    assert (target.status, target.step) == ("fails", inspect(path, ["1.8"]).targets[0].step)
+    assert "at deserialize" in target.detail and "weights were not asked" in target.detail
 
 
 def test_a_release_without_the_module_is_not_asked(lane: LiveReleases, tmp_path: Path) -> None:
@@ -240,9 +250,9 @@ def test_inspect_says_what_the_release_does(
         file.write_bytes(data)
         contents = layout.find(file).read()
         savers = writers.find(contents, KNOWN, None).releases
-        predicted = Predictor(contents, savers, None, Assumed()).as_it_is(KNOWN[loader])
-        places = asking.places_of(contents)
-        answer = lane.ask(KNOWN[loader], places, None, Assumed())
+        recorded = Predictor(contents, savers, None, Assumed())
+        predicted = recorded.as_it_is(KNOWN[loader])
+        (answer,), _answers = asked.ask(contents, [KNOWN[loader]], lane, Assumed(), recorded)
         if {predicted.status, answer.status} & {LoadStatus.UNKNOWN, LoadStatus.DEPENDS}:
             continue
         agreed += predicted.status == answer.status
