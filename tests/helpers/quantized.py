@@ -13,7 +13,7 @@ from pathlib import Path
 
 from matrix.checkpoint import torch_writing, torchfile
 from matrix.checkpoint.added import AddedStorages
-from matrix.checkpoint.copying import CHUNK, Content
+from matrix.checkpoint.copying import CHUNK, Content, Output, Piece
 from matrix.checkpoint.nodes import Call, Global, Map, Node
 from matrix.checkpoint.objects import tensor
 from matrix.checkpoint.quantized import weights
@@ -104,8 +104,8 @@ def large(path: Path, recipe: str, release: str, count: int) -> Path:
                 values[name] = _random(added, own.tensors[name].dtype, extents)
         call = Call(own.call.how, own.call.function, tuple(values.values()))
         file.root.pairs.append((f"{number}.weight", call))
-    with path.open("wb") as out:
-        torch_writing._write_root(file, file.root, added.storages, out, lambda _size: None)
+    with path.open("w+b") as out:
+        torch_writing._write_root(file, file.root, added.storages, Output(out))
     return path
 
 
@@ -114,8 +114,9 @@ def _random(added: AddedStorages, dtype: str, shape: tuple[int, ...]) -> Call:
     size = shape[0] * shape[1] * itemsize
     block = os.urandom(CHUNK)
 
-    def chunks() -> Iterator[bytes]:
+    def pieces() -> Iterator[Piece]:
         for start in range(0, size, CHUNK):
-            yield block[: size - start]
+            part = block[: size - start]
+            yield Piece(len(part), lambda part=part: part)  # type: ignore[misc]
 
-    return added.add(dtype, shape, Content(size, itemsize, chunks))
+    return added.add(dtype, shape, Content(size, itemsize, pieces))

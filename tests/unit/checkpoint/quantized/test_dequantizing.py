@@ -18,10 +18,10 @@ import torch
 from helpers import quantized
 from matrix.checkpoint import nodes, objects, torch_legacy, torch_writing, torchfile
 from matrix.checkpoint.added import AddedStorages
-from matrix.checkpoint.copying import CHUNK, Content
+from matrix.checkpoint.copying import CHUNK, Content, Output
 from matrix.checkpoint.errors import CheckpointError
 from matrix.checkpoint.nodes import Call, Global, Persistent
-from matrix.checkpoint.quantized import numbers, weights
+from matrix.checkpoint.quantized import numbers, tables, weights
 from matrix.checkpoint.quantized.changes import WeightChange
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -38,9 +38,9 @@ def test_every_code_times_any_scale(
     codes = torch.arange(256, dtype=torch.uint8)
     for scale in (1.0, 0.1, 3e-8, 1.7e-38, 1e-45, 7e37, math.pi, 2.0**-127, math.inf):
         exact = numbers.float32(scale)
-        tables = numbers.planes(table, exact, dtype)
+        planes = tables.planes(table, exact, dtype)
         found = torch.frombuffer(
-            bytearray(numbers.translate(bytes(range(256)), tables)), dtype=DTYPES[dtype]
+            bytearray(tables.translate(bytes(range(256)), planes)), dtype=DTYPES[dtype]
         )
         expected = (codes.view(kind).float() * torch.tensor(exact)).to(DTYPES[dtype])
         assert same(found, expected)
@@ -80,7 +80,7 @@ def file_with(recipe: str, release: str, parts: Parts, **others: Any) -> torchfi
     values |= others
     weight.call.arguments = tuple(values[name] for name in weight.forms[0].arguments)
     out = io.BytesIO()
-    torch_writing._write_root(file, file.root, added.storages, out, lambda _size: None)
+    torch_writing._write_root(file, file.root, added.storages, Output(out))
     return torchfile.of_bytes(out.getvalue())
 
 

@@ -11,6 +11,7 @@ import torch
 from helpers import layouts, quantized
 from matrix.catalogue import forms
 from matrix.checkpoint import edits, layout, torch_writing, torchfile
+from matrix.checkpoint.copying import Output
 from matrix.checkpoint.formats import distributed, distributed_index
 from matrix.checkpoint.quantized import weights
 from matrix.checkpoint.quantized.changes import WeightChange
@@ -23,7 +24,7 @@ def item(recipe: str, release: str) -> bytes:
     file = quantized.source(recipe, release)
     out = io.BytesIO()
     call = quantized.weight(file).call
-    torch_writing._write_root(file, call, {}, out, lambda _size: None)
+    torch_writing._write_root(file, call, {}, Output(out))
     return out.getvalue()
 
 
@@ -70,7 +71,7 @@ def test_they_are_counted(folder: Path) -> None:
         "MXFP8Tensor": 1,
         "Float8Tensor": 1,
     }
-    assert found.files == {distributed.INDEX: 2 * 64 * 64}
+    assert found.files[distributed.INDEX].elements == 2 * 64 * 64
 
 
 def test_they_are_written_in_another_form(folder: Path) -> None:
