@@ -28,13 +28,11 @@ class Checksum:
         """Yield pieces that add themselves to the checksum when they are made."""
         for piece in pieces:
             self._parts.append((0, 0))
-            make = functools.partial(self._make, piece, len(self._parts) - 1)
-            yield Piece(piece.size, make)
+            yield Piece(piece.size, functools.partial(self._fill, piece, len(self._parts) - 1))
 
-    def _make(self, piece: Piece, number: int) -> bytes:
-        data = piece.make()
-        self._parts[number] = zlib.crc32(data), len(data)
-        return data
+    def _fill(self, piece: Piece, number: int, memory: memoryview) -> None:
+        piece.fill(memory)
+        self._parts[number] = zlib.crc32(memory), len(memory)
 
     @property
     def value(self) -> int:

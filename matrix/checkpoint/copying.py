@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from matrix.checkpoint.errors import CheckpointError
-from matrix.checkpoint.spans import Span, read_at
+from matrix.checkpoint.spans import Span, read_into
 
 CHUNK = 1 << 20
 """Bytes that are copied, or elements that are converted, at once."""
@@ -36,7 +36,8 @@ class Piece(NamedTuple):
     """Bytes to write, which any thread may fetch or make."""
 
     size: int
-    make: Callable[[], bytes]
+    fill: Callable[[memoryview], None]
+    """Writes the bytes into memory of this size."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +54,11 @@ class Content:
     @classmethod
     def of(cls, data: bytes, itemsize: int = 1) -> Content:
         """Return content that is there already."""
-        return cls(len(data), itemsize, lambda: [Piece(len(data), lambda: data)])
+
+        def fill(memory: memoryview) -> None:
+            memory[:] = data
+
+        return cls(len(data), itemsize, lambda: [Piece(len(data), fill)] if data else [])
 
     @property
     def count(self) -> int:
@@ -75,23 +80,39 @@ def pieces(span: Span) -> Iterator[Piece]:
     """Yield the bytes of a range of a file as pieces."""
     for start in range(0, span.size, CHUNK):
         size = min(CHUNK, span.size - start)
-        yield Piece(size, functools.partial(span.read, start, size))
+        yield Piece(size, functools.partial(span.read_into, start))
 
 
-def made(pieces: Iterable[Piece]) -> Generator[bytes, None, None]:
-    """Yield the bytes of pieces in order, while threads make the next ones."""
-    waiting: deque[Callable[[], bytes]] = deque()
+def made(pieces: Iterable[Piece]) -> Generator[memoryview, None, None]:
+    """Yield the bytes of pieces in order, while threads make the next ones.
+
+    Memory is used again: what was yielded is valid until the next is asked for. The kernel clears
+    memory that a program has not had before, which takes longer than copying into it.
+    """
+    waiting: deque[Callable[[], memoryview]] = deque()
+    memory = [bytearray() for _ in range(_AHEAD)]
     pool = ThreadPoolExecutor(_THREADS, "te-matrix-copy")
     try:
-        for piece in pieces:
-            small = piece.size < _SMALL
-            waiting.append(piece.make if small else pool.submit(piece.make).result)
-            if len(waiting) >= _AHEAD:
+        for number, piece in enumerate(pieces):
+            if len(waiting) == _AHEAD:
                 yield waiting.popleft()()
+            place = number % len(memory)
+            if len(memory[place]) < piece.size:
+                memory[place] = bytearray(piece.size)
+            fill = functools.partial(_filled, piece, memory[place])
+            small = piece.size < _SMALL
+            waiting.append(fill if small else pool.submit(fill).result)
         while waiting:
             yield waiting.popleft()()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _filled(piece: Piece, memory: bytearray) -> memoryview:
+    """Return the bytes of a piece, in some memory."""
+    view = memoryview(memory)[: piece.size]
+    piece.fill(view)
+    return view
 
 
 class Output:
@@ -108,20 +129,24 @@ class Output:
         """Position in the file of the first byte that is written."""
         self.size = 0
         """Number of bytes written."""
-        self._unread: list[bytes] = []
-        self._unread_size = 0
+        self._small = bytearray()
+        """What was written last and not compared yet, as it is little."""
+        self._memory = bytearray(CHUNK)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Write bytes at the end.
 
         :raises CheckpointError: the file does not have them afterwards.
         """
         self.stream.write(data)
         self.size += len(data)
-        self._unread.append(data)
-        self._unread_size += len(data)
         self._copied(len(data))
-        if self._unread_size >= CHUNK:
+        if len(data) < _SMALL:
+            self._small += data
+        else:
+            self._read_back(len(data))
+            self._compare(self.start + self.size - len(data), data)
+        if len(self._small) >= CHUNK:
             self.read_back()
 
     def copy(self, pieces: Iterable[Piece]) -> None:
@@ -150,14 +175,21 @@ class Output:
 
         :raises CheckpointError: they differ.
         """
-        data = self._unread[0] if len(self._unread) == 1 else b"".join(self._unread)
-        self._compare(self.start + self.size - len(data), data)
-        self._unread.clear()
-        self._unread_size = 0
+        self._read_back(0)
 
-    def _compare(self, place: int, data: bytes) -> None:
+    def _read_back(self, behind: int) -> None:
+        """Compare little writes, behind which some bytes were written."""
+        if self._small:
+            self._compare(self.start + self.size - behind - len(self._small), self._small)
+            self._small.clear()
+
+    def _compare(self, place: int, data: bytes | bytearray | memoryview) -> None:
         self.stream.flush()
-        if read_at(self.stream, place, len(data)) != data:
+        if len(self._memory) != len(data):
+            self._memory = bytearray(len(data))
+        if read_into(self.stream, place, memoryview(self._memory)) < len(data) or (
+            self._memory != data
+        ):
             raise CheckpointError(
                 "what was written is not what is read from the new file",
                 why="the disk or the memory failed",

@@ -9,6 +9,8 @@ from typing import BinaryIO
 
 from matrix.checkpoint.errors import Malformed
 
+_ENDED = "it ended while it was copied"
+
 
 class FileRange(io.BytesIO):
     """A range of a file as a stream of its own.
@@ -50,6 +52,18 @@ def read_at(stream: BinaryIO, start: int, size: int) -> bytes:
     return os.pread(stream.fileno(), size, start)
 
 
+def read_into(stream: BinaryIO, start: int, memory: memoryview) -> int:
+    """Read bytes of a file from a position into memory, and return how many there were."""
+    if isinstance(stream, FileRange):
+        held = memory[: max(0, stream.size - start)]
+        return read_into(stream.stream, stream.start + start, held)
+    if isinstance(stream, io.BytesIO):
+        data = read_at(stream, start, len(memory))
+        memory[: len(data)] = data
+        return len(data)
+    return os.preadv(stream.fileno(), [memory], start)
+
+
 @dataclasses.dataclass(frozen=True)
 class Span:
     """A range of bytes of an open file."""
@@ -67,5 +81,14 @@ class Span:
         """
         data = read_at(self.stream, self.start + start, size)
         if len(data) != size:
-            raise Malformed("it ended while it was copied")
+            raise Malformed(_ENDED)
         return data
+
+    def read_into(self, start: int, memory: memoryview) -> None:
+        """Read bytes of the range into memory; any thread may call this.
+
+        :param start: position in the range.
+        :raises Malformed: the file ends before.
+        """
+        if read_into(self.stream, self.start + start, memory) != len(memory):
+            raise Malformed(_ENDED)

@@ -114,9 +114,12 @@ def _random(added: AddedStorages, dtype: str, shape: tuple[int, ...]) -> Call:
     size = shape[0] * shape[1] * itemsize
     block = os.urandom(CHUNK)
 
+    def fill(memory: memoryview) -> None:
+        memory[:] = block[: len(memory)]
+
     def pieces() -> Iterator[Piece]:
         for start in range(0, size, CHUNK):
-            part = block[: size - start]
-            yield Piece(len(part), lambda part=part: part)  # type: ignore[misc]
+            length = min(CHUNK, size - start)
+            yield Piece(length, fill)
 
     return added.add(dtype, shape, Content(size, itemsize, pieces))

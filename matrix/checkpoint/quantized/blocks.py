@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from matrix.checkpoint.copying import CHUNK
 from matrix.checkpoint.spans import Span
+
+TILE = 1 << 16
+"""Bytes of data that are converted at once: what that takes stays in the processor's cache."""
 
 
 class Tile(NamedTuple):
@@ -16,6 +18,10 @@ class Tile(NamedTuple):
     rows: range
     columns: range
     """Positions of bytes in the rows."""
+
+
+Convert = Callable[[Tile, memoryview], None]
+"""Converts a tile of a weight to another type, into memory; any thread may call it."""
 
 
 class ScaleTile(NamedTuple):
@@ -83,12 +89,12 @@ class Blocks:
         return 2 if len(self.codes) == 16 else 1
 
     def tiles(self) -> Iterator[Tile]:
-        """Yield the data in tiles of no more than ``CHUNK`` bytes, which ``width`` divides."""
-        at_once = max(1, CHUNK // max(1, self.length))
+        """Yield the data in tiles of no more than ``TILE`` bytes, which ``width`` divides."""
+        at_once = max(1, TILE // max(1, self.length))
         for first in range(0, self.rows, at_once):
             rows = range(first, min(self.rows, first + at_once))
-            for start in range(0, self.length, CHUNK):
-                yield Tile(rows, range(start, min(self.length, start + CHUNK)))
+            for start in range(0, self.length, TILE):
+                yield Tile(rows, range(start, min(self.length, start + TILE)))
 
     def read(self, tile: Tile) -> bytes:
         """Return the data of a tile.

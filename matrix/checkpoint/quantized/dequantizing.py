@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import itertools
 import math
 import struct
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from matrix.checkpoint.errors import Malformed
 from matrix.checkpoint.nodes import Persistent
 from matrix.checkpoint.objects import TensorRef
 from matrix.checkpoint.quantized import numbers
-from matrix.checkpoint.quantized.blocks import Blocks, Scales, Tile
+from matrix.checkpoint.quantized.blocks import Blocks, Convert, Scales, Tile
 from matrix.checkpoint.quantized.enumerations import E2M1, E4M3, E5M2
 from matrix.checkpoint.quantized.weights import QuantizedWeight
 from matrix.checkpoint.torchfile import TorchFile
@@ -33,6 +34,8 @@ MXFP8_BLOCK, NVFP4_BLOCK, FP8_BLOCK = 32, 16, 128
 _CODES = {E4M3: numbers.E4M3, E5M2: numbers.E5M2}
 _FLOAT = struct.Struct("<f")
 _E2M1_MAX = 6.0
+_TILES = 8
+"""Tiles that a thread converts at once."""
 _POWERS = tuple(map(numbers.power_of_two, range(256)))
 
 
@@ -56,12 +59,21 @@ def _pieces(blocks: Blocks, dtype: str) -> Iterator[Piece]:
     """Yield a weight as numbers of another type."""
     convert = _converter(blocks, dtype)
     width = blocks.per_byte * numbers.ITEMSIZE[dtype]
-    for tile in blocks.tiles():
-        size = len(tile.rows) * len(tile.columns) * width
-        yield Piece(size, functools.partial(convert, tile))
+    tiles = blocks.tiles()
+    while group := [*itertools.islice(tiles, _TILES)]:
+        sizes = [len(tile.rows) * len(tile.columns) * width for tile in group]
+        yield Piece(sum(sizes), functools.partial(_fill, convert, group, sizes))
 
 
-def _converter(blocks: Blocks, dtype: str) -> Callable[[Tile], bytes]:
+def _fill(convert: Convert, tiles: list[Tile], sizes: list[int], memory: memoryview) -> None:
+    """Convert tiles, one behind the other."""
+    start = 0
+    for tile, size in zip(tiles, sizes, strict=True):
+        convert(tile, memory[start : start + size])
+        start += size
+
+
+def _converter(blocks: Blocks, dtype: str) -> Convert:
     """Return what converts tiles, as fast as what is installed allows."""
     if importlib.util.find_spec("numpy") is None:
         from matrix.checkpoint.quantized import tables

@@ -11,7 +11,7 @@ import functools
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from matrix.checkpoint.quantized.blocks import Blocks, Tile
+from matrix.checkpoint.quantized.blocks import Blocks, Convert, Tile
 from matrix.checkpoint.quantized.numbers import ROUND, float32
 
 Planes = tuple[bytes, ...]
@@ -19,8 +19,8 @@ Planes = tuple[bytes, ...]
 _F32 = struct.Struct("<f")
 
 
-def converter(blocks: Blocks, dtype: str) -> Callable[[Tile], bytes]:
-    """Return the function that converts tiles of a weight; any thread may call it.
+def converter(blocks: Blocks, dtype: str) -> Convert:
+    """Return the function that converts tiles of a weight.
 
     :param dtype: the type of the results: ``bfloat16``, ``float16`` or ``float32``.
     """
@@ -32,7 +32,11 @@ def converter(blocks: Blocks, dtype: str) -> Callable[[Tile], bytes]:
         return make(blocks.codes, number, dtype)
 
     cache = PlaneCache(tables)
-    return lambda tile: cache.translate(_parts(blocks, tile))
+
+    def convert(tile: Tile, memory: memoryview) -> None:
+        memory[:] = cache.translate(_parts(blocks, tile))
+
+    return convert
 
 
 def _parts(blocks: Blocks, tile: Tile) -> Iterator[tuple[bytes, bytes]]:
