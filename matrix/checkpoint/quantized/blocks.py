@@ -50,6 +50,11 @@ class Scales:
     numbers: Sequence[float] | None
     """The number of each code, if a scale is a code of one byte; None: scales are float32."""
 
+    @property
+    def is_one(self) -> bool:
+        """Whether all blocks have the same scale, a float32."""
+        return not (self.row_step or self.block_step)
+
     def read(self, rows: range, blocks: range) -> ScaleTile:
         """Return the scales of some blocks.
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matrix.checkpoint.quantized.blocks import Blocks, Convert, ScaleTile, Tile
+from matrix.checkpoint.quantized.numbers import ITEMSIZE
 
 Floats = NDArray[np.float32]
 _F32, _U32, _U16 = np.dtype("<f4"), np.dtype("<u4"), np.dtype("<u2")
@@ -42,34 +43,61 @@ def converter(blocks: Blocks, dtype: str) -> Convert:
 
     :param dtype: the type of the results: ``bfloat16``, ``float16`` or ``float32``.
     """
+    return _looked_up(blocks, dtype) if blocks.scales.is_one else _computed(blocks, dtype)
+
+
+def _looked_up(blocks: Blocks, dtype: str) -> Convert:
+    """Return it for a weight with one scale: the result of every two bytes is in a table."""
+    scale = _matrix(blocks.scales.read(range(1), range(1)), (1, 1), None)
+
+    def results(numbers: Floats) -> NDArray[Any]:
+        memory = bytearray(numbers.size * ITEMSIZE[dtype])
+        with np.errstate(all="ignore"):
+            _ROUND[dtype]((numbers * scale).reshape(-1), memoryview(memory))
+        return np.frombuffer(memory, f"<u{ITEMSIZE[dtype]}").reshape(numbers.shape)
+
+    codes = tuple(blocks.codes)
+    of_bytes, of_pairs = results(_of_bytes(codes)), results(_of_pairs(codes))
+
+    def convert(tile: Tile, memory: memoryview) -> None:
+        _look_up(blocks.read(tile), of_bytes, of_pairs, np.frombuffer(memory, of_bytes.dtype))
+
+    return convert
+
+
+def _computed(blocks: Blocks, dtype: str) -> Convert:
+    """Return it for a weight with many scales: numbers are looked up, multiplied and rounded."""
     codes = tuple(blocks.codes)
     of_scales = blocks.scales.numbers
     scale_numbers = None if of_scales is None else np.array(of_scales, _F32)
 
     def convert(tile: Tile, memory: memoryview) -> None:
-        values = _numbers(blocks.read(tile), codes).reshape(len(tile.rows), -1)
+        data = blocks.read(tile)
+        values = _scratch.array("values", _F32, len(data) * blocks.per_byte)
+        _look_up(data, _of_bytes(codes), _of_pairs(codes), values)
         scales = _scales(blocks, tile, scale_numbers)
         with np.errstate(all="ignore"):  # NaN and infinity are numbers like others
-            _multiply(values, scales, blocks.width * blocks.per_byte)
-            _ROUND[dtype](values.reshape(-1), memory)
+            rows = values.reshape(len(tile.rows), -1)
+            _multiply(rows, scales, blocks.width * blocks.per_byte)
+            _ROUND[dtype](values, memory)
 
     return convert
 
 
-def _numbers(data: bytes, codes: tuple[float, ...]) -> Floats:
-    """Return the numbers of all codes in data. Two bytes are looked up at once, if they are even.
+def _look_up(
+    data: bytes, of_bytes: NDArray[Any], of_pairs: NDArray[Any], out: NDArray[Any]
+) -> None:
+    """Write what tables have for data; for two bytes at once, if their number is even.
 
-    A look-up takes as long for two bytes as for one.
+    That takes as long as for one.
     """
     odd = len(data) % 2
-    table = _of_bytes(codes) if odd else _of_pairs(codes)
     keys = np.frombuffer(data, np.uint8 if odd else _U16)
     places = _scratch.array("places", np.dtype(np.intp), keys.size)
     np.copyto(places, keys)
-    values = _scratch.array("values", _F32, keys.size * table.shape[1])
     # Every place is in the table; to raise where one is not, NumPy would fill another array first.
-    np.take(table, places, axis=0, out=values.reshape(keys.size, -1), mode="clip")
-    return values
+    table = of_bytes if odd else of_pairs
+    np.take(table, places, axis=0, out=out.reshape(keys.size, -1), mode="clip")
 
 
 @functools.cache
