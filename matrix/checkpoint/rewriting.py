@@ -175,8 +175,11 @@ def _file_destination(stream: BinaryIO, meter: _Meter) -> Destination:
 
 
 def _folder_destination(folder: Path, unchanged: Unchanged, meter: _Meter) -> Destination:
+    written: set[str] = set()
+
     @contextlib.contextmanager
     def open_(name: str) -> Iterator[BinaryIO]:
+        written.add(name)
         place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
         with place.open("w+b") as out:
@@ -185,7 +188,8 @@ def _folder_destination(folder: Path, unchanged: Unchanged, meter: _Meter) -> De
             os.fsync(out.fileno())
 
     def place(file: Path, name: str) -> None:
-        publish.place(file, folder / name, unchanged, meter.copied)
+        if name not in written:
+            publish.place(file, folder / name, unchanged, meter.copied)
 
     return Destination(open_, place, meter.copied)
 

@@ -1,4 +1,4 @@
-"""Items of a distributed checkpoint that are no extra states: what they look up, and weights.
+"""Items of a distributed checkpoint that are no extra states: what they look up.
 
 Each is a complete ``torch.save`` file, which PyTorch unpickles: objects with everything that
 they name, tensors in current releases with ``weights_only=True`` and in old ones as objects are.
@@ -6,38 +6,15 @@ they name, tensors in current releases with ``weights_only=True`` and in old one
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import BinaryIO
 
-from matrix.checkpoint import limits, torch_writing, torchfile
-from matrix.checkpoint.copying import Copied
+from matrix.checkpoint import limits, torchfile
 from matrix.checkpoint.errors import Malformed, Refused
 from matrix.checkpoint.formats.distributed_index import StoredItem
 from matrix.checkpoint.limits import Budget
-from matrix.checkpoint.quantized.changes import WeightChange
-from matrix.checkpoint.quantized.weights import is_looked_up
 from matrix.checkpoint.spans import FileRange
 from matrix.checkpoint.torchfile import TorchFile
-
-
-def rewrite(
-    folder: Path, item: StoredItem, out: BinaryIO, weights: WeightChange, copied: Copied
-) -> tuple[int, int] | None:
-    """Write an item behind the end of a file, if it holds quantized weights.
-
-    :returns: its place and length there; None if it holds none, so that nothing was written.
-    :raises CheckpointError: a weight cannot be changed.
-    :raises Malformed: the item cannot be read.
-    """
-    with (folder / item.file).open("rb") as stream:
-        source = torchfile.read(FileRange(stream, item.offset, item.length))
-        if not is_looked_up(source.budget.lookups.te):
-            return None
-        start = out.seek(0, io.SEEK_END)
-        torch_writing.write(source, {}, out, copied, weights)
-        return start, out.seek(0, io.SEEK_END) - start
 
 
 def look_into(

@@ -63,6 +63,15 @@ class Held:
     elements: int = 0
     size: int = 0
     """Bytes of their data and scales."""
+    nominal: int = 0
+    """Bytes that the elements would take in the types that they have to PyTorch."""
+
+    def add(self, found: QuantizedWeight) -> None:
+        """Add a weight."""
+        count = math.prod(found.shape)
+        self.elements += count
+        self.size += found.size
+        self.nominal += count * weights.FLOATS[found.dtype]
 
 
 @dataclasses.dataclass
@@ -118,8 +127,7 @@ class QuantizedWeights:
             try:
                 found = weights.read(call, numbering)
                 self._count(found)
-                self.files[name].elements += math.prod(found.shape)
-                self.files[name].size += found.size
+                self.files[name].add(found)
             except Malformed as error:
                 if str(error) not in self.unknown:
                     self.unknown.append(str(error))

@@ -40,7 +40,9 @@ def folder(tmp_path: Path) -> Path:
             name = f"__quantized_{held.key}.distcp"
             data = item("mxfp8" if held.key == "a" else "delayed-scaling", "2.19")
             (path / name).write_bytes(b"in front of it" + data)
-            distributed._set(held.info, relative_path=name, offset=14, length=len(data))
+            distributed_index.set_attributes(
+                held.info, relative_path=name, offset=14, length=len(data)
+            )
     new = torch_writing.verified_pickle(index.root, index.protocol)
     (path / distributed.INDEX).write_bytes(new)
     return path
