@@ -23,6 +23,8 @@ _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR = struct.Struct("<4sLQL")
 _END = struct.Struct("<4s4H2LH")
 _LONG, _SHORT = 0xFFFF_FFFF, 0xFFFF
+_ZIP64_FROM = _LONG
+"""The least number that takes a field of zip64."""
 _UTF8 = 0x800
 _NEEDS, _NEEDS_ZIP64 = 20, 45
 _DATE = 1 << 5 | 1  # 1980-01-01: a copy says nothing of when it was made
@@ -86,7 +88,7 @@ def write(entries: Sequence[NewEntry], out: Output) -> Mapping[str, int]:
 def _local(entry: NewEntry, crc: int, header: int) -> bytes:
     """Return the header of an entry that lies at ``header``."""
     name = entry.name.encode()
-    long = entry.size >= _LONG
+    long = entry.size >= _ZIP64_FROM
     extra = struct.pack("<2H2Q", 1, 16, entry.size, entry.size) if long else b""
     padding = -(header + _LOCAL.size + len(name) + len(extra) + 4) % _ALIGNMENT
     extra += b"FB" + struct.pack("<H", padding) + b"Z" * padding
@@ -105,7 +107,7 @@ def _write_directory(written: Sequence[_Written], out: Output) -> None:
     for one in written:
         out.write(_described(one))
     size, count = out.size - start, len(written)
-    if count >= _SHORT or start >= _LONG or size >= _LONG:
+    if count >= _SHORT or start >= _ZIP64_FROM or size >= _ZIP64_FROM:
         end = out.size
         numbers = count, count, size, start
         rest = _END64.size - 12, _NEEDS_ZIP64, _NEEDS_ZIP64, 0, 0, *numbers
@@ -117,10 +119,10 @@ def _write_directory(written: Sequence[_Written], out: Output) -> None:
 def _described(one: _Written) -> bytes:
     """Return an entry of the directory."""
     name, numbers = one.entry.name.encode(), (one.entry.size, one.entry.size, one.header)
-    long = [number for number in numbers if number >= _LONG]
+    long = [number for number in numbers if number >= _ZIP64_FROM]
     extra = struct.pack(f"<2H{len(long)}Q", 1, 8 * len(long), *long) if long else b""
     needs = _NEEDS_ZIP64 if long else _NEEDS
-    size, packed, header = (min(number, _LONG) for number in numbers)
+    size, packed, header = (number if number < _ZIP64_FROM else _LONG for number in numbers)
     fields = needs, needs, _flags(name), 0, 0, _DATE, one.crc, packed, size
     lengths = len(name), len(extra), 0, 0, 0, 0, header
     return _ENTRY.pack(b"PK\x01\x02", *fields, *lengths) + name + extra
