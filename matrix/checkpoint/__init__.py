@@ -17,7 +17,8 @@ quantized/: quantized weights, read, written in another release's form, dequanti
 rewriting: a checkpoint written anew, and checked
 in_memory: state dicts in memory, as the same inert values; in_memory_edits applies edits to them
 publish: new files and folders that appear whole or not at all
-copying: copying bytes, and digests that show that they are unchanged
+copying: bytes copied or made by threads, written, and read back; spans are ranges of files,
+    checksums those of data in pieces
 
 torchfile: files of ``torch.save``: torch_zip and torch_legacy read and write the two kinds,
     torch_writing writes one with edits
@@ -29,7 +30,7 @@ names: Transformer Engine's classes and functions, as a pickle calls them
 objects: the tensors, buffers and dicts that inert values stand for
 mappings: every mapping among them, which may be a state dict
 json_objects: headers and indices in JSON, with one reading only
-zips: zip archives that have one reading only
+zips: zip archives that have one reading only; zip_writing writes them
 words: enumerations of file kinds, containers, contents and rewrite steps
 limits: the most that is read of a file, and the budget that sees to it
 errors: the exceptions that refuse a checkpoint

@@ -13,16 +13,17 @@ import math
 import sys
 from collections.abc import Iterator, Mapping
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any, BinaryIO
+from typing import Any
 
 from matrix.checkpoint import encoding, mappings, objects
 from matrix.checkpoint.contents import Contents
-from matrix.checkpoint.copying import Copied, NewContent
+from matrix.checkpoint.copying import NewContent, Output
 from matrix.checkpoint.errors import CheckpointError, Malformed, refusing_malformed
 from matrix.checkpoint.formats import torch_save
 from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.lookups import Lookups
 from matrix.checkpoint.nodes import Call, Global, Guarded, Map, Node, Persistent
+from matrix.checkpoint.spans import Span
 from matrix.checkpoint.torchfile import TorchFile
 from matrix.checkpoint.words import TorchKind
 from matrix.system.collector import gc_paused
@@ -240,26 +241,30 @@ class _Storages:
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._tensors
+
     def read(self, key: str, start: int, size: int, limit: int) -> bytes:
         """Return bytes of a tensor; only extra states are ever read.
 
         :raises Malformed: it has no bytes that can be read, as on the device ``meta``.
         """
-        return b"".join(self.chunks(key))[start : start + size]
-
-    def chunks(self, key: str) -> Iterator[bytes]:
-        """Yield a tensor's bytes.
-
-        :raises Malformed: they cannot be read.
-        """
         try:
             tensor = self._tensors[key].detach().cpu().contiguous()
-            size = tensor.numel() * tensor.element_size()
-            yield ctypes.string_at(tensor.data_ptr(), size) if size else b""
+            whole = tensor.numel() * tensor.element_size()
+            data = ctypes.string_at(tensor.data_ptr(), whole) if whole else b""
+            return data[start : start + size]
         except (RuntimeError, NotImplementedError, ValueError, AttributeError) as error:
             raise Malformed(f"its bytes cannot be read: {error}") from error
 
-    def write(self, new: NewContent, out: BinaryIO, copied: Copied) -> None:
+    def span(self, key: str) -> Span:
+        """Refuse: a tensor in memory lies in no file.
+
+        :raises Malformed: always.
+        """
+        raise Malformed(f"tensor {key} lies in memory, not in a file")
+
+    def write(self, new: NewContent, out: Output) -> Mapping[str, int]:
         """Refuse: a state dict is not written as a file.
 
         :raises CheckpointError: always.

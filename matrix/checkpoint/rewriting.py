@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from matrix.catalogue.forms import Form
+from matrix.checkpoint import copying, norms, operations, publish, torch_writing, torchfile
 from matrix.checkpoint import edits as planning
 from matrix.checkpoint import layout as layouts
-from matrix.checkpoint import norms, operations, publish, torch_writing, torchfile
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.errors import CheckpointError, refusing_malformed
@@ -23,12 +23,12 @@ from matrix.checkpoint.layout import Layout
 from matrix.checkpoint.publish import Unchanged
 from matrix.checkpoint.quantized.changes import WeightChange
 from matrix.checkpoint.quantized.numbers import ITEMSIZE
+from matrix.checkpoint.quantized.summary import Held
 from matrix.checkpoint.states import ExtraState
 from matrix.checkpoint.words import Holds, Step
 from matrix.system.progress import Progress
 
 _MIB = 1 << 20
-_PASSES = 3  # every tensor is copied, then read twice to be compared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Rewrite:
     """What to do with files of a folder that do not change."""
     weights: WeightChange | None = None
     """What becomes of quantized weights; None: they stay as they are."""
-    quantized: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    """Number of elements of quantized weights, by the files that hold any."""
+    quantized: Mapping[str, Held] = dataclasses.field(default_factory=dict)
+    """The quantized weights of each file that holds any."""
 
     def rewrites(self, part: Part, edits: Sequence[Edit]) -> bool:
         """Return whether a file has to be written, rather than copied or linked."""
@@ -53,7 +53,7 @@ class Rewrite:
         return changed or part.format.rewrites(edits)
 
     def size(self) -> int:
-        """Return the number of bytes that the result takes at most.
+        """Return the number of bytes that the result takes, a little more at most.
 
         :raises CheckpointError: a file can no longer be read.
         """
@@ -69,9 +69,11 @@ class Rewrite:
         return total
 
     def _growth(self, part: Part) -> int:
-        """Return the most bytes that a file grows by in changing its quantized weights."""
-        dtype = self.weights.dtype if self.weights and self.weights.into is None else None
-        return self.quantized.get(part.name, 0) * ITEMSIZE[dtype] if dtype else 0
+        """Return the bytes that a file grows by in changing its quantized weights."""
+        held = self.quantized.get(part.name)
+        if held is None or self.weights is None or self.weights.into is not None:
+            return 0
+        return held.elements * ITEMSIZE[self.weights.dtype] - held.size
 
     def edits_by_part(self) -> list[tuple[Part, Sequence[Edit]]]:
         """Return each part of the layout with the edits that concern it."""
@@ -93,7 +95,7 @@ def publishing(rewrite: Rewrite, out: Path, progress: Progress) -> Iterator[Path
     _refuse_left_out(rewrite.layout)
     size = rewrite.size()
     publish.check_space(out, size)
-    meter = _Meter(progress, _PASSES * size)
+    meter = _Meter(progress, size)
     if rewrite.layout.is_folder:
         with publish.new_folder(out) as folder:
             for empty in rewrite.layout.empty:
@@ -127,7 +129,7 @@ def _copying(part: Part) -> AbstractContextManager[None]:
 def _write(rewrite: Rewrite, destination: Destination, meter: _Meter) -> None:
     for part, edits in rewrite.edits_by_part():
         meter.file = part.name
-        with _copying(part):
+        with _copying(part), copying.unchanged(part.file):
             if rewrite.rewrites(part, edits):
                 weights = rewrite.weights if part.name in rewrite.quantized else None
                 part.format.write(part, edits, rewrite.form, destination, weights)
@@ -135,13 +137,15 @@ def _write(rewrite: Rewrite, destination: Destination, meter: _Meter) -> None:
                 destination.place(part.file, part.name)
     for file in rewrite.layout.others:
         meter.file = file.relative_to(rewrite.layout.path).as_posix()
-        destination.place(file, meter.file)
+        with copying.unchanged(file):
+            destination.place(file, meter.file)
+    meter.finish()
 
 
 class _Meter:
     """Reports bytes to a progress display, in steps of a MiB.
 
-    :param size: the number of bytes that will be copied or compared.
+    :param size: the number of bytes that will be written.
     """
 
     def __init__(self, progress: Progress, size: int) -> None:
@@ -151,12 +155,16 @@ class _Meter:
         progress.start("MiB", self._left)
 
     def copied(self, size: int) -> None:
-        """Add bytes that were copied or compared."""
+        """Add bytes that were written."""
         self._bytes += size
         while self._bytes >= _MIB and self._left:
             self._bytes -= _MIB
             self._left -= 1
             self._progress.step(self.file)
+
+    def finish(self) -> None:
+        """Add what was estimated and not needed."""
+        self.copied(self._left * _MIB)
 
 
 def _file_destination(stream: BinaryIO, meter: _Meter) -> Destination:
@@ -167,8 +175,11 @@ def _file_destination(stream: BinaryIO, meter: _Meter) -> Destination:
 
 
 def _folder_destination(folder: Path, unchanged: Unchanged, meter: _Meter) -> Destination:
+    written: set[str] = set()
+
     @contextlib.contextmanager
     def open_(name: str) -> Iterator[BinaryIO]:
+        written.add(name)
         place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
         with place.open("w+b") as out:
@@ -177,7 +188,8 @@ def _folder_destination(folder: Path, unchanged: Unchanged, meter: _Meter) -> De
             os.fsync(out.fileno())
 
     def place(file: Path, name: str) -> None:
-        publish.place(file, folder / name, unchanged, meter.copied)
+        if name not in written:
+            publish.place(file, folder / name, unchanged, meter.copied)
 
     return Destination(open_, place, meter.copied)
 
@@ -260,7 +272,7 @@ def write_file(
     with (
         refusing_malformed(f"{path} cannot be copied", why="it is damaged", do="Restore it"),
         path.open("rb") as stream,
-        new.open("wb") as out,
+        new.open("w+b") as out,
     ):
         source = torchfile.read(stream)
         torch_writing.write(source, planning.by_place(edits), out, lambda _size: None, weights)

@@ -15,12 +15,13 @@ from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 from matrix.checkpoint import copying, emit, pickles
-from matrix.checkpoint.copying import Copied, NewContent
+from matrix.checkpoint.copying import NewContent, Output
 from matrix.checkpoint.errors import CheckpointError, Malformed, Refused
 from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.machine import Pickle
 from matrix.checkpoint.nodes import Call, Global, Map, Node, Persistent
 from matrix.checkpoint.objects import element
+from matrix.checkpoint.spans import Span, read_at
 from matrix.checkpoint.words import TorchKind
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
@@ -99,6 +100,10 @@ class LegacyStorages:
         """Yield the keys of the storages in the file."""
         return iter(self.places)
 
+    def __contains__(self, key: object) -> bool:
+        """Return whether the file has a storage."""
+        return key in self.places
+
     def read(self, key: str, start: int, size: int, limit: int) -> bytes:
         """Return bytes of a storage, or none if it ends before they do.
 
@@ -112,16 +117,14 @@ class LegacyStorages:
         self.stream.seek(place + start)
         return self.stream.read(size)
 
-    def chunks(self, key: str) -> Iterator[bytes]:
-        """Yield a storage's bytes.
+    def span(self, key: str) -> Span:
+        """Return where a storage lies."""
+        return Span(self.stream, *self.places[key])
 
-        :raises Malformed: the file ends before.
-        """
-        return copying.chunks(self.stream, *self.places[key])
-
-    def write(self, new: NewContent, out: BinaryIO, copied: Copied) -> None:
+    def write(self, new: NewContent, out: Output) -> Mapping[str, int]:
         """Write a file of this format with the first three pickles of this one.
 
+        :returns: the positions of the storages in what was written, by key.
         :raises CheckpointError: it is a plain pickle.
         :raises Malformed: a storage cannot be read.
         """
@@ -135,13 +138,17 @@ class LegacyStorages:
         self.stream.seek(0)
         out.write(self.stream.read(self.preamble))
         out.write(new.pickle + emit.emit([*held, *new.added], 2))
+        places = {}
         for key in held:
-            self.stream.seek(self.places[key][0] - _COUNT.size)
-            out.write(self.stream.read(_COUNT.size))
-            copying.copy(self.chunks(key), out, copied)
-        for content in new.added.values():
+            out.write(read_at(self.stream, self.places[key][0] - _COUNT.size, _COUNT.size))
+            places[key] = out.size
+            out.copy(copying.pieces(self.span(key)))
+        for key, content in new.added.items():
             out.write(_COUNT.pack(content.count))
-            copying.copy(content.chunks(), out, lambda _size: None)
+            places[key] = out.size
+            out.copy(content.pieces())
+        out.read_back()
+        return places
 
 
 # Reading.

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from typing import BinaryIO
 
 from matrix.catalogue.state_keys import EXTRA_STATE
-from matrix.checkpoint import emit, mappings, nodes, pickles, states
+from matrix.checkpoint import emit, mappings, nodes, pickles, states, torchfile
 from matrix.checkpoint.added import AddedStorages, storage_keys
-from matrix.checkpoint.copying import Content, Copied, NewContent
+from matrix.checkpoint.copying import Content, Copied, NewContent, Output
 from matrix.checkpoint.edits import Edit, Edits
 from matrix.checkpoint.errors import CheckpointError, Malformed
 from matrix.checkpoint.nodes import Node
 from matrix.checkpoint.quantized.changes import WeightChange
+from matrix.checkpoint.spans import FileRange
 from matrix.checkpoint.torchfile import TorchFile
 from matrix.checkpoint.words import Step
 
@@ -30,6 +31,9 @@ def write(
 ) -> None:
     """Write a ``torch.save`` file with edits applied; this modifies ``source.root``.
 
+    It is written behind the end of ``out``, and read back.
+
+    :param out: a file, open for writing and reading.
     :param weights: what becomes of its quantized weights; None: they stay as they are.
     :raises CheckpointError: its pickle cannot be reproduced, or a weight not be changed.
     :raises Malformed: a storage cannot be read.
@@ -39,7 +43,16 @@ def write(
         weights.apply(source, added)
     for inside, pairs in list(mappings.mappings(source.root)):
         pairs[:] = _edited(inside, pairs, edits, added)
-    _write_root(source, source.root, added.storages, out, copied)
+    output = Output(out, copied)
+    places = _write_root(source, source.root, added.storages, output)
+    _check_places(output, places)
+
+
+def _check_places(output: Output, places: Mapping[str, int]) -> None:
+    """Check that readers find every storage where it was written, as it was compared there."""
+    written = torchfile.read(FileRange(output.stream, output.start, output.size)).storages
+    if {key: written.span(key).start for key in written} != places:
+        raise CheckpointError("what was written holds other tensors than it should", do="Report it")
 
 
 def write_state(edit: Edit, source: TorchFile, out: BinaryIO) -> None:
@@ -49,14 +62,14 @@ def write_state(edit: Edit, source: TorchFile, out: BinaryIO) -> None:
     """
     added = AddedStorages(source)
     root = _state(edit, added)
-    _write_root(source, root, added.storages, out, lambda _size: None)
+    _write_root(source, root, added.storages, Output(out))
 
 
 def _write_root(
-    source: TorchFile, root: Node, added: Mapping[str, Content], out: BinaryIO, copied: Copied
-) -> None:
+    source: TorchFile, root: Node, added: Mapping[str, Content], out: Output
+) -> Mapping[str, int]:
     new = NewContent(verified_pickle(root, source.protocol), storage_keys(root), added)
-    source.storages.write(new, out, copied)
+    return source.storages.write(new, out)
 
 
 def _state(edit: Edit, added: AddedStorages) -> Node:

@@ -6,23 +6,20 @@ Entries are found as PyTorch finds them: in the folder of the first entry, in an
 from __future__ import annotations
 
 import dataclasses
-import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
-from matrix.checkpoint import limits, pickles
-from matrix.checkpoint.copying import CHUNK, Copied, NewContent
+from matrix.checkpoint import limits, pickles, zip_writing
+from matrix.checkpoint.copying import Content, NewContent, Output
 from matrix.checkpoint.errors import Malformed, Refused
 from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.machine import Pickle
+from matrix.checkpoint.spans import Span
 from matrix.checkpoint.words import TorchKind
+from matrix.checkpoint.zip_writing import NewEntry
 from matrix.checkpoint.zips import Zip
 
 _PICKLE = "data.pkl"
-_ALIGNMENT = 64  # in bytes, of storages in the file, as torch.load(mmap=True) needs it
-_LOCAL_HEADER = 30
-_ZIP64_EXTRA = 20
-_ZIP64_FROM = 0x7FFF_0000
 _VERSIONS = 10  # the newest that PyTorch reads (caffe2/serialize/versions.h)
 
 
@@ -40,6 +37,10 @@ class ZipStorages:
         start = f"{self.prefix}data/"
         return (n.removeprefix(start) for n in self.archive.entries if n.startswith(start))
 
+    def __contains__(self, key: object) -> bool:
+        """Return whether the archive has a storage."""
+        return f"{self.prefix}data/{key}" in self.archive.entries
+
     def read(self, key: str, start: int, size: int, limit: int) -> bytes:
         """Return bytes of a storage, fewer if it ends before.
 
@@ -52,34 +53,29 @@ class ZipStorages:
             raise Refused(f"{size} bytes of storage {key} are more than is read")
         return self.archive.read_range(name, start, size)
 
-    def chunks(self, key: str) -> Iterator[bytes]:
-        """Yield a storage's bytes.
+    def span(self, key: str) -> Span:
+        """Return where a storage lies."""
+        return self.archive.span(f"{self.prefix}data/{key}")
 
-        :raises Malformed: they cannot be read.
-        """
-        return self.archive.chunks(f"{self.prefix}data/{key}", CHUNK)
-
-    def write(self, new: NewContent, out: BinaryIO, copied: Copied) -> None:
+    def write(self, new: NewContent, out: Output) -> Mapping[str, int]:
         """Write an archive with the same entries except for the pickle and storages.
 
+        :returns: the positions of the storages in what was written, by key.
         :raises Malformed: a storage cannot be read.
         """
-        prefix = self.prefix
-        with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-            for entry in self.archive.entries.values():
-                inner = entry.name.removeprefix(prefix)
-                if inner == _PICKLE:
-                    _add(archive, out, entry.name, [new.pickle], len(new.pickle))
-                elif not inner.startswith("data/") or inner.removeprefix("data/") in new.kept:
-                    chunks = self._copied(entry.name, copied)
-                    _add(archive, out, entry.name, chunks, entry.size)
-            for key, content in new.added.items():
-                _add(archive, out, f"{prefix}data/{key}", content.chunks(), content.size)
+        start = f"{self.prefix}data/"
+        added = [NewEntry.of(start + key, content) for key, content in new.added.items()]
+        places = zip_writing.write([*self._entries(new), *added], out)
+        storages = (name for name in places if name.startswith(start))
+        return {name.removeprefix(start): places[name] for name in storages}
 
-    def _copied(self, name: str, copied: Copied) -> Iterator[bytes]:
-        for chunk in self.archive.chunks(name, CHUNK):
-            copied(len(chunk))
-            yield chunk
+    def _entries(self, new: NewContent) -> Iterator[NewEntry]:
+        for entry in self.archive.entries.values():
+            inner = entry.name.removeprefix(self.prefix)
+            if inner == _PICKLE:
+                yield NewEntry.of(entry.name, Content.of(new.pickle))
+            elif not inner.startswith("data/") or inner.removeprefix("data/") in new.kept:
+                yield NewEntry.copied(entry.name, self.archive.span(entry.name), entry.crc)
 
 
 def read(stream: BinaryIO, budget: Budget) -> tuple[Pickle, bool, ZipStorages]:
@@ -128,18 +124,3 @@ def _little(archive: Zip, prefix: str) -> bool:
     if order not in (b"little", b"big"):
         raise Malformed(f"a byte order {order!r}, which is neither little nor big")
     return order == b"little"
-
-
-def _add(
-    archive: zipfile.ZipFile, out: BinaryIO, name: str, chunks: Iterable[bytes], size: int
-) -> None:
-    """Add an entry with aligned data."""
-    info = zipfile.ZipInfo(name)
-    large = size >= _ZIP64_FROM
-    place = out.seek(0, 2) + _LOCAL_HEADER + len(name.encode()) + 4 + _ZIP64_EXTRA * large
-    padding = -place % _ALIGNMENT
-    info.extra = b"FB" + padding.to_bytes(2, "little") + b"Z" * padding
-    info.file_size = size
-    with archive.open(info, "w", force_zip64=large) as entry:
-        for chunk in chunks:
-            entry.write(chunk)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO, Protocol
 
 from matrix.checkpoint import limits, objects, pickles, torch_legacy, torch_zip, zips
-from matrix.checkpoint.copying import Copied, NewContent
+from matrix.checkpoint.copying import NewContent, Output
 from matrix.checkpoint.errors import Malformed, Refused
 from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.machine import Pickle
 from matrix.checkpoint.nodes import Node
 from matrix.checkpoint.objects import TensorRef
+from matrix.checkpoint.spans import Span
 from matrix.checkpoint.words import TorchKind
 
 _SNIFFED = 4 << 20
@@ -31,6 +32,9 @@ class Storages(Protocol):
     def __iter__(self) -> Iterator[str]:
         """Yield the keys of the storages in the file."""
 
+    def __contains__(self, key: object) -> bool:
+        """Return whether the file has a storage."""
+
     def read(self, key: str, start: int, size: int, limit: int) -> bytes:
         """Return bytes of a storage, fewer if it ends before.
 
@@ -38,15 +42,16 @@ class Storages(Protocol):
         :raises Malformed: the file has no such storage, or it cannot be read.
         """
 
-    def chunks(self, key: str) -> Iterator[bytes]:
-        """Yield a storage's bytes.
+    def span(self, key: str) -> Span:
+        """Return where a storage lies.
 
-        :raises Malformed: they cannot be read.
+        :raises Malformed: it lies in no file.
         """
 
-    def write(self, new: NewContent, out: BinaryIO, copied: Copied) -> None:
+    def write(self, new: NewContent, out: Output) -> Mapping[str, int]:
         """Write a file of the same kind with other content.
 
+        :returns: the positions of the storages in what was written, by key.
         :raises CheckpointError: files of this kind cannot be written.
         :raises Malformed: a storage cannot be read.
         """
@@ -82,6 +87,19 @@ class TorchFile:
         if len(data) != size:
             raise Malformed(f"storage {tensor.key} is shorter than its tensor")
         return data
+
+    def span(self, tensor: TensorRef) -> Span:
+        """Return where the elements of a tensor lie, which follow each other.
+
+        :raises Malformed: its storage is not in the file, or is shorter.
+        """
+        if tensor.key not in self.storages:
+            raise Malformed(f"storage {tensor.key} is not in the file")
+        whole = self.storages.span(tensor.key)
+        start, size = tensor.offset * tensor.itemsize, tensor.count * tensor.itemsize
+        if start + size > whole.size:
+            raise Malformed(f"storage {tensor.key} is shorter than its tensor")
+        return Span(whole.stream, whole.start + start, size)
 
     def look_into(self, tensor: TensorRef) -> None:
         """Note what a tensor looks up if its bytes are a pickle, whatever its elements are.

@@ -17,6 +17,7 @@ from typing import BinaryIO, NamedTuple
 from matrix.checkpoint import limits
 from matrix.checkpoint.errors import Malformed, Refused
 from matrix.checkpoint.limits import Budget
+from matrix.checkpoint.spans import Span
 
 _END = struct.Struct("<4s4H2LH")  # end of central directory
 _LOCATOR = struct.Struct("<4sLQL")  # where the zip64 form of it is
@@ -52,6 +53,8 @@ class Entry:
     start: int
     """Position of its data in the archive."""
     size: int
+    crc: int
+    """CRC-32 of its data as the archive states it; PyTorch can be configured to write none."""
 
 
 class Zip:
@@ -93,16 +96,10 @@ class Zip:
         """
         return self._read(name, start, max(0, min(size, self.entries[name].size - start)))
 
-    def chunks(self, name: str, size: int) -> Iterator[bytes]:
-        """Yield the content of an entry, at most ``size`` bytes at a time.
-
-        Checksums are ignored, because PyTorch can be configured to write none.
-
-        :raises Malformed: the entry cannot be read, or is cut short.
-        """
-        whole = self.entries[name].size
-        for start in range(0, whole, size):
-            yield self._read(name, start, min(size, whole - start))
+    def span(self, name: str) -> Span:
+        """Return where the content of an entry lies."""
+        entry = self.entries[name]
+        return Span(self.stream, entry.start, entry.size)
 
     def _read(self, name: str, start: int, size: int) -> bytes:
         self.stream.seek(self.entries[name].start + start)
@@ -177,7 +174,7 @@ def _entries(stream: BinaryIO, directory: _Directory) -> Iterator[Entry]:
     _check_names(described)
     starts = _check_headers(stream, described, directory.start)
     for entry, start in zip(described, starts, strict=True):
-        yield Entry(_text(entry.name), start, entry.size)
+        yield Entry(_text(entry.name), start, entry.size, entry.crc)
 
 
 def _described(stream: BinaryIO, directory: _Directory) -> Iterator[_Described]:

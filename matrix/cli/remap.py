@@ -19,6 +19,7 @@ from matrix.doctor import Remapped, StateChange, remap
 from matrix.lane.sources import FetchedSources
 from matrix.report import console
 from matrix.store.store import Store
+from matrix.system.progress import Progress
 
 
 @click.command("remap", short_help="Rewrite a checkpoint for another release.")
@@ -77,11 +78,13 @@ def remap_command(
     quantized weights get the form that the release pickles its own in, with the same data and
     scales, or are made plain tensors by --dequantize.
     A checkpoint that would run code when loaded is refused.
+    Progress is shown where standard error is a terminal.
     OUT appears only after the result has been inspected, and its metadata loaded by the
     release's own code if the cpu lane has that.
     """
     screen = Console(stderr=as_json)
-    progress = console.progress(screen)
+    terminal = Console(stderr=True)
+    progress = console.progress(terminal) if terminal.is_terminal else Progress()
     try:
         done = remap(
             path,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from matrix.checkpoint import torch_writing, torchfile
 from matrix.checkpoint.added import AddedStorages
-from matrix.checkpoint.copying import CHUNK, Content
+from matrix.checkpoint.copying import CHUNK, Content, Output, Piece
 from matrix.checkpoint.nodes import Call, Global, Map, Node
 from matrix.checkpoint.objects import tensor
 from matrix.checkpoint.quantized import weights
@@ -78,34 +78,35 @@ def text(node: Node) -> str:
 
 SIDE = 8192
 """Rows and columns of the weights of large files."""
-_SHAPES = {
-    "data": (SIDE, SIDE),
-    "rowwise_data": (SIDE, SIDE),
-    "columnwise_data": (SIDE, SIDE),
-    "rowwise_scale_inv": {"mxfp8": (SIDE, SIDE // 32), "block-scaling": (SIDE // 128, SIDE // 128)},
-    "columnwise_scale_inv": {
-        "mxfp8": (SIDE // 32, SIDE),
-        "block-scaling": (SIDE // 128, SIDE // 128),
-    },
-}
 
 
-def large(path: Path, recipe: str, release: str, count: int) -> Path:
-    """Write a file with weights of 8192 x 8192 beside that of a save, of random data."""
+def _shapes(recipe: str, side: int) -> dict[str, tuple[int, int]]:
+    """Shapes of data and scales of a square weight."""
+    blocks = (side // 128, side // 128)
+    by_rows = {"mxfp8": (side, side // 32), "block-scaling": blocks}
+    by_columns = {"mxfp8": (side // 32, side), "block-scaling": blocks}
+    found = dict.fromkeys(("data", "rowwise_data", "columnwise_data"), (side, side))
+    if recipe in by_rows:
+        found["rowwise_scale_inv"] = by_rows[recipe]
+        found["columnwise_scale_inv"] = by_columns[recipe]
+    return found
+
+
+def large(path: Path, recipe: str, release: str, count: int, side: int = SIDE) -> Path:
+    """Write a file with weights of ``side`` x ``side`` beside that of a save, of random data."""
     file = source(recipe, release)
     own = weight(file)
     added = AddedStorages(file)
     for number in range(count):
         values = dict(zip(own.forms[0].arguments, own.call.arguments, strict=True))
-        values["shape"] = Call("REDUCE", Global("torch", "Size"), ((SIDE, SIDE),))
-        for name, shape in _SHAPES.items():
+        values["shape"] = Call("REDUCE", Global("torch", "Size"), ((side, side),))
+        for name, shape in _shapes(recipe, side).items():
             if name in values:
-                extents = shape[recipe] if isinstance(shape, dict) else shape
-                values[name] = _random(added, own.tensors[name].dtype, extents)
+                values[name] = _random(added, own.tensors[name].dtype, shape)
         call = Call(own.call.how, own.call.function, tuple(values.values()))
         file.root.pairs.append((f"{number}.weight", call))
-    with path.open("wb") as out:
-        torch_writing._write_root(file, file.root, added.storages, out, lambda _size: None)
+    with path.open("w+b") as out:
+        torch_writing._write_root(file, file.root, added.storages, Output(out))
     return path
 
 
@@ -114,8 +115,12 @@ def _random(added: AddedStorages, dtype: str, shape: tuple[int, ...]) -> Call:
     size = shape[0] * shape[1] * itemsize
     block = os.urandom(CHUNK)
 
-    def chunks() -> Iterator[bytes]:
-        for start in range(0, size, CHUNK):
-            yield block[: size - start]
+    def fill(memory: memoryview) -> None:
+        memory[:] = block[: len(memory)]
 
-    return added.add(dtype, shape, Content(size, itemsize, chunks))
+    def pieces() -> Iterator[Piece]:
+        for start in range(0, size, CHUNK):
+            length = min(CHUNK, size - start)
+            yield Piece(length, fill)
+
+    return added.add(dtype, shape, Content(size, itemsize, pieces))

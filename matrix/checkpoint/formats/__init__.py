@@ -7,5 +7,6 @@ safetensors: safetensors files; safetensors_header reads what they hold
 hugging_face: the index of shards that Hugging Face writes
 zarr_array: arrays of Megatron-LM's zarr checkpoints
 distributed: distributed checkpoints; distributed_index parses their index,
-    distributed_items looks into what they hold beside extra states
+    distributed_items looks into what they hold beside extra states, distributed_weights writes
+    files with quantized weights anew
 """

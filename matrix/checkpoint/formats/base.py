@@ -27,7 +27,7 @@ class Destination:
     open: Callable[[str], AbstractContextManager[BinaryIO]]
     """Return a new file at a path, open for writing and reading."""
     place: Callable[[Path, str], None]
-    """Copy or link an unchanged file to a path."""
+    """Copy or link an unchanged file to a path, unless a file was opened there."""
     copied: Copied
 
 

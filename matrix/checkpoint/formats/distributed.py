@@ -1,7 +1,8 @@
 """Distributed checkpoints of PyTorch (DCP), such as Megatron-LM's torch_dist.
 
-They are read through their index. When one is rewritten, the files with tensors stay as they
-are; changed states go into an additional file, and the new index refers to that.
+They are read through their index. When one is rewritten, changed states go into an additional file,
+and the new index refers to that; files with quantized weights that change are written anew, and all
+others stay as they are.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from typing import BinaryIO
 from matrix.catalogue.forms import Form
 from matrix.checkpoint import nodes, objects, states, torch_writing, torchfile
 from matrix.checkpoint.contents import Contents, TensorKind
-from matrix.checkpoint.copying import Copied
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.errors import CheckpointError, Malformed, Refused, refusing_malformed
-from matrix.checkpoint.formats import distributed_index, distributed_items
+from matrix.checkpoint.formats import distributed_index, distributed_items, distributed_weights
 from matrix.checkpoint.formats.base import Destination, Format, Part
-from matrix.checkpoint.formats.distributed_index import DistributedIndex, StoredItem, bytes_of
+from matrix.checkpoint.formats.distributed_index import (
+    DistributedIndex,
+    StoredItem,
+    bytes_of,
+    set_attributes,
+)
 from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.nodes import Call, Map, Node
 from matrix.checkpoint.quantized.changes import WeightChange
@@ -86,7 +91,7 @@ class Distributed(Format):
         to: Destination,
         weights: WeightChange | None = None,
     ) -> None:
-        """Write the index, and the additional file if a state has changed.
+        """Write the index, the additional file if a state has changed, and files with weights.
 
         :raises CheckpointError: the index cannot be reproduced.
         :raises Malformed: a file can no longer be read.
@@ -101,11 +106,11 @@ class Distributed(Format):
                 do="Start from the checkpoint as it was saved",
             )
         changed = [key for key in by_key if by_key[key].payload is not None]
-        if changed or weights is not None:
+        if weights is not None:
+            distributed_weights.write(index, part, weights, to, changed)
+        if changed:
             with to.open(_beside(part.name, _FILE)) as out:
                 _write_states(folder, index, [by_key[key] for key in changed], out)
-                if weights is not None:
-                    _write_weights(folder, index, weights, out, to.copied)
         _rename(index.root, {key: edit.new_key for key, edit in by_key.items()})
         with to.open(part.name) as out:
             out.write(torch_writing.verified_pickle(index.root, index.protocol))
@@ -119,18 +124,6 @@ def _write_states(
     for key, items in _states(index).items():
         if key in by_key:
             _repoint(folder, index, items[0], by_key[key], out)
-
-
-def _write_weights(
-    folder: Path, index: DistributedIndex, weights: WeightChange, out: BinaryIO, copied: Copied
-) -> None:
-    """Write items with quantized weights to the additional file, and update the index."""
-    for item in index.items:
-        if states.is_state(item.key):
-            continue
-        place = distributed_items.rewrite(folder, item, out, weights, copied)
-        if place is not None:
-            _set(item.info, relative_path=_FILE, offset=place[0], length=place[1])
 
 
 def _states(index: DistributedIndex) -> dict[str, list[StoredItem]]:
@@ -173,22 +166,14 @@ def _repoint(
     new = io.BytesIO()
     torch_writing.write_state(edit, inner, new)
     content.write(new.getvalue())
-    _set(item.info, relative_path=_FILE, offset=start, length=content.tell() - start)
+    set_attributes(item.info, relative_path=_FILE, offset=start, length=content.tell() - start)
     kinds = objects.fields(objects.attributes(index.root)["state_dict_metadata"]) or {}
     kind = kinds.get(item.key)
     if isinstance(kind, Call) and "chunks" in objects.attributes(kind):
         size = Call("REDUCE", nodes.Global("torch", "Size"), ((len(edit.payload or b""),),))
-        _set(kind, size=size)
+        set_attributes(kind, size=size)
         for chunk in objects.attributes(kind)["chunks"]:
-            _set(chunk, sizes=size)
-
-
-def _set(node: Node, **new: Node) -> None:
-    """Change attributes of an object where its pickle sets them."""
-    for state in node.state if isinstance(node, Call) else ():
-        for part in state if isinstance(state, tuple) else (state,):
-            if isinstance(part, Map):
-                part.pairs[:] = [(name, new.get(name, value)) for name, value in part.pairs]
+            set_attributes(chunk, sizes=size)
 
 
 def _rename(root: Node, keys: Mapping[str, str | None]) -> None:

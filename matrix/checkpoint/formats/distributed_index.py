@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from matrix.checkpoint import limits, objects, states, torchfile
 from matrix.checkpoint.errors import Malformed, Refused, incomplete
 from matrix.checkpoint.limits import Budget
-from matrix.checkpoint.nodes import Call, Node
+from matrix.checkpoint.nodes import Call, Map, Node
 
 _TENSOR = "torch.distributed.checkpoint.metadata.TensorStorageMetadata"
 
@@ -116,6 +116,14 @@ def bytes_of(folder: Path, item: StoredItem) -> bytes:
     with (folder / item.file).open("rb") as stream:
         stream.seek(item.offset)
         return stream.read(item.length)
+
+
+def set_attributes(node: Node, **new: Node) -> None:
+    """Change attributes of an object where its pickle sets them."""
+    for state in node.state if isinstance(node, Call) else ():
+        for part in state if isinstance(state, tuple) else (state,):
+            if isinstance(part, Map):
+                part.pairs[:] = [(name, new.get(name, value)) for name, value in part.pairs]
 
 
 def _check_files(folder: Path, items: tuple[StoredItem, ...]) -> None:

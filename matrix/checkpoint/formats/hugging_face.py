@@ -8,13 +8,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from matrix.catalogue.forms import Form
-from matrix.checkpoint import json_objects, limits, states
+from matrix.checkpoint import json_objects, limits, states, torchfile
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.errors import CheckpointError, Malformed, incomplete
+from matrix.checkpoint.formats import torch_save
 from matrix.checkpoint.formats.base import Destination, Format, Part
 from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.quantized.changes import WeightChange
+from matrix.checkpoint.quantized.numbers import ITEMSIZE
+from matrix.checkpoint.quantized.summary import Held, QuantizedWeights
 
 SUFFIXES = (".safetensors.index.json", ".bin.index.json")
 _SHOWN = 3
@@ -37,6 +40,8 @@ class HuggingFaceIndex(Format):
         for name in sorted(set(named.values())):
             if not (part.file.parent / name).is_file():
                 raise incomplete(part.file.parent, f"{name} is missing, which {part.name} names")
+        if any(_place(part, name) in contents.quantized.files for name in named.values()):
+            contents.quantized.files[part.name] = Held()  # it states their size
         lost = [
             key
             for key, name in named.items()
@@ -78,6 +83,8 @@ class HuggingFaceIndex(Format):
             if edit is None or edit.new_key is not None:
                 new[str(edit.new_key) if edit else key] = name
             growth += _growth(edit) if edit else 0
+        if weights is not None and weights.into is None:
+            growth += sum(_dequantized(part, name, weights) for name in set(new.values()))
         index["weight_map"] = new
         metadata = index.get("metadata")
         if isinstance(metadata, dict) and isinstance(metadata.get("total_size"), int):
@@ -96,6 +103,23 @@ def _growth(edit: Edit) -> int:
     if edit.new_key is None:
         return -edit.state.size
     return 0 if edit.payload is None else len(edit.payload) - edit.state.size
+
+
+def _dequantized(part: Part, name: str, change: WeightChange) -> int:
+    """Return by how many bytes of tensors a shard grows that is dequantized.
+
+    A quantized weight counts as a plain tensor of the type that it has to PyTorch, which is what
+    PyTorch says of it to whoever adds sizes up.
+    """
+    file = part.file.parent / name
+    if file.suffix not in torch_save.SUFFIXES:
+        return 0
+    found = QuantizedWeights()
+    with file.open("rb") as stream:
+        found.add(torchfile.read(stream), name)
+    return sum(
+        held.elements * ITEMSIZE[change.dtype] - held.nominal for held in found.files.values()
+    )
 
 
 def _read(file: Path, budget: Budget) -> dict[str, Any]:

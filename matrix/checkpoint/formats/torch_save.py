@@ -9,7 +9,6 @@ from typing import BinaryIO
 
 from matrix.catalogue.forms import Form
 from matrix.checkpoint import (
-    copying,
     file_kinds,
     mappings,
     names,
@@ -19,16 +18,14 @@ from matrix.checkpoint import (
     torchfile,
     zips,
 )
-from matrix.checkpoint.added import storage_keys
 from matrix.checkpoint.contents import Contents, TensorKind
-from matrix.checkpoint.copying import Copied
 from matrix.checkpoint.edits import Edit, by_place
 from matrix.checkpoint.errors import refusing_malformed
 from matrix.checkpoint.formats.base import Destination, Format, Part
 from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.nodes import Node
 from matrix.checkpoint.quantized.changes import WeightChange
-from matrix.checkpoint.torchfile import Storages, TorchFile
+from matrix.checkpoint.torchfile import TorchFile
 from matrix.checkpoint.zips import Zip
 
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
@@ -69,19 +66,14 @@ class TorchSave(Format):
         to: Destination,
         weights: WeightChange | None = None,
     ) -> None:
-        """Write the file with edits applied, and check that tensors are unchanged.
+        """Write the file with edits applied.
 
-        :raises CheckpointError: the pickle cannot be reproduced, or a tensor differs.
+        :raises CheckpointError: the pickle cannot be reproduced, or what was written differs.
         :raises Malformed: the file can no longer be read.
         """
         with part.file.open("rb") as stream, to.open(part.name) as out:
             source = torchfile.read(stream)
             torch_writing.write(source, by_place(edits), out, to.copied, weights)
-            out.flush()
-            before = _digests(source.storages, to.copied)
-            after = _digests(torchfile.read(out).storages, to.copied)
-        replaced = before.keys() - storage_keys(source.root)
-        copying.compare(before, after, replaced, str(part.file))
 
 
 _ENTRY = 256
@@ -177,7 +169,3 @@ def _add_ranks(top: Mapping[str, Node], contents: Contents) -> None:
         if name in _RANKS and isinstance(value, int) and 0 < value < _MOST_RANKS:
             axis = _RANKS[name]
             contents.ranks[axis] = max(value, contents.ranks.get(axis, 0))
-
-
-def _digests(storages: Storages, copied: Copied) -> dict[str, str]:
-    return {key: copying.digest(storages.chunks(key), copied) for key in storages}

@@ -5,7 +5,8 @@ enumerations: members of Transformer Engine's enumerations in pickles
 quantizers: quantizers in the form of another release
 writing: weights in the form that a release pickles and reads
 numbers: the numbers that bytes of quantized data stand for
-dequantizing: weights as plain tensors
+blocks: data and scales, read in tiles
+dequantizing: weights as plain tensors; vectorized converts tiles with NumPy, tables without
 summary: the weights of a checkpoint, counted by kind
 changes: what becomes of the weights of a checkpoint that is written anew
 """

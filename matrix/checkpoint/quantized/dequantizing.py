@@ -12,30 +12,31 @@ Data is read and converted in chunks while the result is written.
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import itertools
 import math
 import struct
 from collections.abc import Callable, Iterator
 
 from matrix.checkpoint.added import AddedStorages
-from matrix.checkpoint.copying import CHUNK, Content
+from matrix.checkpoint.copying import Content, Piece
 from matrix.checkpoint.errors import Malformed
 from matrix.checkpoint.nodes import Persistent
 from matrix.checkpoint.objects import TensorRef
 from matrix.checkpoint.quantized import numbers
+from matrix.checkpoint.quantized.blocks import Blocks, Convert, Scales, Tile
 from matrix.checkpoint.quantized.enumerations import E2M1, E4M3, E5M2
-from matrix.checkpoint.quantized.numbers import PlaneCache, Planes
 from matrix.checkpoint.quantized.weights import QuantizedWeight
 from matrix.checkpoint.torchfile import TorchFile
-
-Blocks = Callable[[int], Iterator[bytes]]
-"""Returns the bytes of the scales of a row's blocks, in order."""
 
 MXFP8_BLOCK, NVFP4_BLOCK, FP8_BLOCK = 32, 16, 128
 _CODES = {E4M3: numbers.E4M3, E5M2: numbers.E5M2}
 _FLOAT = struct.Struct("<f")
-_SCALE_BYTES = 1 << 28
-"""The most bytes of scales that are read of one weight."""
 _E2M1_MAX = 6.0
+_TILES = 8
+"""Tiles that a thread converts at once."""
+_POWERS = tuple(map(numbers.power_of_two, range(256)))
 
 
 def replace(weight: QuantizedWeight, source: TorchFile, added: AddedStorages, dtype: str) -> None:
@@ -46,12 +47,41 @@ def replace(weight: QuantizedWeight, source: TorchFile, added: AddedStorages, dt
     """
     if not source.little:
         raise Malformed("the file is of a big-endian machine")
-    count = math.prod(weight.shape)
-    chunks = _CONVERTERS[weight.weight](weight, source, dtype)
     itemsize = numbers.ITEMSIZE[dtype]
-    content = Content(count * itemsize, itemsize, chunks)
+    blocks = _LAYOUTS[weight.weight](weight, source)
+    pieces = functools.partial(_pieces, blocks, dtype)
+    content = Content(math.prod(weight.shape) * itemsize, itemsize, pieces)
     tensor = added.add(dtype, weight.shape, content, _location(weight))
     weight.call.function, weight.call.arguments = tensor.function, tensor.arguments
+
+
+def _pieces(blocks: Blocks, dtype: str) -> Iterator[Piece]:
+    """Yield a weight as numbers of another type."""
+    convert = _converter(blocks, dtype)
+    width = blocks.per_byte * numbers.ITEMSIZE[dtype]
+    tiles = blocks.tiles()
+    while group := [*itertools.islice(tiles, _TILES)]:
+        sizes = [len(tile.rows) * len(tile.columns) * width for tile in group]
+        yield Piece(sum(sizes), functools.partial(_fill, convert, group, sizes))
+
+
+def _fill(convert: Convert, tiles: list[Tile], sizes: list[int], memory: memoryview) -> None:
+    """Convert tiles, one behind the other."""
+    start = 0
+    for tile, size in zip(tiles, sizes, strict=True):
+        convert(tile, memory[start : start + size])
+        start += size
+
+
+def _converter(blocks: Blocks, dtype: str) -> Convert:
+    """Return what converts tiles, as fast as what is installed allows."""
+    if importlib.util.find_spec("numpy") is None:
+        from matrix.checkpoint.quantized import tables
+
+        return tables.converter(blocks, dtype)
+    from matrix.checkpoint.quantized import vectorized
+
+    return vectorized.converter(blocks, dtype)
 
 
 def _location(weight: QuantizedWeight) -> str:
@@ -61,67 +91,45 @@ def _location(weight: QuantizedWeight) -> str:
     return location if isinstance(location, str) else "cpu"
 
 
-Chunks = Callable[[], Iterator[bytes]]
-
-
-def _float8(weight: QuantizedWeight, source: TorchFile, dtype: str) -> Chunks:
+def _float8(weight: QuantizedWeight, source: TorchFile) -> Blocks:
     data = _part(weight, "data", weight.shape)
-    (scale,) = _floats(source, weight.tensors["scale_inv"])
-    tables = numbers.planes(_codes(weight), scale, dtype)
-
-    def chunks() -> Iterator[bytes]:
-        for start in range(0, data.count, CHUNK):
-            part = _read(source, data, start, min(CHUNK, data.count - start))
-            yield numbers.translate(part, tables)
-
-    return chunks
+    scale = weight.tensors["scale_inv"]
+    _float(source, scale)
+    scales = Scales(source.span(scale), _FLOAT.size, 0, 0, 1, None)
+    return Blocks(source.span(data), 1, data.count, max(1, data.count), _codes(weight), scales)
 
 
-def _mxfp8(weight: QuantizedWeight, source: TorchFile, dtype: str) -> Chunks:
-    codes = _codes(weight)
-
-    def tables(scale: bytes) -> Planes:
-        return numbers.planes(codes, numbers.power_of_two(scale[0]), dtype)
-
-    scales = _rows_of_scales(weight, source, 1, MXFP8_BLOCK)
-    return _in_blocks(weight, source, MXFP8_BLOCK, scales, tables)
+def _mxfp8(weight: QuantizedWeight, source: TorchFile) -> Blocks:
+    scales = _rows_of_scales(weight, source, 1, MXFP8_BLOCK, _POWERS)
+    return _blocks(weight, source, MXFP8_BLOCK, _codes(weight), scales)
 
 
-def _blockwise(weight: QuantizedWeight, source: TorchFile, dtype: str) -> Chunks:
-    codes = _codes(weight)
+def _blockwise(weight: QuantizedWeight, source: TorchFile) -> Blocks:
     if weight.data_format != "GEMM_READY":
         raise Malformed(f"its data_format is {weight.data_format}")
-
-    def tables(scale: bytes) -> Planes:
-        return numbers.planes(codes, _FLOAT.unpack(scale)[0], dtype)
-
     if weight.values["is_2D_scaled"]:
         scales = _rows_of_scales(weight, source, FP8_BLOCK, FP8_BLOCK)
     else:
         scales = _columns_of_scales(weight, source, FP8_BLOCK)
-    return _in_blocks(weight, source, FP8_BLOCK, scales, tables)
+    return _blocks(weight, source, FP8_BLOCK, _codes(weight), scales)
 
 
-def _nvfp4(weight: QuantizedWeight, source: TorchFile, dtype: str) -> Chunks:
+def _nvfp4(weight: QuantizedWeight, source: TorchFile) -> Blocks:
     if weight.fp_dtype != E2M1:
         raise Malformed(f"its data is {weight.fp_dtype}, not {E2M1}")
     if weight.values.get("row_scaled_nvfp4", False) or "amax_rowwise" not in weight.tensors:
         raise Malformed("its rows have an amax each, or there is none")
-    (amax,) = _floats(source, weight.tensors["amax_rowwise"])
+    amax = _float(source, weight.tensors["amax_rowwise"])
     if weight.shape[-1:] == () or weight.shape[-1] % 2:
         raise Malformed(f"its rows of {weight.shape} do not fill bytes")
-    largest = weight.values.get("nvfp4_e4m3_max", 448)
-    factor = numbers.float32(1.0 / (_E2M1_MAX * largest))
-
-    def tables(scale: bytes) -> Planes:
-        whole = numbers.float32(numbers.float32(numbers.E4M3[scale[0]] * amax) * factor)
-        return numbers.planes_of_pairs(numbers.E2M1, whole, dtype)
-
-    scales = _rows_of_scales(weight, source, 1, NVFP4_BLOCK)
-    return _in_blocks(weight, source, NVFP4_BLOCK // 2, scales, tables, per_byte=2)
+    factor = numbers.float32(1.0 / (_E2M1_MAX * weight.values.get("nvfp4_e4m3_max", 448)))
+    products = [numbers.float32(code * amax) for code in numbers.E4M3]
+    of_codes = tuple(numbers.float32(product * factor) for product in products)
+    scales = _rows_of_scales(weight, source, 1, NVFP4_BLOCK, of_codes)
+    return _blocks(weight, source, NVFP4_BLOCK // 2, numbers.E2M1, scales)
 
 
-_CONVERTERS: dict[str, Callable[[QuantizedWeight, TorchFile, str], Chunks]] = {
+_LAYOUTS: dict[str, Callable[[QuantizedWeight, TorchFile], Blocks]] = {
     "Float8Tensor": _float8,
     "MXFP8Tensor": _mxfp8,
     "Float8BlockwiseQTensor": _blockwise,
@@ -129,84 +137,64 @@ _CONVERTERS: dict[str, Callable[[QuantizedWeight, TorchFile, str], Chunks]] = {
 }
 
 
-def _in_blocks(
+def _blocks(
     weight: QuantizedWeight,
     source: TorchFile,
     width: int,
-    scales: Blocks,
-    tables: Callable[[bytes], Planes],
-    per_byte: int = 1,
-) -> Chunks:
-    """Return the results of data whose rows consist of blocks with a scale each.
+    codes: tuple[float, ...],
+    scales: Scales,
+) -> Blocks:
+    """Return data whose rows consist of blocks.
 
-    :param width: bytes of data in a block; the last one of a row may be shorter.
-    :param per_byte: elements in a byte.
+    :param width: bytes of data in a block.
     """
+    per_byte = 2 if codes is numbers.E2M1 else 1
     shape = (*weight.shape[:-1], weight.shape[-1] // per_byte) if weight.shape else (1,)
     data = _part(weight, "rowwise_data", shape)
     if weight.values.get("with_gemm_swizzled_scales", False):
         raise Malformed("its scales are in the order of a kernel, not in that of its rows")
-    length = shape[-1]
-    rows = data.count // length if length else 0
-    at_once = max(1, CHUNK // max(1, length))
-    cache = PlaneCache(tables)
-
-    def chunks() -> Iterator[bytes]:
-        for first in range(0, rows, at_once):
-            last = min(rows, first + at_once)
-            part = _read(source, data, first * length, (last - first) * length)
-            yield cache.translate(_blocks(part, range(first, last), length, width, scales))
-
-    return chunks
+    rows = data.count // shape[-1] if shape[-1] else 0
+    return Blocks(source.span(data), rows, shape[-1], width, codes, scales)
 
 
-def _blocks(
-    data: bytes, rows: range, length: int, width: int, scales: Blocks
-) -> Iterator[tuple[bytes, bytes]]:
-    for place, row in enumerate(rows):
-        start = place * length
-        offsets = range(start, start + length, width)
-        # There are more scales than blocks: they are padded.
-        for offset, scale in zip(offsets, scales(row), strict=False):
-            yield data[offset : min(offset + width, start + length)], scale
+def _rows_of_scales(
+    weight: QuantizedWeight,
+    source: TorchFile,
+    height: int,
+    width: int,
+    of_codes: tuple[float, ...] | None = None,
+) -> Scales:
+    """Return scales that lie as their blocks of ``height`` x ``width`` elements do.
 
-
-def _rows_of_scales(weight: QuantizedWeight, source: TorchFile, height: int, width: int) -> Blocks:
-    """Return scales that lie as their blocks of ``height`` x ``width`` elements do."""
-    tensor, data = _scales(weight, source)
-    size, stride = tensor.itemsize, tensor.shape[-1] * tensor.itemsize
+    :param of_codes: the numbers that scales of one byte stand for.
+    """
+    tensor = _scales(weight, 4 if of_codes is None else 1)
     rows, columns = _matrix(weight)
     _need(tensor.shape[-2], -(-rows // height))
     _need(tensor.shape[-1], -(-columns // width))
-
-    def scales(row: int) -> Iterator[bytes]:
-        start = row // height * stride
-        return (data[at : at + size] for at in range(start, start + stride, size))
-
-    return scales
+    size, step = tensor.itemsize, tensor.shape[-1] * tensor.itemsize
+    return Scales(source.span(tensor), size, step, size, height, of_codes)
 
 
-def _columns_of_scales(weight: QuantizedWeight, source: TorchFile, width: int) -> Blocks:
+def _columns_of_scales(weight: QuantizedWeight, source: TorchFile, width: int) -> Scales:
     """Return scales of 1 x ``width`` elements that lie across: one column for a row of data."""
-    tensor, data = _scales(weight, source)
-    size, stride = tensor.itemsize, tensor.shape[-1] * tensor.itemsize
+    tensor = _scales(weight, 4)
     rows, columns = _matrix(weight)
     _need(tensor.shape[-1], rows)
     _need(tensor.shape[-2], -(-columns // width))
-
-    def scales(row: int) -> Iterator[bytes]:
-        return (data[at : at + size] for at in range(row * size, len(data), stride))
-
-    return scales
+    size, step = tensor.itemsize, tensor.shape[-1] * tensor.itemsize
+    return Scales(source.span(tensor), size, size, step, 1, None)
 
 
-def _scales(weight: QuantizedWeight, source: TorchFile) -> tuple[TensorRef, bytes]:
+def _scales(weight: QuantizedWeight, itemsize: int) -> TensorRef:
     tensor = weight.tensors.get("rowwise_scale_inv")
     if tensor is None:
         raise Malformed(f"it holds nothing but {', '.join(weight.tensors)}")
     if len(tensor.shape) != 2:
         raise Malformed("its scales are no matrix")
-    return tensor, source.storage(tensor, _SCALE_BYTES)
+    if tensor.itemsize != itemsize:
+        raise Malformed(f"its scales have {tensor.itemsize} bytes each, not {itemsize}")
+    return tensor
 
 
 def _matrix(weight: QuantizedWeight) -> tuple[int, int]:
@@ -235,15 +223,9 @@ def _codes(weight: QuantizedWeight) -> tuple[float, ...]:
     return _CODES[weight.fp_dtype]
 
 
-def _floats(source: TorchFile, tensor: TensorRef) -> tuple[float, ...]:
+def _float(source: TorchFile, tensor: TensorRef) -> float:
     """Return the only number of a tensor."""
     if (tensor.dtype, tensor.count) != ("float32", 1):
         raise Malformed(f"a scale of {tensor.count} {tensor.dtype}, where one float32 belongs")
-    return _FLOAT.unpack(source.storage(tensor, _FLOAT.size))
-
-
-def _read(source: TorchFile, tensor: TensorRef, start: int, size: int) -> bytes:
-    data = source.storages.read(tensor.key, tensor.offset + start, size, size)
-    if len(data) != size:
-        raise Malformed(f"storage {tensor.key} is shorter than its tensor")
-    return data
+    (number,) = _FLOAT.unpack(source.storage(tensor, _FLOAT.size))
+    return float(number)

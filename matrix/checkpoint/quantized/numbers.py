@@ -1,19 +1,9 @@
-"""The numbers that bytes of quantized data stand for, and their bytes in other types.
-
-Everything is a table of 256 entries, so that data is converted by :meth:`bytes.translate`.
-Products are formed and rounded as Transformer Engine's kernels do: the number and the scale are
-multiplied in float32, and the product is rounded once to the type asked for.
-"""
+"""The numbers that bytes of quantized data stand for, and their bytes in other types."""
 
 from __future__ import annotations
 
-import functools
 import math
 import struct
-from collections.abc import Callable, Iterable, Sequence
-
-Planes = tuple[bytes, ...]
-"""For each byte of the result a table that gives it for each byte of the data."""
 
 _F32 = struct.Struct("<f")
 _U32 = struct.Struct("<I")
@@ -90,63 +80,3 @@ ROUND = {"bfloat16": _bfloat16, "float16": _float16, "float32": _float32}
 """Functions that give the bytes of a float32 in another type, by its name. NaN is quiet and
 positive; which of its bits are set, releases leave to the device."""
 ITEMSIZE = {"bfloat16": 2, "float16": 2, "float32": 4}
-
-
-def planes(numbers: Sequence[float], scale: float, dtype: str) -> Planes:
-    """Return the tables that turn codes into numbers times a scale.
-
-    :param numbers: the number of each code, 256 of them.
-    :param scale: a float32.
-    :param dtype: the type of the results.
-    """
-    entries = [ROUND[dtype](float32(number * scale)) for number in numbers]
-    return _split(entries)
-
-
-def planes_of_pairs(numbers: Sequence[float], scale: float, dtype: str) -> Planes:
-    """Return the tables for two codes in a byte, of which the lower bits come first.
-
-    :param numbers: the number of each code, 16 of them.
-    """
-    halves = [ROUND[dtype](float32(number * scale)) for number in numbers]
-    return _split([halves[code & 15] + halves[code >> 4] for code in range(256)])
-
-
-def _split(entries: Sequence[bytes]) -> Planes:
-    return tuple(bytes(column) for column in zip(*entries, strict=True))
-
-
-def translate(data: bytes, tables: Planes) -> bytes:
-    """Return the results for the bytes of data, one after another."""
-    return interleave([data.translate(table) for table in tables])
-
-
-def interleave(columns: Sequence[bytes]) -> bytes:
-    """Return the first bytes of all columns, then the second, and so on."""
-    out = bytearray(len(columns) * len(columns[0]))
-    for place, column in enumerate(columns):
-        out[place :: len(columns)] = column
-    return bytes(out)
-
-
-class PlaneCache:
-    """Tables by scale, for data in blocks with a scale each.
-
-    :param make: returns the tables for a scale's bytes.
-    """
-
-    def __init__(self, make: Callable[[bytes], Planes], size: int = 4096) -> None:
-        self._make = functools.lru_cache(size)(make)
-
-    def translate(self, blocks: Iterable[tuple[bytes, bytes]]) -> bytes:
-        """Return the results for blocks of data, one after another.
-
-        :param blocks: data, and the bytes of its scale.
-        """
-        parts = [(data, self._make(scale)) for data, scale in blocks]
-        width = len(parts[0][1])
-        columns = [
-            b"".join([data.translate(tables[place]) for data, tables in parts])
-            for place in range(width)
-        ]
-        return interleave(columns)

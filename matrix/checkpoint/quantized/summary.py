@@ -57,12 +57,30 @@ class WeightGroup(WeightKind):
 
 
 @dataclasses.dataclass
+class Held:
+    """The quantized weights of a file that are understood."""
+
+    elements: int = 0
+    size: int = 0
+    """Bytes of their data and scales."""
+    nominal: int = 0
+    """Bytes that the elements would take in the types that they have to PyTorch."""
+
+    def add(self, found: QuantizedWeight) -> None:
+        """Add a weight."""
+        count = math.prod(found.shape)
+        self.elements += count
+        self.size += found.size
+        self.nominal += count * weights.FLOATS[found.dtype]
+
+
+@dataclasses.dataclass
 class QuantizedWeights:
     """The quantized weights of a checkpoint."""
 
     kinds: dict[WeightKind, Amount] = dataclasses.field(default_factory=dict)
-    files: dict[str, int] = dataclasses.field(default_factory=dict)
-    """Number of their elements in each file that holds any, relative to the checkpoint."""
+    files: dict[str, Held] = dataclasses.field(default_factory=dict)
+    """What each file has that holds any, by its path relative to the checkpoint."""
     unknown: list[str] = dataclasses.field(default_factory=list)
     """Why weights are not understood, each reason once."""
     left_alone: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -101,7 +119,7 @@ class QuantizedWeights:
             return  # Searching a large file takes seconds.
         calls, numbering = weights.search(source.root)
         if calls:
-            self.files.setdefault(name, 0)
+            self.files.setdefault(name, Held())
         for call in calls:
             if releases := weights.kept(call):
                 self.left_alone[releases] += 1
@@ -109,7 +127,7 @@ class QuantizedWeights:
             try:
                 found = weights.read(call, numbering)
                 self._count(found)
-                self.files[name] += math.prod(found.shape)
+                self.files[name].add(found)
             except Malformed as error:
                 if str(error) not in self.unknown:
                     self.unknown.append(str(error))

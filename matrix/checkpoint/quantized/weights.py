@@ -18,7 +18,8 @@ _SCALES = ("scale_inv", "rowwise_scale_inv", "columnwise_scale_inv")
 _AMAXES = ("amax_rowwise", "amax_columnwise")
 _TENSORS = (*DATA, *_SCALES, *_AMAXES)
 _FLAGS = ("is_2D_scaled", "with_gemm_swizzled_scales", "row_scaled_nvfp4", "nvfp4_use_4over6")
-_FLOATS = ("bfloat16", "float16", "float32", "float64")
+FLOATS = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
+"""The types that weights can have to PyTorch, with the bytes of an element."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +169,7 @@ def _check_flags(values: Mapping[str, Node]) -> None:
 
 
 def _nominal(node: Node) -> str:
-    if isinstance(node, Global) and node.module == "torch" and node.name in _FLOATS:
+    if isinstance(node, Global) and node.module == "torch" and node.name in FLOATS:
         return node.name
     raise Malformed(f"its dtype is a {objects.describe(node)}, no floating type of PyTorch")
 

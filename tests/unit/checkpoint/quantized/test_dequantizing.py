@@ -7,6 +7,7 @@ releases' own ``dequantize``.
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import math
 from collections.abc import Callable
@@ -18,14 +19,27 @@ import torch
 from helpers import quantized
 from matrix.checkpoint import nodes, objects, torch_legacy, torch_writing, torchfile
 from matrix.checkpoint.added import AddedStorages
-from matrix.checkpoint.copying import CHUNK, Content
+from matrix.checkpoint.copying import CHUNK, Content, Output
 from matrix.checkpoint.errors import CheckpointError
 from matrix.checkpoint.nodes import Call, Global, Persistent
-from matrix.checkpoint.quantized import numbers, weights
+from matrix.checkpoint.quantized import blocks, dequantizing, numbers, tables, vectorized, weights
 from matrix.checkpoint.quantized.changes import WeightChange
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 Parts = dict[str, torch.Tensor]
+
+
+@pytest.fixture(params=["NumPy", "the standard library"], autouse=True)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With NumPy, and where it is not installed."""
+    if request.param != "NumPy":
+        find_spec = importlib.util.find_spec
+        monkeypatch.setattr(
+            importlib.util,
+            "find_spec",
+            lambda name, *rest: None if name == "numpy" else find_spec(name, *rest),
+        )
+        monkeypatch.setattr(vectorized, "converter", None)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -38,9 +52,9 @@ def test_every_code_times_any_scale(
     codes = torch.arange(256, dtype=torch.uint8)
     for scale in (1.0, 0.1, 3e-8, 1.7e-38, 1e-45, 7e37, math.pi, 2.0**-127, math.inf):
         exact = numbers.float32(scale)
-        tables = numbers.planes(table, exact, dtype)
+        planes = tables.planes(table, exact, dtype)
         found = torch.frombuffer(
-            bytearray(numbers.translate(bytes(range(256)), tables)), dtype=DTYPES[dtype]
+            bytearray(tables.translate(bytes(range(256)), planes)), dtype=DTYPES[dtype]
         )
         expected = (codes.view(kind).float() * torch.tensor(exact)).to(DTYPES[dtype])
         assert same(found, expected)
@@ -80,7 +94,7 @@ def file_with(recipe: str, release: str, parts: Parts, **others: Any) -> torchfi
     values |= others
     weight.call.arguments = tuple(values[name] for name in weight.forms[0].arguments)
     out = io.BytesIO()
-    torch_writing._write_root(file, file.root, added.storages, out, lambda _size: None)
+    torch_writing._write_root(file, file.root, added.storages, Output(out))
     return torchfile.of_bytes(out.getvalue())
 
 
@@ -173,6 +187,102 @@ def test_nvfp4(release: str, dtype: str) -> None:
     scales = fp8(codes) * amax * torch.tensor(1.0 / (6.0 * 448.0))
     expected = values * spread(scales[:, :3], (1, 16), 50, 48)
     assert same(dequantized(file, dtype), expected.to(DTYPES[dtype]))
+
+
+# Tiles: data is converted some rows, or a part of a row, at a time.
+
+SHAPES = [(1, 700), (3, 384), (40, 384), (5, 131), (260, 2)]
+
+
+@pytest.mark.parametrize("tile", [256, 1024])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tiles_of_every_layout(
+    dtype: str, shape: tuple[int, int], tile: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "TILE", tile)
+    monkeypatch.setattr(dequantizing, "_TILES", 3)
+    rows, columns = shape
+    data = random_bytes(rows, columns)
+    values = fp8(data)
+
+    def found(recipe: str, parts: Parts, **others: Any) -> torch.Tensor:
+        file = file_with(recipe, "2.16", parts, shape=size(*shape), **others)
+        return dequantized(file, dtype)
+
+    def expected(scales: torch.Tensor, block: tuple[int, int]) -> torch.Tensor:
+        return (values * spread(scales, block, rows, columns)).to(DTYPES[dtype])
+
+    scale = random_scales(1)
+    parts = {"data": data, "scale_inv": scale}
+    assert same(found("delayed-scaling", parts), (values * scale).to(DTYPES[dtype]))
+    codes = random_bytes(rows + 3, -(-columns // 32) + 1)
+    powers = (codes.int() << 23).view(torch.float32)[:, :-1]
+    parts = {"rowwise_data": data, "rowwise_scale_inv": codes}
+    assert same(found("mxfp8", parts), expected(powers, (1, 32)))
+    scales = random_scales(-(-rows // 128), -(-columns // 128) + 2)
+    parts = {"rowwise_data": data, "rowwise_scale_inv": scales}
+    assert same(
+        found("block-scaling", parts, is_2D_scaled=True), expected(scales[:, :-2], (128, 128))
+    )
+    scales = random_scales(-(-columns // 128), rows + 1)
+    parts = {"rowwise_data": data, "rowwise_scale_inv": scales}
+    assert same(
+        found("block-scaling", parts, is_2D_scaled=False), expected(scales[:, :-1].t(), (1, 128))
+    )
+
+
+QUIET = {"bfloat16": 0x7FC0, "float16": 0x7E00, "float32": 0x7FC0_0000}
+SCALES = (1.0, 0.1, -0.3, 3e-8, 1.7e-38, 1e-45, 7e37, 0.0, math.inf, math.nan)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_code_in_a_file(dtype: str) -> None:
+    """With one scale, and with one for each block; NaN is quiet and positive."""
+    codes = torch.arange(256, dtype=torch.uint8)
+    one = [
+        dequantized(
+            file_with(
+                "delayed-scaling",
+                "2.4",
+                {"data": codes.reshape(2, 128), "scale_inv": torch.tensor([scale])},
+                shape=size(2, 128),
+            ),
+            dtype,
+        ).reshape(1, 256)
+        for scale in SCALES
+    ]
+    scales = torch.tensor(SCALES).reshape(-1, 1)
+    parts = {
+        "rowwise_data": codes.repeat(len(SCALES), 1),
+        "rowwise_scale_inv": scales.repeat(1, 2).t(),
+    }
+    shape = size(len(SCALES), 256)
+    many = dequantized(
+        file_with("block-scaling", "2.4", parts, shape=shape, is_2D_scaled=False), dtype
+    )
+    expected = (fp8(codes) * scales).to(DTYPES[dtype])
+    width = {2: torch.int16, 4: torch.int32}[expected.element_size()]
+    for found in (torch.cat(one), many):
+        assert same(found, expected)
+        assert torch.equal(found.isnan(), expected.isnan())
+        assert set(found.view(width)[found.isnan()].tolist()) == {QUIET[dtype]}
+
+
+def test_a_weight_without_elements() -> None:
+    parts = {"data": random_bytes(0, 4), "scale_inv": random_scales(1)}
+    file = file_with("delayed-scaling", "2.4", parts, shape=size(0, 4))
+    assert dequantized(file, "bfloat16").shape == (0, 4)
+
+
+def test_scales_beyond_their_storage_are_refused() -> None:
+    file = quantized.source("mxfp8", "2.4")
+    scales = quantized.weight(file).tensors["rowwise_scale_inv"]
+    node = next(n for n in nodes.every(file.root) if objects.tensor(n) == scales)
+    assert isinstance(node, Call)
+    node.arguments = (*node.arguments[:2], (1 << 20, 4), (4, 1), *node.arguments[4:])
+    with pytest.raises(CheckpointError, match="shorter than its tensor"):
+        dequantized(file, "bfloat16")
 
 
 def test_more_than_two_dimensions() -> None:
