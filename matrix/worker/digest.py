@@ -109,38 +109,45 @@ def payload_kind(value: Any) -> str:
 def decode(value: Any) -> Any:
     """Return the ``kind`` of an extra state's container and the ``state`` in it.
 
-    Of one that cannot be unpickled the digest of its bytes stands for what it holds.
+    Of one that cannot be unpickled the digest of its bytes stands for what it holds. A state in
+    no container, as a release under test may save it, is what it holds. The ``attributes`` of
+    the container are there where it has any: they are written to the file, too.
 
     It unpickles, so that it must only be called for states that were made in this process.
     """
+    attributes = getattr(value, "__dict__", None)
+    found = {"kind": payload_kind(value), "state": _inside(value)}
+    return dict(found, attributes=attributes) if attributes else found
+
+
+def _inside(value: Any) -> Any:
     kind = payload_kind(value)
     if kind not in ("BytesIO", "byte tensor"):
-        return {"kind": kind, "state": None}
+        return None if isinstance(value, torch.Tensor) else value
     data = value.getvalue() if kind == "BytesIO" else value.detach().cpu().numpy().tobytes()
     try:
         if kind == "BytesIO":
-            state = torch.load(io.BytesIO(data), weights_only=False)
-        else:
-            state = pickle.loads(data)
+            return torch.load(io.BytesIO(data), weights_only=False)
+        return pickle.loads(data)
     except Exception:
-        state = "not a pickle: " + of_bytes(data)
-    return {"kind": kind, "state": state}
+        return "not a pickle: " + of_bytes(data)
 
 
 def describe(key: str, value: Any) -> Dict[str, Any]:
     """Describe an entry of a state dict.
 
-    :returns: ``kind`` and ``fields`` of an extra state; ``kind``, ``dtype`` and ``shape`` else.
+    :returns: ``kind``, and of an extra state its ``fields``, of a tensor its ``dtype`` and
+        ``shape``.
     """
     if key.endswith(EXTRA_STATE):
         inside = decode(value)["state"]
         fields = sorted(inside) if isinstance(inside, dict) else None
         return {"kind": payload_kind(value), "fields": fields}
-    return {
-        "kind": type(value).__name__,
-        "dtype": str(value.dtype).replace("torch.", ""),
-        "shape": list(value.shape),
-    }
+    kind = type(value).__name__
+    if not isinstance(value, torch.Tensor):
+        return {"kind": kind}
+    dtype = str(value.dtype).replace("torch.", "")
+    return {"kind": kind, "dtype": dtype, "shape": list(value.shape)}
 
 
 def _walk(value: Any) -> str:
@@ -173,7 +180,8 @@ def _walk_text(value: str) -> str:
 
 def _walk_tensor(value: torch.Tensor) -> str:
     if type(value) in (torch.Tensor, torch.nn.Parameter):
-        return of_tensor(value)
+        # torch.save writes attributes too, and what they hold decides who can read the file.
+        return of_tensor(value) + (_walk(vars(value)) if vars(value) else "")
     # Which releases can read a tensor subclass depends on the function that rebuilds it.
     rebuild, arguments = value.__reduce_ex__(2)[:2]
     return "{}={}{}".format(_place(type(value)), _place(rebuild), _walk(arguments))

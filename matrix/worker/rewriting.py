@@ -49,13 +49,18 @@ def _cut(value: Any) -> Any:
     if isinstance(value, io.BytesIO):
         data = value.getvalue()
         return io.BytesIO(data[: len(data) // 2])
-    return value[: value.numel() // 2].clone()
+    if isinstance(value, torch.Tensor):
+        return value[: value.numel() // 2].clone()
+    # Of no container that releases have used: a candidate's.
+    return dict(list(value.items())[: len(value) // 2]) if isinstance(value, dict) else None
 
 
 def _emptied(value: Any) -> Any:
     if isinstance(value, io.BytesIO):
         return io.BytesIO()
-    return torch.empty(0, dtype=torch.uint8)
+    if isinstance(value, torch.Tensor):
+        return torch.empty(0, dtype=torch.uint8)
+    return {} if isinstance(value, dict) else None
 
 
 REWRITES: Dict[str, Callable[[State], State]] = {
