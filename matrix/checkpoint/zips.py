@@ -71,8 +71,8 @@ class Zip:
         directory = _find_directory(stream, length)
         if directory.size > limits.DIRECTORY_BYTES or directory.entries > limits.DIRECTORY_ENTRIES:
             raise Refused(
-                f"a zip directory of {directory.entries} entries in {directory.size} bytes is more "
-                "than is read"
+                f"a zip directory of {directory.size} bytes is more than is read, or its number of "
+                f"entries, {directory.entries}"
             )
         budget.spend(directory.size + _ENTRY_COST * directory.entries)
         self.entries = {entry.name: entry for entry in _entries(stream, directory)}

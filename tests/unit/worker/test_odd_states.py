@@ -55,17 +55,6 @@ def test_attributes_of_a_tensor_are_part_of_the_state(worker: Any) -> None:
     assert of_state({"weight": plain}) != of_state({"weight": other})
 
 
-def test_an_address_is_not_part_of_the_state(worker: Any) -> None:
-    """A recipe keeps its representation from 2.16 on, and that may name a function."""
-    of_state = worker("digest").of_state
-    texts = [
-        f"qfactory=<function scaling at 0x{place}>, margin=0" for place in ("7f00aa", "55f033")
-    ]
-    assert len({of_state({KEY: {"_cached_repr": text}}) for text in texts}) == 1
-    others = ["margin=0x1", "margin=0x2", "margin=0"]
-    assert len({of_state({KEY: {"_cached_repr": text}}) for text in others}) == len(others)
-
-
 @pytest.mark.parametrize("value", [{"a": 1, "b": 2}, 3, "text", None, [1, 2]])
 def test_a_state_in_no_container_is_damaged(worker: Any, value: Any) -> None:
     rewriting = worker("rewriting")
