@@ -4,6 +4,7 @@ The pickle of the same state differs between PyTorch and Python versions; keys,
 kinds, dtypes, shapes and values do not.
 """
 
+import collections
 import enum
 import hashlib
 import io
@@ -31,12 +32,30 @@ def of_tensor(tensor: torch.Tensor) -> str:
 
 
 def of_state(state: Mapping[str, Any]) -> str:
-    """Return the digest of a state dict: keys, kinds, dtypes, shapes and values."""
-    seen = hashlib.sha256()
+    """Return the digest of a state dict: keys, kinds, dtypes, shapes and values.
+
+    It covers what is in the file beside the entries, too, as far as that is not what PyTorch
+    writes for every module: the type of the mapping, its attributes, the versions of modules.
+    """
+    seen = hashlib.sha256(_beside_entries(state).encode())
     for key in sorted(state):
         value = decode(state[key]) if key.endswith(EXTRA_STATE) else state[key]
         seen.update("{}={}\n".format(key, _walk(value)).encode())
     return seen.hexdigest()
+
+
+_PLAIN_MAPPINGS = (dict, collections.OrderedDict)
+_PLAIN_VERSION = {"version": 1}
+
+
+def _beside_entries(state: Mapping[str, Any]) -> str:
+    found = dict(getattr(state, "__dict__", {}))
+    versions = found.pop("_metadata", {})
+    others = {path: facts for path, facts in versions.items() if facts != _PLAIN_VERSION}
+    if others:
+        found["versions"] = others
+    kind = "" if type(state) in _PLAIN_MAPPINGS else _place(type(state))
+    return kind + _walk(found) if kind or found else ""
 
 
 def of_entries(state: Mapping[str, Any]) -> Dict[str, str]:

@@ -12,6 +12,8 @@ from typing import Any, BinaryIO, Callable, Collection, ContextManager, Dict, Tu
 
 import torch
 
+from matrix.worker.rewriting import with_entries
+
 State = Dict[str, Any]
 
 
@@ -50,7 +52,8 @@ def read(
         with tarfile.open(path) as archive:
             archive.extractall(folder)  # the worker's own archive
         # Copies, so that it is load_state_dict that changes the model.
-        state = {key: _copy(value) for key, value in wanted().items()}
+        own = wanted()
+        state = with_entries(own, {key: _copy(value) for key, value in own.items()})
         with _truthful_device():
             _alone("load")(state, checkpoint_id=folder)
             held = _held(folder, _tensors(state))

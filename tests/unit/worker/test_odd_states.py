@@ -5,6 +5,7 @@ A release under test may save what no release has saved before; that must show a
 
 from __future__ import annotations
 
+import collections
 import io
 from typing import Any
 
@@ -53,6 +54,35 @@ def test_attributes_of_a_tensor_are_part_of_the_state(worker: Any) -> None:
     of_state = worker("digest").of_state
     plain, other = torch.ones(2), with_attribute(torch.ones(2), "a")
     assert of_state({"weight": plain}) != of_state({"weight": other})
+
+
+def a_state_dict(version: int = 1, kind: type = collections.OrderedDict) -> Any:
+    made = kind({"weight": torch.ones(2)})
+    made._metadata = collections.OrderedDict(
+        {"": {"version": 1}, "attention": {"version": version}}
+    )
+    return made
+
+
+class OtherDict(dict[str, Any]):
+    """A state dict of a class of its own."""
+
+
+def test_what_is_beside_the_entries_is_part_of_the_state(worker: Any) -> None:
+    """The type of the state dict, its attributes and the versions of modules, if not PyTorch's."""
+    of_state = worker("digest").of_state
+    plain = of_state({"weight": torch.ones(2)})
+    assert of_state(a_state_dict()) == plain
+    others = (a_state_dict(2), a_state_dict(3), with_attribute(a_state_dict(), "a"))
+    others += (a_state_dict(kind=OtherDict), a_state_dict(2, kind=OtherDict))
+    assert len({plain, *map(of_state, others)}) == len(others) + 1
+
+
+def test_rewrites_keep_what_is_beside_the_entries(worker: Any) -> None:
+    for name, rewrite in worker("rewriting").REWRITES.items():
+        before = a_state_dict(2, kind=OtherDict)
+        after = rewrite(before)
+        assert type(after) is OtherDict and after._metadata == before._metadata, name
 
 
 @pytest.mark.parametrize("value", [{"a": 1, "b": 2}, 3, "text", None, [1, 2]])

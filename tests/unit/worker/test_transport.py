@@ -73,6 +73,16 @@ def test_what_the_file_holds_is_told_whatever_a_model_asks_for(worker: Any, tmp_
     assert held["a"].tolist() == [1.0, 1.0, 1.0] and type(held["a"]) is torch.Tensor
 
 
+def test_a_distributed_checkpoint_is_read_into_a_state_dict_with_the_models_versions(
+    worker: Any, tmp_path: Path
+) -> None:
+    transport = worker("transport")
+    model = torch.nn.BatchNorm1d(2)
+    path = written(transport, model.state_dict(), tmp_path / "x", DISTRIBUTED)
+    found, _held = transport.read(path, DISTRIBUTED, model.state_dict)
+    assert found._metadata == model.state_dict()._metadata == {"": {"version": 2}}
+
+
 def test_only_weights_are_read_where_that_is_asked(worker: Any, tmp_path: Path) -> None:
     transport = worker("transport")
     path = written(transport, {"_extra_state": io.BytesIO(b"abc")}, tmp_path / "x", PLAIN)
