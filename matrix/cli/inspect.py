@@ -208,7 +208,7 @@ def _of(module: ModuleState) -> str:
     """Return the modules that a state can be of, and its recipe, as text."""
     more = len(module.modules) - _SHOWN_MODULES
     shown = " or ".join(module.modules[:_SHOWN_MODULES]) + (
-        f" or {more} others" if more > 0 else ""
+        f" or {counted(more, 'other')}" if more > 0 else ""
     )
     return f"{shown}, {module.recipe}" if module.recipe else shown
 

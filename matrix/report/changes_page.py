@@ -95,7 +95,7 @@ def _effects(effects: Sequence[Effect]) -> Iterator[str]:
         for change, count in shown:
             yield f"{doing}: {change} ({count:,})"
         if rest := counts.total() - sum(count for _change, count in shown):
-            yield f"{doing}: {len(counts) - _MOST} others ({rest:,})"
+            yield f"{doing}: {counted(len(counts) - _MOST, 'other')} ({rest:,})"
 
 
 def _few(names: Sequence[str]) -> str:

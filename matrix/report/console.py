@@ -91,8 +91,8 @@ def print_qualification(
     if inherited := qualification.inherited:
         _line(
             console,
-            f"inherited: {inherited} of the cells that are the same lose metadata or fail; "
-            "the report lists them",
+            f"inherited: {counted(inherited, 'cell')}, the same as before, with metadata lost or a "
+            "failed load; the report lists them",
         )
     styles = {ExitCode.OK: "green", ExitCode.DEVIATES: "red"}
     style = styles.get(ExitCode(qualification.exit_code), "yellow")
@@ -141,7 +141,7 @@ def _overview_lines(found: Overview) -> Iterator[str]:
     width = max((len(line.traits.scenario) for line in found.lines), default=0)
     for line in found.lines:
         counts = [f"{word} {line.counts[word]}" for word in found.words if line.counts.get(word)]
-        deviate = f"; {line.deviating} deviate" if line.deviating else ""
+        deviate = f"; deviating {line.deviating}" if line.deviating else ""
         yield f"  {line.traits.scenario:{width}}  {', '.join(counts)}{deviate}"
 
 

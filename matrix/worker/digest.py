@@ -130,13 +130,18 @@ def decode(value: Any) -> Any:
 
     Of one that cannot be unpickled the digest of its bytes stands for what it holds. A state in
     no container, as a release under test may save it, is what it holds. The ``attributes`` of
-    the container are there where it has any: they are written to the file, too.
+    the container are there where it has any, and the ``position`` of a stream where that is not
+    its end, where releases leave it: they are written to the file, too.
 
     It unpickles, so that it must only be called for states that were made in this process.
     """
     attributes = getattr(value, "__dict__", None)
     found = {"kind": payload_kind(value), "state": _inside(value)}
-    return dict(found, attributes=attributes) if attributes else found
+    if attributes:
+        found["attributes"] = attributes
+    if isinstance(value, io.BytesIO) and value.tell() != len(value.getvalue()):
+        found["position"] = value.tell()
+    return found
 
 
 def _inside(value: Any) -> Any:

@@ -126,7 +126,7 @@ def test_of_many_tables_the_console_prints_a_line_for_each_scenario() -> None:
     assert printed(many(8)).count("documented -> observed") == 8
     text = printed(many(9))
     assert "documented -> observed" not in text
-    assert "  s8  error 3; 3 deviate" in text
+    assert "  s8  error 3; deviating 3" in text
     assert "9 tables of bands are not printed" in text
 
 

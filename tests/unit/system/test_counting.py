@@ -17,7 +17,7 @@ PACKAGE = Path(matrix.__file__).parent
 PLURAL = (
     "cells|saves|controls|releases|scenarios|commits|checks|keys|files|images|records|rows|"
     r"changes|differences|modules|places|jobs|shards|tasks|workers|behaviours|bands|variants|"
-    "entries|extra states|quantized weights"
+    "entries|others|extra states|quantized weights"
 )
 AFTER_A_VALUE = re.compile(rf" (({PLURAL})\b|[a-z ]+\(s\))")
 IN_A_TEMPLATE = re.compile(rf"\}}\}} ({PLURAL})\b")

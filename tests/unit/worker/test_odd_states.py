@@ -50,6 +50,15 @@ def test_attributes_of_a_container_are_part_of_the_state(worker: Any, make: Any)
     assert len({of_state({KEY: value}) for value in states}) == len(states)
 
 
+def test_where_a_stream_stands_is_part_of_the_state(worker: Any) -> None:
+    """A release that does not rewind it reads from there."""
+    of_state = worker("digest").of_state
+    streams = [io.BytesIO(b"abc") for _ in range(3)]
+    for position, stream in enumerate(streams):
+        stream.seek(3 - position)
+    assert len({of_state({KEY: stream}) for stream in streams}) == len(streams)
+
+
 def test_attributes_of_a_tensor_are_part_of_the_state(worker: Any) -> None:
     of_state = worker("digest").of_state
     plain, other = torch.ones(2), with_attribute(torch.ones(2), "a")
