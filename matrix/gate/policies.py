@@ -307,10 +307,8 @@ def _saves(report: Report, policy: Policy, instead: Mapping[str, str]) -> Iterat
 
 def _ledger(report: Report) -> Iterator[Check]:
     for entry in report.ledger:
-        name, reason = (
-            f"ledger/{entry.id}",
-            f"{entry.state.value}, {counted(entry.cells, 'cell')} under it",
-        )
+        name = f"ledger/{entry.id}"
+        reason = f"{entry.state.value}, {counted(entry.cells, 'cell')} under it"
         if entry.state.fails(report.whole):
             reason = f"ledger entry {entry.id} is {reason}"
             yield Check(name, CheckState.FAIL, ExitCode.DEVIATES, reason)
