@@ -12,6 +12,7 @@ from matrix.checkpoint.errors import Refused
 from matrix.checkpoint.lookups import Lookups
 from matrix.checkpoint.quantized.summary import QuantizedWeights
 from matrix.checkpoint.states import KEY, ExtraState
+from matrix.system.counting import counted
 
 
 class TensorKind(NamedTuple):
@@ -68,8 +69,8 @@ class Contents:
         self.unknown_names |= lookups.unknown
         if lookups.strange_ids:
             self.notes.append(
-                f"{lookups.strange_ids} persistent id(s) in it are none of PyTorch's storages: "
-                "torch.load refuses it"
+                f"{counted(lookups.strange_ids, 'persistent id')} in it, none of PyTorch's "
+                "storages: torch.load refuses it"
             )
 
     def unsafe_names(self, allowed: Collection[str] = ()) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from matrix.checkpoint.errors import CheckpointError, refusing_malformed
 from matrix.checkpoint.metadata import MetadataTensor
 from matrix.checkpoint.nodes import Call, Global, Map, Node
 from matrix.checkpoint.states import DIRECTIONS, REGISTRATION, ExtraState
+from matrix.system.counting import counted
 
 PROTOCOL = 4
 TensorWriter = Callable[[MetadataTensor], Node]
@@ -84,7 +85,7 @@ def _check_dimensions(key: str, name: str, tensor: MetadataTensor | None) -> Non
     dimensions = 2 if name.startswith("amax") else 1
     if tensor is None or len(tensor.shape) != dimensions:
         raise CheckpointError(
-            f"the extra state {key} has no {name} of {dimensions} dimension(s)",
+            f"the extra state {key} has no {name} of {counted(dimensions, 'dimension')}",
             why=_DAMAGED,
             do=_DROP,
         )

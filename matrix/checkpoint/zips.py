@@ -18,6 +18,7 @@ from matrix.checkpoint import limits
 from matrix.checkpoint.errors import Malformed, Refused
 from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.spans import Span
+from matrix.system.counting import counted
 
 _END = struct.Struct("<4s4H2LH")  # end of central directory
 _LOCATOR = struct.Struct("<4sLQL")  # where the zip64 form of it is
@@ -71,8 +72,8 @@ class Zip:
         directory = _find_directory(stream, length)
         if directory.size > limits.DIRECTORY_BYTES or directory.entries > limits.DIRECTORY_ENTRIES:
             raise Refused(
-                f"a zip directory of {directory.entries} entries in {directory.size} bytes is more "
-                "than is read"
+                f"a zip directory of {directory.size} bytes, with "
+                f"{counted(directory.entries, 'entry')}, is more than is read"
             )
         budget.spend(directory.size + _ENTRY_COST * directory.entries)
         self.entries = {entry.name: entry for entry in _entries(stream, directory)}

@@ -21,6 +21,7 @@ from matrix.lane.binding.observation import Observed, Observer
 from matrix.lane.binding.toolchain import Toolchain
 from matrix.lane.sources import FetchedSources, prepare_cache
 from matrix.report import console
+from matrix.system.counting import counted
 
 
 @click.command("binding", short_help="Compare the stand-in with compiled extensions.")
@@ -116,7 +117,7 @@ def _show(
     for name, why in missing.items():
         click.echo(f"{name}: not compared: {why}")
     total = sum(len(one.differences) for one in found)
-    click.echo(f"{len(found)} releases compared, {total} differences")
+    click.echo(f"{counted(len(found), 'release')} compared, {counted(total, 'difference')}")
 
 
 def _cell(one: Comparison, aspect: str) -> str:

@@ -27,6 +27,7 @@ from matrix.lane.run import RunOptions
 from matrix.plan.cells import Cell
 from matrix.report import changes_page, console
 from matrix.store.store import Store
+from matrix.system.counting import counted
 from matrix.system.progress import Progress
 from matrix.workflow import arguments, tracing
 from matrix.workflow.commit_cells import Seen, Side
@@ -179,7 +180,8 @@ def _print_estimate(found: Differences, history: History, as_json: bool) -> None
 def _lines(trace: Trace, cell: Cell) -> Iterator[str]:
     """Yield what was traced as lines of text."""
     names = ("good", "bad") if trace.good_is_older else ("bad", "good")
-    yield f"{cell.id}, the {trace.walked.side} walked through {len(trace.judged)} commits"
+    commits = counted(len(trace.judged), "commit")
+    yield f"{cell.id}, the {trace.walked.side} walked through {commits}"
     for name, commit, seen in zip(names, (trace.older, trace.newer), trace.ends, strict=True):
         yield f"  {name} {commit[:9]}: {seen.text}"
     for one in trace.located:
@@ -191,7 +193,7 @@ def _located_lines(one: Located) -> Iterator[str]:
     if one.basis == "commit":
         yield f"{one.commit.id}{lacks}"
     else:
-        yield f"one of {len(one.left)} commits up to {one.commit.id}{lacks}: {one.why}"
+        yield f"one of {counted(len(one.left), 'commit')} up to {one.commit.id}{lacks}: {one.why}"
     yield f"  {one.commit.date[:10]} {one.commit.subject}"
     if one.pulls:
         yield f"  pull request: {', '.join(f'#{number}' for number in one.pulls)}"

@@ -14,6 +14,7 @@ from matrix.errors import StoreError, UsageError, os_errors_as
 from matrix.report import compat as compat_file
 from matrix.store import archive, recorded
 from matrix.store.store import Store
+from matrix.system.counting import counted
 from matrix.workflow.reading import read_records
 from matrix.workflow.selecting import Request, select
 
@@ -48,7 +49,7 @@ def export_command(path: Path, store: Store, compat: bool, date: datetime.date) 
         made = report.build(selected.judge(date), selected.documentation)
         with os_errors_as(StoreError, f"{path} cannot be written", do="Name another file"):
             path.write_text(compat_file.text(made, selected.catalogue), encoding="utf-8")
-        click.echo(f"{path}: {made.planned} cells")
+        click.echo(f"{path}: {counted(made.planned, 'cell')}")
         return
     records, at = read_records(store.url), date.isoformat()
     if archive.is_exported(path.name):
@@ -60,4 +61,4 @@ def export_command(path: Path, store: Store, compat: bool, date: datetime.date) 
             f"{path} is neither the name of an exported file nor of a new or empty folder",
             do=f"Let the name of a file end in {', '.join(archive.SUFFIXES)}",
         )
-    click.echo(f"{path}: {count} records")
+    click.echo(f"{path}: {counted(count, 'record')}")

@@ -16,6 +16,7 @@ from matrix.judge import fidelity
 from matrix.judge.fidelity import Fidelity
 from matrix.store import recorded
 from matrix.store.records import Load, Save
+from matrix.system.counting import counted
 from matrix.workflow.reading import read_records
 
 RECORDED = "recorded"
@@ -67,5 +68,6 @@ def _print(found: Fidelity) -> None:
     if found.device_only:
         click.echo(f"seen by the device alone: {', '.join(found.device_only)}")
     click.echo(
-        f"{len(found.compared)} saves and cells seen by both, {len(found.differences)} differences"
+        f"saves and cells seen by both: {len(found.compared)}; "
+        f"{counted(len(found.differences), 'difference')}"
     )

@@ -15,6 +15,7 @@ from matrix.lane.containers import lock
 from matrix.lane.containers.image_spec import BASE, KIND, RELEASE
 from matrix.lane.sources import FetchedSources, cache_folder
 from matrix.report import console
+from matrix.system.counting import counted
 from matrix.workflow import containers as docker
 from matrix.workflow.containers import ContainerOptions
 from matrix.workflow.parts import band_filter
@@ -43,7 +44,7 @@ def images_command(context: click.Context, as_json: bool) -> None:
     for row in rows:
         release, base = row.get(RELEASE, "-"), row.get(BASE, "-")
         click.echo(f"{release:10} {row[KIND]:12} {row['id'][7:19]}  on {base}")
-    click.echo(f"{len(rows)} images")
+    click.echo(counted(len(rows), "image"))
 
 
 @images_command.command("lock", short_help="Refresh the digests of the base images.")
@@ -130,4 +131,4 @@ def prune_command() -> None:
     removed = images.prune(client)
     for name in removed:
         click.echo(f"removed {name}")
-    click.echo(f"{len(removed)} images removed")
+    click.echo(f"{counted(len(removed), 'image')} removed")

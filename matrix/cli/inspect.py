@@ -24,7 +24,9 @@ from matrix.doctor.live import LiveAnswer, LiveReleases
 from matrix.doctor.sightings import HISTORY
 from matrix.errors import ExitCode, worst
 from matrix.lane.sources import FetchedSources
+from matrix.report.console import print_table
 from matrix.store.store import Store
+from matrix.system.counting import counted
 
 _STATUSES = {
     LoadStatus.LOADS: "loads",
@@ -121,7 +123,8 @@ def _print(console: Console, report: Inspection, *, every: bool) -> None:
     def say(line: str) -> None:
         console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
-    say(f"{report.path}: {report.format}, {report.files} file(s), {report.keys} keys")
+    files = counted(report.files, "file")
+    say(f"{report.path}: {report.format}, {files}, {counted(report.keys, 'key')}")
     say(_origin(report))
     for reason in report.reasons:
         say(f"  {reason}")
@@ -132,12 +135,12 @@ def _print(console: Console, report: Inspection, *, every: bool) -> None:
     if len(report.warnings) > _SHOWN_WARNINGS:
         say(f"warning: and {len(report.warnings) - _SHOWN_WARNINGS} more; --json has them all")
     if report.modules:
-        console.print(_modules(report.modules, every=every))
+        print_table(console, _modules(report.modules, every=every))
         say(_stake(report))
         say(_assumption(report))
-    console.print(_targets(report.targets))
+    print_table(console, _targets(report.targets, ruled=console.is_terminal))
     for answer in report.live[:1] if len(report.targets) == 1 else ():
-        console.print(_live(answer))
+        print_table(console, _live(answer))
         for what in answer.unasked:
             say(f"not asked: {what}")
 
@@ -160,8 +163,8 @@ def _stake(report: Inspection) -> str:
     holding = [module for module in report.modules if module.holds == Holds.METADATA]
     attention = sum(module.attention for module in holding)
     return (
-        f"{len(holding)} module(s), {attention} of them attention, hold FP8 metadata that a reset "
-        "would lose"
+        f"FP8 metadata that a reset would lose: of {counted(len(holding), 'module')}, "
+        f"{attention} of them attention"
     )
 
 
@@ -205,13 +208,14 @@ def _of(module: ModuleState) -> str:
     """Return the modules that a state can be of, and its recipe, as text."""
     more = len(module.modules) - _SHOWN_MODULES
     shown = " or ".join(module.modules[:_SHOWN_MODULES]) + (
-        f" or {more} others" if more > 0 else ""
+        f" or {counted(more, 'other')}" if more > 0 else ""
     )
     return f"{shown}, {module.recipe}" if module.recipe else shown
 
 
-def _targets(targets: Iterable[Prediction]) -> Table:
-    table = Table(title="loaded by", title_justify="left", show_lines=True)
+def _targets(targets: Iterable[Prediction], *, ruled: bool) -> Table:
+    """Return what releases do; ``ruled`` where rows take more than one line."""
+    table = Table(title="loaded by", title_justify="left", show_lines=ruled)
     for heading in ("release", "outcome", "what to expect", "what makes it work"):
         table.add_column(heading, overflow="fold")
     for names, target in grouped(targets):

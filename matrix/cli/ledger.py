@@ -15,6 +15,7 @@ from matrix.gate import accept
 from matrix.gate.accept import Justification
 from matrix.judge import ledger
 from matrix.store.store import Store
+from matrix.system.counting import counted
 from matrix.workflow.selecting import Request, select
 
 
@@ -77,4 +78,4 @@ def accept_command(
         click.echo(accept.text(found), nl=False)
         return
     accept.add(into, found)
-    click.echo(f"{len(found)} entries for review in {into}")
+    click.echo(f"{counted(len(found), 'entry')} for review in {into}")

@@ -9,6 +9,7 @@ import click
 from matrix.cli.options import STORE, to_store
 from matrix.store.archive import Archive, is_exported
 from matrix.store.store import Store
+from matrix.system.counting import counted
 from matrix.workflow import merge
 
 
@@ -29,8 +30,9 @@ def merge_command(stores: tuple[str, ...], store: Store) -> None:
     """Merge stores, with their checkpoints, and exported files into one store, in any order."""
     merged = merge.merge([_source(place) for place in stores], store)
     click.echo(
-        f"{store.url}: {merged.saves} saves, {merged.loads} loads, "
-        f"{merged.checkpoints} checkpoints and {merged.attempts} failed attempts are new"
+        f"{store.url}: new are {counted(merged.saves, 'save')}, {counted(merged.loads, 'load')}, "
+        f"{counted(merged.checkpoints, 'checkpoint')} and "
+        f"{counted(merged.attempts, 'failed attempt')}"
     )
     for conflict in merged.conflicts:
         click.echo(f"observed in more than one way, all kept: {conflict}", err=True)

@@ -13,6 +13,7 @@ from matrix.errors import StoreError, os_errors_as
 from matrix.plan import estimate
 from matrix.plan.estimate import NGC_IMAGE, OTHER_IMAGE, Estimate
 from matrix.store.store import Store
+from matrix.system.counting import counted
 from matrix.workflow import containers
 from matrix.workflow.selecting import Request, Selected, select
 
@@ -64,21 +65,23 @@ def _print(selected: Selected, found: Estimate, jobs: int, engine: bool) -> None
     click.echo(f"loaders: {', '.join(release.name for release in made.loaders)}")
     click.echo(f"scenarios: {', '.join(made.scenarios)}; variants: {', '.join(made.variants)}")
     click.echo(
-        f"{len(made.cells)} cells: {found.known} known live, "
+        f"{counted(len(made.cells), 'cell')}: {found.known} known live, "
         f"{found.recorded} known from the recorded evidence, "
         f"{len(made.cells) - found.known - found.recorded} unknown"
     )
-    saves = sum(node.does == "save" for node in found.nodes)
+    cells = counted(found.cells, "cell")
+    made_by = sum(node.does == "save" for node in found.nodes)
+    saves, loads = counted(made_by, "save"), counted(len(found.nodes) - made_by, "load")
     click.echo(
-        f"lane {made.lane.value}, runner {made.runner.value}: {found.cells} cells to run in "
-        f"{saves} saves and {len(found.nodes) - saves} loads, controls included"
+        f"lane {made.lane.value}, runner {made.runner.value}: {cells} to run in "
+        f"{saves} and {loads}, controls included"
         + (f"; {found.shared} more share a state" if found.shared else "")
     )
     if found.images is not None:
         doubt = "" if engine else " (no engine answers, so none is known to be there)"
         click.echo(f"images to build: {len(found.images)}{doubt}")
     click.echo(
-        f"estimated: {_time(found.on(jobs))} on {jobs} jobs, sources fetched"
+        f"estimated: {_time(found.on(jobs))} on {counted(jobs, 'job')}, sources fetched"
         + (" and images built" if found.images is not None else "")
         + f"; {_bytes(found.disk)} of disk"
         + ("" if found.timed else "; nothing was ever timed in this lane, so the time is a guess")

@@ -16,6 +16,7 @@ from matrix.judge import pytorches
 from matrix.judge.pytorches import TorchComparison
 from matrix.store.archive import is_exported
 from matrix.store.store import Store
+from matrix.system.counting import counted
 from matrix.workflow.reading import read_records
 
 SHOWN = 50
@@ -66,8 +67,9 @@ def _print(found: TorchComparison, lacking: dict[str, list[str]]) -> None:
     for one in found.coverage:
         named = ranges.text(one.releases, order)
         click.echo(
-            f"PyTorch {one.torch}: {len(one.releases)} releases ({named}), {one.saves} saves, "
-            f"{one.cells} cells and controls; {one.compared} compared"
+            f"PyTorch {one.torch}: {counted(len(one.releases), 'release')} ({named}), "
+            f"{counted(one.saves, 'save')}, cells and controls: {one.cells}; "
+            f"{one.compared} compared"
         )
     for place, causes in lacking.items():
         for why in causes:
@@ -80,4 +82,4 @@ def _print(found: TorchComparison, lacking: dict[str, list[str]]) -> None:
                     click.echo(f"    PyTorch {torch}  {fact}")
     if len(found.differing) > SHOWN:
         click.echo(f"... and {len(found.differing) - SHOWN} more; --json has them all")
-    click.echo(f"{found.compared} saves and cells compared, {len(found.differing)} of them differ")
+    click.echo(f"saves and cells: {found.compared} compared, {len(found.differing)} different")

@@ -11,6 +11,7 @@ from matrix.catalogue import faq, releases
 from matrix.cli.options import with_json
 from matrix.lane import asking, sources
 from matrix.lane.binding.sources import with_extension
+from matrix.system.counting import counted
 
 
 @click.group("releases", invoke_without_command=True, short_help="Show the catalogue of releases.")
@@ -51,7 +52,9 @@ def sync(output: Path | None, wheels: Path | None) -> None:
     known = releases.load()
     new = releases.missing(known, releases.published())
     if not new:
-        click.echo(f"the catalogue has every published release ({len(known.releases)} rows)")
+        click.echo(
+            f"the catalogue has every published release ({counted(len(known.releases), 'row')})"
+        )
         return
     rows = [with_extension(sources.describe(version, wheels)) for version in new]
     text = "\n".join(map(releases.render, rows))

@@ -29,6 +29,7 @@ from matrix.plan.shards import Shard
 from matrix.report import console
 from matrix.store import recorded
 from matrix.store.store import Store
+from matrix.system.counting import counted
 from matrix.workflow import measuring, rerecord
 from matrix.workflow.containers import ContainerOptions
 from matrix.workflow.parts import PlanPart
@@ -90,13 +91,13 @@ def run_command(
     )
     if shard:
         store.add_manifest(shard.manifest)
-        _say(screen, f"shard {shard.manifest.name}: {shard.manifest.cells} loads")
+        _say(screen, f"shard {shard.manifest.name}: {counted(shard.manifest.cells, 'load')}")
     if not part.whole:
         _say_what_is_unsaved(screen, run)
         sys.exit(int(run.exit_code))
     if options.refresh_recorded:
         count = rerecord.refresh(run.index, store, today)
-        _say(screen, f"{count} records in {recorded.folder(run.plan.lane)}")
+        _say(screen, f"{counted(count, 'record')} in {recorded.folder(run.plan.lane)}")
         selected = dataclasses.replace(selected, live_only=False)
     judgement = selected.judge(today)
     made = report.build(judgement, selected.documentation)

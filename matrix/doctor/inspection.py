@@ -19,6 +19,7 @@ from matrix.doctor.live import LiveAnswer, LiveReleases
 from matrix.doctor.predictions import Prediction, Predictor
 from matrix.doctor.sightings import HISTORY, Assumed, LoadStatus
 from matrix.store.store import Store
+from matrix.system.counting import counted
 
 _SHOWN = 5
 
@@ -181,8 +182,8 @@ def _casts(found: Contents) -> Iterator[str]:
     for dtype in sorted({state.cast for state in found.states} - {""}):
         keys = [state.key for state in found.states if state.cast == dtype]
         yield (
-            f"{len(keys)} extra state(s) were cast from bytes to {dtype}: {_some(keys)}; casting "
-            "back, with .to(torch.uint8), is exact"
+            f"{counted(len(keys), 'extra state')} cast from bytes to {dtype}: {_some(keys)}; "
+            "casting back, with .to(torch.uint8), is exact"
         )
     rounded = [
         state.key
@@ -191,7 +192,7 @@ def _casts(found: Contents) -> Iterator[str]:
     ]
     if rounded:
         yield (
-            f"scales or amaxes of {len(rounded)} extra state(s) are not {_METADATA_TYPE}: "
+            f"scales or amaxes of {counted(len(rounded), 'extra state')} are not {_METADATA_TYPE}: "
             f"{_some(rounded)}; what a cast has rounded is lost"
         )
 
@@ -213,20 +214,20 @@ def _notes(found: Contents) -> list[str]:
         notes.append(f"it holds no key that ends in _extra_state{rest}")
     if found.unsearched:
         notes.append(
-            f"{len(found.unsearched)} place(s) were not searched for FP8 state: "
+            f"{counted(len(found.unsearched), 'place')} not searched for FP8 state: "
             f"{_some(found.unsearched)}"
         )
     if found.foreign:
         told = _some([f"{state.key} ({_type(state)})" for state in found.foreign])
         notes.append(
-            f"{len(found.foreign)} extra state(s) are not Transformer Engine's: {told}; "
-            "nothing is said of them, and remap leaves them as they are"
+            f"{counted(len(found.foreign), 'extra state')}, not Transformer Engine's: {told}; "
+            "nothing is said of it, and remap leaves it as it is"
         )
     notes += _casts(found)
     notes += [f"its weights are quantized: {group}" for group in found.quantized.groups()]
     notes += [f"a quantized weight is not understood: {why}" for why in found.quantized.unknown]
     if left := found.quantized.left_alone:
         notes.append(
-            f"{left.total()} quantized weight(s) are of a class that remap leaves as it is"
+            f"{counted(left.total(), 'quantized weight')} of a class that remap leaves as it is"
         )
     return notes

@@ -11,6 +11,7 @@ from matrix.catalogue.scenarios import TWICE
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.quantized.changes import WeightChange
 from matrix.doctor.predictions import Prediction
+from matrix.system.counting import counted
 
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 """The types of plain tensors, by what ``--dequantize`` calls them."""
@@ -45,12 +46,12 @@ def is_proven(before: Prediction, changed: WeightChange | None) -> bool:
 
 def described(contents: Contents, changed: WeightChange | None, release: Release) -> str:
     """Return what becomes of the quantized weights as text; empty where nothing does."""
-    count = contents.quantized.count
+    weights = counted(contents.quantized.count, "quantized weight")
     if changed is None:
         return ""
     if changed.into is not None:
-        return f"{count} quantized weight(s) as {release.name} pickles its own, byte for byte"
-    told = f"{count} quantized weight(s) as plain tensors of {changed.dtype}"
+        return f"{weights} as {release.name} pickles its own, byte for byte"
+    told = f"{weights} as plain tensors of {changed.dtype}"
     if _needs_two_calls(release):
         told += (
             f"; a model built with quantized weights gets them exactly by calling "

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 
-from matrix.catalogue import releases, scenarios
+from matrix.catalogue import features, releases, scenarios
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import DELAYED, SizedScenario, class_of
 from matrix.catalogue.state_keys import EXTRA_STATE, state_key
@@ -178,6 +178,8 @@ class Sightings:
         if load.error is None:
             for key in (key for key, number in row.states.items() if number == kind):
                 status, detail, lossless = _of_part(key, save, load, result)
+                if load.stage != Stage.FIRST_STEP and not detail:
+                    detail = _lacking(self._scenarios[row.scenario])
                 yield seen(status, detail, lossless=lossless)
         elif load.missing_keys or load.unexpected_keys:
             keys = [key for key, number in row.states.items() if number == kind]
@@ -239,9 +241,17 @@ def _of_part(key: str, save: Save, load: Load, result: LoadResult) -> tuple[Load
     part = next((part for part in result.parts if part.name == name), None)
     if load.stage != Stage.FIRST_STEP:
         held = any(part.path == path and part.tensors for part in save.parts)
-        status = LoadStatus.UNKNOWN if held else LoadStatus.LOADS
-        return status, "this release lacks the recipe: it was seen as far as load_state_dict", False
+        return LoadStatus.UNKNOWN if held else LoadStatus.LOADS, "", False
     return _status(part) if part else (LoadStatus.LOADS, "", False)
+
+
+def _lacking(sized: SizedScenario) -> str:
+    """Return why a load stopped before the first step."""
+    recipe = features.load().recipe(class_of(sized.scenario.load_recipe))
+    return (
+        f"this release lacks the recipe {recipe.name}, which is there from {recipe.since} on: it "
+        "was seen as far as load_state_dict"
+    )
 
 
 def _status(part: PartResult) -> tuple[LoadStatus, str, bool]:

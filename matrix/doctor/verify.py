@@ -23,6 +23,7 @@ from matrix.doctor.live import LiveAnswer, LiveReleases
 from matrix.doctor.places import Place, Places
 from matrix.doctor.sightings import HISTORY, LoadStatus
 from matrix.errors import MatrixError
+from matrix.system.counting import counted
 
 
 def verify(
@@ -121,7 +122,7 @@ def _sentence(release: Release, places: Places, answer: LiveAnswer) -> str:
 
 
 def _states(count: int) -> str:
-    return "one extra state" if count == 1 else f"{count} extra states"
+    return counted(count, "extra state")
 
 
 def _holds(place: Place) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from matrix.catalogue import ranges
 from matrix.gate.policies import Check, CheckState
+from matrix.system.counting import counted
 
 MAX_CASES = 10_000
 """The most checks that get a test case each; services that show test cases cope with no more."""
@@ -45,5 +46,5 @@ def _together(group: Sequence[Check], order: Sequence[str]) -> Check:
     cell = first.cell
     savers = ranges.text({check.cell.saved_by for check in group if check.cell}, order)
     name = f"{cell.scenario}/{cell.variant}/{savers}->{cell.loaded_by}"
-    reason = f"{len(group)} cells" if first.state == CheckState.PASS else first.reason
+    reason = counted(len(group), "cell") if first.state == CheckState.PASS else first.reason
     return dataclasses.replace(first, id=name, reason=reason, cell=None)

@@ -14,6 +14,7 @@ from matrix.gate.policies import Check
 from matrix.report import overview, rendering
 from matrix.report.document import Report
 from matrix.report.places import places
+from matrix.system.counting import counted
 
 MAX_ANNOTATIONS = 10
 """The number of errors that GitHub shows for one step."""
@@ -56,15 +57,16 @@ def group_failures(checks: Iterable[Check]) -> list[FailureGroup]:
 
 def totals(checks: Sequence[Check]) -> str:
     """Return the number of checks in each state, on one line."""
-    counted = Counter(check.state.value for check in checks).most_common()
-    return f"{len(checks)} checks: {', '.join(f'{count} {state}' for state, count in counted)}"
+    states = Counter(check.state.value for check in checks).most_common()
+    told = ", ".join(f"{count} {state}" for state, count in states)
+    return f"{counted(len(checks), 'check')}: {told}"
 
 
 def lines(groups: Sequence[FailureGroup], order: Sequence[str]) -> Iterator[str]:
     """Yield groups as lines of text, at most :data:`MAX_GROUPS` of them."""
     for group in groups[:MAX_GROUPS]:
         reason = " ".join(group.reason.split())[:300]
-        yield f"{len(group.checks)} checks: {reason}"
+        yield f"{counted(len(group.checks), 'check')}: {reason}"
         yield f"    {_cut(group.where(order))}"
     if len(groups) > MAX_GROUPS:
         yield f"... and {len(groups) - MAX_GROUPS} more reasons; the report has them all"
@@ -77,7 +79,7 @@ def _cut(text: str) -> str:
 def workflow_commands(groups: Sequence[FailureGroup], order: Sequence[str]) -> Iterator[str]:
     """Yield a GitHub workflow command for each group, as many as GitHub shows."""
     for group in groups[:MAX_ANNOTATIONS]:
-        title = f"te-matrix: {len(group.checks)} checks fail"
+        title = f"te-matrix: {counted(len(group.checks), 'failed check')}"
         text = f"{group.reason[:MAX_TEXT]}\n{_cut(group.where(order))}"
         yield f"::error title={_escaped_property(title)}::{_escaped_message(text)}"
 

@@ -16,6 +16,7 @@ from matrix.report.cells import ReportCell
 from matrix.report.comparison import Compared
 from matrix.report.diff import Direction
 from matrix.report.document import Report
+from matrix.system.counting import counted
 
 
 class PolicyName(Word):
@@ -207,7 +208,7 @@ def _lacking(report: Report, policy: Policy) -> tuple[dict[str, str], list[Check
         numbers[release] += 1
         name = f"release/{release}" + (f"/{numbers[release]}" if numbers[release] > 1 else "")
         names |= {cell.id: name for cell in cells}
-        extent = f"{reason.rstrip('.')}: {len(cells)} cells without outcome"
+        extent = f"{reason.rstrip('.')}: {counted(len(cells), 'cell')} without outcome"
         lacking.append(dataclasses.replace(first, id=name, reason=extent, cell=None))
     return names, lacking
 
@@ -306,7 +307,8 @@ def _saves(report: Report, policy: Policy, instead: Mapping[str, str]) -> Iterat
 
 def _ledger(report: Report) -> Iterator[Check]:
     for entry in report.ledger:
-        name, reason = f"ledger/{entry.id}", f"{entry.state.value}, {entry.cells} cells under it"
+        name = f"ledger/{entry.id}"
+        reason = f"{entry.state.value}, {counted(entry.cells, 'cell')} under it"
         if entry.state.fails(report.whole):
             reason = f"ledger entry {entry.id} is {reason}"
             yield Check(name, CheckState.FAIL, ExitCode.DEVIATES, reason)

@@ -255,5 +255,5 @@ def _totals(verdicts: Sequence[JudgedCell], plan: Plan) -> dict[Verdict, int]:
     counted = Counter(verdict.verdict for verdict in verdicts)
     totals = {verdict: counted[verdict] for verdict in Verdict}
     if sum(totals.values()) != len(plan.cells):
-        raise AssertionError(f"{sum(totals.values())} verdicts on {len(plan.cells)} cells")
+        raise AssertionError(f"verdicts: {sum(totals.values())}, cells: {len(plan.cells)}")
     return totals

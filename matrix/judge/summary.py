@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.words import Absence, Verdict
 from matrix.judge.judgement import ControlCheck, JudgedCell, Judgement
+from matrix.system.counting import counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +90,8 @@ class LackingRelease:
     @property
     def sentence(self) -> str:
         """The release's failure and its extent as one line of text."""
-        extent = f"{self.cells} cells and {self.controls} controls without outcome"
+        cells, controls = counted(self.cells, "cell"), counted(self.controls, "control")
+        extent = f"{cells} and {controls} without outcome"
         return f"{self.verdict.value}: {self.why.rstrip('.')}: {extent}"
 
 

@@ -22,6 +22,7 @@ from matrix.plan.costs import START, Costs
 from matrix.plan.evidence_index import pairs
 from matrix.plan.remaining import Scope
 from matrix.store.records import Manifest
+from matrix.system.counting import counted
 
 Unit = tuple[str, str]
 """Name of a release and of a scenario: never divided, as its loads share process and model."""
@@ -77,8 +78,8 @@ def split(plan: Plan, costs: Costs, number: int, count: int, phase: str | None =
     if count > len(weights):
         raise UsageError(
             f"the selection cannot be split in {count}",
-            why=f"it has {len(weights)} pairs of release and scenario, which are never split",
-            do=f"Ask for at most {len(weights)} shards",
+            why=f"pairs of release and scenario are never split, and it has {len(weights)}",
+            do=f"Ask for at most {counted(len(weights), 'shard')}",
         )
     parts = _partition(weights, count)
     mine = frozenset(parts[number - 1])
@@ -169,6 +170,6 @@ def check(found: Sequence[tuple[str, Sequence[Manifest]]]) -> None:
         names = ", ".join(f"{number}/{model.of}" for number in missing)
         raise StoreError(
             f"missing: shard {names}",
-            why=f"{len(owner)} of {model.of} shards were given",
+            why=f"of {counted(model.of, 'shard')}, {len(owner)} were given",
             do="Run what is missing with the same options, and merge all of them together",
         )

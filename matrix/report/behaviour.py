@@ -11,6 +11,7 @@ from typing import Literal
 from matrix.catalogue import ranges
 from matrix.report.cells import ReportCell
 from matrix.report.document import Report
+from matrix.system.counting import counted
 
 Role = Literal["loader", "saver"]
 """Whether a release loads or saves in a cell."""
@@ -192,10 +193,12 @@ def lines(bands: BehaviourBands, order: Sequence[str]) -> Iterator[str]:
 
     :param order: the names of all known releases, oldest first.
     """
-    count = len(bands.behaviours)
-    yield f"{bands.scenario}: {count} behaviours where the FAQ has {len(bands.faq)} bands"
+    count = counted(len(bands.behaviours), "behaviour")
+    faq = counted(len(bands.faq), "band")
+    yield f"{bands.scenario}: {count} where the FAQ has {faq}"
     if bands.without:
-        yield f"  {bands.without} cells have no outcome; releases that differ in them stand apart"
+        cells = counted(bands.without, "cell")
+        yield f"  {cells} without outcome; releases that differ in them stand apart"
     for one in bands.behaviours:
         yield f"  {one.name:3} {ranges.text(one.releases, order)}"
     yield "  Beside the FAQ:"

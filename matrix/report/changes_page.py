@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from matrix.catalogue.changes import Change, Changes, Effect
+from matrix.system.counting import counted
 
 _MOST = 4
 """The most differences of a commit that are listed, for each side."""
@@ -50,7 +51,7 @@ def _lines(table: Changes) -> Iterator[str]:
 def _counted(table: Changes) -> str:
     exact = sum(row.basis == "commit" for row in table.change)
     return (
-        f"{len(table.change)} rows: {exact} are one commit, "
+        f"{counted(len(table.change), 'row')}: {exact} are one commit, "
         f"{len(table.change) - exact} could not be traced as far."
     )
 
@@ -74,7 +75,7 @@ def _commit(row: Change) -> str:
     if row.main and row.main != row.commit:
         text += f", {'by its effect on main' if row.alike else 'on main'} {_short(row.main)}"
     if row.basis != "commit":
-        text = f"one of {len(row.left)} commits, last {text} ({row.why})"
+        text = f"one of {counted(len(row.left), 'commit')}, last {text} ({row.why})"
     lacks = f"; {row.release} lacks it" if row.way == "lacks" else ""
     return f"{text}{lacks}: {(row.subject or '').replace('|', chr(92) + '|')}"
 
@@ -94,7 +95,7 @@ def _effects(effects: Sequence[Effect]) -> Iterator[str]:
         for change, count in shown:
             yield f"{doing}: {change} ({count:,})"
         if rest := counts.total() - sum(count for _change, count in shown):
-            yield f"{doing}: {len(counts) - _MOST} others ({rest:,})"
+            yield f"{doing}: {counted(len(counts) - _MOST, 'other')} ({rest:,})"
 
 
 def _few(names: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from matrix.catalogue import ranges
 from matrix.catalogue.words import Absence, Outcome
 from matrix.report.behaviour import NO_CELL, Behaviour, BehaviourBands, BehaviourChange, Role, Shift
 from matrix.report.document import Report
+from matrix.system.counting import counted
 
 Reach = Literal["all", "several", "one"]
 """How many modules show a change, of those with FP8 state that both releases have."""
@@ -179,9 +180,10 @@ def lines(
 
     :param order: the names of all known releases, oldest first.
     """
-    yield f"{len(found)} scenarios. Where behaviour changes, from one release to the next:"
+    scenarios = counted(len(found), "scenario")
+    yield f"{scenarios}. Where behaviour changes, from one release to the next:"
     for title, changes in by_reach(shifts, order).items():
-        yield f"{title} ({len(changes)} changes){':' if changes else ''}"
+        yield f"{title} ({counted(len(changes), 'change')}){':' if changes else ''}"
         yield from (f"  {change}" for change in changes)
     yield "Releases that behave alike, beside the FAQ's bands:"
     for group in alike(found):
@@ -227,7 +229,7 @@ def _outcomes(seen: Sequence[str]) -> str:
 def _where(one: SharedShift) -> str:
     scenarios = ", ".join(one.partners)
     if len(one.partners) > _MOST:
-        scenarios = f"{len(one.partners)} scenarios"
+        scenarios = counted(len(one.partners), "scenario")
     if one.reach == "all":
         return scenarios
     modules = ", ".join(one.modules)

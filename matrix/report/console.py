@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
@@ -22,6 +23,7 @@ from matrix.report.cells import one_line
 from matrix.report.document import BandRow, Bands, Report
 from matrix.report.overview import Overview
 from matrix.report.qualification import Qualification
+from matrix.system.counting import counted
 from matrix.system.progress import Progress
 
 PLAIN_EVERY = 200
@@ -31,6 +33,8 @@ _TABLES = 8
 _NOT_MEASURED = (Absence.NOT_RUN, Absence.UNAVAILABLE)
 _CAUSES = 20
 """The most causes, cells or controls that are printed of one kind; the report has them all."""
+_UNLIMITED = 10**6
+"""More characters than any table is wide."""
 _LISTED = (Verdict.DEVIATES, Verdict.INFRA, Verdict.INCONCLUSIVE)
 
 
@@ -43,7 +47,7 @@ def print_judgement(console: Console, judgement: Judgement, report: Report) -> N
     """
     if len(report.bands) <= _TABLES:
         for table in report.bands:
-            console.print(_band_table(table))
+            print_table(console, _band_table(table))
     else:
         for line in _overview_lines(overview.of(report)):
             _line(console, line)
@@ -56,7 +60,7 @@ def print_judgement(console: Console, judgement: Judgement, report: Report) -> N
         f"{count} {verdict.value}" for verdict, count in report.totals.items() if count
     )
     counts, binding = report.evidence, f", binding {report.binding}" if report.binding else ""
-    _line(console, f"{report.planned} cells planned: {totals}")
+    _line(console, f"{counted(report.planned, 'cell')} planned: {totals}")
     _line(
         console,
         f"evidence: {counts.live} live, {counts.recorded} recorded, {counts.without} without "
@@ -87,12 +91,24 @@ def print_qualification(
     if inherited := qualification.inherited:
         _line(
             console,
-            f"inherited: {inherited} of the cells that are the same lose metadata or fail; "
-            "the report lists them",
+            f"inherited: {counted(inherited, 'cell')}, the same as before, with metadata lost or a "
+            "failed load; the report lists them",
         )
     styles = {ExitCode.OK: "green", ExitCode.DEVIATES: "red"}
     style = styles.get(ExitCode(qualification.exit_code), "yellow")
     _line(console, qualification.sentence, style)
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table: within a terminal's width, and where there is none, as wide as it is.
+
+    Logs are searched, and what they hold is copied: keys and messages stay on one line there.
+    """
+    if not console.is_terminal:
+        unlimited = console.options.update(width=_UNLIMITED)
+        width = Measurement.get(console, unlimited, table).maximum
+        console = Console(file=console.file, width=width)
+    console.print(table)
 
 
 def _line(console: Console, line: str, style: str | None = None) -> None:
@@ -125,7 +141,7 @@ def _overview_lines(found: Overview) -> Iterator[str]:
     width = max((len(line.traits.scenario) for line in found.lines), default=0)
     for line in found.lines:
         counts = [f"{word} {line.counts[word]}" for word in found.words if line.counts.get(word)]
-        deviate = f"; {line.deviating} deviate" if line.deviating else ""
+        deviate = f"; deviating {line.deviating}" if line.deviating else ""
         yield f"  {line.traits.scenario:{width}}  {', '.join(counts)}{deviate}"
 
 
@@ -176,7 +192,7 @@ def _cells(bad: Sequence[JudgedCell]) -> list[str]:
     if len(bad) <= _CAUSES:
         return [f"{v.verdict.value}: {v.cell.id}: {_why(v)}" for v in bad]
     found = Counter(f"{v.verdict.value}: {_why(v)}" for v in bad)
-    return [f"{line}: {count} cells" for line, count in found.most_common()]
+    return [f"{line}: {counted(count, 'cell')}" for line, count in found.most_common()]
 
 
 def _why(verdict: JudgedCell) -> str:

@@ -11,6 +11,7 @@ from matrix.report.cells import ReportCell
 from matrix.report.document import Report
 from matrix.report.places import places
 from matrix.report.rendering import markdown_cell
+from matrix.system.counting import counted
 
 
 class Direction(Word):
@@ -261,16 +262,18 @@ def describe(cell: ReportCell) -> str:
 
 def totals(diff: Diff) -> str:
     """Return the counts of a comparison as one line."""
-    counted = [f"{diff.count(one)} {one.value}" for one in Direction if diff.count(one)]
+    counts = [f"{diff.count(one)} {one.value}" for one in Direction if diff.count(one)]
+    cells = counted(diff.compared, "cell")
     only = f"{len(diff.added)} only in B, {len(diff.removed)} only in A"
-    return f"{diff.compared} cells compared: {', '.join(counted) or 'nothing changed'}; {only}"
+    return f"{cells} compared: {', '.join(counts) or 'nothing changed'}; {only}"
 
 
 def lines(diff: Diff, order: Sequence[str]) -> Iterator[str]:
     """Yield a comparison as lines of text."""
     yield totals(diff)
     for group in diff.groups:
-        yield f"{group.direction.value}, {len(group.changes)} cells ({', '.join(group.what)}):"
+        cells = counted(len(group.changes), "cell")
+        yield f"{group.direction.value}, {cells} ({', '.join(group.what)}):"
         yield f"  before: {group.before}"
         yield f"  after:  {group.after}"
         yield from (f"    {line}" for line in group.where(order))

@@ -15,6 +15,7 @@ from matrix.report import compat
 from matrix.report.builder import cell_of
 from matrix.report.cells import one_line
 from matrix.report.places import together
+from matrix.system.counting import counted
 
 OUTCOME_MEANINGS = {
     "loaded": "loads, FP8 attention metadata intact",
@@ -107,9 +108,9 @@ def _ending(verdict: JudgedCell, *, attends: bool) -> Iterator[str]:
 def _recorded(judgement: Judgement) -> Iterator[str]:
     """Yield when and with what PyTorch the loads were recorded that are not live."""
     loads = [verdict.load for verdict in judgement.verdicts if verdict.load and not verdict.live]
-    counted = Counter((load.provenance.recorded_at[:10], load.provenance.torch) for load in loads)
-    for (day, torch), count in sorted(counted.items()):
-        of = f"{count} of {len(judgement.verdicts)} cells"
+    found = Counter((load.provenance.recorded_at[:10], load.provenance.torch) for load in loads)
+    for (day, torch), count in sorted(found.items()):
+        of = f"{count} of {counted(len(judgement.verdicts), 'cell')}"
         yield f"Recorded {day}, lane {judgement.plan.lane.value}, torch {torch}: {of}"
 
 

@@ -24,6 +24,7 @@ from matrix.report.cells import (
     ReportCell,
     ReportModel,
 )
+from matrix.system.counting import counted
 
 
 class Column(ReportModel):
@@ -175,4 +176,5 @@ def _beyond(
         for column, place, items in zip(COLUMNS, places, lists, strict=True)
         if row[place] >= len(items)
     )
-    return f"cells.{number}: {column.name} is {at}, and {column.into} has {count} entries"
+    entries = counted(count, "entry")
+    return f"cells.{number}: {column.name} is {at}, and {column.into} has {entries}"

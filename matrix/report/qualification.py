@@ -5,6 +5,7 @@ from __future__ import annotations
 from matrix.catalogue.words import Lane, Outcome, Standing
 from matrix.errors import ExitCode
 from matrix.report.cells import ReportModel
+from matrix.system.counting import counted
 
 _SOUND = tuple(outcome.value for outcome in (Outcome.LOADED, Outcome.NONE))
 
@@ -46,7 +47,7 @@ class StandingGroup(ReportModel):
     def title(self) -> str:
         """How many things of which kind these are, e.g. ``3 controls (own)``."""
         control = f" ({self.control})" if self.control else ""
-        return f"{len(self.ids)} {self.kind}{control}"
+        return f"{counted(len(self.ids), self.kind.removesuffix('s'))}{control}"
 
     @property
     def change(self) -> str:
@@ -103,7 +104,7 @@ class Qualification(ReportModel):
         """How far the answer goes: lane, kernels, PyTorch, and how much of it is live."""
         kernels = "kernels as shipped" if self.lane == Lane.GPU else "no kernels were run"
         torch = ", ".join(self.torch) or "none"
-        evidence = f"{self.live} cells live, {self.recorded} recorded"
+        evidence = f"{counted(self.live, 'cell')} live, {self.recorded} recorded"
         return f"lane {self.lane.value}, {kernels}, PyTorch {torch}, {evidence}"
 
     @property

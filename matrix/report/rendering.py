@@ -7,6 +7,8 @@ from typing import Any
 
 import jinja2
 
+from matrix.system.counting import counted
+
 MAX_CAUSES = 50
 """The most causes of one standing in a report or a summary in Markdown."""
 MAX_TABLES = 30
@@ -25,6 +27,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["one_line"] = lambda text: " ".join(str(text or "").split())[:160]
     environment.filters["cell"] = markdown_cell
+    environment.filters["counted"] = counted
     environment.globals["most"] = MAX_CAUSES
     environment.globals["most_tables"] = MAX_TABLES
     return environment

@@ -2,6 +2,7 @@
 
 cleanup: temporary files, and the removal of those that a killed process left
 collector: pausing the garbage collector
+counting: numbers of things as text
 digests: SHA-256 of files and folders
 progress: the interface by which long work reports its progress
 sharing: objects that read through one which many of them share

@@ -4,6 +4,7 @@ The pickle of the same state differs between PyTorch and Python versions; keys,
 kinds, dtypes, shapes and values do not.
 """
 
+import collections
 import enum
 import hashlib
 import io
@@ -31,12 +32,30 @@ def of_tensor(tensor: torch.Tensor) -> str:
 
 
 def of_state(state: Mapping[str, Any]) -> str:
-    """Return the digest of a state dict: keys, kinds, dtypes, shapes and values."""
-    seen = hashlib.sha256()
+    """Return the digest of a state dict: keys, kinds, dtypes, shapes and values.
+
+    It covers what is in the file beside the entries, too, as far as that is not what PyTorch
+    writes for every module: the type of the mapping, its attributes, the versions of modules.
+    """
+    seen = hashlib.sha256(_beside_entries(state).encode())
     for key in sorted(state):
         value = decode(state[key]) if key.endswith(EXTRA_STATE) else state[key]
         seen.update("{}={}\n".format(key, _walk(value)).encode())
     return seen.hexdigest()
+
+
+_PLAIN_MAPPINGS = (dict, collections.OrderedDict)
+_PLAIN_VERSION = {"version": 1}
+
+
+def _beside_entries(state: Mapping[str, Any]) -> str:
+    found = dict(getattr(state, "__dict__", {}))
+    versions = found.pop("_metadata", {})
+    others = {path: facts for path, facts in versions.items() if facts != _PLAIN_VERSION}
+    if others:
+        found["versions"] = others
+    kind = "" if type(state) in _PLAIN_MAPPINGS else _place(type(state))
+    return kind + _walk(found) if kind or found else ""
 
 
 def of_entries(state: Mapping[str, Any]) -> Dict[str, str]:
@@ -109,38 +128,50 @@ def payload_kind(value: Any) -> str:
 def decode(value: Any) -> Any:
     """Return the ``kind`` of an extra state's container and the ``state`` in it.
 
-    Of one that cannot be unpickled the digest of its bytes stands for what it holds.
+    Of one that cannot be unpickled the digest of its bytes stands for what it holds. A state in
+    no container, as a release under test may save it, is what it holds. The ``attributes`` of
+    the container are there where it has any, and the ``position`` of a stream where that is not
+    its end, where releases leave it: they are written to the file, too.
 
     It unpickles, so that it must only be called for states that were made in this process.
     """
+    attributes = getattr(value, "__dict__", None)
+    found = {"kind": payload_kind(value), "state": _inside(value)}
+    if attributes:
+        found["attributes"] = attributes
+    if isinstance(value, io.BytesIO) and value.tell() != len(value.getvalue()):
+        found["position"] = value.tell()
+    return found
+
+
+def _inside(value: Any) -> Any:
     kind = payload_kind(value)
     if kind not in ("BytesIO", "byte tensor"):
-        return {"kind": kind, "state": None}
+        return None if isinstance(value, torch.Tensor) else value
     data = value.getvalue() if kind == "BytesIO" else value.detach().cpu().numpy().tobytes()
     try:
         if kind == "BytesIO":
-            state = torch.load(io.BytesIO(data), weights_only=False)
-        else:
-            state = pickle.loads(data)
+            return torch.load(io.BytesIO(data), weights_only=False)
+        return pickle.loads(data)
     except Exception:
-        state = "not a pickle: " + of_bytes(data)
-    return {"kind": kind, "state": state}
+        return "not a pickle: " + of_bytes(data)
 
 
 def describe(key: str, value: Any) -> Dict[str, Any]:
     """Describe an entry of a state dict.
 
-    :returns: ``kind`` and ``fields`` of an extra state; ``kind``, ``dtype`` and ``shape`` else.
+    :returns: ``kind``, and of an extra state its ``fields``, of a tensor its ``dtype`` and
+        ``shape``.
     """
     if key.endswith(EXTRA_STATE):
         inside = decode(value)["state"]
         fields = sorted(inside) if isinstance(inside, dict) else None
         return {"kind": payload_kind(value), "fields": fields}
-    return {
-        "kind": type(value).__name__,
-        "dtype": str(value.dtype).replace("torch.", ""),
-        "shape": list(value.shape),
-    }
+    kind = type(value).__name__
+    if not isinstance(value, torch.Tensor):
+        return {"kind": kind}
+    dtype = str(value.dtype).replace("torch.", "")
+    return {"kind": kind, "dtype": dtype, "shape": list(value.shape)}
 
 
 def _walk(value: Any) -> str:
@@ -173,7 +204,8 @@ def _walk_text(value: str) -> str:
 
 def _walk_tensor(value: torch.Tensor) -> str:
     if type(value) in (torch.Tensor, torch.nn.Parameter):
-        return of_tensor(value)
+        # torch.save writes attributes too, and what they hold decides who can read the file.
+        return of_tensor(value) + (_walk(vars(value)) if vars(value) else "")
     # Which releases can read a tensor subclass depends on the function that rebuilds it.
     rebuild, arguments = value.__reduce_ex__(2)[:2]
     return "{}={}{}".format(_place(type(value)), _place(rebuild), _walk(arguments))

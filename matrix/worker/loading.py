@@ -75,7 +75,7 @@ def load(built: Any, request: Dict[str, Any]) -> Dict[str, Any]:
 
 def _run(built: Any, request: Dict[str, Any], trace: _Trace, found: Dict[str, Any]) -> None:
     scenario = request["scenario"]
-    state = transport.read(request["path"], scenario, built.state_dict)
+    state, held = transport.read(request["path"], scenario, built.state_dict)
     if "tree" in scenario:
         # The file holds extra states alone: of the weights nothing is asked.
         own = {name: tensor.detach().clone() for name, tensor in model.weights(built).items()}
@@ -85,7 +85,7 @@ def _run(built: Any, request: Dict[str, Any], trace: _Trace, found: Dict[str, An
     trace.stage = "load_state_dict"
     trace.watch(built)
     before = digest.of_entries(state)
-    kept = dict(state)
+    kept = dict(state, **{key: held[key] for key in held.keys() & model.weights(built).keys()})
     try:
         for _ in range(rewriting.CALLS.get(request["rewrite"], 1)):
             built.load_state_dict(state, strict=scenario["strict"])
@@ -142,11 +142,19 @@ def _changed(before: Dict[str, str], after: Dict[str, str]) -> List[str]:
 
 
 def _changed_weights(built: Any, state: Dict[str, Any]) -> List[str]:
-    """Return the parameters and buffers that are not bit-equal to the checkpoint's."""
+    """Return the parameters and buffers that are not bit-equal to the checkpoint's.
+
+    One that the checkpoint lacks, which a load that is not strict leaves as it was built, is not
+    equal either.
+    """
+    held = model.weights(built)
+    saved = {id(tensor) for name, tensor in held.items() if name in state}
+    # Of a shared parameter one of its names will do.
+    lacking = [name for name in held.keys() - state.keys() if id(held[name]) not in saved]
     return [
         name
-        for name, tensor in model.weights(built).items()
-        if name in state and not digest.same_weight(tensor, state[name])
+        for name, tensor in held.items()
+        if name in lacking or (name in state and not digest.same_weight(tensor, state[name]))
     ]
 
 

@@ -8,9 +8,11 @@ import contextlib
 import sys
 import tarfile
 import tempfile
-from typing import Any, BinaryIO, Callable, ContextManager, Dict
+from typing import Any, BinaryIO, Callable, Collection, ContextManager, Dict, Tuple
 
 import torch
+
+from matrix.worker.rewriting import with_entries
 
 State = Dict[str, Any]
 
@@ -30,25 +32,50 @@ def write(state: State, stream: BinaryIO, scenario: Dict[str, Any]) -> None:
             archive.add(folder, arcname=".")
 
 
-def read(path: str, scenario: Dict[str, Any], wanted: Callable[[], State]) -> State:
-    """Read a state dict.
+def read(
+    path: str, scenario: Dict[str, Any], wanted: Callable[[], State]
+) -> Tuple[State, Dict[str, torch.Tensor]]:
+    """Read a state dict, and what the file holds of its tensors.
 
     :param scenario: ``distributed``, and ``weights_only`` of ``torch.load``.
     :param wanted: returns the state dict of the model that is loaded into: a distributed
         checkpoint is read into the entries that the model has, and no others.
+    :returns: the state dict; and its tensors by key, as they are in the file. A distributed
+        checkpoint is read twice for them: the entries of a model say themselves what of theirs
+        is read, and those that ask for less keep the model's own values.
     """
     if not scenario["distributed"]:
         with open(path, "rb") as stream:
             found: State = torch.load(stream, weights_only=scenario["weights_only"])
-        return found
+        return found, _tensors(found)
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(path) as archive:
             archive.extractall(folder)  # the worker's own archive
         # Copies, so that it is load_state_dict that changes the model.
-        state = {key: _copy(value) for key, value in wanted().items()}
+        own = wanted()
+        state = with_entries(own, {key: _copy(value) for key, value in own.items()})
         with _truthful_device():
             _alone("load")(state, checkpoint_id=folder)
-    return state
+            held = _held(folder, _tensors(state))
+    return state, held
+
+
+def _tensors(state: State) -> Dict[str, torch.Tensor]:
+    return {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
+
+
+def _held(folder: str, wanted: Collection[str]) -> Dict[str, torch.Tensor]:
+    """Return tensors of a distributed checkpoint, read into tensors that are none of a model's."""
+    from torch.distributed.checkpoint import FileSystemReader, TensorStorageMetadata
+
+    known = FileSystemReader(folder).read_metadata().state_dict_metadata
+    found = {
+        key: torch.empty(entry.size, dtype=entry.properties.dtype)
+        for key, entry in known.items()
+        if key in wanted and isinstance(entry, TensorStorageMetadata)
+    }
+    _alone("load")(found, checkpoint_id=folder)
+    return found
 
 
 def _copy(value: Any) -> Any:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 
 from matrix.catalogue.changes import Basis
+from matrix.system.counting import counted
 from matrix.workflow import bisecting
 from matrix.workflow.bisecting import Turn, Way
 from matrix.workflow.commit_cells import CommitJudge, Seen, Walked, same_extension
@@ -136,7 +137,7 @@ class _Trail:
     def _basis(self, turn: Turn, before: Seen, after: Seen) -> tuple[Basis, str, tuple[str, ...]]:
         """Return how far a change was traced, why not further, and the range that remains."""
         if not turn.exact:
-            why = f"{len(turn.left) - 1} commits before it could not be judged"
+            why = f"{counted(len(turn.left) - 1, 'commit')} before it could not be judged"
             return "range", why, turn.left
         if same_extension(before.version, after.version) or self._is_rebuilt(turn):
             return "commit", "", ()

@@ -20,6 +20,7 @@ from matrix.lane.sources import FetchedSources, cache_folder
 from matrix.plan.cells import Cell
 from matrix.report.document import Report
 from matrix.store.store import Store
+from matrix.system.counting import counted
 from matrix.system.progress import Progress
 from matrix.workflow import attributing
 from matrix.workflow.attributing import Attribution, Difference
@@ -148,7 +149,7 @@ class Tracer:
                 steps.append(step)
                 progress.step(release)
             rows = list(attributing.merged(steps, made, order))
-            progress.say(f"{after} -> {release}: {self.commits.runs - runs} commits run")
+            progress.say(f"{after} -> {release}: {counted(self.commits.runs - runs, 'commit')} run")
             yield rows
 
 

@@ -258,7 +258,7 @@ def test_a_cell_without_outcome_says_why(
     page = opened(tmp_path / "index.html")
     first = page.locator("header").inner_text()
     assert "Not decided on lane cpu" in first
-    assert "1 cells are infra" in first
+    assert "1 cell: infra" in first
     page.locator(cell(page, "1.8", "1.11")).click()
     shown = evidence(page)
     for part in ("no outcome: infra", "killed", "What the attempt left", "Nothing was loaded"):

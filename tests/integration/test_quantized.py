@@ -141,7 +141,7 @@ def test_remap_writes_what_the_matrix_has_seen(bench: Bench, tmp_path: Path) -> 
     path = saved(bench, "linear.fp8-weights", "1.13", tmp_path)
     done = remap(path, tmp_path / "new.pt", "2.16")
     assert done.written
-    assert done.weights == "1 quantized weight(s) as 2.16 pickles its own, byte for byte"
+    assert done.weights == "1 quantized weight as 2.16 pickles its own, byte for byte"
     assert parts(tmp_path / "new.pt") == parts(path)
     assert layout.find(tmp_path / "new.pt").read().quantized.are(WeightChange(into="2.16"))
 
@@ -150,7 +150,7 @@ def test_remap_makes_plain_tensors(bench: Bench, tmp_path: Path) -> None:
     path = saved(bench, "linear.fp8-weights", "2.4", tmp_path)
     done = remap(path, tmp_path / "new.pt", "1.13", dequantize="fp16")
     assert done.written
-    assert "1 quantized weight(s) as plain tensors of float16" in done.weights
+    assert "1 quantized weight as plain tensors of float16" in done.weights
     found = torch.load(tmp_path / "new.pt", weights_only=False)
     assert found["weight"].dtype is torch.float16
 

@@ -204,7 +204,7 @@ def _matrix(weight: QuantizedWeight) -> tuple[int, int]:
 
 def _need(held: int, needed: int) -> None:
     if held < needed:
-        raise Malformed(f"it has scales for {held} rows or blocks, and needs {needed}")
+        raise Malformed(f"of its rows or blocks {held} have scales, and {needed} need them")
 
 
 def _part(weight: QuantizedWeight, name: str, shape: tuple[int, ...]) -> TensorRef:

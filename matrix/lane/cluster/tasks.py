@@ -16,6 +16,7 @@ from matrix.lane.run import Run
 from matrix.plan.cells import Cell
 from matrix.plan.remaining import one_per_state
 from matrix.store.records import Attempt, Save
+from matrix.system.counting import counted
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -160,7 +161,8 @@ class TaskGraph:
             for name, count in self._resources(task).items():
                 if not any(have.get(name, 0) >= count for have in offered):
                     return f"waiting: no worker offers {name} (dask worker --resources {name}=1)"
-        return f"waiting for {len(self._submitted)} tasks on {len(offered)} workers"
+        tasks, workers = counted(len(self._submitted), "task"), counted(len(offered), "worker")
+        return f"waiting for {tasks} on {workers}"
 
     def _handle(self, event: Any) -> None:
         if not isinstance(event, dict):

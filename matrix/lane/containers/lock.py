@@ -20,6 +20,7 @@ from matrix.catalogue.releases import Release
 from matrix.catalogue.words import Lane
 from matrix.errors import EngineError, SourceUnavailable, UsageError, os_errors_as
 from matrix.system import shipped
+from matrix.system.counting import counted
 from matrix.system.digests import of_tree
 
 UNLOCKED = "unlocked"
@@ -170,7 +171,7 @@ def require_pinned(bases: Iterable[BaseImage]) -> None:
     loose = sorted({base.image for base in bases if not base.pinned})
     if loose:
         raise EngineError(
-            f"{len(loose)} base image(s) are not pinned by digest: {', '.join(loose)}",
+            f"{counted(len(loose), 'base image')} not pinned by digest: {', '.join(loose)}",
             why="no registry has been read for them yet, so what would be built on is not certain",
             do="`te-matrix images lock` pins them where a registry can be reached; "
             "--allow-unpinned builds on whatever the tag means now",

@@ -12,6 +12,7 @@ from matrix.report.document import Report
 from matrix.report.faq_patch import corrected, table
 from matrix.report.faq_patch.claims import PLAIN, REMAPPED, TRUSTED
 from matrix.report.faq_patch.observed import ALL, ATTENTION, QUANTIZED
+from matrix.system.counting import counted
 
 SELECTION = {
     "releases": "all",
@@ -60,7 +61,7 @@ def _check(report: Report) -> None:
     options = " ".join(f"--{name} {value}" for name, value in SELECTION.items())
     raise UnobservedError(
         f"the FAQ cannot be corrected by loads that were not observed: {len(missing)} of"
-        f" {len(report.cells)} cells have no outcome: {', '.join([*named, *others])}",
+        f" {counted(len(report.cells), 'cell')} without outcome: {', '.join([*named, *others])}",
         do=f"Measure them with `te-matrix run {options}`",
     )
 
@@ -70,7 +71,8 @@ def _preamble(report: Report, published: Published) -> Iterator[str]:
     yield f"{published.file}: FP8 checkpoint compatibility, as observed"
     yield ""
     yield (
-        f"Rests on {len(report.cells)} loads between {len(report.releases)} releases, lane"
+        f"Rests on {counted(len(report.cells), 'load')} between"
+        f" {counted(len(report.releases), 'release')}, lane"
         f" {report.lane.value}, PyTorch {', '.join(report.torch)}."
     )
     yield ""

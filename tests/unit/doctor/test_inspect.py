@@ -317,3 +317,13 @@ def test_the_page_folds_layers_together(tmp_path: Path) -> None:
     assert "1.8 to 1.11" in shown.output and "loses silently" in shown.output
     every = te_matrix("inspect", tmp_path / "model.pt", "--modules")
     assert "layers.31.self_attention.qkv._extra_state" in every.output
+
+
+def test_a_log_has_every_key_and_message_on_one_line(tmp_path: Path) -> None:
+    """Where there is no terminal, they can be searched and copied."""
+    prefix = "model.language_model.decoder.layers.0.self_attention."
+    state = {f"{prefix}{key}": value for key, value in recorded_state("1.11").items()}
+    words = ["inspect", str(torch_zip(state, tmp_path)), "--target", "2.3"]
+    shown = CliRunner().invoke(main, words, env={"COLUMNS": "60"}).output.splitlines()
+    assert any(f"{prefix}core_attention._extra_state" in line for line in shown)
+    assert any("KeyError at load_state_dict: 'recipe'" in line and prefix in line for line in shown)

@@ -251,6 +251,8 @@ def test_a_state_loaded_under_another_recipe(tmp_path: Path) -> None:
     assert status(state, tmp_path, "2.3")[0] == "loads"
     found, detail = status(state, tmp_path, "2.3", recipe="Float8CurrentScaling")
     assert found == "resets" and "nothing of its scales" in detail
+    found, detail = status(state, tmp_path, "2.1", recipe="Float8CurrentScaling")
+    assert found == "unknown" and "Float8CurrentScaling, which is there from 2.2 on" in detail
     shown = te_matrix("inspect", tmp_path / "model.pt", "--recipe", "NoSuchScaling")
     assert shown.exit_code == ExitCode.USAGE and shown.output.count("\n") == 1
 

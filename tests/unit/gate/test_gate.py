@@ -109,7 +109,7 @@ def test_what_the_baseline_lacks_is_held_to_the_ledger(
     result = gate(*PAIR, "--policy", "no-regression", "--baseline", "before/report.json")
     assert result.exit_code == ExitCode.DEVIATES
     assert "autocast/plain: 1.14 -> 2.0" in result.output
-    assert "1 checks: documented loaded, error: KeyError" in result.output
+    assert "1 check: documented loaded, error: KeyError" in result.output
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_github_is_told_where_it_runs(elsewhere: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(elsewhere / "summary.md"))
     (elsewhere / "summary.md").write_text("before\n")
     output = gate(*PAIR, "--policy", "documented").output
-    assert "::error title=te-matrix%3A 7 checks fail::documented loaded, error" in output
+    assert "::error title=te-matrix%3A 7 failed checks::documented loaded, error" in output
     assert (elsewhere / "summary.md").read_text().startswith("before\n# FP8 checkpoint")
 
 

@@ -139,7 +139,7 @@ def test_the_command_compares_exported_files(cpu: list[Any], tmp_path: Path) -> 
     for file, records in zip(files, (cpu, on_gpu(cpu), [*on_gpu([cpu[0]]), *changed]), strict=True):
         archive.write(file, records, "2026-01-01")
     same = te_matrix("fidelity", files[0], files[1])
-    assert (same.exit_code, same.output) == (0, "2 saves and cells seen by both, 0 differences\n")
+    assert (same.exit_code, same.output) == (0, "saves and cells seen by both: 2; 0 differences\n")
     other = te_matrix("fidelity", files[0], files[2])
     assert other.exit_code == 1
     assert "autocast/plain/1.8->1.11: missing keys\n" in other.output

@@ -482,7 +482,7 @@ def test_a_save_that_keeps_it_in_two_places_names_both(bench: Callable[..., Benc
 
 def test_totals_that_do_not_add_up_are_an_error(bench: Callable[..., Bench]) -> None:
     judged = bench(["1.7", "1.8"], ["1.8"]).judge()
-    with pytest.raises(AssertionError, match="1 verdicts on 2 cells"):
+    with pytest.raises(AssertionError, match="verdicts: 1, cells: 2"):
         _ = dataclasses.replace(judged, verdicts=judged.verdicts[:1]).totals
 
 
@@ -618,7 +618,7 @@ def test_a_release_that_cannot_start_is_counted_once_with_all_it_leaves_open(
     judged = made.judge()
     (lack,) = summary.lacking_releases(judged)
     assert (lack.release, lack.cells, lack.controls) == ("1.9", 1, 0)
-    assert lack.sentence == f"infra: {why[:-1]}: 1 cells and 0 controls without outcome"
+    assert lack.sentence == f"infra: {why[:-1]}: 1 cell and 0 controls without outcome"
     assert [verdict.lacking for verdict in judged.verdicts] == ["", "1.9"]
 
 

@@ -161,7 +161,7 @@ def test_the_command(pinned: list[Any], tmp_path: Path) -> None:
     same = te_matrix(*places[:2])
     assert same.exit_code == 0, same.output
     assert same.output.count(why) == 1
-    assert same.output.endswith("2 saves and cells compared, 0 of them differ\n")
+    assert same.output.endswith("saves and cells: 2 compared, 0 different\n")
     other = te_matrix(*places)
     assert other.exit_code == 1
     assert f"{CELL}: missing keys\n" in other.output

@@ -333,7 +333,7 @@ def test_the_answer_always_has_its_limits() -> None:
     assert report.qualification is not None
     assert report.qualification.sentence == (
         f"{NEW} against 2.5: qualified (lane cpu, no kernels were run, PyTorch none, "
-        "1 cells live, 0 recorded)."
+        "1 cell live, 0 recorded)."
     )
 
 

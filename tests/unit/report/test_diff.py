@@ -178,7 +178,7 @@ def test_two_stores_with_one_outcome_for_two_reasons(elsewhere: Path, make_plan:
     a_store(elsewhere / "b", plan, "size mismatch")
     result = te_matrix("diff", "a", "b")
     assert result.exit_code == 0, result.output
-    assert "changed, 1 cells (reason):" in result.output
+    assert "changed, 1 cell (reason):" in result.output
     assert "RuntimeError at load_state_dict: Refusing to load" in result.output
     assert "RuntimeError at load_state_dict: size mismatch" in result.output
 

@@ -253,7 +253,7 @@ def test_nothing_is_claimed_of_loads_that_were_not_observed() -> None:
 def test_there_is_no_patch_where_nothing_is_recorded() -> None:
     result = CliRunner().invoke(main, ["bands", "--faq", "--lane", "cpu", "--size", "faq"])
     assert result.exit_code == ExitCode.INCOMPLETE
-    assert "5904 of 5904 cells have no outcome" in result.output
+    assert "5904 of 5904 cells without outcome" in result.output
     assert "---" not in result.output
 
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from helpers.builders import a_cell, a_report
 from matrix.catalogue import releases
@@ -125,5 +126,18 @@ def test_of_many_tables_the_console_prints_a_line_for_each_scenario() -> None:
     assert printed(many(8)).count("documented -> observed") == 8
     text = printed(many(9))
     assert "documented -> observed" not in text
-    assert "  s8  error 3; 3 deviate" in text
+    assert "  s8  error 3; deviating 3" in text
     assert "9 tables of bands are not printed" in text
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_only_a_terminal_has_a_table_folded(terminal: bool) -> None:
+    """What is long stays on one line in a log, whatever width the log is said to have."""
+    long = f"decoder.layers.0.{'module.' * 30}core_attention._extra_state"
+    table = Table(title="FP8 state")
+    table.add_column("state", overflow="fold")
+    table.add_row(long)
+    stream = io.StringIO()
+    console.print_table(Console(file=stream, width=40, force_terminal=terminal), table)
+    assert (long in stream.getvalue()) == (not terminal)
+    assert (max(map(len, stream.getvalue().splitlines())) < len(long)) == terminal

@@ -29,9 +29,10 @@ def test_a_state_comes_back(worker: Any, tmp_path: Path, scenario: dict[str, Any
     state = {"a": torch.arange(3.0), "_extra_state": io.BytesIO(b"abc")}
     path = written(transport, state, tmp_path / "x", scenario)
     empty = {"a": torch.zeros(3), "_extra_state": io.BytesIO()}
-    found = transport.read(path, scenario, lambda: empty)
+    found, held = transport.read(path, scenario, lambda: empty)
     assert torch.equal(found["a"], state["a"])
     assert found["_extra_state"].getvalue() == b"abc"
+    assert torch.equal(held["a"], state["a"]) and set(held) == {"a"}
 
 
 def test_a_distributed_checkpoint_raises_what_went_wrong(worker: Any, tmp_path: Path) -> None:
@@ -50,10 +51,36 @@ def test_a_distributed_checkpoint_is_read_into_what_the_model_has(
     state = {"a": torch.ones(3), "more": torch.ones(1)}
     path = written(transport, state, tmp_path / "x", DISTRIBUTED)
     held = {"a": torch.zeros(3)}
-    found = transport.read(path, DISTRIBUTED, lambda: held)
-    assert set(found) == {"a"}
+    found, in_file = transport.read(path, DISTRIBUTED, lambda: held)
+    assert set(found) == set(in_file) == {"a"}
     assert found["a"].tolist() == [1.0, 1.0, 1.0]
     assert held["a"].tolist() == [0.0, 0.0, 0.0], "it is load_state_dict that changes the model"
+
+
+class Shy(torch.Tensor):
+    """A tensor that asks for none of its chunks, so that PyTorch reads nothing into it."""
+
+    def __create_chunk_list__(self) -> list[Any]:  # PyTorch's own name
+        return []
+
+
+def test_what_the_file_holds_is_told_whatever_a_model_asks_for(worker: Any, tmp_path: Path) -> None:
+    transport = worker("transport")
+    path = written(transport, {"a": torch.ones(3)}, tmp_path / "x", DISTRIBUTED)
+    own = torch.zeros(3).as_subclass(Shy)
+    found, held = transport.read(path, DISTRIBUTED, lambda: {"a": own})
+    assert found["a"].tolist() == [0.0, 0.0, 0.0]
+    assert held["a"].tolist() == [1.0, 1.0, 1.0] and type(held["a"]) is torch.Tensor
+
+
+def test_a_distributed_checkpoint_is_read_into_a_state_dict_with_the_models_versions(
+    worker: Any, tmp_path: Path
+) -> None:
+    transport = worker("transport")
+    model = torch.nn.BatchNorm1d(2)
+    path = written(transport, model.state_dict(), tmp_path / "x", DISTRIBUTED)
+    found, _held = transport.read(path, DISTRIBUTED, model.state_dict)
+    assert found._metadata == model.state_dict()._metadata == {"": {"version": 2}}
 
 
 def test_only_weights_are_read_where_that_is_asked(worker: Any, tmp_path: Path) -> None:

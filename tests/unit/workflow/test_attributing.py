@@ -214,4 +214,4 @@ def test_the_page_says_how_far_each_change_was_traced(update: dict[str, Any], sh
     assert shown in page
     assert "loading: error → loaded (2)" in page
     exact = update.get("basis", "commit") == "commit"
-    assert f"1 rows: {int(exact)} are one commit, {int(not exact)} could not" in page
+    assert f"1 row: {int(exact)} are one commit, {int(not exact)} could not" in page

@@ -153,7 +153,7 @@ def test_the_command_says_what_came_and_what_conflicts(
     stores = [str(tmp_path / name) for name in ("a", "b")]
     done = CliRunner().invoke(main, ["merge", *stores, "--store", str(tmp_path / "into")])
     assert done.exit_code == 0
-    assert "1 saves, 2 loads, 0 checkpoints and 0 failed attempts are new" in done.output
+    assert "new are 1 save, 2 loads, 0 checkpoints and 0 failed attempts" in done.output
     assert "observed in more than one way, all kept: autocast/plain/1.8->1.11" in done.stderr
 
 
@@ -167,7 +167,7 @@ def test_an_exported_file_merges_like_a_store(a_store: Any, plan: Plan, tmp_path
     assert done.output == f"{exported}: 2 records\n"
     into = tmp_path / "into"
     done = runner.invoke(main, ["merge", str(exported), "--store", str(into)])
-    assert "1 saves, 1 loads" in done.output
+    assert "1 save, 1 load" in done.output
     assert Store(into).loads() == {load.key: [load]}
 
 
