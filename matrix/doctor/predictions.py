@@ -130,7 +130,7 @@ class Predictor:
         if not made.harm:
             return made
         for way, variant, assumed in self._ways():
-            if (found := self._mends(loader, variant.name, assumed)) is not None:
+            if (found := self._mends(loader, variant, assumed)) is not None:
                 history = self._changed_history(assumed)
                 return _mended(made, loader, Across(way, variant, found), history)
         whole = self._whole(loader, "plain", self.assumed)
@@ -230,23 +230,32 @@ class Predictor:
 
     # What makes it load.
 
-    def _mends(self, loader: Release, variant: str, assumed: Assumed) -> Ending | None:
+    def _mends(self, loader: Release, variant: Variant, assumed: Assumed) -> Ending | None:
         """Return what becomes of the checkpoint in a variant; None unless that goes well.
 
-        What the release has no place for counts as given up, as it does in the table of ways.
+        What the release has no place for, and what was removed by name, counts as given up, as it
+        does in the table of ways.
         """
         if self._stand_ins(assumed):
-            loads = self._whole(loader, variant, assumed).status == LoadStatus.LOADS
+            loads = self._whole(loader, variant.name, assumed).status == LoadStatus.LOADS
             return Ending(CellStatus.LOADS) if loads else None
-        given_up = set()
+        given_up, dropped = set(), False
         for kind in self._keys:
-            answer = self._answer(kind, kind, loader, variant, assumed)
+            attention = ATTENTION in kind.modules
+            answer = self._answer(kind, kind, loader, variant.name, assumed)
+            at_defaults = answer.sighting is not None and answer.sighting.lossless
             if answer.no_place:
-                given_up.add(ATTENTION in kind.modules)
+                given_up.add(attention)
+            elif variant.drop_attention == "always" and attention and at_defaults:
+                given_up.add(attention)
+                dropped = True
             elif answer.status != LoadStatus.LOADS:
                 return None
         return Ending(
-            CellStatus.LOADS, attention_given_up=True in given_up, rest_given_up=False in given_up
+            CellStatus.LOADS,
+            attention_given_up=True in given_up,
+            rest_given_up=False in given_up,
+            dropped=dropped,
         )
 
     def _ways(self) -> Iterator[tuple[Way, Variant, Assumed]]:

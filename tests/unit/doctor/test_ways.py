@@ -96,3 +96,13 @@ def test_what_is_given_up_is_said(tmp_path: Path) -> None:
     assert (found.way, found.drop) == ("rewrite", ("attention",))
     assert found.step == "Run te-matrix remap IN OUT --to 1.5 --drop-fp8-state attention"
     assert found.given_up == ("the FP8 metadata of attention, for which the loader has no place",)
+
+
+@pytest.mark.parametrize(("target", "why"), [("2.17.1", "starts at defaults"), ("2.3", "no place")])
+def test_attention_of_current_scaling_is_given_up(target: str, why: str, tmp_path: Path) -> None:
+    """No release from 2.8 on loads what it saves of it; those before have none."""
+    path = tmp_path / "model.pt"
+    path.write_bytes(recorded_bytes("2.17.1", "mha.current-scaling.fp8-attention"))
+    (found,) = inspect(path, [target]).targets
+    assert (found.way, found.drop) == ("rewrite", ("attention",))
+    assert any(why in clause for clause in found.given_up)
