@@ -4,6 +4,7 @@ releases: the known releases, their order, and where the code of each is obtaine
 features: the modules and recipes that releases have
 faq: the bands and rules that the FAQ documents
 scenarios: how a checkpoint is made (scenarios) and how it is loaded (variants)
+ways: what a user can do to make a checkpoint load, the least intrusive first
 changes: changes of behaviour between releases, and the commits that made them
 forms: the forms that releases read FP8 extra states in
 weights: how releases pickle quantized weights

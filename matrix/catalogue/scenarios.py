@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from matrix.catalogue import features, tables, weights
 from matrix.catalogue.features import Feature
+from matrix.catalogue.forms import Form
 from matrix.catalogue.ranges import covers
 from matrix.catalogue.releases import Release
 from matrix.catalogue.state_keys import CORE_ATTENTION
@@ -156,8 +157,17 @@ class Variant(tables.Row):
     """Closed ranges of loading releases that the variant applies to; absent: all."""
     attention: bool = False
     """Whether the variant applies only to modules that compute attention."""
-    attention_state: bool = True
-    """Whether the variant applies to scenarios in which attention holds FP8 state."""
+    recipes: tuple[str, ...] | None = None
+    """Classes of the recipe that a scenario is saved with, of the only ones that the variant
+    applies to; absent: all."""
+    attention_state: Literal["any", "never", "only"] = "any"
+    """Whether the variant applies to scenarios in which attention holds FP8 state: to others alone
+    (``never``), or to them alone (``only``)."""
+    drop_attention: Literal["never", "no place", "always"] = "never"
+    """Whether the FP8 state of attention is removed from the file: where the form has no place for
+    it, or always."""
+    model: Literal["as saved", "plain"] = "as saved"
+    """The model that loads: built as the scenario says, or without quantized weights."""
     not_for: tuple[str, ...] = ()
     """Names of modules that the variant does not apply to."""
     only_for: tuple[str, ...] | None = None
@@ -185,7 +195,10 @@ class Variant(tables.Row):
         chosen = scenario.scenario
         if not scenario.attends and self.attention:
             return False
-        if scenario.attends_in_fp8 and not self.attention_state:
+        unwanted = {"any": None, "never": True, "only": False}[self.attention_state]
+        if scenario.attends_in_fp8 == unwanted:
+            return False
+        if self.recipes is not None and class_of(chosen.save_recipe) not in self.recipes:
             return False
         if chosen.module in self.not_for or chosen.module not in (self.only_for or [chosen.module]):
             return False
@@ -200,6 +213,11 @@ class Variant(tables.Row):
             return scenario.weights == "high-precision" and self.weights is None
         quantized = weights.load().quantized_by(class_of(scenario.save_recipe))
         return self.weights != "form" or weights.load().reads(quantized, loader.version)
+
+    def drops_attention(self, form: Form) -> bool:
+        """Return whether the state of attention is removed from files in a form."""
+        no_place = form.attention_key == "none"
+        return self.drop_attention == "always" or (self.drop_attention == "no place" and no_place)
 
     def covers(self, saver: Release, loader: Release) -> bool:
         """Return whether both releases lie in the variant's ranges. A candidate never does."""
@@ -332,6 +350,11 @@ class SizedScenario:
         """Return the scenario, loaded under the recipe that it was saved with."""
         same = {"name": f"{self.name}/own-recipe", "load_recipe": self.scenario.save_recipe}
         return SizedScenario(self.scenario.model_copy(update=same), self.size)
+
+    def into_plain_model(self) -> SizedScenario:
+        """Return the scenario, loaded by a model that is built without quantized weights."""
+        plain = {"name": f"{self.name}/plain-model", "weights": "high-precision"}
+        return SizedScenario(self.scenario.model_copy(update=plain), self.size)
 
 
 def load(extra: Path | None = None, size: str | None = None) -> dict[str, SizedScenario]:

@@ -148,6 +148,23 @@ class AfterLoad(Word):
     """No training step was run after the load."""
 
 
+class CellStatus(Word):
+    """What becomes of a checkpoint in a load, see :mod:`matrix.judge.endings`."""
+
+    LOADS = "loads"
+    """All that it holds, and that the loader has a place for, is loaded and goes on updating."""
+    FROZEN = "frozen"
+    """It loads, and no later step updates its FP8 metadata."""
+    RESETS = "resets"
+    """It loads, and FP8 metadata is silently lost that the loader has a place for."""
+    CHANGED = "changed"
+    """It loads other weights or metadata than were saved."""
+    FAILS = "fails"
+    """It raises an exception."""
+    UNKNOWN = "unknown"
+    """There is no outcome, or its metadata was not seen to arrive: the loader lacks the recipe."""
+
+
 class Undocumented(Word):
     """Stands for the documented outcome of a cell that the FAQ does not mention."""
 

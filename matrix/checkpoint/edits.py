@@ -27,7 +27,7 @@ A rewrite consists of named steps. Each is applied to the modules that need it:
 ``empty-nothing``      a module without FP8 state is saved as an empty tensor
 ``drop-key``           removes a key that the release does not expect, and that holds nothing
 ``add-key``            adds the empty state of a norm, which 1.13 and later expect
-``drop-state``         removes the FP8 state; only on request
+``drop-state``         removes the FP8 state; only on request, see :mod:`dropping`
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from collections.abc import Collection, Iterable, Mapping
 from matrix.catalogue import features
 from matrix.catalogue.forms import Form
 from matrix.catalogue.state_keys import WRAPPERS
-from matrix.checkpoint import emit, kinds, objects, operations
+from matrix.checkpoint import dropping, emit, kinds, objects, operations
 from matrix.checkpoint import norms as adding
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.encoding import PROTOCOL, encode
@@ -50,7 +50,6 @@ from matrix.checkpoint.words import Holds, StateContainer, Step
 _MOVES = {"core": Step.MAP_KEY, "fused": Step.UNMAP_KEY}
 _SHORT_NOTHING = (StateContainer.EMPTY_TENSOR, StateContainer.NONE)
 _PICKLED_NONE = emit.emit(None, PROTOCOL)
-_DROP = "--drop-fp8-state gives all FP8 states up, if that is acceptable"
 _SLOTS = (9, 6)
 """Numbers of scales of attention under delayed scaling, forward and backward."""
 
@@ -98,24 +97,33 @@ def plan(
     contents: Contents,
     form: Form,
     *,
-    drop: bool = False,
+    drop: Collection[str] = (),
     norms: Collection[str] = (),
     lenient: bool = False,
-    give_up: bool = False,
 ) -> list[Edit]:
     """Return the edit of each extra state that rewrites a checkpoint into a form.
 
-    :param drop: remove the FP8 state instead of rewriting it.
+    :param drop: names of the states to remove instead of rewriting them, see :mod:`dropping`.
     :param norms: patterns of the paths of norms that get an extra state, see :mod:`norms`.
-    :param lenient: leave a state as it is that cannot be rewritten without a loss.
-    :param give_up: remove a state that the releases have no place for.
+    :param lenient: leave a state as it is that cannot be rewritten without a loss, and take no
+        offence at a name in ``drop`` that no state has.
     :raises LossError: the releases have no place for what a state holds.
-    :raises CheckpointError: a state cannot be decoded, or two would get one key.
+    :raises CheckpointError: a state cannot be decoded, no state has a name in ``drop``, or two
+        would get one key.
     """
-    edits = [
-        _edit(state, kind, form, drop, lenient, give_up) for state, kind in kinds.classify(contents)
-    ]
+    dropped = dropping.Named(drop)
+    edits = []
+    for state, kind in kinds.classify(contents):
+        is_dropped = dropped.has(state, _is_named_attention(state, kind, form))
+        edits.append(_edit(state, kind, form, is_dropped, lenient))
+    if not lenient:
+        dropped.check(contents.states)
     edits += [Edit(s, s.key, b"", (Step.ADD_KEY,)) for s in adding.added(contents, norms)]
+    _refuse_one_key_twice(edits)
+    return edits
+
+
+def _refuse_one_key_twice(edits: Iterable[Edit]) -> None:
     taken: dict[tuple[str, str, str], ExtraState] = {}
     for edit in edits:
         if edit.new_key is None:
@@ -128,17 +136,12 @@ def plan(
                 do="Remove the one that is out of date",
             )
         taken[place] = edit.state
-    return edits
 
 
-def _edit(
-    state: ExtraState, kind: Kind, form: Form, drop: bool, lenient: bool, give_up: bool
-) -> Edit:
+def _edit(state: ExtraState, kind: Kind, form: Form, drop: bool, lenient: bool) -> Edit:
     try:
         return _rewritten(state, kind, form, drop)
-    except CheckpointError as error:
-        if give_up and isinstance(error, LossError):
-            return _rewritten(state, kind, form, drop=True)
+    except CheckpointError:
         if not lenient:
             raise
         return Edit(state, state.key, None, ())
@@ -149,7 +152,7 @@ def _rewritten(state: ExtraState, kind: Kind, form: Form, drop: bool) -> Edit:
         raise CheckpointError(
             f"the extra state {state.key} cannot be decoded: {state.problem}",
             why="it is not one that Transformer Engine writes, or the file is damaged",
-            do=_DROP,
+            do=dropping.ADVICE,
         )
     if not (drop or form.operations):
         _refuse_ambiguous(state, kind, form)
@@ -193,6 +196,15 @@ def _is_attention(state: ExtraState, kind: Kind) -> bool:
         or kind.modules == {ATTENTION}
         or (ATTENTION in kind.modules and kind.traits.slots == _SLOTS)
     )
+
+
+def _is_named_attention(state: ExtraState, kind: Kind, form: Form) -> bool:
+    """Return whether a state is one that its user can only mean by ``attention``.
+
+    Where the releases have ``GroupedLinear``, scales alone do not tell.
+    """
+    certain = state.attention or kind.modules == {ATTENTION}
+    return certain or (form.attention_key != "core" and _is_attention(state, kind))
 
 
 def _refuse_ambiguous(state: ExtraState, kind: Kind, form: Form) -> None:
@@ -245,7 +257,7 @@ def _without_key(state: ExtraState, form: Form, drop: bool) -> Edit:
         raise LossError(
             f"{state.key} holds FP8 metadata, for which {form.read_by} have no place",
             why="the module has no FP8 state in these releases, or does not exist",
-            do=_DROP,
+            do=dropping.ADVICE,
         )
     return Edit(state, None, None, (Step.DROP_STATE,))
 
@@ -317,5 +329,5 @@ def _under_another_recipe(state: ExtraState, form: Form) -> _Change:
     raise LossError(
         f"{state.key} holds metadata of attention under a recipe of its own",
         why=f"{form.read_by} have no such attention",
-        do=_DROP,
+        do=dropping.ADVICE,
     )

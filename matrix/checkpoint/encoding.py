@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import NoneType
 
 from matrix.catalogue.forms import Form
-from matrix.checkpoint import emit, nodes, objects, operations, torch_legacy
+from matrix.checkpoint import dropping, emit, nodes, objects, operations, torch_legacy
 from matrix.checkpoint.errors import CheckpointError, refusing_malformed
 from matrix.checkpoint.metadata import MetadataTensor
 from matrix.checkpoint.nodes import Call, Global, Map, Node
@@ -22,7 +22,6 @@ TensorWriter = Callable[[MetadataTensor], Node]
 Pairs = list[tuple[Node, Node]]
 _RECIPES, _DELAYED = "transformer_engine.common.recipe", "DelayedScaling"
 _DAMAGED = "it is not one that Transformer Engine writes, or the file is damaged"
-_DROP = "--drop-fp8-state gives all FP8 states up, if that is acceptable"
 
 
 def encode(state: ExtraState, form: Form) -> bytes:
@@ -34,7 +33,8 @@ def encode(state: ExtraState, form: Form) -> bytes:
     :raises CheckpointError: the state is not one of delayed scaling, or cannot be pickled.
     """
     pairs = _of_operation(state, form) if state.operation else _of_module(state, form)
-    with refusing_malformed(f"the extra state {state.key} cannot be written", _DAMAGED, _DROP):
+    what = f"the extra state {state.key} cannot be written"
+    with refusing_malformed(what, _DAMAGED, dropping.ADVICE):
         return emit.emit(Map(pairs), PROTOCOL)
 
 
@@ -87,7 +87,7 @@ def _check_dimensions(key: str, name: str, tensor: MetadataTensor | None) -> Non
         raise CheckpointError(
             f"the extra state {key} has no {name} of {counted(dimensions, 'dimension')}",
             why=_DAMAGED,
-            do=_DROP,
+            do=dropping.ADVICE,
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import struct
 
+from matrix.checkpoint import dropping
 from matrix.checkpoint.errors import CheckpointError
 from matrix.checkpoint.metadata import MetadataTensor
 from matrix.checkpoint.states import ExtraState
@@ -91,5 +92,5 @@ def _unfit(key: str, what: str) -> CheckpointError:
     return CheckpointError(
         f"the extra state {key} cannot be put into the modes of another release: {what}",
         why="it is of an operation with other slots than a linear one has",
-        do="--drop-fp8-state gives all FP8 states up, if that is acceptable",
+        do=dropping.ADVICE,
     )

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
@@ -246,19 +246,25 @@ def _bits(state: ExtraState) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
     }
 
 
-def rewrite_file(path: Path, new: Path, form: Form, weights: WeightChange | None = None) -> None:
+def rewrite_file(
+    path: Path,
+    new: Path,
+    form: Form,
+    weights: WeightChange | None = None,
+    drop: Collection[str] = (),
+) -> None:
     """Rewrite a ``torch.save`` file into a form, without comparing the tensors afterwards.
 
     Its norms are taken for Transformer Engine's. States that cannot be rewritten are left as they
-    are; where quantized weights change, those that the releases have no place for are removed.
+    are.
 
     :param weights: what becomes of its quantized weights; None: they stay as they are.
+    :param drop: names of the states to remove, see :mod:`dropping`; a file need not have any.
     :raises CheckpointError: it cannot be rewritten.
     """
     contents = layouts.find(path).read()
     bare = norms.without_state(contents) if form.operations else ()
-    give_up = weights is not None
-    edits = planning.plan(contents, form, norms=list(bare), lenient=True, give_up=give_up)
+    edits = planning.plan(contents, form, drop=drop, norms=list(bare), lenient=True)
     write_file(path, new, edits, weights)
 
 

@@ -12,6 +12,7 @@ from matrix.catalogue.selection import EVERYTHING, Selection
 from matrix.cli.options import DATE, today, with_store
 from matrix.errors import StoreError, UsageError, os_errors_as
 from matrix.report import compat as compat_file
+from matrix.report import ways_page
 from matrix.store import archive, recorded
 from matrix.store.store import Store
 from matrix.system.counting import counted
@@ -28,13 +29,18 @@ from matrix.workflow.selecting import Request, select
     help="write what is known of all releases as data for other programs instead",
 )
 @click.option(
+    "--ways",
+    is_flag=True,
+    help="write the table of ways across between all releases as a page of Markdown instead",
+)
+@click.option(
     "--today",
     "date",
     type=DATE,
     callback=today,
     help="the date in the header of the file  [default: today]",
 )
-def export_command(path: Path, store: Store, compat: bool, date: datetime.date) -> None:
+def export_command(path: Path, store: Store, compat: bool, ways: bool, date: datetime.date) -> None:
     """Write all saves and loads of a store, without checkpoints.
 
     PATH is a .jsonl, .jsonl.gz or .jsonl.xz file; or a folder, which gets a file for each
@@ -43,12 +49,18 @@ def export_command(path: Path, store: Store, compat: bool, date: datetime.date) 
     With --compat, PATH is a JSON file that says for every saver, loader, module and recipe what
     happens, why and what helps, by the store and the recorded evidence. It is read by
     matrix/report/compat_reader.py, a file that needs no other.
+
+    With --ways, PATH is a page that says for every saver, loader and scenario what makes the
+    checkpoint load, what is given up by it, or why nothing does.
     """
-    if compat:
+    if compat and ways:
+        raise UsageError("--compat and --ways are two files", do="Write one after the other")
+    if compat or ways:
         selected = select(Request(Selection()), store, defaults=EVERYTHING)
         made = report.build(selected.judge(date), selected.documentation)
+        text = compat_file.text(made, selected.catalogue) if compat else ways_page.page(made.ways)
         with os_errors_as(StoreError, f"{path} cannot be written", do="Name another file"):
-            path.write_text(compat_file.text(made, selected.catalogue), encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
         click.echo(f"{path}: {counted(made.planned, 'cell')}")
         return
     records, at = read_records(store.url), date.isoformat()

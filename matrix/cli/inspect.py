@@ -23,6 +23,7 @@ from matrix.doctor import Inspection, LoadStatus, ModuleState, Prediction, inspe
 from matrix.doctor.live import LiveAnswer, LiveReleases
 from matrix.doctor.sightings import HISTORY
 from matrix.errors import ExitCode, worst
+from matrix.judge import ways
 from matrix.lane.sources import FetchedSources
 from matrix.report.console import print_table
 from matrix.store.store import Store
@@ -222,7 +223,9 @@ def _targets(targets: Iterable[Prediction], *, ruled: bool) -> Table:
         span = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
         step = target.step
         if len(names) > 1:
-            step = step.replace(f"--to {names[0]}", "--to RELEASE")
+            step = step.replace(f"--to {names[0]}", f"--to {ways.ANY}")
+        if target.given_up:
+            step = f"{step or 'Nothing'}. Given up: {'; '.join(target.given_up)}"
         cells = (span, _STATUSES[target.status], target.detail[:_DETAIL], step)
         table.add_row(*(Text(cell) for cell in cells))
     return table

@@ -13,6 +13,7 @@ from typing import Literal
 import click
 from rich.console import Console
 
+from matrix.checkpoint import dropping
 from matrix.checkpoint.errors import printable
 from matrix.cli.options import with_allow, with_git_url, with_json, with_store
 from matrix.doctor import Remapped, StateChange, remap
@@ -29,8 +30,13 @@ from matrix.system.progress import Progress
 @click.option("--dry-run", is_flag=True, help="print the changes and write nothing")
 @click.option(
     "--drop-fp8-state",
-    is_flag=True,
-    help="drop the FP8 state so that strict loading works, and print what is lost",
+    is_flag=False,
+    flag_value=dropping.ALL,
+    multiple=True,
+    metavar="[NAME]",
+    help="drop FP8 state so that strict loading works, and print what is lost: that of attention, "
+    "if NAME is attention, or of the modules whose path is NAME, * for any characters; all of it, "
+    "if there is no NAME, and then after IN and OUT",
 )
 @click.option(
     "--add-norm-states",
@@ -61,7 +67,7 @@ def remap_command(
     out: Path,
     to: str,
     dry_run: bool,
-    drop_fp8_state: bool,
+    drop_fp8_state: tuple[str, ...],
     add_norm_states: tuple[str, ...],
     dequantize: Literal["bf16", "fp16", "fp32"] | None,
     saved_by: str | None,

@@ -40,6 +40,8 @@ class Answer:
     """The load in which that was seen."""
     blames: tuple[Blame, ...] = ()
     """Loads that raised an exception for this state or for another one in the same checkpoint."""
+    no_place: bool = False
+    """Whether every load showed that the release has no place for its metadata."""
 
 
 class Answers:
@@ -78,7 +80,8 @@ class Answers:
             return None
         statuses = {answer.status for answer in found.values()}
         if len(statuses) == 1 or len(found) == 1:
-            return next(iter(found.values()))
+            no_place = all(answer.no_place for answer in found.values())
+            return dataclasses.replace(next(iter(found.values())), no_place=no_place)
         return Answer(LoadStatus.DEPENDS, _by_module(self._sightings.likes, found))
 
     def _of_number(
@@ -125,7 +128,8 @@ class Answers:
         # That a load raised for one of several states agrees with what was seen to fail.
         if len(statuses) == 1 and (not unclear or statuses == {LoadStatus.FAILS}):
             last = seen[order[-1]]
-            return Answer(last.status, last.detail, last)
+            no_place = all(sighting.no_place for sighting in seen.values())
+            return Answer(last.status, last.detail, last, no_place=no_place)
         if not seen:
             every = tuple(blame for found in unclear.values() for blame in found)
             return Answer(LoadStatus.UNKNOWN, _one_of(every[0]), blames=every)

@@ -49,6 +49,10 @@ _WORST = (
 )
 
 
+UNTESTED = "no step that would update it was tried"
+"""Part of what is said of metadata in releases without a function that updates it, up to 1.5."""
+
+
 @dataclasses.dataclass(frozen=True)
 class StateAnswer:
     """What a release did with one extra state, and does with those that it stands for."""
@@ -318,7 +322,9 @@ def _status(result: PartResult, *, finite: bool) -> tuple[LoadStatus, str]:
                 "steps after the load were not tried"
             )
         case Outcome.LOADED:
-            return LoadStatus.LOADS, "with another history length" if result.resized else ""
+            resized = "with another history length" if result.resized else ""
+            untested = UNTESTED if result.after_load == AfterLoad.UNTESTED else ""
+            return LoadStatus.LOADS, "; ".join(filter(None, (resized, untested)))
         case Outcome.DEFAULTS:
             return LoadStatus.RESETS, "the scales become 1, the amaxes 0"
         case Outcome.NONE:

@@ -18,8 +18,8 @@ from typing import TypeVar
 from matrix.catalogue import releases
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import REWRITE
+from matrix.checkpoint import dropping, in_memory_edits
 from matrix.checkpoint import edits as planning
-from matrix.checkpoint import in_memory_edits
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.errors import CheckpointError
@@ -84,7 +84,7 @@ def repair(
     to: str | None = None,
     *,
     saved_by: str | None = None,
-    drop_fp8_state: bool = False,
+    drop_fp8_state: bool | str | Collection[str] = False,
     allow: Collection[str] = (),
     store: Store | None = None,
 ) -> StateDict:
@@ -98,7 +98,8 @@ def repair(
     :param state_dict: the state dict, or what a framework keeps it in.
     :param to: the release that will load it; by default the one that is installed.
     :param saved_by: the release that wrote it, if that is known.
-    :param drop_fp8_state: remove the FP8 state instead, so that strict loading works.
+    :param drop_fp8_state: remove FP8 state instead, so that strict loading works; see
+        :func:`remap`.
     :param allow: names in its extra states, without ``()``, that may be handed on.
     :param store: evidence in addition to what is recorded.
     :raises NoRewriteError: no rewrite is known to help.
@@ -110,7 +111,7 @@ def repair(
     memory = InMemory(state_dict)
     contents = memory.read()
     remapping.refuse_unsafe(_WHAT, contents.unsafe_names(allow))
-    edits = _edits(contents, release, saved_by, store, drop=drop_fp8_state)
+    edits = _edits(contents, release, saved_by, store, dropping.names(drop_fp8_state))
     if not any(edit.changes for edit in edits):
         return state_dict
     made: StateDict = in_memory_edits.apply(memory, edits)
@@ -130,7 +131,11 @@ def _predict(
 
 
 def _edits(
-    contents: Contents, release: Release, saved_by: str | None, store: Store | None, *, drop: bool
+    contents: Contents,
+    release: Release,
+    saved_by: str | None,
+    store: Store | None,
+    drop: Collection[str],
 ) -> Sequence[Edit]:
     """Return the edits that make a release load a state dict; none where it needs none.
 
@@ -138,13 +143,15 @@ def _edits(
     :raises LossError: the release has no place for what the state dict holds.
     """
     form = remapping.form_of(release)
-    if drop:
-        return planning.plan(contents, form, drop=True)
+    if dropping.ALL in drop:
+        return planning.plan(contents, form, drop=drop)
     made = _predict(contents, release, saved_by, store)
-    if remapping.is_fine(made):
+    fine = remapping.is_fine(made)
+    if fine and not drop:
         return ()
     # Nothing is asked of the release here, so that only what the matrix has seen to help counts.
-    edits = planning.plan(contents, form) if made.variant.startswith(REWRITE) else ()
+    proven = fine or made.variant.startswith(REWRITE)
+    edits = planning.plan(contents, form, drop=drop) if proven else ()
     if not any(edit.changes for edit in edits):
         raise remapping.no_rewrite(made)
     return edits
@@ -181,7 +188,8 @@ def _step(made: Prediction) -> str:
     if not (made.variant == "remapped" or made.variant.startswith(REWRITE)):
         return f"{made.step}." if made.step else ""
     opt_in = f", and set {made.opt_in}=1 if you trust it" if made.opt_in else ""
-    return f'Load matrix.doctor.repair(state_dict, to="{made.release}"){opt_in}.'
+    drop = f", drop_fp8_state={list(made.drop)}" if made.drop else ""
+    return f'Load matrix.doctor.repair(state_dict, to="{made.release}"{drop}){opt_in}.'
 
 
 def _check(before: Contents, edits: Sequence[Edit], after: Contents) -> None:

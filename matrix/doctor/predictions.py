@@ -6,10 +6,12 @@ import dataclasses
 import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from matrix.catalogue import features, scenarios
+from matrix.catalogue import features
+from matrix.catalogue import ways as catalogued
 from matrix.catalogue.releases import Release
-from matrix.catalogue.scenarios import REWRITE, TWICE
-from matrix.catalogue.words import Deviation
+from matrix.catalogue.scenarios import Variant
+from matrix.catalogue.ways import Way
+from matrix.catalogue.words import CellStatus, Deviation
 from matrix.checkpoint import kinds
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.kinds import ABSENT, ATTENTION, Kind
@@ -17,11 +19,12 @@ from matrix.checkpoint.words import Holds
 from matrix.doctor import sightings
 from matrix.doctor.answers import ENOUGH, Answer, Answers, worst
 from matrix.doctor.sightings import Assumed, LoadStatus, Sightings
-from matrix.judge import ledger
+from matrix.judge import ledger, ways
+from matrix.judge.endings import Ending
+from matrix.judge.ways import Across
 from matrix.store.store import Store
 
 _SHOWN = 3
-_REMAP = "te-matrix remap"
 _OTHER_NAME = (
     "if the model keeps attention of Transformer Engine under another name than core_attention, "
     "strict loading fails, as it has no extra state"
@@ -50,6 +53,12 @@ class Prediction:
     """Environment variable to set for the load."""
     history: int | None = None
     """The ``amax_history_len`` that the recipe must have for that; None where any does."""
+    way: str = ""
+    """The way across, see ``ways.toml``; empty where none is known."""
+    given_up: tuple[str, ...] = ()
+    """What is given up by it, a clause each."""
+    drop: tuple[str, ...] = ()
+    """Names of the FP8 states that have to be given up for it, see ``--drop-fp8-state``."""
     seen_in: tuple[str, ...] = ()
     """Names of the scenarios in which that was observed, state by state."""
 
@@ -116,11 +125,14 @@ class Predictor:
         made = self.as_it_is(loader)
         if made.status == LoadStatus.DEPENDS and "saved by" in made.detail:
             return dataclasses.replace(made, step="Name the saver with --saved-by")
+        if made.status == LoadStatus.LOADS:
+            return dataclasses.replace(made, way=ways.AS_IT_IS.name)
         if not made.harm:
             return made
-        for variant, assumed in self._ways(loader):
-            if self._mends(loader, variant, assumed):
-                return _mended(made, loader, variant, self._changed_history(assumed))
+        for way, variant, assumed in self._ways():
+            if (found := self._mends(loader, variant, assumed)) is not None:
+                history = self._changed_history(assumed)
+                return _mended(made, loader, Across(way, variant, found), history)
         whole = self._whole(loader, "plain", self.assumed)
         return dataclasses.replace(made, step=self._advice(loader, whole))
 
@@ -218,22 +230,42 @@ class Predictor:
 
     # What makes it load.
 
-    def _mends(self, loader: Release, variant: str, assumed: Assumed) -> bool:
-        if self._stand_ins(assumed):
-            return self._whole(loader, variant, assumed).status == LoadStatus.LOADS
-        answers = (self._answer(kind, kind, loader, variant, assumed) for kind in self._keys)
-        return all(answer.status == LoadStatus.LOADS for answer in answers)
+    def _mends(self, loader: Release, variant: Variant, assumed: Assumed) -> Ending | None:
+        """Return what becomes of the checkpoint in a variant; None unless that goes well.
 
-    def _ways(self, loader: Release) -> Iterator[tuple[str, Assumed]]:
-        """Yield what can make a checkpoint load, the simplest first."""
-        variants = scenarios.variants()
-        rewrites = [name for name in variants if name.startswith(REWRITE)]
-        others = ["trusted", "remapped", *rewrites]
+        What the release has no place for, and what was removed by name, counts as given up, as it
+        does in the table of ways.
+        """
+        if self._stand_ins(assumed):
+            loads = self._whole(loader, variant.name, assumed).status == LoadStatus.LOADS
+            return Ending(CellStatus.LOADS) if loads else None
+        given_up, dropped = set(), False
+        for kind in self._keys:
+            attention = ATTENTION in kind.modules
+            answer = self._answer(kind, kind, loader, variant.name, assumed)
+            at_defaults = answer.sighting is not None and answer.sighting.lossless
+            if answer.no_place:
+                given_up.add(attention)
+            elif variant.drop_attention == "always" and attention and at_defaults:
+                given_up.add(attention)
+                dropped = True
+            elif answer.status != LoadStatus.LOADS:
+                return None
+        return Ending(
+            CellStatus.LOADS,
+            attention_given_up=True in given_up,
+            rest_given_up=False in given_up,
+            dropped=dropped,
+        )
+
+    def _ways(self) -> Iterator[tuple[Way, Variant, Assumed]]:
+        """Yield what can make a checkpoint load, the least intrusive first."""
         own = self._own_history
-        if own is not None:
-            yield "plain", own
         for assumed in filter(None, (self.assumed, own)):
-            yield from ((variant, assumed) for variant in others if variant in variants)
+            for way, variant in ways.in_order():
+                yield way, variant, assumed
+                if variant.name == "plain" and assumed is self.assumed and own is not None:
+                    yield way, variant, own
 
     @functools.cached_property
     def _own_history(self) -> Assumed | None:
@@ -256,7 +288,7 @@ class Predictor:
             saver = self._sightings.releases[seen.saver]
             for entry in self._entries:
                 # Where a rewrite helps, it was named before.
-                if _REMAP not in entry.advice and _applies(entry, saver, loader, answer):
+                if ways.REMAP not in entry.advice and _applies(entry, saver, loader, answer):
                     found[entry.advice] = None
         return " ".join(found)
 
@@ -344,24 +376,15 @@ def _applies(entry: ledger.LedgerEntry, saver: Release, loader: Release, answer:
     return seen.stage is not None and entry.explains(deviation, seen.stage, seen.error)
 
 
-def _mended(made: Prediction, loader: Release, variant: str, history: int | None) -> Prediction:
-    steps = []
-    way = scenarios.variants()[variant]
-    if variant not in ("trusted", "plain"):
-        plain = way.weights not in (None, "form")
-        steps.append(f"run {_REMAP} IN OUT --to {loader.name}" + " --dequantize bf16" * plain)
-    if way.rewrite == TWICE:
-        steps.append("call load_state_dict twice")
-    if history is not None:
-        steps.append(f"load under a recipe with amax_history_len = {history}")
-    opt_in = loader.opt_in if variant == "trusted" or variant.startswith(REWRITE) else None
-    if opt_in:
-        steps.append(f"set {opt_in}=1 for the load, if you trust the file")
-    step = ", then ".join(steps)
+def _mended(made: Prediction, loader: Release, across: Across, history: int | None) -> Prediction:
+    step = across.step(loader.name, loader.opt_in, history)
     return dataclasses.replace(
         made,
         step=step[:1].upper() + step[1:],
-        variant=variant,
-        opt_in=opt_in,
+        variant=across.variant.name,
+        opt_in=None if across.variant.opt_in == "never" else loader.opt_in,
         history=history,
+        way=across.name if history is None else catalogued.own_recipe().name,
+        given_up=across.gives_up,
+        drop=across.drop,
     )

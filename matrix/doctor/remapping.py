@@ -12,8 +12,8 @@ from matrix.catalogue import forms, releases
 from matrix.catalogue.forms import Form
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import REWRITE
+from matrix.checkpoint import dropping, layout, norms
 from matrix.checkpoint import edits as planning
-from matrix.checkpoint import layout, norms
 from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.errors import CheckpointError
 from matrix.checkpoint.publish import Unchanged
@@ -88,7 +88,7 @@ def remap(
     out: str | os.PathLike[str],
     to: str,
     *,
-    drop_fp8_state: bool = False,
+    drop_fp8_state: bool | str | Collection[str] = False,
     add_norm_states: Collection[str] = (),
     dequantize: Literal["bf16", "fp16", "fp32"] | None = None,
     dry_run: bool = False,
@@ -105,7 +105,9 @@ def remap(
     If the release loads the checkpoint as it is, nothing is written.
 
     :param out: a new file, or for a folder a new folder.
-    :param drop_fp8_state: remove the FP8 state instead, so that strict loading works.
+    :param drop_fp8_state: remove FP8 state instead, so that strict loading works: all of it, or
+        that of modules by name, which is ``attention`` or a path in which ``*`` stands for any
+        characters.
     :param add_norm_states: patterns of the paths of norms that are Transformer Engine's, and get
         the empty extra state that 1.13 and later expect.
     :param dequantize: make plain tensors of this type of quantized weights; by default they get
@@ -131,17 +133,20 @@ def remap(
     savers = writers.find(contents, known, saved_by).releases
     (before,) = Predictor(contents, savers, store).all([release])
     plan = Remapped(path, out, to, before, None, ())
-    if not (drop_fp8_state or add_norm_states or dequantize) and is_fine(before):
+    drop = dropping.names(drop_fp8_state)
+    if not (drop or add_norm_states or dequantize) and is_fine(before):
         return dataclasses.replace(plan, opt_in=before.opt_in)
     weights = requantizing.change(contents, release, dequantize, savers)
     form = form_of(release)
     if add_norm_states and not form.operations:
         raise UsageError(f"norms have no extra state in {to}", do="Leave --add-norm-states out")
-    edits = planning.plan(contents, form, drop=drop_fp8_state, norms=add_norm_states)
+    edits = planning.plan(contents, form, drop=drop, norms=add_norm_states)
     changes = tuple(_change(edit) for edit in edits if edit.changes)
     # The check of the result does not load the weights.
     hopeless = contents.weights and not requantizing.is_proven(before, weights)
-    if not drop_fp8_state and (hopeless or not (changes or weights)):
+    # Where nothing of the FP8 state is left, there is nothing to prove.
+    all_given_up = dropping.ALL in drop
+    if not all_given_up and (hopeless or not (changes or weights)):
         raise no_rewrite(before, norms.without_state(contents) if form.operations else ())
     opt_in = release.opt_in if any(map(planning.needs_opt_in, edits)) else None
     told = requantizing.described(contents, weights, release)
@@ -153,7 +158,7 @@ def remap(
         written = check(rewrite, contents, layout.find(new, path.name).read())
         lane = LiveReleases(sources or FetchedSources(), allow)
         tried, verified = verify(contents, edits, written, release, lane)
-        if not tried and not drop_fp8_state and not before.variant.startswith(REWRITE):
+        if not (tried or all_given_up or before.variant.startswith(REWRITE)):
             raise _unproven(before, verified)
     return dataclasses.replace(plan, written=True, verified=verified)
 
@@ -225,7 +230,7 @@ def _advice(before: Prediction, bare: Collection[str]) -> str:
         return f"If {shown} are norms of Transformer Engine, name them with --add-norm-states"
     if before.status == LoadStatus.UNKNOWN:
         return "te-matrix inspect --live asks the release itself"
-    return "te-matrix inspect shows which releases load it; --drop-fp8-state gives the FP8 state up"
+    return f"te-matrix inspect shows which releases load it; {dropping.ADVICE}"
 
 
 def _change(edit: Edit) -> StateChange:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from matrix.catalogue import features, releases, scenarios
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import DELAYED, SizedScenario, class_of
 from matrix.catalogue.state_keys import EXTRA_STATE, state_key
-from matrix.catalogue.words import AfterLoad, Lane, Outcome, RunnerName, Stage, Word
+from matrix.catalogue.words import CellStatus, Lane, Outcome, RunnerName, Stage, Word
 from matrix.checkpoint.states import FUSED_ATTENTION
 from matrix.doctor import likes
 from matrix.doctor.likes import RecordedStates
+from matrix.judge import endings
 from matrix.judge.evidence import Absent, UsableEvidence
 from matrix.judge.outcomes import LoadResult, PartResult
 from matrix.plan.cells import Plan
@@ -89,6 +91,8 @@ class Sighting:
     """Whether it failed for keys that are missing or unexpected, not for what they hold."""
     lossless: bool = False
     """Whether a state that holds nothing but defaults lost nothing."""
+    no_place: bool = False
+    """Whether its metadata is not there, as the release has no place for it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +103,15 @@ class Blame:
     """The kinds of all states in the checkpoint, as indices into ``Likes.kinds``."""
     sighting: Sighting
     variant: str
+
+
+class _Seen(NamedTuple):
+    """What became of one state in a load that raised no exception; see :class:`Sighting`."""
+
+    status: LoadStatus
+    detail: str = ""
+    lossless: bool = False
+    no_place: bool = False
 
 
 class Sightings:
@@ -177,10 +190,10 @@ class Sightings:
         failed = functools.partial(seen, error=load.error, stage=load.stage)
         if load.error is None:
             for key in (key for key, number in row.states.items() if number == kind):
-                status, detail, lossless = _of_part(key, save, load, result)
-                if load.stage != Stage.FIRST_STEP and not detail:
-                    detail = _lacking(self._scenarios[row.scenario])
-                yield seen(status, detail, lossless=lossless)
+                part = _of_part(key, save, load, result)
+                if load.stage != Stage.FIRST_STEP and not part.detail:
+                    part = part._replace(detail=_lacking(self._scenarios[row.scenario]))
+                yield seen(**part._asdict())
         elif load.missing_keys or load.unexpected_keys:
             keys = [key for key, number in row.states.items() if number == kind]
             if any(_concerns(key, load) for key in keys):
@@ -230,19 +243,19 @@ def _path(key: str) -> str:
     return key.removesuffix(EXTRA_STATE).removesuffix(".")
 
 
-def _of_part(key: str, save: Save, load: Load, result: LoadResult) -> tuple[LoadStatus, str, bool]:
-    """Return what became of one state in a load that raised no exception; see ``Sighting``."""
+def _of_part(key: str, save: Save, load: Load, result: LoadResult) -> _Seen:
+    """Return what became of one state in a load that raised no exception."""
     path = _path(key)
     changed = [name for name in load.changed_weights if name.rpartition(".")[0] == path]
     if changed:
         detail = f"{', '.join(changed)} is not the checkpoint's after the load"
-        return LoadStatus.RESETS, detail, False
+        return _Seen(LoadStatus.RESETS, detail)
     name = next((part.name for part in save.parts if part.path == path), None)
     part = next((part for part in result.parts if part.name == name), None)
     if load.stage != Stage.FIRST_STEP:
         held = any(part.path == path and part.tensors for part in save.parts)
-        return LoadStatus.UNKNOWN if held else LoadStatus.LOADS, "", False
-    return _status(part) if part else (LoadStatus.LOADS, "", False)
+        return _Seen(LoadStatus.UNKNOWN if held else LoadStatus.LOADS)
+    return _seen_of(part) if part else _Seen(LoadStatus.LOADS)
 
 
 def _lacking(sized: SizedScenario) -> str:
@@ -254,18 +267,18 @@ def _lacking(sized: SizedScenario) -> str:
     )
 
 
-def _status(part: PartResult) -> tuple[LoadStatus, str, bool]:
-    if part.outcome == Outcome.PARTIAL:
-        return LoadStatus.RESETS, "; ".join(part.flaws), False
-    if part.held and part.outcome == Outcome.DEFAULTS:
-        return LoadStatus.RESETS, "its scales become 1, its amaxes 0", True
+def _seen_of(part: PartResult) -> _Seen:
     if part.held and part.outcome == Outcome.NONE:
-        return LoadStatus.RESETS, "nothing of its scales and amaxes is kept", True
-    if part.after_load == AfterLoad.FROZEN:
-        return (
-            LoadStatus.FROZEN,
-            "its scales and amaxes load, and no later step updates them",
-            False,
-        )
+        detail = "nothing of its scales and amaxes is kept"
+        return _Seen(LoadStatus.RESETS, detail, lossless=True, no_place=True)
+    match endings.part_status(part.outcome, part.after_load, held=part.held):
+        case CellStatus.CHANGED:
+            return _Seen(LoadStatus.RESETS, "; ".join(part.flaws))
+        case CellStatus.RESETS:
+            detail = "its scales become 1, its amaxes 0"
+            return _Seen(LoadStatus.RESETS, detail, lossless=True)
+        case CellStatus.FROZEN:
+            detail = "its scales and amaxes load, and no later step updates them"
+            return _Seen(LoadStatus.FROZEN, detail)
     resized = "its amax history gets the length that the recipe says" if part.resized else ""
-    return LoadStatus.LOADS, resized, False
+    return _Seen(LoadStatus.LOADS, resized)

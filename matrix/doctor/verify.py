@@ -18,6 +18,7 @@ from matrix.checkpoint.errors import CheckpointError
 from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.states import ExtraState
 from matrix.checkpoint.words import Holds, StateContainer, Step
+from matrix.doctor import live
 from matrix.doctor import places as asking
 from matrix.doctor.live import LiveAnswer, LiveReleases
 from matrix.doctor.places import Place, Places
@@ -106,7 +107,9 @@ def _sentence(release: Release, places: Places, answer: LiveAnswer) -> str:
         for place in holding:
             names[place.module] += place.alike
         kinds = ", ".join(f"{number} of {name}" for name, number in names.items())
-        text += f", with the metadata bit-exact and updated by the next step: {kinds}"
+        tested = all(live.UNTESTED not in asked[place.key].detail for place in holding)
+        updated = " and updated by the next step" if tested else f" ({live.UNTESTED})"
+        text += f", with the metadata bit-exact{updated}: {kinds}"
         if (history := asking.history_of(places)) not in (None, HISTORY):
             text += f" (under a recipe with amax_history_len = {history}, as they were saved)"
     else:

@@ -8,6 +8,7 @@ from pathlib import Path
 from matrix.catalogue import forms, weights
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import Variant
+from matrix.checkpoint.dropping import ATTENTION_STATES
 from matrix.checkpoint.quantized.changes import WeightChange
 from matrix.checkpoint.rewriting import rewrite_file
 from matrix.errors import StoreError
@@ -64,8 +65,9 @@ class CheckpointFiles:
             change = WeightChange(into=into, dtype=dtype, savers=(save.release,))
         # Releases that read the same forms share the file.
         shared = weights.load().forms_of_release(loader.version) if into else variant.weights
-        path = checkpoint.with_suffix(f".{form.name}.{shared}.pt")
+        drop = (ATTENTION_STATES,) if variant.drops_attention(form) else ()
+        path = checkpoint.with_suffix(f".{form.name}.{shared}{'.dropped' * bool(drop)}.pt")
         with self._lock:
             if not path.exists():
-                rewrite_file(checkpoint, path, form, change)
+                rewrite_file(checkpoint, path, form, change, drop)
         return path

@@ -128,10 +128,15 @@ class Measurer:
             return self._measured(release, sized, key, ask, enter=True)
 
     def _loaded_under(self, cell: Cell) -> SizedScenario:
-        """Return the scenario that a cell is loaded under: a control's, under its own recipe."""
+        """Return the scenario that a cell is loaded under.
+
+        That of a control is under its own recipe, that of some variants into a plain model.
+        """
         scenario = self._plan.scenarios[cell.scenario]
-        is_control = cell.variant.startswith(CONTROL)
-        return scenario if scenario.one_recipe or not is_control else scenario.under_own_recipe()
+        if cell.variant.startswith(CONTROL):
+            return scenario if scenario.one_recipe else scenario.under_own_recipe()
+        plain = self._variants[cell.variant].model == "plain"
+        return scenario.into_plain_model() if plain else scenario
 
     def end(self, release: Release) -> None:
         """End the process of a release, if it is running."""

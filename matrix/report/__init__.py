@@ -23,6 +23,7 @@ qualification: types of that part of ``report.json``; standings makes it, by cau
 sheet: ``qualification.json``, ``.html`` and ``.md``: a candidate's qualification as a document
 notes: release notes of a candidate on checkpoints
 compat: what is known as data for other programs; compat_reader reads it, and needs nothing else
+ways: the table of what makes checkpoints load, pair by pair; ways_page is it as Markdown
 explain: what is documented and observed for one pair of releases
 schema, schemas/: JSON Schemas of everything that other programs may read or write
 """

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from matrix import __version__
+from matrix.catalogue import releases
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.scenarios import SizedScenario, class_of, fields_of
 from matrix.catalogue.words import AfterLoad, Basis
+from matrix.judge import endings
 from matrix.judge.judgement import ControlCheck, JudgedCell, Judgement
 from matrix.judge.outcomes import LoadResult, PartResult
 from matrix.judge.summary import BandTable, band_tables, live_counts
 from matrix.plan.cells import Plan
+from matrix.report import ways
 from matrix.report.cells import (
     CellCheckpoint,
     CellJudgement,
@@ -38,6 +42,7 @@ from matrix.report.document import (
     TransportRow,
     VariantRow,
 )
+from matrix.report.ways import WayRow
 from matrix.store.records import Load, Save
 from matrix.system.collector import gc_paused
 
@@ -122,7 +127,7 @@ class _Cells:
         if save is None:
             return ()
         if id(save) not in self._held:
-            self._held[id(save)] = _held(save)
+            self._held[id(save)] = endings.held_in(save)
         return self._held[id(save)]
 
     def _parts_of(self, result: LoadResult | None) -> tuple[PartRow, ...]:
@@ -166,15 +171,6 @@ def _run(judged: JudgedCell, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _held(save: Save) -> tuple[str, ...]:
-    """Return the names of the parts for which a saving module held more than defaults."""
-    return tuple(
-        part.name
-        for part in save.parts
-        if any(not tensor.default for tensor in part.tensors.values())
-    )
-
-
 def _part(part: PartResult) -> dict[str, Any]:
     names = "name", "attention", "outcome", "resized", "after_load"
     return {name: getattr(part, name) for name in names}
@@ -184,6 +180,7 @@ def _part(part: PartResult) -> dict[str, Any]:
 def build(judgement: Judgement, documentation: Documentation) -> Report:
     """Return the report of a judgement."""
     plan = judgement.plan
+    cells = tuple(map(_Cells(plan).of, judgement.verdicts))
     return Report.model_construct(
         harness=__version__,
         date=judgement.today.isoformat(),
@@ -220,8 +217,17 @@ def build(judgement: Judgement, documentation: Documentation) -> Report:
             )
             for check in judgement.entries
         ),
-        cells=tuple(map(_Cells(plan).of, judgement.verdicts)),
+        ways=_ways(cells, plan),
+        cells=cells,
     )
+
+
+def _ways(cells: Sequence[ReportCell], plan: Plan) -> tuple[WayRow, ...]:
+    """Return the table of ways; candidates, which no rewrite is tried for, are not in it."""
+    if len(plan.variants) < 2:
+        return ()
+    opt_ins = {r.name: r.opt_in for r in plan.releases.values() if not r.candidate}
+    return ways.table(cells, list(plan.scenarios), opt_ins, releases.order(plan.releases))
 
 
 def scenario_row(sized: SizedScenario) -> ScenarioRow:

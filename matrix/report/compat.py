@@ -12,12 +12,14 @@ from typing import Any
 from pydantic import Field
 
 from matrix.catalogue.releases import Catalogue
-from matrix.catalogue.words import AfterLoad, Outcome, Weights
+from matrix.catalogue.words import CellStatus
+from matrix.judge import endings as endings_of
+from matrix.judge import ways
 from matrix.report import compat_reader, traits
 from matrix.report.cells import ReportCell, ReportModel, one_line
 from matrix.report.document import LedgerRow, Report, ScenarioRow
 
-_PLAIN, _TRUSTED, _REWRITE = "plain", "trusted", "rewrite:"
+_PLAIN, _TRUSTED = "plain", "trusted"
 _MESSAGE = 160
 
 
@@ -43,8 +45,9 @@ class CompatOutcome(ReportModel):
 
     status: str
     """``loads``, ``frozen`` (it loads, and no later step updates its FP8 metadata), ``resets``
-    (it loads, and FP8 metadata is silently lost), ``changed`` (it loads other weights or metadata
-    than were saved), ``fails``, or ``unknown``."""
+    (it loads, and FP8 metadata is silently lost that the loader has a place for), ``changed`` (it
+    loads other weights or metadata than were saved), ``fails``, or ``unknown``: there is no
+    outcome, or the loader lacks the recipe for the metadata that it holds."""
     error: str = ""
     """Class of the exception."""
     message: str = ""
@@ -57,6 +60,11 @@ class CompatOutcome(ReportModel):
     """Environment variable that makes it load, where one does."""
     rewrite: bool = False
     """Whether it loads once ``te-matrix remap`` has rewritten it for the loader."""
+    step: str = ""
+    """What was seen to make it load, as a clause in which ``RELEASE`` stands for the loader; empty
+    where nothing is needed, or nothing was seen to help."""
+    gives_up: str = ""
+    """What is given up by that, or by the loader's having no place for it."""
     advice: str = ""
     """What to do, where that is known."""
 
@@ -170,37 +178,28 @@ def _outcome(
     by_variant: Mapping[str, ReportCell], opt_in: str, entries: Mapping[str, LedgerRow]
 ) -> CompatOutcome:
     plain = by_variant[_PLAIN]
-    word = status(plain)
-    if word in ("loads", "unknown"):
-        return CompatOutcome(status=word)
-    trusted = by_variant.get(_TRUSTED)
-    helped = bool(opt_in) and trusted is not None and status(trusted) == "loads"
-    rewrites = (cell for name, cell in by_variant.items() if name.startswith(_REWRITE))
+    endings = {name: endings_of.of(cell) for name, cell in by_variant.items()}
+    status = endings[_PLAIN].status
+    across = ways.across(endings)
+    gives_up = "; ".join(across.gives_up) if across else ""
+    if status == CellStatus.UNKNOWN:
+        return CompatOutcome(status=status.value)
+    if status == CellStatus.LOADS:
+        return CompatOutcome(status=status.value, gives_up=gives_up)
     causes = [entries[name] for name in plain.ledger if name in entries]
+    trusted = across is not None and across.variant.name == _TRUSTED
     return CompatOutcome(
-        status=word,
+        status=status.value,
         error=plain.error_type or "",
         message=one_line(plain.error_message or "")[:_MESSAGE],
         stage=plain.stage.value if plain.error_type and plain.stage else "",
         cause=" ".join(dict.fromkeys(entry.cause for entry in causes)),
-        opt_in=opt_in if helped else "",
-        rewrite=not helped and any(status(cell) == "loads" for cell in rewrites),
+        opt_in=opt_in if trusted else "",
+        rewrite=across is not None and across.remaps,
+        step=across.step(ways.ANY, opt_in) if across else "",
+        gives_up=gives_up,
         advice=" ".join(dict.fromkeys(entry.advice for entry in causes)),
     )
-
-
-def status(cell: ReportCell) -> str:
-    """Return what becomes of the checkpoint in a cell, see :attr:`CompatOutcome.status`."""
-    if cell.outcome == Outcome.ERROR:
-        return "fails"
-    if not isinstance(cell.outcome, Outcome):
-        return "unknown"
-    if cell.outcome == Outcome.PARTIAL or cell.weights == Weights.CHANGED:
-        return "changed"
-    if AfterLoad.FROZEN in (cell.after_load, cell.rest_after_load):
-        return "frozen"
-    lost = Outcome.DEFAULTS in (cell.outcome, cell.rest)
-    return "resets" if lost and cell.held else "loads"
 
 
 def _runs(numbers: Iterable[int]) -> tuple[int, ...]:

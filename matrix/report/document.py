@@ -28,6 +28,7 @@ from matrix.judge.ledger import LedgerEntry
 from matrix.report.cells import CellObject, ReportCell, ReportModel
 from matrix.report.packing import Packed
 from matrix.report.qualification import Qualification
+from matrix.report.ways import WayRow
 from matrix.system.collector import gc_paused
 
 FORMAT = 2
@@ -246,6 +247,9 @@ class ReportHead(ReportModel):
     """Results of the controls."""
     ledger: tuple[LedgerRow, ...]
     """The ledger entries."""
+    ways: tuple[WayRow, ...] = ()
+    """The table of ways across: what was seen to make a checkpoint load, for each scenario. Empty
+    where no variant but one was planned."""
 
 
 class Report(ReportHead):

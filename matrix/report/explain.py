@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Release
-from matrix.catalogue.scenarios import REWRITE
-from matrix.catalogue.words import AfterLoad, Outcome, RestState, Verdict, Weights, outcome_text
+from matrix.catalogue.words import (
+    AfterLoad,
+    Outcome,
+    RestState,
+    Stage,
+    Verdict,
+    Weights,
+    outcome_text,
+)
+from matrix.judge import endings as endings_of
+from matrix.judge import ways
+from matrix.judge.endings import Ending
 from matrix.judge.judgement import JudgedCell, Judgement
 from matrix.judge.ledger import LedgerEntry
-from matrix.report import compat
-from matrix.report.builder import cell_of
 from matrix.report.cells import one_line
 from matrix.report.places import together
+from matrix.report.ways import told
 from matrix.system.counting import counted
 
 OUTCOME_MEANINGS = {
@@ -26,6 +35,8 @@ OUTCOME_MEANINGS = {
     "partial": "loads, FP8 attention metadata neither intact nor default",
 }
 """Each outcome as it is shown, and what it means for the user."""
+
+_UNSTEPPED = "loads, as far as can be seen: the loader lacks the recipe to go on with"
 
 _REST = {
     RestState.LOST: "other parts lost what the checkpoint held for them",
@@ -41,6 +52,8 @@ def meaning(verdict: JudgedCell, *, attends: bool) -> str:
     if not isinstance(verdict.outcome, Outcome):
         return ""
     result = verdict.result
+    if verdict.load and not verdict.error and verdict.stage != Stage.FIRST_STEP:
+        return _UNSTEPPED
     base = OUTCOME_MEANINGS.get(outcome_text(verdict.outcome, verdict.after_load))
     base = base or OUTCOME_MEANINGS[verdict.outcome.value]
     parts = [base if attends else base.replace("FP8 attention metadata", "FP8 metadata")]
@@ -116,13 +129,13 @@ def _recorded(judgement: Judgement) -> Iterator[str]:
 
 def _fixes(judgement: Judgement) -> Iterator[str]:
     """Yield the observed way to load each scenario that a plain load does not do well."""
-    by_scenario: dict[str, dict[str, bool]] = {}
+    by_scenario: dict[str, dict[str, Ending]] = {}
     for verdict in judgement.verdicts:
-        well = compat.status(cell_of(verdict, judgement)) == "loads"
-        by_scenario.setdefault(verdict.cell.scenario, {})[verdict.cell.variant] = well
+        found = by_scenario.setdefault(verdict.cell.scenario, {})
+        found[verdict.cell.variant] = endings_of.of_judged(verdict)
     scenarios: dict[str, list[str]] = {}
-    for scenario, goes_well in by_scenario.items():
-        if fix := _fix(goes_well, judgement.plan.loaders[0]):
+    for scenario, endings in by_scenario.items():
+        if fix := _fix(endings, judgement.plan.loaders[0]):
             scenarios.setdefault(fix, []).append(scenario)
     if scenarios:
         yield ""
@@ -130,15 +143,12 @@ def _fixes(judgement: Judgement) -> Iterator[str]:
         yield from (f"  {fix}: in {', '.join(names)}" for fix, names in scenarios.items())
 
 
-def _fix(goes_well: dict[str, bool], loader: Release) -> str:
-    if goes_well.get("plain"):
-        return ""
-    if goes_well.get("trusted"):
-        return f"set {loader.opt_in}=1 for the load, if you trust the file"
-    if any(well for name, well in goes_well.items() if name.startswith(REWRITE)):
-        more = f", and {loader.opt_in}=1 set for the load" if loader.opt_in else ""
-        return f"te-matrix remap IN OUT --to {loader.name}{more}"
-    return "nothing that was tried"
+def _fix(endings: Mapping[str, Ending], loader: Release) -> str:
+    """Return what to do, and what is given up by it; empty where a plain load does it all."""
+    across = ways.across(endings)
+    if across is None:
+        return "nothing that was tried"
+    return told(across.step(loader.name, loader.opt_in), across.gives_up)
 
 
 def _stage(verdict: JudgedCell) -> str:

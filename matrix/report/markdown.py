@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from matrix.catalogue import ranges
-from matrix.report import causes, overview, rendering
+from matrix.report import causes, overview, rendering, ways_page
 from matrix.report.document import Report
 
 
@@ -28,4 +28,6 @@ def text(report: Report, order: Sequence[str]) -> str:
         deviations=causes.by_cause(cell for cell in report.cells if cell.verdict.deviating),
         failing_controls=causes.failing_controls(report.controls),
         absent=causes.by_cause(cell for cell in report.cells if not cell.present),
+        level="###",
+        **ways_page.values(report.ways),
     )

@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from matrix.catalogue import ranges, releases
-from matrix.catalogue.words import AfterLoad, Outcome, Standing
+from matrix.catalogue.words import CellStatus, Outcome, Standing
+from matrix.judge import endings as endings_of
+from matrix.judge import ways
+from matrix.judge.endings import Ending
 from matrix.report import traits
 from matrix.report.cells import ReportCell
 from matrix.report.document import Report
@@ -18,11 +21,11 @@ Markup = Literal["rst", "md"]
 MARKUPS: tuple[Markup, ...] = ("rst", "md")
 """All of them."""
 
-_PLAIN, _TRUSTED, _REWRITE = "plain", "trusted", "rewrite:"
+_PLAIN = "plain"
 _MEANINGS = {
-    "frozen": "load, and later training steps never update their FP8 metadata",
-    "defaults": "load, and their FP8 metadata is silently reset to defaults",
-    "partial": "load, and what is loaded is not what was saved",
+    CellStatus.FROZEN: "load, and later training steps never update their FP8 metadata",
+    CellStatus.RESETS: "load, and their FP8 metadata is silently reset to defaults",
+    CellStatus.CHANGED: "load, and what is loaded is not what was saved",
 }
 _NOTHING = "Nothing that their users have to know."
 
@@ -107,32 +110,28 @@ def _bullets(
 def _harm(by_variant: Mapping[str, ReportCell], opt_in: str | None, markup: Markup) -> _Harm | None:
     """Return what goes wrong without any measure, and the measures after which it does not."""
     plain = by_variant.get(_PLAIN)
-    if plain is None or _is_well(plain):
+    endings = {name: endings_of.of(cell) for name, cell in by_variant.items()}
+    if plain is None or endings[_PLAIN].goes_well:
         return None
-    helps = []
-    trusted = by_variant.get(_TRUSTED)
-    if opt_in and trusted is not None and _is_well(trusted):
-        helps.append(f"Set {_code(opt_in + '=1', markup)} for the load, if you trust the file.")
-    elif any(name.startswith(_REWRITE) and _is_well(one) for name, one in by_variant.items()):
-        helps.append(f"Rewrite them with {_code('te-matrix remap', markup)} first.")
-    return _Harm(_what(plain, markup), tuple(helps))
+    return _Harm(_what(plain, endings[_PLAIN].status, markup), _helps(endings, opt_in, markup))
 
 
-def _is_well(cell: ReportCell) -> bool:
-    if cell.outcome == Outcome.LOADED:
-        return AfterLoad.FROZEN not in (cell.after_load, cell.rest_after_load)
-    if cell.outcome == Outcome.DEFAULTS:
-        return not cell.held
-    return cell.outcome == Outcome.NONE and cell.rest_after_load != AfterLoad.FROZEN
+def _helps(endings: Mapping[str, Ending], opt_in: str | None, markup: Markup) -> tuple[str, ...]:
+    across = ways.across(endings)
+    if across is None:
+        return ()
+    if across.remaps:
+        return (f"Rewrite them with {_code(ways.REMAP, markup)} first.",)
+    setting = _code(f"{opt_in}=1", markup)
+    return (f"Set {setting} for the load, if you trust the file.",) if opt_in else ()
 
 
-def _what(cell: ReportCell, markup: Markup) -> str:
-    if cell.outcome == Outcome.ERROR:
-        kind = _code(cell.error_type or "an exception", markup)
-        return f"do not load ({kind})"
-    frozen = AfterLoad.FROZEN in (cell.after_load, cell.rest_after_load)
-    word = "frozen" if frozen else cell.outcome.value
-    return _MEANINGS.get(word, f"have no outcome ({cell.outcome.value})")
+def _what(cell: ReportCell, status: CellStatus, markup: Markup) -> str:
+    if status == CellStatus.FAILS:
+        return f"do not load ({_code(cell.error_type or 'an exception', markup)})"
+    if status == CellStatus.UNKNOWN and isinstance(cell.outcome, Outcome):
+        return "cannot be trained on under their recipe, which the loading release lacks"
+    return _MEANINGS.get(status, f"have no outcome ({cell.outcome.value})")
 
 
 def _subject(

@@ -30,10 +30,11 @@ from matrix.report import (
     causes,
     commits,
     commonality,
-    compat,
     overview,
     rendering,
     traits,
+    ways,
+    ways_page,
 )
 from matrix.report.cells import ReportCell
 from matrix.report.document import Report, ScenarioRow
@@ -77,15 +78,16 @@ class EmbeddedEvidence:
         self._judgement = judgement
         self._report = report
         self._selection = selection
+        self._pairs = ways.of_pairs(report.cells)
         self._kinds, self._saves, self._loads = Pool(), Pool(), Pool()
         self._parts, self._tensors, self._moved = Pool(), Pool(), Pool()
-        self._errors, self._places = Pool(), Pool()
+        self._errors, self._places, self._ways = Pool(), Pool(), Pool()
         self._of_rulings: dict[int, int] = {}
 
     def data(self) -> dict[str, Any]:
         """Return the data that the page's script reads, as plain data for JSON."""
         plan = self._judgement.plan
-        grids = self._grids()
+        grids, helps = self._grids(), self._what_helps()
         return {
             "savers": [release.name for release in plan.savers],
             "loaders": [release.name for release in plan.loaders],
@@ -94,6 +96,8 @@ class EmbeddedEvidence:
             "bandOf": {row.name: row.band for row in self._report.releases},
             "qualifies": self._report.qualification is not None,
             "grids": grids,
+            "helps": helps,
+            "ways": self._ways.values,
             "kinds": self._kinds.values,
             "saves": self._saves.values,
             "loads": self._loads.values,
@@ -141,6 +145,20 @@ class EmbeddedEvidence:
                 grid["loads"][place] = self._load(verdict.load)
         return list(grids.values())
 
+    def _what_helps(self) -> dict[str, list[int]]:
+        """Return the number of what helps for each pair, by scenario; as grids have them."""
+        plan = self._judgement.plan
+        columns = {release.name: number for number, release in enumerate(plan.savers)}
+        rows = {release.name: number for number, release in enumerate(plan.loaders)}
+        opt_ins = {release.name: release.opt_in for release in plan.loaders}
+        found: dict[str, list[int]] = {}
+        for (scenario, saver, loader), pair in self._pairs.items():
+            by_place = found.setdefault(scenario, [_NO_CELL] * (len(columns) * len(rows)))
+            text = ways.what_helps(pair, loader, opt_ins[loader])
+            place = rows[loader] * len(columns) + columns[saver]
+            by_place[place] = self._ways.add(text, functools.partial(str, text))
+        return found
+
     def _kind(self, verdict: JudgedCell, row: ReportCell) -> int:
         number = self._of_rulings.get(id(verdict.ruling))
         if number is None:
@@ -149,7 +167,9 @@ class EmbeddedEvidence:
 
     def _new_kind(self, verdict: JudgedCell, row: ReportCell) -> int:
         documented, live = verdict.documented, (verdict.save_live, verdict.load_live)
-        looks = verdict.seen, verdict.outcome, verdict.verdict, compat.status(row)
+        pair = self._pairs[row.scenario, row.saved_by, row.loaded_by]
+        status = pair.endings[row.variant].status
+        looks = verdict.seen, verdict.outcome, verdict.verdict, status
         attends = self._judgement.plan.scenarios[verdict.cell.scenario].attends
         plainly = meaning(verdict, attends=attends)
         reasons = verdict.same_reason, verdict.entries, verdict.note, verdict.detail
@@ -299,6 +319,7 @@ def render(judgement: Judgement, report: Report, selection: Selection) -> str:
         deviations=causes.by_cause(c for c in report.cells if c.verdict.deviating),
         absent=causes.by_cause(cell for cell in report.cells if not cell.present),
         failing_controls=causes.failing_controls(report.controls),
+        **ways_page.values(report.ways),
         style=Markup(rendering.source("page.css")),
         script=Markup(script),
         script_digest=digest,

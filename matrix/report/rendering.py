@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 import jinja2
@@ -13,6 +14,7 @@ MAX_CAUSES = 50
 """The most causes of one standing in a report or a summary in Markdown."""
 MAX_TABLES = 30
 """The most tables of bands in a report or a summary in Markdown."""
+_CODE = re.compile(r"te-matrix remap(?: (?:IN|OUT|--[\w-]+|RELEASE|bf16|attention))*|[A-Z_]{5,}=1")
 _ESCAPED = (".html.j2", ".svg.j2")
 
 
@@ -28,6 +30,7 @@ def _environment() -> jinja2.Environment:
     environment.filters["one_line"] = lambda text: " ".join(str(text or "").split())[:160]
     environment.filters["cell"] = markdown_cell
     environment.filters["counted"] = counted
+    environment.filters["code"] = with_code
     environment.globals["most"] = MAX_CAUSES
     environment.globals["most_tables"] = MAX_TABLES
     return environment
@@ -39,6 +42,11 @@ def markdown_cell(text: str) -> str:
     for mark in ("\\", "|", "`", "*", "_", "[", "]"):
         plain = plain.replace(mark, "\\" + mark)
     return plain
+
+
+def with_code(text: str) -> str:
+    """Return text with its commands and settings marked as code in Markdown."""
+    return _CODE.sub(r"`\g<0>`", text)
 
 
 def render(template: str, **values: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import defaultdict
 from collections.abc import Callable
@@ -14,10 +15,13 @@ from browser.test_page import SCHEMES, WIDTHS, violations
 from playwright.sync_api import Page, expect
 
 from matrix.catalogue import releases, tables
+from matrix.catalogue import ways as catalogued
 from matrix.doctor import symptoms
-from matrix.report import compat, document, traits
+from matrix.judge import endings, ways
+from matrix.report import document, traits
 from matrix.report.cells import ReportCell
 from matrix.report.document import Report
+from matrix.report.ways import told
 
 Open = Callable[..., Page]
 FIELDS = ("ask-saver", "ask-loader", "ask-module", "ask-recipe")
@@ -84,7 +88,7 @@ def test_every_answer_is_what_was_observed(
         assert answers.keys() == {name for name in scenarios if (name, "plain") in cells}
         for name, answer in answers.items():
             cell = cells[name, "plain"]
-            assert answer["status"] == compat.status(cell)
+            assert answer["status"] == endings.of(cell).status.value
             assert answer["error"].split() == error(cell).split()
             for entry in cell.ledger:
                 assert ledger[entry].cause in answer["text"]
@@ -100,26 +104,25 @@ def error(cell: ReportCell) -> str:
 
 
 def helped(text: str) -> str:
-    found = re.search(r"Seen to help\s+(.+)", text)
+    found = re.search(r"Way across, as seen\s+(.+)", text)
     return found[1].strip() if found else ""
 
 
 def helps(cells: dict[tuple[str, str], ReportCell], scenario: str, loader: str) -> str:
     """Return what made a kind of checkpoint load, worked out anew from the cells."""
-    loads = {
-        variant: compat.status(cell) == "loads"
-        for (name, variant), cell in cells.items()
-        if name == scenario
-    }
+    instead = catalogued.own_recipe().instead.get(scenario)
+    across, kept = (
+        ways.across({v: endings.of(cell) for (n, v), cell in cells.items() if n == name})
+        for name in (scenario, instead)
+    )
     opt_in = releases.load()[loader].opt_in
-    if loads.pop("plain") or not loads:
-        return ""
-    if loads.get("trusted"):
-        return f"set {opt_in}=1 for the load, if you trust the file"
-    if any(loads[variant] for variant in loads if variant.startswith("rewrite:")):
-        more = f", and {opt_in}=1 set for the load" if opt_in else ""
-        return f"te-matrix remap IN OUT --to {loader}{more}"
-    return "nothing that was tried"
+    if across is not None:
+        return told(across.step(loader, opt_in), across.gives_up)
+    if kept is not None:
+        kept = dataclasses.replace(kept, own_recipe=True)
+        return told(kept.step(loader, opt_in), kept.gives_up)
+    others = [variant for name, variant in cells if name == scenario and variant != "plain"]
+    return "nothing that was tried" if others else ""
 
 
 def test_equal_answers_stand_together(everything: Path, opened: Open) -> None:
@@ -128,7 +131,7 @@ def test_equal_answers_stand_together(everything: Path, opened: Open) -> None:
     )
     cards = page.locator("#answers > li")
     texts = [
-        re.sub(r"(?s)(Checkpoint).*?(What to do|Seen to help)|Elsewhere.*|Repeat it", "", text)
+        re.sub(r"(?s)(Checkpoint).*?(What to do|Way across)|Elsewhere.*|Repeat it", "", text)
         for text in cards.all_inner_texts()
     ]
     assert len(set(texts)) == len(texts) > 1

@@ -94,7 +94,7 @@ class Agreement:
     unsure: Counter[str] = dataclasses.field(default_factory=Counter)
     """Cells that are not told, by why."""
     untold: Counter[str] = dataclasses.field(default_factory=Counter)
-    """Cells in which the model is another than the file tells, by how; see ``_untold``."""
+    """Cells in which the model is another than the file tells, by how; see ``untold``."""
     wrong: list[str] = dataclasses.field(default_factory=list)
     """Cells in which another outcome was predicted than was recorded."""
     savers: list[str] = dataclasses.field(default_factory=list)
@@ -142,8 +142,8 @@ def _check(found: Agreement, sized: SizedScenario, save: Save, file: Path) -> No
             found.unsure[_why(target.detail)] += 1
         elif target.status == seen:
             found.agreed += 1
-        elif untold := _untold(sized, save, target.detail):
-            found.untold[untold] += 1
+        elif how := untold(sized, save, target.detail):
+            found.untold[how] += 1
         else:
             found.wrong.append(f"{cell}: {target.status}, not {seen}: {target.detail}")
 
@@ -158,7 +158,7 @@ def _why(detail: str) -> str:
     return next((why for start, why in reasons.items() if detail.startswith(start)), detail)
 
 
-def _untold(sized: SizedScenario, save: Save, detail: str) -> str:
+def untold(sized: SizedScenario, save: Save, detail: str) -> str:
     """How a scenario's model differs from what its file tells; empty where it does not."""
     saver = releases.load()[save.release]
     attention = features.load().modules["DotProductAttention"]

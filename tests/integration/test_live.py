@@ -184,6 +184,16 @@ def test_states_that_do_not_load_are_refused(tmp_path: Path) -> None:
         checked(contents, wrong, "2.3")
 
 
+def test_an_update_that_was_not_tried_is_not_claimed(tmp_path: Path) -> None:
+    """Up to 1.5 there is no function that would make it."""
+    contents = read(recorded_state("1.11"), tmp_path)
+    tried, text = checked(contents, edits.plan(contents, forms.load()["1.0"], drop=["*"]), "1.5")
+    assert tried and "hold no metadata" in text
+    made = edits.plan(contents, forms.load()["1.0"], drop=["attention"])
+    tried, text = checked(contents, made, "1.5")
+    assert tried and "bit-exact (no step that would update it was tried): 2 of Linear" in text
+
+
 @pytest.mark.parametrize("scenario", ["autocast", "attention-only"])
 def test_every_state_is_checked_and_not_attention_alone(scenario: str, tmp_path: Path) -> None:
     """The mark left in a linear layer freezes it."""

@@ -12,6 +12,7 @@ from helpers import in_release
 from helpers.running import Bench
 from matrix.catalogue import forms, scenarios
 from matrix.checkpoint import layout, rewriting, torchfile
+from matrix.checkpoint.dropping import ATTENTION_STATES
 from matrix.checkpoint.quantized import weights
 from matrix.checkpoint.quantized.changes import WeightChange
 from matrix.doctor import NoRewriteError, remap
@@ -50,7 +51,8 @@ def saved(
 def rewritten(path: Path, release: str, folder: Path, change: WeightChange | None = None) -> Path:
     form = forms.of_variant("own", release)
     new = folder / f"{path.stem}-for-{release}.pt"
-    rewriting.rewrite_file(path, new, form, change or WeightChange(into=release))
+    drop = [ATTENTION_STATES] if form.attention_key == "none" else []
+    rewriting.rewrite_file(path, new, form, change or WeightChange(into=release), drop)
     return new
 
 

@@ -14,9 +14,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from matrix.catalogue.scenarios import REWRITE
-from matrix.catalogue.words import AfterLoad, Lane, Outcome
+from matrix.catalogue.words import Lane
 from matrix.doctor.symptoms import claims
 from matrix.doctor.symptoms.text import squeezed
+from matrix.judge import endings, ways
 from matrix.judge.judgement import Judgement
 from matrix.store import derived
 from matrix.store.records import Failure, Record
@@ -56,7 +57,7 @@ class SeenError(Record):
     pairs: tuple[Pairs, ...]
     """The pairs that raised it."""
     mended: tuple[Pairs, ...]
-    """Those of them that load, and whose state is updated, after some rewrite."""
+    """Those of them that go well after some rewrite, with nothing given up."""
 
 
 class SeenErrors(Record):
@@ -78,7 +79,7 @@ class SeenPairs:
     count: int
     """Number of combinations."""
     mended: int
-    """Number of combinations that load, and whose state is updated, after some rewrite."""
+    """Number of combinations that go well after some rewrite, with nothing given up."""
 
 
 @functools.cache
@@ -198,10 +199,11 @@ def _grouped(them: Iterable[tuple[str, str]]) -> Iterator[tuple[tuple[str, ...],
 
 
 def _mended(judgement: Judgement) -> set[_Combination]:
-    """Return every (scenario, saver, loader) of which a rewrite loads and is updated."""
+    """Return every (scenario, saver, loader) that a rewrite mends with nothing given up."""
     return {
         (v.cell.scenario, v.cell.saved_by, v.cell.loaded_by)
         for v in judgement.verdicts
         if v.cell.variant.startswith(REWRITE)
-        and (v.outcome, v.after_load) == (Outcome.LOADED, AfterLoad.UPDATES)
+        and (across := ways.across({v.cell.variant: endings.of_judged(v)}))
+        and not across.gives_up
     }

@@ -8,7 +8,7 @@ function questionOf(data, at, symptoms, chosen) {
   const PREFIX = "question";
   const COUNTED = {
     loads: "loads", fails: "fails", resets: "loses FP8 metadata", frozen: "freezes FP8 metadata",
-    changed: "loads changed", unknown: "no outcome",
+    changed: "loads changed", unknown: "not known",
   };
   const VERDICTS = {
     conforms: "", undocumented: "", "known-deviation": ": not so, a known deviation", deviates: ": not so, a deviation",
@@ -68,7 +68,7 @@ function questionOf(data, at, symptoms, chosen) {
         status: kind.status, note: error ? "" : kind.note, verdict: kind.verdict,
         outcome: kind.plainly || "no outcome: " + kind.outcome, variant: grid.variant,
         error: error && error.line, sentence: kind.sentence, otherReason: kind.same_reason === false, ...known,
-        helps: helps(grids, kind, place, data.loaders[line]),
+        helps: data.ways[data.helps[row.scenario][place]],
       },
       changes: changes(row, grid, column, line),
     };
@@ -100,21 +100,6 @@ function questionOf(data, at, symptoms, chosen) {
       return `  File "${frame.slice(0, colon)}", line 1, in ${frame.slice(colon + 1)}`;
     });
     return ["Traceback (most recent call last):", ...frames, error.traceback, `${error.type}: ${error.message}`].join("\n");
-  }
-
-  // What makes it load, as seen in the other variants; nothing where it loads.
-  function helps(grids, kind, place, loader) {
-    if (["loads", "unknown"].includes(kind.status)) return "";
-    const others = grids.filter((one) => one.variant !== "plain" && one.kinds[place] >= 0);
-    const loads = (one) => data.kinds[one.kinds[place]].status === "loads";
-    const optIn = data.optIns[loader];
-    if (optIn && others.some((one) => one.variant === "trusted" && loads(one))) {
-      return `set ${optIn}=1 for the load, if you trust the file`;
-    }
-    if (others.some((one) => one.variant.startsWith("rewrite:") && loads(one))) {
-      return `te-matrix remap IN OUT --to ${loader}` + (optIn ? `, and ${optIn}=1 set for the load` : "");
-    }
-    return others.length ? "nothing that was tried" : "";
   }
 
   // Where the answer changes, along the loading releases and along the saving ones.
@@ -178,7 +163,7 @@ function questionOf(data, at, symptoms, chosen) {
   function terms(answer, cells, saver, loader) {
     const rows = [["Checkpoint", make("ul", {}, cells.map((one) => make("li", {}, link(one, saver, loader))))]];
     if (answer.advice.length) rows.push(["What to do", paragraphs(answer.advice)]);
-    if (answer.helps) rows.push(["Seen to help", answer.helps]);
+    if (answer.helps) rows.push(["Way across, as seen", answer.helps]);
     if (answer.cause.length) rows.push(["Why", paragraphs(answer.cause)]);
     const otherwise = answer.otherReason ? ": it fails, for another reason" : VERDICTS[answer.verdict] || "";
     rows.push(["The FAQ says", answer.sentence ? `“${answer.sentence}”${otherwise}` : "nothing"]);

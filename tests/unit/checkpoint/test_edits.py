@@ -179,9 +179,72 @@ def test_what_1_5_has_no_place_for_is_dropped_only_if_nothing_is_held(key: str, 
     full = read({**linear, key: in_buffer(metadata(3))})
     with pytest.raises(LossError, match="for which 1.0-1.5 have no place"):
         planned(full, "1.0")
-    assert planned(full, "1.0", drop=True)[key].steps == (Step.DROP_STATE,)
+    assert planned(full, "1.0", drop=["*"])[key].steps == (Step.DROP_STATE,)
     empty = planned(read({**linear, key: in_buffer(None)}), "1.0")[key]
     assert (empty.new_key, empty.steps) == (None, (Step.DROP_KEY,))
+
+
+# States that are given up by name.
+
+MODEL = {
+    **{f"layers.{n}.fc.weight": torch.ones(8, 8) for n in range(2)},
+    **{f"layers.{n}.fc._extra_state": in_buffer(metadata(1)) for n in range(2)},
+    **{f"layers.{n}.dpa._extra_state": in_buffer(metadata(3)) for n in range(2)},
+}
+
+
+def given_up(found: dict[str, Edit]) -> set[str]:
+    return {
+        key.removesuffix("._extra_state")
+        for key, edit in found.items()
+        if Step.DROP_STATE in edit.steps
+    }
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["attention"], {"layers.0.dpa", "layers.1.dpa"}),
+        (["layers.1.*"], {"layers.1.fc", "layers.1.dpa"}),
+        (["layers.0.fc", "attention"], {"layers.0.fc", "layers.0.dpa", "layers.1.dpa"}),
+        (["*"], {"layers.0.fc", "layers.0.dpa", "layers.1.fc", "layers.1.dpa"}),
+        ([], set()),
+    ],
+)
+@pytest.mark.parametrize("form", ["1.6", "2.4"])
+def test_what_is_named_is_given_up_and_nothing_else(
+    form: str, names: list[str], expected: set[str], read: Any
+) -> None:
+    assert given_up(planned(read(MODEL), form, drop=names)) == expected
+
+
+def test_attention_is_given_up_and_the_rest_is_rewritten(read: Any) -> None:
+    found = planned(read(MODEL), "1.0", drop=["attention"])
+    assert found["layers.0.dpa._extra_state"].new_key is None
+    kept = found["layers.0.fc._extra_state"]
+    assert kept.steps == (Step.ADD_GLOBAL_STATE,) and after(kept).tensors
+
+
+def test_a_module_is_named_without_what_wraps_it(read: Any) -> None:
+    key = "_fsdp_wrapped_module.fc"
+    wrapped = {f"{key}.weight": torch.ones(8, 8), f"{key}._extra_state": in_buffer(metadata(1))}
+    assert given_up(planned(read(wrapped), "2.4", drop=["fc"])) == {key}
+
+
+def test_what_may_be_a_grouped_layer_is_not_called_attention(read: Any) -> None:
+    """A layer of three matrices has as many scales as attention; before 1.9 there is none."""
+    alone = read({"_extra_state": in_buffer(metadata(3))})
+    assert planned(alone, "1.0", drop=["attention"])["_extra_state"].new_key is None
+    with pytest.raises(CheckpointError, match=r"is called attention.*Such are: \(top\)"):
+        planned(alone, "2.4", drop=["attention"])
+    assert planned(alone, "2.4", drop=["(top)"])["_extra_state"].payload == b""
+
+
+@pytest.mark.parametrize("name", ["atention", "layers.2.*", "fc", ""])
+def test_a_name_that_no_module_has_is_refused(name: str, read: Any) -> None:
+    with pytest.raises(CheckpointError, match="no module with FP8 state is called"):
+        planned(read(MODEL), "2.4", drop=["attention", name])
+    planned(read(MODEL), "2.4", drop=["attention", name], lenient=True)
 
 
 def test_attention_that_cannot_be_decoded_is_given_up_under_its_own_key(read: Any) -> None:
@@ -189,8 +252,8 @@ def test_attention_that_cannot_be_decoded_is_given_up_under_its_own_key(read: An
     contents = read({**LINEAR, key: in_buffer(metadata(3)).getvalue()[:100]})
     with pytest.raises(CheckpointError, match="cannot be decoded"):
         planned(contents, "1.0")
-    assert planned(contents, "1.0", drop=True)[key].new_key is None
-    moved = planned(contents, "1.6", drop=True)[key]
+    assert planned(contents, "1.0", drop=["*"])[key].new_key is None
+    moved = planned(contents, "1.6", drop=["*"])[key]
     assert moved.new_key == "core_attention.fused_attention._extra_state"
 
 
@@ -363,7 +426,7 @@ def test_what_needs_the_opt_in(state: Any, form: str, wanted: bool, read: Any) -
     """Metadata, and every buffer that stays one."""
     edit = planned(read({**LINEAR, "fc._extra_state": state}), form)["fc._extra_state"]
     assert edits.needs_opt_in(edit) is wanted
-    dropped = planned(read({**LINEAR, "fc._extra_state": state}), "2.4", drop=True)
+    dropped = planned(read({**LINEAR, "fc._extra_state": state}), "2.4", drop=["*"])
     assert not edits.needs_opt_in(dropped["fc._extra_state"])
 
 
@@ -398,4 +461,4 @@ def test_a_value_that_is_not_finite_is_kept_bit_for_bit(read: Any) -> None:
 @pytest.mark.parametrize("drop", [True, False])
 def test_other_people_s_extra_state_is_no_concern(drop: bool, read: Any) -> None:
     state = {"own._extra_state": {"seen": 7}, **LINEAR, "fc._extra_state": in_buffer(metadata(1))}
-    assert set(planned(read(state), "2.0", drop=drop)) == {"fc._extra_state"}
+    assert set(planned(read(state), "2.0", drop=["*"] * drop)) == {"fc._extra_state"}

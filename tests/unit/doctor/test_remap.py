@@ -28,7 +28,7 @@ from matrix.catalogue.ranges import covers
 from matrix.catalogue.releases import Catalogue
 from matrix.checkpoint import edits, encoding, layout, publish
 from matrix.cli import main
-from matrix.doctor import CheckpointError, NoRewriteError, inspect, remap
+from matrix.doctor import CheckpointError, LossError, NoRewriteError, inspect, remap
 from matrix.doctor import remapping as remapping_module
 from matrix.errors import ExitCode
 from matrix.system import cleanup
@@ -311,6 +311,33 @@ def test_dropping_is_said_module_by_module(tmp_path: Path, out: Path) -> None:
     path = torch_zip(layered(recorded_state("1.7"), 2), tmp_path)
     shown = te_matrix("remap", path, out / "x.pt", "--to", "1.11", "--drop-fp8-state")
     assert shown.output.count("given up: scales and amaxes") == 6
+
+
+@pytest.mark.parametrize("release", ["1.7", "1.11", "2.17.1"])
+def test_attention_alone_is_given_up_by_name(release: str, tmp_path: Path, out: Path) -> None:
+    path = torch_zip(layered(recorded_state(release), 2), tmp_path)
+    with pytest.raises(LossError, match="--drop-fp8-state attention gives the state of attention"):
+        remap(path, out / "x.pt", "1.5")
+    done = remap(path, out / "x.pt", "1.5", drop_fp8_state="attention")
+    lost = [change.module for change in done.changes if change.lost]
+    assert len(lost) == 2 and all("core_attention" in module for module in lost)
+    after = {key: value for key, value in loaded(done.out).items() if is_state(key)}
+    assert len(after) == 4 and all(payload(value) is not None for value in after.values())
+
+
+def test_names_follow_the_option_or_none_does(tmp_path: Path, out: Path) -> None:
+    path = torch_zip(recorded_state("1.7"), tmp_path)
+    where = ("remap", path, out / "x.pt", "--to", "1.11", "--dry-run")
+    for options, lost in (
+        (["--drop-fp8-state"], 3),
+        (["--drop-fp8-state", "attention"], 1),
+        (["--drop-fp8-state=attention", "--drop-fp8-state=qkv"], 2),
+    ):
+        shown = te_matrix(*where, *options)
+        assert shown.output.count("given up: scales and amaxes") == lost
+    refused = te_matrix(*where, "--drop-fp8-state", "nosuch")
+    assert refused.exit_code == 2
+    assert "no module with FP8 state is called nosuch" in refused.output
 
 
 def test_dropping_what_cannot_be_decoded(tmp_path: Path, out: Path) -> None:

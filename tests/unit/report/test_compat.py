@@ -17,6 +17,7 @@ from helpers.builders import TODAY, a_cell, a_report
 from matrix import report
 from matrix.catalogue import releases
 from matrix.catalogue.selection import Selection
+from matrix.catalogue.words import Stage
 from matrix.cli import main
 from matrix.report import compat, compat_reader
 from matrix.report.compat_reader import Compat
@@ -47,7 +48,9 @@ def test_it_agrees_with_every_plain_load(observed: Report, known: Compat) -> Non
     plain = {cell.id: cell for cell in observed.cells if cell.variant == "plain"}
     for cell in plain.values():
         ((_kind, answer),) = known.find(cell.saved_by, cell.loaded_by, scenario=cell.scenario)
-        assert answer["status"] in words[cell.outcome.value], cell.id
+        # Where the loader lacks the recipe, what is held was not seen to arrive.
+        unseen = {"unknown"} if cell.held and cell.stage == Stage.LOAD_STATE_DICT else set()
+        assert answer["status"] in words[cell.outcome.value] | unseen, cell.id
         assert answer.get("error", "") == (cell.error_type or ""), cell.id
         frozen = "frozen" in (cell.after_load.value, cell.rest_after_load.value)
         assert not (frozen and answer["status"] == "loads"), cell.id
