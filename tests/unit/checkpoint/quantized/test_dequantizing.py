@@ -328,7 +328,7 @@ def test_data_and_scales_must_have_the_size_of_the_weight() -> None:
     refuse("for a weight of", "delayed-scaling", "2.4", {"data": random_bytes(3, 3)})
     refuse("for a weight of", "mxfp8", "2.4", {"rowwise_data": random_bytes(64, 32)})
     refuse("64 need them", "mxfp8", "2.4", {"rowwise_scale_inv": random_bytes(32, 4)})
-    refuse("needs 2", "mxfp8", "2.4", {"rowwise_scale_inv": random_bytes(128, 1)})
+    refuse("2 need them", "mxfp8", "2.4", {"rowwise_scale_inv": random_bytes(128, 1)})
     refuse("one float32", "delayed-scaling", "2.4", {"scale_inv": random_scales(2)})
 
 
