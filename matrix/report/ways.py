@@ -123,49 +123,62 @@ def table(
     :param order: the names of all known releases, oldest first.
     """
     known = (cell for cell in cells if cell.saved_by in opt_ins and cell.loaded_by in opt_ins)
-    rows: dict[str, dict[tuple[object, ...], list[tuple[WayRow, tuple[str, str]]]]] = {}
+    rows: dict[str, dict[tuple[object, ...], list[tuple[Pair, tuple[str, str]]]]] = {}
     for (scenario, saver, loader), pair in of_pairs(known).items():
-        row, key = _row(scenario, pair, opt_ins[loader])
-        rows.setdefault(scenario, {}).setdefault(key, []).append((row, (saver, loader)))
+        key = _key(pair, opt_ins[loader])
+        rows.setdefault(scenario, {}).setdefault(key, []).append((pair, (saver, loader)))
     return tuple(
-        _with_pairs(members[0][0], [pair for _row, pair in members], order)
+        _row(scenario, members, opt_ins, order)
         for scenario in filter(rows.__contains__, scenarios)
         for members in sorted(rows[scenario].values(), key=_rank)
     )
 
 
-def _row(scenario: str, pair: Pair, opt_in: str | None) -> tuple[WayRow, tuple[object, ...]]:
-    """Return the row of one pair, and what it has in common with those of the same row."""
+def _key(pair: Pair, opt_in: str | None) -> tuple[object, ...]:
+    """Return what pairs of one row have in common."""
     across = pair.across
     if across is None:
         kind, example = _reason(pair)
-        reason = f"{kind}: {example}" if example else kind
-        row = WayRow.model_construct(scenario=scenario, way=NO_WAY, reason=reason)
-        return row, (NO_WAY, kind, example.partition(":")[0])
-    found = WayRow.model_construct(
-        scenario=scenario,
-        way=across.name,
-        variant=across.variant.name,
-        step=across.step(ways.ANY, opt_in),
-        gives_up=across.gives_up,
-        untested=across.ending.untested,
-    )
-    return found, (found.way, found.variant, found.step, found.gives_up, found.untested)
+        return NO_WAY, kind, example.partition(":")[0]
+    step = across.step(ways.ANY, opt_in)
+    return across.name, across.variant.name, step, across.gives_up, across.ending.untested
 
 
-def _with_pairs(row: WayRow, pairs: Sequence[tuple[str, str]], order: Sequence[str]) -> WayRow:
+def _row(
+    scenario: str,
+    members: Sequence[tuple[Pair, tuple[str, str]]],
+    opt_ins: Mapping[str, str | None],
+    order: Sequence[str],
+) -> WayRow:
+    """Return the row of pairs that have the same in common."""
+    pair, (_saver, loader) = members[0]
+    across = pair.across
+    pairs = [names for _pair, names in members]
     where = tuple(
         WayPairs(saved_by=ranges.text(savers, order), loaded_by=ranges.text(loaders, order))
         for savers, loaders in ranges.rectangles(pairs, order)
     )
-    return row.model_copy(update={"pairs": len(pairs), "where": where})
+    if across is None:
+        reason = ": ".join(filter(None, _reason(pair)))
+        return WayRow(scenario=scenario, way=NO_WAY, reason=reason, pairs=len(pairs), where=where)
+    return WayRow(
+        scenario=scenario,
+        way=across.name,
+        variant=across.variant.name,
+        step=across.step(ways.ANY, opt_ins[loader]),
+        gives_up=across.gives_up,
+        untested=across.ending.untested,
+        pairs=len(pairs),
+        where=where,
+    )
 
 
 _NAMES = (*(way.name for way in catalogued.load()), catalogued.own_recipe().name, NO_WAY)
 
 
-def _rank(members: Sequence[tuple[WayRow, tuple[str, str]]]) -> tuple[int, int]:
-    return _NAMES.index(members[0][0].way), -len(members)
+def _rank(members: Sequence[tuple[Pair, tuple[str, str]]]) -> tuple[int, int]:
+    across = members[0][0].across
+    return _NAMES.index(across.name if across else NO_WAY), -len(members)
 
 
 def _reason(pair: Pair) -> tuple[str, str]:
