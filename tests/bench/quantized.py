@@ -46,7 +46,7 @@ from matrix.system.progress import Progress
 path, out = map(pathlib.Path, sys.argv[1:])
 found = layout.find(path)
 contents, form = found.read(), forms.load()["2.4"]
-planned = edits.plan(contents, form, lenient=True, give_up=True)
+planned = edits.plan(contents, form, lenient=True)
 files = contents.quantized.files
 rewrite = Rewrite(found, planned, form, "copy", WeightChange({change}), files)
 with publishing(rewrite, out, Progress()):

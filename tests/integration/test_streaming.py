@@ -154,7 +154,7 @@ from matrix.system.progress import Progress
 path, out = map(pathlib.Path, sys.argv[1:])
 found = layout.find(path)
 contents, form = found.read(), forms.load()["2.4"]
-edits = edits.plan(contents, form, lenient=True, give_up=True)
+edits = edits.plan(contents, form, lenient=True)
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 before = peak()
