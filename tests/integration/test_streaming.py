@@ -20,7 +20,7 @@ from helpers import quantized
 pytestmark = pytest.mark.integration
 
 SLOWLY = """
-import sys, time
+import signal, sys, time
 from matrix.checkpoint.copying import Output
 from matrix.cli import main
 if "{tmpfile}" == "no":
@@ -34,6 +34,7 @@ def slowly(output, data):
         time.sleep({seconds})
 Output.write = slowly
 sys.argv[0] = "te-matrix"
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 main()
 """
 """``te-matrix``, which says when it is in the middle, and then waits after every piece."""
