@@ -47,21 +47,21 @@ def ask(
             found = asked.prediction(answer, assumed)
             if contents.weights:
                 (seen,) = recorded.all([loader])
-                found = _with_weights(found, answer, seen)
+                found = _with_weights(found, seen)
             predictions.append(found)
         except MatrixError as error:
             predictions.append(Prediction(loader.name, LoadStatus.UNKNOWN, f"not asked: {error}"))
     return tuple(predictions), tuple(answers)
 
 
-def _with_weights(found: Prediction, answer: LiveAnswer, recorded: Prediction) -> Prediction:
-    """Return the worst of what a release did with the states, and of what is recorded.
+def _with_weights(found: Prediction, recorded: Prediction) -> Prediction:
+    """Return what is recorded of a checkpoint with quantized weights, where anything is.
 
-    Quantized weights may fail before any state is loaded.
+    Quantized weights may fail before any state is loaded. And what becomes of a state may depend
+    on whether the model's own weights are quantized, which those of the models asked are not:
+    2.16 loads operations' state of current scaling of 2.15 only where they are.
     """
-    unasked_only = {state.status for state in answer.states} == {LoadStatus.LOADS}
-    fails = recorded.status == LoadStatus.FAILS and found.status != LoadStatus.FAILS
-    if not (fails or (unasked_only and found.status == LoadStatus.UNKNOWN)):
+    if recorded.status in (LoadStatus.UNKNOWN, LoadStatus.DEPENDS):
         return found
     told = f"{recorded.detail} ({_OF_WEIGHTS})" if recorded.detail else _OF_WEIGHTS
     return dataclasses.replace(recorded, detail=told)
