@@ -303,5 +303,5 @@ def lock(session: nox.Session) -> None:
 def typecheck(session: nox.Session) -> None:
     """Check types with mypy, strictly."""
     package(session, "docker", "test")
-    tools(session, "mypy", "nox", "types-docker", "types-psutil")
+    tools(session, "mypy", "nox", "numpy", "types-docker", "types-psutil")
     session.run("mypy")
