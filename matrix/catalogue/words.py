@@ -149,7 +149,7 @@ class AfterLoad(Word):
 
 
 class CellStatus(Word):
-    """What becomes of a checkpoint in a load, see :mod:`matrix.judge.endings`."""
+    """What becomes of a checkpoint in a load, see ``matrix.judge.endings``."""
 
     LOADS = "loads"
     """All that it holds, and that the loader has a place for, is loaded and goes on updating."""
