@@ -7,11 +7,13 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import matrix.worker
+from matrix.doctor import remapping
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +23,19 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
     monkeypatch.setattr(subprocess, "run", refuse)
+
+
+@pytest.fixture
+def not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out that `remap` asks a release's own code, which the integration tests do."""
+    monkeypatch.setattr(remapping, "verify", lambda *_arguments: (True, "not tried here"))
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """An empty folder for what a test writes."""
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
 
 
 @pytest.fixture

@@ -22,19 +22,8 @@ from matrix.checkpoint.spans import FileRange, Span
 from matrix.checkpoint.zip_writing import NewEntry
 from matrix.checkpoint.zips import Zip
 from matrix.doctor import remap
-from matrix.doctor import remapping as remapping_module
 
-
-@pytest.fixture(autouse=True)
-def not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The release's own code is asked in the integration tests."""
-    monkeypatch.setattr(remapping_module, "verify", lambda *_arguments: (True, "not tried here"))
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    (tmp_path / "out").mkdir()
-    return tmp_path / "out"
+pytestmark = pytest.mark.usefixtures("not_tried")
 
 
 def noise(size: int, seed: int = 1) -> bytes:

@@ -12,13 +12,8 @@ import torch
 
 from helpers.formats import recorded_state, torch_zip
 from matrix.doctor import CheckpointError, inspect, remap
-from matrix.doctor import remapping as remapping_module
 
-
-@pytest.fixture(autouse=True)
-def not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The release's own code is asked in the integration tests."""
-    monkeypatch.setattr(remapping_module, "verify", lambda *_arguments: (True, "not tried here"))
+pytestmark = pytest.mark.usefixtures("not_tried")
 
 
 def in_bytes(value: Any) -> torch.Tensor:

@@ -22,17 +22,7 @@ from matrix.doctor import remapping as remapping_module
 from matrix.errors import ExitCode
 from matrix.system import cleanup
 
-
-@pytest.fixture(autouse=True)
-def not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The release's own code is asked in the integration tests."""
-    monkeypatch.setattr(remapping_module, "verify", lambda *_arguments: (True, "not tried here"))
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    (tmp_path / "out").mkdir()
-    return tmp_path / "out"
+pytestmark = pytest.mark.usefixtures("not_tried")
 
 
 def make(name: str, folder: Path) -> Path:
