@@ -224,9 +224,9 @@ def test_all_of_it_by_keyboard(everything: Path, opened: Open, width: int) -> No
     title = page.locator("#evidence-title").inner_text()
     assert title == f"Saved by {saver}, loaded by {loader}"
     page.keyboard.press("Escape")
-    assert page.locator(":focus").inner_text() == link
+    expect(page.locator(":focus")).to_have_text(link)
     assert asked(page)[:2] == (saver, loader)
-    assert page.url.startswith(before + "#question/")
+    expect(page).to_have_url(re.compile(re.escape(before + "#question/")))
 
 
 def test_the_way_back_leads_out_of_a_cell(whole: Path, opened: Open) -> None:
