@@ -18,7 +18,7 @@ from matrix.errors import ExitCode
 from matrix.gate import condensing, outputs, policies
 from matrix.gate.baseline import PolicyRequest
 from matrix.gate.policies import Check, PolicyName
-from matrix.report import console, rendering
+from matrix.report import console, printout, rendering
 from matrix.store.store import Store
 from matrix.workflow.selecting import Request, select
 
@@ -90,7 +90,7 @@ def gate_command(
     made = policies.qualified(made, policy, policies.exit_code(checks))
     screen = Console()
     if made.qualification is None:
-        console.print_judgement(screen, judgement, made)
+        console.print_judgement(screen, printout.of(judgement, made))
     else:
         console.print_qualification(screen, made.qualification, worse=False)
     cases = condensing.condensed(checks, order)

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 from rich.console import Console
@@ -26,11 +27,12 @@ from matrix.cli.options import (
 from matrix.errors import UsageError
 from matrix.lane.run import Run, RunOptions
 from matrix.plan.shards import Shard
-from matrix.report import console
+from matrix.report import console, printout, stamp
+from matrix.report.stamp import Stamp
 from matrix.store import recorded
 from matrix.store.store import Store
 from matrix.system.counting import counted
-from matrix.workflow import measuring, rerecord
+from matrix.workflow import inputs, measuring, rerecord
 from matrix.workflow.containers import ContainerOptions
 from matrix.workflow.parts import PlanPart
 from matrix.workflow.selecting import Request, Selected, select
@@ -44,6 +46,11 @@ class RunArguments:
     folder: Path
     no_gate: bool
     refresh_recorded: bool
+
+    @property
+    def measures(self) -> bool:
+        """Whether something is measured although it is known."""
+        return self.every_cell or self.refresh_recorded
 
 
 @click.command("run", short_help="Measure what the store lacks, judge and report.")
@@ -86,6 +93,12 @@ def run_command(
     request = dataclasses.replace(request, git_url=measuring_options.git_url)
     screen = Console()
     selected = dataclasses.replace(select(request, store), live_only=options.refresh_recorded)
+    if part.whole and not options.measures:
+        stamped = _earlier(request, selected, store, today, options.folder)
+        if stamped is not None:
+            measuring.remember(selected, store, None)
+            _say(screen, "0 measured, the rest was known; the report is as it was")
+            _end(screen, stamped, options)
     shard, run = _measure(
         selected, store, containers, part, measuring_options, options.every_cell, screen
     )
@@ -99,12 +112,38 @@ def run_command(
         count = rerecord.refresh(run.index, store, today)
         _say(screen, f"{counted(count, 'record')} in {recorded.folder(run.plan.lane)}")
         selected = dataclasses.replace(selected, live_only=False)
+    _end(screen, _report(request, selected, run, today, options.folder), options)
+
+
+def _earlier(
+    request: Request, selected: Selected, store: Store, today: datetime.date, folder: Path
+) -> Stamp | None:
+    """Return the stamp of the report that is in the folder, if this run would write the same."""
+    stamped = stamp.read(folder)
+    if stamped is None:
+        return None
+    same = stamped.inputs == inputs.digest(request, selected, store.content(), today)
+    return stamped if same else None
+
+
+def _report(
+    request: Request, selected: Selected, run: Run, today: datetime.date, folder: Path
+) -> Stamp:
+    """Judge what a run has left in the store, and write the report."""
     judgement = selected.judge(today)
     made = report.build(judgement, selected.documentation)
-    page = report.write(judgement, selected.documentation, options.folder, selected.selection, made)
-    console.print_judgement(screen, judgement, made)
+    report.write(judgement, selected.documentation, folder, selected.selection, made)
+    content = run.store.content_known()
+    made_from = inputs.digest(request, selected, content, today) if run.finished else ""
+    return stamp.write(folder, made_from, printout.of(judgement, made), judgement.exit_code)
+
+
+def _end(screen: Console, stamped: Stamp, options: RunArguments) -> NoReturn:
+    """Print what was found and where the report is, and exit."""
+    console.print_judgement(screen, stamped.printout)
+    page = options.folder / "index.html"
     screen.print(f"report: {page}", highlight=False, soft_wrap=True)
-    sys.exit(0 if options.no_gate else int(judgement.exit_code))
+    sys.exit(0 if options.no_gate else int(stamped.exit_code))
 
 
 def _whole_catalogue(request: Request) -> Request:

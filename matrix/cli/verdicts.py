@@ -20,7 +20,7 @@ from matrix.cli.options import (
 )
 from matrix.errors import UsageError
 from matrix.judge.judgement import Judgement
-from matrix.report import console, document
+from matrix.report import console, document, printout
 from matrix.report.document import Report
 from matrix.store.store import Store
 from matrix.workflow import qualifying
@@ -41,7 +41,7 @@ def judge_command(request: Request, store: Store, today: datetime.date, as_json:
         click.echo(json.dumps(rows, indent=1))
     else:
         made = report.build(judgement, selected.documentation)
-        console.print_judgement(Console(), judgement, made)
+        console.print_judgement(Console(), printout.of(judgement, made))
 
 
 @click.command("report", short_help="Write the report on the evidence in a store.")

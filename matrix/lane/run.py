@@ -95,6 +95,11 @@ class Run:
         incomplete = self.unsaved or any(without_evidence)
         return worst([*found, *([ExitCode.INCOMPLETE] if incomplete else [])])
 
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left: no release lacked its source, and no attempt failed."""
+        return not (self._unavailable or self._failures or self.unsaved)
+
     # What is left to do.
 
     def savers(self) -> dict[str, Release]:

@@ -10,7 +10,8 @@ commits: the commits that changed what releases do, for the page
 markdown: ``report.md``
 traits: what tells scenarios apart, in words
 overview: a report in short
-console: what commands print, and the progress of runs
+printout: what commands print of a judgement; console prints it, and the progress of runs
+stamp: what a report was made from, so that an equal one is not made again
 causes: cells grouped by verdict, outcome and reason; controls of a release that is lacking
 places: groups of cells as lines of text
 behaviour: releases grouped by how they save and load

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from matrix import __version__
@@ -181,7 +180,7 @@ def build(judgement: Judgement, documentation: Documentation) -> Report:
     """Return the report of a judgement."""
     plan = judgement.plan
     cells = tuple(map(_Cells(plan).of, judgement.verdicts))
-    return Report.model_construct(
+    made = Report.model_construct(
         harness=__version__,
         date=judgement.today.isoformat(),
         lane=plan.lane,
@@ -217,17 +216,18 @@ def build(judgement: Judgement, documentation: Documentation) -> Report:
             )
             for check in judgement.entries
         ),
-        ways=_ways(cells, plan),
+        ways=(),
         cells=cells,
     )
+    return made.model_copy(update={"ways": _ways(made, plan)})
 
 
-def _ways(cells: Sequence[ReportCell], plan: Plan) -> tuple[WayRow, ...]:
+def _ways(report: Report, plan: Plan) -> tuple[WayRow, ...]:
     """Return the table of ways; candidates, which no rewrite is tried for, are not in it."""
     if len(plan.variants) < 2:
         return ()
     opt_ins = {r.name: r.opt_in for r in plan.releases.values() if not r.candidate}
-    return ways.table(cells, list(plan.scenarios), opt_ins, releases.order(plan.releases))
+    return ways.table(report.pairs, list(plan.scenarios), opt_ins, releases.order(plan.releases))
 
 
 def scenario_row(sized: SizedScenario) -> ScenarioRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
 from pathlib import Path
@@ -25,10 +26,11 @@ from matrix.catalogue.words import (
 )
 from matrix.errors import StoreError
 from matrix.judge.ledger import LedgerEntry
+from matrix.report import ways
 from matrix.report.cells import CellObject, ReportCell, ReportModel
 from matrix.report.packing import Packed
 from matrix.report.qualification import Qualification
-from matrix.report.ways import WayRow
+from matrix.report.ways import Pair, Place, WayRow
 from matrix.system.collector import gc_paused
 
 FORMAT = 2
@@ -275,6 +277,11 @@ class Report(ReportHead):
         if self.cells and places.most_common(1)[0][1] > 1:
             raise ValueError(f"{places.most_common(1)[0][0].id} is listed more than once")
         return self
+
+    @functools.cached_property
+    def pairs(self) -> dict[Place, Pair]:
+        """What was seen of each pair of releases in each scenario, and the way across."""
+        return ways.of_pairs(self.cells)
 
     @property
     def title(self) -> str:

@@ -78,7 +78,6 @@ class EmbeddedEvidence:
         self._judgement = judgement
         self._report = report
         self._selection = selection
-        self._pairs = ways.of_pairs(report.cells)
         self._kinds, self._saves, self._loads = Pool(), Pool(), Pool()
         self._parts, self._tensors, self._moved = Pool(), Pool(), Pool()
         self._errors, self._places, self._ways = Pool(), Pool(), Pool()
@@ -152,7 +151,7 @@ class EmbeddedEvidence:
         rows = {release.name: number for number, release in enumerate(plan.loaders)}
         opt_ins = {release.name: release.opt_in for release in plan.loaders}
         found: dict[str, list[int]] = {}
-        for (scenario, saver, loader), pair in self._pairs.items():
+        for (scenario, saver, loader), pair in self._report.pairs.items():
             by_place = found.setdefault(scenario, [_NO_CELL] * (len(columns) * len(rows)))
             text = ways.what_helps(pair, loader, opt_ins[loader])
             place = rows[loader] * len(columns) + columns[saver]
@@ -167,7 +166,7 @@ class EmbeddedEvidence:
 
     def _new_kind(self, verdict: JudgedCell, row: ReportCell) -> int:
         documented, live = verdict.documented, (verdict.save_live, verdict.load_live)
-        pair = self._pairs[row.scenario, row.saved_by, row.loaded_by]
+        pair = self._report.pairs[row.scenario, row.saved_by, row.loaded_by]
         status = pair.endings[row.variant].status
         looks = verdict.seen, verdict.outcome, verdict.verdict, status
         attends = self._judgement.plan.scenarios[verdict.cell.scenario].attends

@@ -110,21 +110,22 @@ class _Endings:
 
 
 def table(
-    cells: Iterable[ReportCell],
+    pairs: Mapping[Place, Pair],
     scenarios: Sequence[str],
     opt_ins: Mapping[str, str | None],
     order: Sequence[str],
 ) -> tuple[WayRow, ...]:
     """Return the table of ways.
 
-    :param cells: all cells of the releases; those of others are left out.
+    :param pairs: the pairs, see :func:`of_pairs`; those of other releases are left out.
     :param scenarios: the names of all scenarios, in the order of the rows.
     :param opt_ins: the opt-in for pickled extra state of each release, by name.
     :param order: the names of all known releases, oldest first.
     """
-    known = (cell for cell in cells if cell.saved_by in opt_ins and cell.loaded_by in opt_ins)
     rows: dict[str, dict[tuple[object, ...], list[tuple[Pair, tuple[str, str]]]]] = {}
-    for (scenario, saver, loader), pair in of_pairs(known).items():
+    for (scenario, saver, loader), pair in pairs.items():
+        if saver not in opt_ins or loader not in opt_ins:
+            continue
         key = _key(pair, opt_ins[loader])
         rows.setdefault(scenario, {}).setdefault(key, []).append((pair, (saver, loader)))
     return tuple(

@@ -21,14 +21,17 @@ from matrix.system import shipped
 
 RECORDED_FROM_INDEX = ("1.11", "2.17.1")
 """Releases on the package index that are recorded too, to compare recorded and live evidence."""
-
-
 _EVIDENCE = "evidence"
 
 
 def folder(lane: Lane) -> Path:
     """Return the folder of the recorded evidence of a lane."""
     return shipped.folder("fixtures", "fixtures") / str(lane)
+
+
+def evidence_folder(lane: Lane) -> Path:
+    """Return the folder of the records of a lane, which has a file for each scenario."""
+    return folder(lane) / _EVIDENCE
 
 
 class Recorded:
@@ -87,7 +90,7 @@ class Recorded:
 @cache
 def evidence(lane: Lane) -> Recorded | None:
     """Return the recorded evidence of a lane; None where there is none."""
-    place = folder(lane) / _EVIDENCE
+    place = evidence_folder(lane)
     return Recorded(place) if place.is_dir() else None
 
 

@@ -14,7 +14,7 @@ import os
 import posixpath
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,7 @@ class Store:
         self._has_folders = not _BUCKETS.intersection(protocols)
         # The errors of fsspec's remote file systems have no common base class.
         self._errors = OSError if self._local else Exception
+        self._known: dict[str, str] = {}
 
     @property
     def absolute(self) -> str:
@@ -135,18 +136,22 @@ class Store:
         """
         folder = "saves" if isinstance(record, Save) else "loads"
         name = f"{record.key}-{record.observed()[:16]}-{record.provenance.runner}"
-        self._write(f"{folder}/{name}.json", record.model_dump_json(exclude_none=True).encode())
+        data = record.model_dump_json(exclude_none=True).encode()
+        self._write_known(f"{folder}/{name}.json", data)
 
     def add_attempt(self, attempt: Attempt) -> None:
         """Write an attempt that produced no evidence, beside all earlier ones."""
         data = attempt.model_dump_json().encode()
-        digest = hashlib.sha256(data).hexdigest()[:16]
-        self._write(f"attempts/{attempt.key}-{digest}.json", data)
+        self._write_known(f"attempts/{attempt.key}-{_digest(data)[:16]}.json", data)
+
+    def _write_known(self, name: str, data: bytes) -> None:
+        self._write(name, data)
+        self._known[name] = _digest(data)
 
     def add_checkpoint(self, path: Path) -> str:
         """Write a copy of a checkpoint file, and return the SHA-256 of its bytes."""
         data = path.read_bytes()
-        digest = hashlib.sha256(data).hexdigest()
+        digest = _digest(data)
         self.put_checkpoint(digest, data)
         return digest
 
@@ -209,13 +214,33 @@ class Store:
         data = self._read(path)
         if data is None:
             return None
-        if hashlib.sha256(data).hexdigest() != digest:
+        if _digest(data) != digest:
             raise StoreError(
                 f"checkpoint {path} does not match its digest",
                 why="it was changed or torn after it was saved",
                 do="Delete it; the next run saves it again",
             )
         return data
+
+    def content(self) -> str:
+        """Return the SHA-256 of the names and bytes of all records and attempts.
+
+        :raises StoreError: one cannot be read.
+        """
+        return _content(
+            {
+                f"{kind}/{name}": _digest(data)
+                for kind in _KINDS
+                for name, data in self._objects(kind)
+            }
+        )
+
+    def content_known(self) -> str:
+        """Return the same of those that were read or written through this object.
+
+        It differs from :meth:`content` where someone else has written since.
+        """
+        return _content(self._known)
 
     def saves(self) -> dict[str, list[Save]]:
         """Return all saves by key. A key has several where runners or observations differ.
@@ -259,6 +284,7 @@ class Store:
                         do="Delete it; the next run measures it again",
                     )
                 found[record.key].append(record)
+                self._known[f"{folder}/{name}"] = _digest(data)
         return dict(found)
 
     def _objects(self, folder: str) -> Iterator[tuple[str, bytes]]:
@@ -293,6 +319,15 @@ class Store:
 
 def _manifest_name(manifest: Manifest) -> str:
     return f"shards/{manifest.shard}-of-{manifest.of}-{manifest.split[:16]}.json"
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _content(digests: Mapping[str, str]) -> str:
+    lines = (f"{name} {digest}\n" for name, digest in sorted(digests.items()))
+    return _digest("".join(lines).encode())
 
 
 def _bytes(name: str) -> bytes:

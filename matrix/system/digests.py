@@ -1,10 +1,15 @@
-"""SHA-256 digests of folders: of Python files only, or of all files."""
+"""SHA-256 digests of files and folders: of Python files only, or of all files."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+
+
+def of_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def of_files(folder: Path) -> str:
@@ -27,6 +32,5 @@ def of_tree(path: Path) -> str:
 def _of(folder: Path, files: Iterable[Path]) -> str:
     seen = hashlib.sha256()
     for name in sorted(path.relative_to(folder).as_posix() for path in files):
-        file_digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        seen.update(f"{name} {file_digest}\n".encode())
+        seen.update(f"{name} {of_file(folder / name)}\n".encode())
     return seen.hexdigest()

@@ -8,6 +8,7 @@
 ``runners``      makes the runner of a selection, on any machine
 ``parts``        the part of a plan that one run does: a phase, a band, a shard
 ``measuring``    what a run needs to measure here or on a cluster
+``inputs``       what a report is made from, as one digest
 ``qualifying``   a candidate measured, and held against its baseline
 ``correcting``   the patch of the FAQ, from a request
 ``history``      the commits of Transformer Engine's git repository

@@ -1,21 +1,22 @@
 """`nox -s bench`: what the fork server and the store are worth, as ratios in one run.
 
 Prints wall times of the whole autocast matrix with nothing known, with every cell
-loaded though another has the very same state, of a second run with nothing to do, and
-of one process per pair on a sample. FetchedSources are fetched first and not counted.
+loaded though another has the very same state, of a second run with nothing to do, of one
+that only writes its report anew, and of one process per pair on a sample. Sources are fetched
+first and not counted.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
 import os
 import random
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -23,9 +24,14 @@ from rich.table import Table
 
 from matrix.catalogue import releases, scenarios
 from matrix.errors import MatrixError
-from matrix.lane.environment import WORKER, worker_environment
 from matrix.lane.local import LocalRunner
+from matrix.lane.process import ReleaseProcess
+from matrix.lane.protocol import LoadAnswer, SaveAnswer
 from matrix.lane.sources import FetchedSources
+from matrix.report import stamp
+
+LIMIT = 60
+"""Seconds that a save or a load may take."""
 
 
 def timed(command: Sequence[str]) -> float:
@@ -57,54 +63,28 @@ def fetched(names: list[str]) -> list[releases.Release]:
 
 def one_process_per_pair(releases: list[releases.Release], pairs: int) -> float:
     """Load a sample of pairs, a fresh interpreter for each; return seconds per pair."""
-    recipe = scenarios.load()["autocast"]
+    sized = scenarios.load()["autocast"]
     chosen = random.Random(0).choices(releases, k=pairs)
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = save_one(releases[0], recipe, Path(folder))
+        checkpoint = Path(folder) / "checkpoint.pt"
+        with opened(releases[0], Path(folder)) as process:
+            assert isinstance(process.save(sized, checkpoint, LIMIT), SaveAnswer)
         began = time.perf_counter()
         for loader in chosen:
-            fresh_process(loader, recipe, checkpoint)
+            with opened(loader, Path(folder)) as process:
+                process.enter(sized, LIMIT)
+                loaded = process.load(sized, checkpoint, LIMIT, None, loader.opt_in)
+                assert isinstance(loaded, LoadAnswer), loaded
         return (time.perf_counter() - began) / pairs
 
 
-def save_one(release: releases.Release, recipe: scenarios.SizedScenario, folder: Path) -> Path:
-    path = folder / "checkpoint.pt"
-    with LocalRunner(folder) as host:
-        process = host.open(release, FetchedSources(offline=True).get(release), "cpu")
-        process.save(recipe, path, 60)
+@contextlib.contextmanager
+def opened(release: releases.Release, folder: Path) -> Iterator[ReleaseProcess]:
+    """Import torch and TE in a new interpreter."""
+    with LocalRunner(folder) as runner:
+        process = runner.open(release, FetchedSources(offline=True).get(release), "cpu")
+        yield process
         process.close()
-    return path
-
-
-def fresh_process(
-    loader: releases.Release, recipe: scenarios.SizedScenario, checkpoint: Path
-) -> None:
-    """Import torch and TE in a new interpreter, load once, leave."""
-    start = {
-        "lane": "cpu",
-        "source": str(FetchedSources(offline=True).get(loader)),
-        "version": loader.version,
-    }
-    enter = {"op": "enter", "id": 1, "scenario": recipe.request}
-    load = {
-        "op": "load",
-        "id": 2,
-        "timeout": 60,
-        "scenario": recipe.request,
-        "path": str(checkpoint),
-        "rewrite": None,
-        "opt_in": loader.opt_in,
-    }
-    text = "".join(json.dumps(line) + "\n" for line in (start, enter, load))
-    done = subprocess.run(
-        [sys.executable, str(WORKER), "serve"],
-        input=text,
-        capture_output=True,
-        text=True,
-        check=True,
-        env=worker_environment(),
-    )
-    assert '"stage"' in done.stdout, done.stderr
 
 
 def main() -> None:
@@ -118,16 +98,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         first = run(Path(folder), selected)
         second = run(Path(folder), selected)
+        (Path(folder) / "report" / stamp.NAME).unlink()
+        report = run(Path(folder), selected)
     with tempfile.TemporaryDirectory() as folder:
         every = run(Path(folder), selected, "--every-cell")
     pair = one_process_per_pair(releases, options.pairs)
-    show(releases, first, second, every, pair, options.pairs)
+    show(releases, first, second, report, every, pair, options.pairs)
 
 
 def show(
     releases: list[releases.Release],
     first: float,
     second: float,
+    report: float,
     every: float,
     pair: float,
     sample: int,
@@ -143,6 +126,7 @@ def show(
         ("nothing known", first),
         ("nothing known, every cell loaded", every),
         ("nothing to do", second),
+        ("nothing to measure, the report made anew", report),
         (f"one process per pair, from {sample} pairs, over the cores", whole),
     ):
         table.add_row(what, f"{seconds:.1f}", f"{seconds / first:.2f}")

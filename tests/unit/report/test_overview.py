@@ -11,7 +11,7 @@ from rich.table import Table
 
 from helpers.builders import a_cell, a_report
 from matrix.catalogue import releases
-from matrix.report import console, markdown, overview
+from matrix.report import console, markdown, overview, printout
 from matrix.report.document import BandRow, Bands, Report
 from matrix.report.places import places, together
 
@@ -118,7 +118,8 @@ def printed(report: Report) -> str:
     plan = SimpleNamespace(releases={})
     nothing = SimpleNamespace(plan=plan, saves=(), failing_entries=(), controls=(), verdicts=())
     stream = io.StringIO()
-    console.print_judgement(Console(file=stream, width=80), nothing, report)  # type: ignore[arg-type]
+    found = printout.of(nothing, report)  # type: ignore[arg-type]
+    console.print_judgement(Console(file=stream, width=80), found)
     return stream.getvalue()
 
 

@@ -24,7 +24,7 @@ SCENARIOS = ("autocast", "history-16-to-1024", "history-16")
 
 
 def table(*cells: ReportCell) -> tuple[WayRow, ...]:
-    return ways.table(cells, SCENARIOS, OPT_INS, ORDER)
+    return ways.table(ways.of_pairs(cells), SCENARIOS, OPT_INS, ORDER)
 
 
 def where(row: WayRow) -> list[str]:
