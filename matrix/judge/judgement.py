@@ -88,6 +88,8 @@ class Ruling:
         return bool(self.unexpected)
 
 
+# The type checker is told that a cell has the fields of its ruling; read_through() below gives
+# them to it. Inheriting them when running would give every cell a copy of each.
 if TYPE_CHECKING:
     _OfRuling = Ruling
 else:

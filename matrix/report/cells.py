@@ -203,6 +203,8 @@ GROUPS: dict[str, type[ReportModel]] = {
 }
 """The groups of values that cells share, by the name of the attribute that holds each."""
 
+# The type checker is told that a cell has the fields of its groups; read_through() below gives
+# them to it. Inheriting them when running would give every cell a copy of each.
 if TYPE_CHECKING:
 
     class _OfOthers(
