@@ -8,12 +8,15 @@ from collections.abc import Iterator, Sequence
 
 from matrix.doctor.symptoms import keys, table
 from matrix.doctor.symptoms.keys import Keys
-from matrix.doctor.symptoms.table import Cause, Table, holds
+from matrix.doctor.symptoms.table import Cause, Table, from_last_frame, holds
 from matrix.doctor.symptoms.text import squeezed, tracebacks
 
 SHOWN = 120
 _FRAME = re.compile(r"',line(\d*),in")
-PATTERNS = {"line": _FRAME}
+_MESSAGE = re.compile(r"(?<!DistBackend)(?<!ChildFailed)(?:Error|Exception):")
+"""The class of an exception before its message, but for those that other ranks and launchers raise
+when one rank has failed."""
+PATTERNS = {"line": _FRAME, "message": _MESSAGE}
 """The patterns of this module by name, for the script of the report's page."""
 
 
@@ -62,7 +65,14 @@ def _of_messages(text: str, known: Table) -> Iterator[Claim]:
 
 
 def _meets(cause: Cause, part: str) -> bool:
-    return holds(cause.when, part) and not any(holds([[p]], part) for p in cause.unless)
+    met = holds(cause.when, part) or _is_cut_after(cause.code, part)
+    return met and not any(holds([[p]], part) for p in cause.unless)
+
+
+def _is_cut_after(code: Sequence[str], part: str) -> bool:
+    """Return whether the last frame shows some line of code, and the message after it is lost."""
+    last = from_last_frame(part)
+    return holds([code], last) and not _MESSAGE.search(last)
 
 
 def _shown_by(cause: Cause, part: str, known: Table) -> str:
@@ -94,9 +104,9 @@ def _chosen(claims: Sequence[Claim], listed: Keys) -> list[Claim]:
     chosen: list[Claim] = []
     groups: set[str] = set()
     for claim in sorted(claims, key=lambda each: order[each.cause.id]):
-        if claim.cause.group not in groups:
+        if groups.isdisjoint(claim.cause.groups):
             chosen.append(claim)
-            groups |= {claim.cause.group} - {""}
+            groups.update(claim.cause.groups)
     others = [claim for claim in chosen if not claim.cause.alone]
     return others if others or listed.weights else chosen
 

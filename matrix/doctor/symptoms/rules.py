@@ -31,6 +31,7 @@ def plain_rules() -> dict[str, Any]:
         "toSend": page.TO_SEND,
         "meanings": keys.MEANINGS,
         "wild": table.WILD,
+        "frame": table.FRAME,
         "extraState": EXTRA_STATE,
         "wrappers": sorted(WRAPPERS),
         "evidence": [row.model_dump(mode="json", exclude={"source"}) for row in known.evidence],

@@ -28,11 +28,15 @@ class Evidence(tables.Row):
     name: str
     patterns: tuple[str, ...]
     unless: tuple[str, ...] = ()
+    last: tuple[str, ...] = ()
     source: str
 
     def find(self, part: str) -> str:
         """Return what of a squeezed text shows it, or an empty text."""
         if any(compiled(pattern).search(part) for pattern in self.unless):
+            return ""
+        raised = from_last_frame(part)
+        if self.last and raised and not holds([self.last], raised):
             return ""
         found = (compiled(pattern).search(part) for pattern in self.patterns)
         return next((match[0] for match in found if match), "")
@@ -71,13 +75,14 @@ class Cause(tables.Row):
     id: str
     title: str
     when: tuple[tuple[str, ...], ...] = ()
+    code: tuple[str, ...] = ()
     evidence: tuple[str, ...] = ()
     unless: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     size: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
-    group: str = ""
+    groups: tuple[str, ...] = ()
     alone: bool = False
     releases: str
     cause: str
@@ -131,6 +136,19 @@ def load() -> Table:
     :raises TableError: it has a mistake.
     """
     return tables.load(tables.packaged("symptoms.toml"), Table)
+
+
+FRAME = ".py',line"
+"""What a frame has behind the path, in a squeezed text."""
+
+
+def from_last_frame(part: str) -> str:
+    """Return the last frame of a squeezed text, from its path on, and what follows it.
+
+    It is empty where the text has no frame.
+    """
+    end = part.rfind(FRAME)
+    return part[part.rfind("'", 0, end) + 1 :] if end >= 0 else ""
 
 
 def holds(groups: Sequence[Sequence[str]], part: str) -> bool:

@@ -18,14 +18,16 @@ _COLOUR = re.compile(
     r"|\[\d{1,3}(?:;\d{1,3}){0,4}m"
 )
 """ANSI sequences, also as loggers spell the escape character, and without it."""
-_BOXES = re.compile("[\u2500-\u257f\u2771\u276f]")
-"""The frame and the arrow of rich's tracebacks."""
+_BOXES = re.compile("[\u2500-\u257f\u2771\u276f]|(?<=[ \t])[|](?=[ \t\r]*$)", re.MULTILINE)
+"""The frame and the arrow of rich's tracebacks, and what closes a line where it draws in ASCII."""
 _WINDOWS = re.compile(r"(?:\b[A-Za-z]:)?(?:\\{1,2}[\w.@+-]+){1,40}\.py\b")
 _ESCAPES = re.compile(r"\\{1,4}[nrt]")
 """Line breaks and tabs of messages that were logged as JSON or by ``repr``."""
 _QUOTES = re.compile(r"\\{0,4}[\"'`\u2018\u2019\u201c\u201d\u201e]")
 ENTITIES = {"&quot;": '"', "&#34;": '"', "&#39;": "'", "&#x27;": "'", "&apos;": "'"}
 ENTITIES |= {"&lt;": "<", "&gt;": ">", "&nbsp;": "", "&amp;": "&"}
+ENTITIES |= {"\uff1a": ":", "\uff0c": ",", "\uff08": "(", "\uff09": ")"}
+"""Entities of HTML, and the punctuation that Chinese and Japanese keyboards write."""
 _MARKS = re.compile(r"^[\s^~]+$", re.MULTILINE)
 """The lines of ``^`` and ``~`` that Python prints below lines of code."""
 _SPACE = re.compile(r"[\s\u200b\ufeff]+")
@@ -63,12 +65,13 @@ _PREFIXES = re.compile(
 MOST_PREFIXES = 8
 
 _FRAME = re.compile(
-    r"(?:File)?'?([\w~./@+-]{1,300}\.py)'?(?::(\d{1,6}))?,?in"
-    r"(?:(?:\w{1,80}\.){1,5}(?=\w{1,80}\(self)|(?=[\w<]))"
+    r"(?:File'?)?([\w~./@+-]{1,300}\.py)'?(?:(?::(\d{1,6}))?[,:]?in"
+    r"(?:(?:\w{1,80}\.){1,5}(?=\w{1,80}\(self)|(?=[\w<]))|:(\d{1,6}):(?=[A-Z]\w{0,80}Error))"
 )
-"""A frame as IPython and rich print it: the path, perhaps a line number, and the function.
+"""A frame as IPython, rich and pytest print it: the path, perhaps a line number, and the function.
 
-IPython gives methods with the names of their classes, and with their arguments."""
+IPython gives methods with the names of their classes, and with their arguments. pytest has the
+class of the exception in place of the function that raised it, whose code it shows before."""
 
 
 _TRACEBACK = re.compile(r"(?=Traceback\(mostrecentcalllast\))")
@@ -103,7 +106,11 @@ def squeezed(text: str) -> str:
     for entity, character in ENTITIES.items():
         joined = joined.replace(entity, character)
     joined = _QUOTES.sub("'", joined)
-    return _FRAME.sub(r"File'\1',line\2,in", joined)
+    return _FRAME.sub(_as_python_prints_it, joined)
+
+
+def _as_python_prints_it(frame: re.Match[str]) -> str:
+    return f"File'{frame[1]}',line{frame[2] or frame[3] or ''},in"
 
 
 def without_prefixes(line: str) -> str:

@@ -62,7 +62,8 @@ function symptomsOf(rules) {
       joined = joined.replaceAll(entity, () => character);
     }
     joined = joined.replace(patterns.quotes, "'");
-    return joined.replace(patterns.frame, (_all, file, line) => `File'${file}',line${line ?? ""},in`);
+    return joined.replace(patterns.frame, (_all, file, line, pytest) =>
+      `File'${file}',line${line ?? pytest ?? ""},in`);
   }
 
   function withoutPrefixes(line) {
@@ -140,7 +141,9 @@ function symptomsOf(rules) {
   }
 
   const asksForKeys = (cause) => Object.keys(cause.kinds).length > 0;
-  const meets = (cause, part) => holds(cause.when, part) && !cause.unless.some((one) => has(one, part));
+  const isCutAfter = (code, last) => holds([code], last) && last.search(patterns.message) < 0;
+  const meets = (cause, part) => (holds(cause.when, part) || isCutAfter(cause.code, fromLastFrame(part))) &&
+    !cause.unless.some((one) => has(one, part));
 
   function ofMessages(text) {
     const parts = text.split(patterns.traceback).filter((part) => part);
@@ -163,8 +166,15 @@ function symptomsOf(rules) {
 
   function evidenceOf(row, part) {
     if (row.unless.some((one) => has(one, part))) return "";
+    const raised = fromLastFrame(part);
+    if (row.last.length && raised && !holds([row.last], raised)) return "";
     const found = row.patterns.map(literal).find((one) => one.test(part));
     return found ? part.match(found)[0] : "";
+  }
+
+  function fromLastFrame(part) {
+    const end = part.lastIndexOf(rules.frame);
+    return end < 0 ? "" : part.slice(end ? part.lastIndexOf("'", end - 1) + 1 : 0);
   }
 
   function ofKeys(text, states) {
@@ -183,9 +193,9 @@ function symptomsOf(rules) {
     const kept = [], groups = new Set();
     const place = (claim) => rules.cause.indexOf(claim.cause);
     for (const claim of claims.sort((one, other) => place(one) - place(other))) {
-      const { group } = claim.cause;
-      if (!groups.has(group)) kept.push(claim);
-      if (group) groups.add(group);
+      if (claim.cause.groups.some((group) => groups.has(group))) continue;
+      kept.push(claim);
+      claim.cause.groups.forEach((group) => groups.add(group));
     }
     const others = kept.filter((claim) => !claim.cause.alone);
     return others.length || weights ? others : kept;
