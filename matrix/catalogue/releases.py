@@ -95,6 +95,13 @@ class Release(tables.Row):
         return version.major, version.minor
 
     @property
+    def versions(self) -> tuple[str, ...]:
+        """The versions under which it is published, further builds of it included."""
+        built = (self.wheel, *(entry.partition(":")[0] for entry in self.also))
+        its = Version(Version(self.version).base_version)
+        return (self.version, *(v for v in built if v and Version(Version(v).base_version) == its))
+
+    @property
     def source(self) -> str:
         """Where the Python code is obtained, as text for people."""
         if self.path:
@@ -123,15 +130,29 @@ class Catalogue:
     """The releases, oldest first."""
 
     def __getitem__(self, name: str) -> Release:
-        """Return a release by name.
+        """Return a release by name, or by its version as a package, a tag or an import gives it.
 
+        :param name: as the catalogue has it, or such as ``v2.4``, ``2.4.0`` or ``2.4.0+3cd6870``.
         :raises UsageError: there is none of that name.
         """
+        known = {release.name: release for release in self.releases}
+        found = known.get(name) or self._of_version(name)
+        if found is None:
+            raise UsageError(
+                f"there is no release {name}" if name.strip() else "the name of a release is empty",
+                do=nearest(name, known),
+            )
+        return found
+
+    def _of_version(self, text: str) -> Release | None:
+        try:
+            version = Version(Version(text).public)  # without the commit that builds append
+        except InvalidVersion:
+            return None
         for release in self.releases:
-            if release.name == name:
+            if not release.candidate and version in {Version(v) for v in release.versions}:
                 return release
-        known = [release.name for release in self.releases]
-        raise UsageError(f"there is no release {name}", do=nearest(name, known))
+        return None
 
     def with_candidate(self, candidate: Release) -> Catalogue:
         """Return a catalogue that also contains a candidate."""

@@ -63,6 +63,7 @@ DEFAULTS = {"releases": "bands", "scenario": "autocast", "variant": "plain,remap
 EVERYTHING = {"releases": "all", "scenario": "all", "variant": "all"}
 """The options that select all that evidence is recorded of."""
 
+_RANGE = re.compile(r"([^-\s]+)\s*-\s*([^-\s]+)")
 GRAMMAR = "bands | all | latest:N | a band | a release | FROM-TO, joined by commas"
 """The form of a selection of releases, as help texts and errors show it."""
 
@@ -86,8 +87,10 @@ def releases(
     for term in _terms(text):
         found = _term(catalogue, documentation, term)
         if not found:
+            turned = _RANGE.fullmatch(term)
             raise UsageError(
-                f"--releases {term} selects nothing", do=nearest(term, catalogue.names())
+                f"{term} selects no release",
+                do=f"Write {turned[2]}-{turned[1]}" if turned else nearest(term, catalogue.names()),
             )
         chosen.update(release.name for release in found)
     return [release for release in catalogue.releases if release.name in chosen]
@@ -110,8 +113,8 @@ def _term(catalogue: Catalogue, documentation: Documentation, term: str) -> list
         return [release for release in known if documentation.band(release).name == term]
     if match := re.fullmatch(r"latest:(\d+)", term):
         return known[-int(match[1]) :] if int(match[1]) else []
-    if match := re.fullmatch(r"([^-]+)-([^-]+)", term):
-        first, last = (catalogue[end.strip()] for end in match.groups())
+    if match := _RANGE.fullmatch(term):
+        first, last = (catalogue[end] for end in match.groups())
         return [r for r in known if first.order <= r.order <= last.order]
     return [catalogue[term]]
 

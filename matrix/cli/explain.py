@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import click
 
 from matrix import report
 from matrix.catalogue import releases
+from matrix.catalogue.releases import Catalogue
 from matrix.catalogue.selection import EVERYTHING, Selection
 from matrix.cli.options import with_json, with_store, with_today
 from matrix.doctor import symptoms
@@ -23,6 +25,8 @@ from matrix.errors import ExitCode, UsageError, os_errors_as
 from matrix.report import explain
 from matrix.store.store import Store
 from matrix.workflow.selecting import Request, Selected, select
+
+_FILE_NAME = re.compile(r"(?=.*[/\\]|.*\.(?:txt|log|out|err)$)\S{1,255}")
 
 
 @click.command("explain", short_help="Explain a pair of releases, or an error.")
@@ -72,6 +76,8 @@ def _read(text: str | None) -> str:
     elif text and os.path.isfile(text):  # noqa: PTH113  # Path's raises where a name is too long
         with os_errors_as(UsageError, f"{text} cannot be read", do="Name a file that has a text"):
             text = _decoded(Path(text).read_bytes())
+    elif text and _FILE_NAME.fullmatch(text):
+        click.echo(f"There is no file {text}: it is taken for the text itself.", err=True)
     if not text or not text.strip():
         raise UsageError(
             "there is nothing to explain",
@@ -96,14 +102,22 @@ def _pair(
     saved_by: str, loaded_by: str, store: Store, today: datetime.date, as_json: bool
 ) -> Iterator[str]:
     known = releases.load()
-    # A selection takes ranges, too; this command takes the name of one release.
-    selected = _select(store, known[saved_by].name, known[loaded_by].name)
+    selected = _select(store, _one(known, saved_by), _one(known, loaded_by))
     judgement = selected.judge(today)
     if as_json:
         rows = [report.cell_of(v, judgement).model_dump(mode="json") for v in judgement.verdicts]
         yield json.dumps(rows, indent=1)
     else:
         yield from explain.page(judgement, selected.documentation, selected.entries)
+
+
+def _one(known: Catalogue, name: str) -> str:
+    if re.search(r"[-,:/]|^all$|^bands$", name):
+        raise UsageError(
+            f"explain is about two releases, and {name} is not the name of one",
+            do="For ranges there is `te-matrix bands`, for a candidate `te-matrix qualify`",
+        )
+    return known[name].name
 
 
 def _error(text: str, as_json: bool) -> Iterator[str]:

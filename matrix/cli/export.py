@@ -52,6 +52,8 @@ def export_command(path: Path, store: Store, compat: bool, ways: bool, date: dat
 
     With --ways, PATH is a page that says for every saver, loader and scenario what makes the
     checkpoint load, what is given up by it, or why nothing does.
+
+    With either, - is standard output.
     """
     if compat and ways:
         raise UsageError("--compat and --ways are two files", do="Write one after the other")
@@ -59,6 +61,9 @@ def export_command(path: Path, store: Store, compat: bool, ways: bool, date: dat
         selected = select(Request(Selection()), store, defaults=EVERYTHING)
         made = report.build(selected.judge(date), selected.documentation)
         text = compat_file.text(made, selected.catalogue) if compat else ways_page.page(made.ways)
+        if str(path) == "-":
+            click.echo(text, nl=False)
+            return
         with os_errors_as(StoreError, f"{path} cannot be written", do="Name another file"):
             path.write_text(text, encoding="utf-8")
         click.echo(f"{path}: {counted(made.planned, 'cell')}")
@@ -66,7 +71,7 @@ def export_command(path: Path, store: Store, compat: bool, ways: bool, date: dat
     records, at = read_records(store.url), date.isoformat()
     if archive.is_exported(path.name):
         count = archive.write(path, records, at)
-    elif not path.suffix and not (path.exists() and any(path.iterdir())):
+    elif str(path) != "-" and not path.suffix and not (path.exists() and any(path.iterdir())):
         count = recorded.write_evidence(path, records, at)
     else:
         raise UsageError(

@@ -335,8 +335,11 @@ def _require_package(root: Path, name: str) -> None:
     if not (root / PACKAGE / "pytorch").is_dir():
         raise UsageError(
             f"{name} is no candidate",
-            why=f"it holds no {PACKAGE}/pytorch",
-            do="Give a Transformer Engine source tree, a transformer_engine wheel, or git:REF",
+            why=f"it holds no {PACKAGE}/pytorch"
+            if root.exists()
+            else "there is neither a file nor a folder of that name",
+            do="Give a Transformer Engine source tree, a transformer_engine wheel, or git:REF, "
+            "such as git:main and git:v2.4",
         )
 
 

@@ -172,19 +172,21 @@ def _plan(
         selection.releases(
             known,
             documentation,
-            text or chosen.releases or defaults["releases"],
+            _first_given(text, chosen.releases, defaults["releases"]),
             with_candidates=(lane, runner) != local_gpu.LOCAL_GPU,
         )
         for text in (chosen.saved_by, chosen.loaded_by)
     )
-    wanted = chosen.scenario or defaults["scenario"]
+    wanted = _first_given(chosen.scenario, defaults["scenario"])
     sized = scenarios.load(chosen.scenario_file, chosen.size or SIZES.get(lane))
     if lane == Lane.GPU:
         sized = _trained_on_gpu(sized, wanted)
     variants = scenarios.variants()
     groups = {selection.FAQ: [name for name, one in sized.items() if one.scenario.faq]}
     scenario_names = selection.names("scenario", sized, wanted, groups)
-    variant_names = selection.names("variant", variants, chosen.variant or defaults["variant"])
+    variant_names = selection.names(
+        "variant", variants, _first_given(chosen.variant, defaults["variant"])
+    )
     return plan_cells(
         documentation,
         {name: sized[name] for name in scenario_names},
@@ -199,6 +201,11 @@ def _plan(
         and scenario_names == list(sized)
         and variant_names == list(variants),
     )
+
+
+def _first_given(*texts: str | None) -> str:
+    """Return the first text that is not None; one that is empty was given, and selects nothing."""
+    return next(text for text in texts if text is not None)
 
 
 def _trained_on_gpu(sized: dict[str, SizedScenario], wanted: str) -> dict[str, SizedScenario]:

@@ -35,6 +35,29 @@ def test_an_unknown_release_names_the_nearest(known: Catalogue) -> None:
         known["2.17.2"]
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("v1.13", "1.13"),
+        ("2.4.0", "2.4"),
+        ("2.4.0+3cd6870", "2.4"),
+        ("1.9.0.post1", "1.9"),
+        ("2.6.0.post1", "2.6"),
+        ("2.2.1.0", "2.2.1"),
+    ],
+)
+def test_a_version_as_packages_and_tags_have_it(known: Catalogue, text: str, name: str) -> None:
+    assert known[text].name == name
+
+
+@pytest.mark.parametrize(
+    "text", ["2.4.0.dev0+94bff09", "2.0.1", "2.4rc1", "2.4.0.post1", "v", "main"]
+)
+def test_a_version_between_releases_is_none(known: Catalogue, text: str) -> None:
+    with pytest.raises(UsageError, match="there is no release"):
+        known[text]
+
+
 def test_sync_finds_what_the_catalogue_lacks(known: Catalogue) -> None:
     published = ["2.21.0", "2.20.2", "2.6.0.post1", "1.9.0", "0.0.0", "2.20.3"]
     assert releases.missing(known, published) == ["2.20.3", "2.21.0"]

@@ -324,6 +324,12 @@ def test_what_names_no_file_is_the_text_itself(text: str) -> None:
     assert te_matrix("explain", "--error", text).exit_code == ExitCode.INCOMPLETE
 
 
+@pytest.mark.parametrize("text", ["/var/log/run.log", "errors.txt", "logs\\\\run.err"])
+def test_a_file_that_is_not_there_is_said_to_be_none(text: str) -> None:
+    assert f"There is no file {text}" in te_matrix("explain", "--error", text).stderr
+    assert "no file" not in te_matrix("explain", "--error", "KeyError: 'a/b.log'").stderr
+
+
 def test_as_json() -> None:
     text = OURS["scale-inv-short.txt"]["text"]
     (only,) = json.loads(te_matrix("explain", "--error", text, "--json").output)

@@ -164,6 +164,8 @@ def test_the_command_writes_all_of_it_in_little_space(
     assert (tmp_path / "compat.json").stat().st_size < 300_000
     found = Compat(str(tmp_path / "compat.json"))
     assert found.data["releases"] == releases.load().names()
+    shown = CliRunner().invoke(main, ["export", "--compat", "-"])
+    assert shown.stdout == Path("compat.json").read_text(encoding="utf-8")
     refused = CliRunner().invoke(main, ["export", "--compat", "nosuch/compat.json"])
     assert refused.exit_code == 4
     assert "cannot be written" in refused.output
