@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -16,6 +17,7 @@ from matrix.catalogue.words import (
     Weights,
     outcome_text,
 )
+from matrix.doctor import symptoms
 from matrix.judge import endings as endings_of
 from matrix.judge import ways
 from matrix.judge.endings import Ending
@@ -23,7 +25,8 @@ from matrix.judge.judgement import JudgedCell, Judgement
 from matrix.judge.ledger import LedgerEntry
 from matrix.report.cells import one_line
 from matrix.report.places import together
-from matrix.report.ways import told
+from matrix.report.ways import told as told_way
+from matrix.store.records import Failure
 from matrix.system.counting import counted
 
 OUTCOME_MEANINGS = {
@@ -35,6 +38,9 @@ OUTCOME_MEANINGS = {
     "partial": "loads, FP8 attention metadata neither intact nor default",
 }
 """Each outcome as it is shown, and what it means for the user."""
+
+_MESSAGE = 1000
+"""The most characters of an error's message that are shown."""
 
 _UNSTEPPED = "loads, as far as can be seen: the loader lacks the recipe to go on with"
 
@@ -110,7 +116,7 @@ def _ending(verdict: JudgedCell, *, attends: bool) -> Iterator[str]:
     means = meaning(verdict, attends=attends) or absent
     yield means
     if verdict.error:
-        message = one_line(verdict.error.message)[:300]
+        message = textwrap.shorten(one_line(verdict.error.message), _MESSAGE, placeholder=" ...")
         yield f"{verdict.error.type} at {_stage(verdict)}: {message}"
         if verdict.unexpected:
             yield f"unexpected keys: {', '.join(verdict.unexpected)}"
@@ -148,7 +154,7 @@ def _fix(endings: Mapping[str, Ending], loader: Release) -> str:
     across = ways.across(endings)
     if across is None:
         return "nothing that was tried"
-    return told(across.step(loader.name, loader.opt_in), across.gives_up)
+    return told_way(across.step(loader.name, loader.opt_in), across.gives_up)
 
 
 def _stage(verdict: JudgedCell) -> str:
@@ -156,10 +162,22 @@ def _stage(verdict: JudgedCell) -> str:
 
 
 def _causes(judgement: Judgement, entries: Sequence[LedgerEntry]) -> Iterator[str]:
+    """Yield each cause once: the ledger's, or of an error like none of theirs that of its text."""
     used = {name for verdict in judgement.verdicts for name in verdict.entries}
-    for entry in entries:
-        if entry.id in used:
-            yield ""
-            yield f"Why ({entry.id}): {entry.cause}"
-            yield f"What to do: {entry.advice}"
-            yield f"Reference: {entry.reference}"
+    listed = [entry for entry in entries if entry.id in used]
+    told: dict[tuple[str, str, str], dict[str, None]] = {}
+    for entry in listed:
+        told.setdefault((entry.cause, entry.advice, entry.reference), {})[entry.id] = None
+    for error in dict.fromkeys(v.error for v in judgement.verdicts if v.error and not v.entries):
+        if not any(_names(entry, error) for entry in listed):
+            for row in symptoms.rows_of(error):
+                told.setdefault((row.cause, row.advice, row.references), {})[row.id] = None
+    for (cause, advice, reference), names in told.items():
+        yield ""
+        yield f"Why ({', '.join(names)}): {cause}"
+        yield f"What to do: {advice}"
+        yield f"Reference: {reference}"
+
+
+def _names(entry: LedgerEntry, error: Failure) -> bool:
+    return entry.error == error.type and (entry.fragment or "") in error.message

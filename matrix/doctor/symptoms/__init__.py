@@ -14,7 +14,7 @@ page: that answer as text
 rules: all of it as plain data, for the script of the report's page
 """
 
-from matrix.doctor.symptoms.explaining import Explanation, PossibleCause, explain
+from matrix.doctor.symptoms.explaining import Explanation, PossibleCause, explain, rows_of
 from matrix.doctor.symptoms.rules import plain_rules
 
-__all__ = ["Explanation", "PossibleCause", "explain", "plain_rules"]
+__all__ = ["Explanation", "PossibleCause", "explain", "plain_rules", "rows_of"]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from matrix.catalogue.words import Lane
-from matrix.doctor.symptoms import claims, seen
+from matrix.doctor.symptoms import claims, seen, table
 from matrix.doctor.symptoms.seen import SeenErrors, SeenPairs
+from matrix.doctor.symptoms.table import Cause
+from matrix.store.records import Failure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +54,12 @@ def explain(text: str) -> Explanation:
         return Explanation((), found.ordinary)
     errors = seen.load(Lane.CPU)
     return Explanation(tuple(_cause(claim, errors, found.text) for claim in found.claims))
+
+
+def rows_of(error: Failure) -> tuple[Cause, ...]:
+    """Return the rows of ``symptoms.toml`` that explain an error of the evidence."""
+    ids = seen.causes_of(error)
+    return tuple(row for row in table.load().cause if row.id in ids)
 
 
 def _cause(claim: claims.Claim, errors: SeenErrors, text: str) -> PossibleCause:

@@ -350,3 +350,13 @@ def test_a_pair_s_page_has_all_parts() -> None:
     assert "te-matrix remap IN OUT --to 2.2: in autocast, attention-only" in shown
     shown = te_matrix("explain", "1.11", "2.17.1").output
     assert "set NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE=1 for the load" in shown
+
+
+def test_every_error_on_a_pair_s_page_has_a_cause_told_once_and_its_whole_message() -> None:
+    shown = te_matrix("explain", "2.8", "2.20.2").output
+    whys = [line for line in shown.splitlines() if line.startswith("Why (")]
+    assert len({line.partition("): ")[2] for line in whys}) == len(whys)
+    for name in ("pickle-guard", "current-scaling-attention", "quantizer-attribute"):
+        assert sum(f"{name}," in why or f"{name})" in why for why in whys) == 1, name
+    assert "(opt-in)" not in shown, "the ledger has that error"
+    assert "To load it anyway, set NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE=1." in shown
