@@ -10,6 +10,7 @@ from matrix.catalogue.faq import Documentation
 from matrix.catalogue.releases import Release
 from matrix.catalogue.words import (
     AfterLoad,
+    Deviation,
     Outcome,
     RestState,
     Stage,
@@ -26,7 +27,6 @@ from matrix.judge.ledger import LedgerEntry
 from matrix.report.cells import one_line
 from matrix.report.places import together
 from matrix.report.ways import told as told_way
-from matrix.store.records import Failure
 from matrix.system.counting import counted
 
 OUTCOME_MEANINGS = {
@@ -169,7 +169,7 @@ def _causes(judgement: Judgement, entries: Sequence[LedgerEntry]) -> Iterator[st
     for entry in listed:
         told.setdefault((entry.cause, entry.advice, entry.reference), {})[entry.id] = None
     for error in dict.fromkeys(v.error for v in judgement.verdicts if v.error and not v.entries):
-        if not any(_names(entry, error) for entry in listed):
+        if not any(e.stage and e.explains(Deviation.ERROR, e.stage, error) for e in listed):
             for row in symptoms.rows_of(error):
                 told.setdefault((row.cause, row.advice, row.references), {})[row.id] = None
     for (cause, advice, reference), names in told.items():
@@ -177,7 +177,3 @@ def _causes(judgement: Judgement, entries: Sequence[LedgerEntry]) -> Iterator[st
         yield f"Why ({', '.join(names)}): {cause}"
         yield f"What to do: {advice}"
         yield f"Reference: {reference}"
-
-
-def _names(entry: LedgerEntry, error: Failure) -> bool:
-    return entry.error == error.type and (entry.fragment or "") in error.message
