@@ -19,7 +19,7 @@ from matrix.catalogue import ways as catalogued
 from matrix.doctor import symptoms
 from matrix.judge import endings, ways
 from matrix.report import document, traits
-from matrix.report.cells import ReportCell
+from matrix.report.cells import ReportCell, one_line
 from matrix.report.document import Report
 from matrix.report.ways import told
 
@@ -100,7 +100,7 @@ def error(cell: ReportCell) -> str:
     if cell.error_type is None:
         return ""
     assert cell.stage
-    return f"{cell.error_type} at {cell.stage.value}: {cell.error_message}"
+    return f"{cell.error_type} at {cell.stage.value}: {one_line(cell.error_message or '')}"
 
 
 def helped(text: str) -> str:
@@ -131,7 +131,11 @@ def test_equal_answers_stand_together(everything: Path, opened: Open) -> None:
     )
     cards = page.locator("#answers > li")
     texts = [
-        re.sub(r"(?s)(Checkpoint).*?(What to do|Way across)|Elsewhere.*|Repeat it", "", text)
+        re.sub(
+            r"(?s)(Checkpoint).*?(What to do|On this error|Way across)|Elsewhere.*|Repeat it",
+            "",
+            text,
+        )
         for text in cards.all_inner_texts()
     ]
     assert len(set(texts)) == len(texts) > 1
@@ -195,6 +199,39 @@ def test_a_recipe_with_an_arrow_is_kept_too(
 def test_a_question_of_nothing_shows_the_first(whole: Path, opened: Open, wrong: str) -> None:
     page = opened(whole, fragment=wrong)
     assert asked(page) == asked(opened(whole))
+
+
+def test_a_link_to_what_another_report_has_says_so(everything: Path, opened: Open) -> None:
+    page = opened(everything, fragment=fragment("1.7", "2.4", "Linear", "DelayedScaling"))
+    assert page.locator("#answers > li").count()
+    page.evaluate("location.hash = 'question/2.9/2.8/Linear/CustomRecipe'")
+    expect(page.locator("#answered")).to_contain_text(
+        "2.9, 2.8, Linear, CustomRecipe, which this report does not have"
+    )
+    assert page.locator("#answers > li").count() == 0
+    ask(page, "1.7", "2.4", "Linear", "DelayedScaling")
+    assert page.locator("#answers > li").count()
+
+
+def test_what_loads_all_comes_before_what_helps_with_the_first_error(
+    everything: Path, opened: Open
+) -> None:
+    """With the opt-in alone this checkpoint meets a second error."""
+    page = opened(
+        everything, fragment=fragment("2.8", "2.20.2", "MultiheadAttention", "Float8CurrentScaling")
+    )
+    text = shown(page)["mha.current-scaling"]["text"]
+    way, on_error = text.index("Way across, as seen"), text.index("On this error")
+    assert "--drop-fp8-state attention" in text[way:on_error]
+    assert "What to do" not in text
+
+
+def test_messages_are_without_what_is_for_terminals(everything: Path, opened: Open) -> None:
+    page = opened(
+        everything, fragment=fragment("1.13", "2.1", "MultiheadAttention", "DelayedScaling")
+    )
+    error = shown(page)["weights-only"]["error"]
+    assert "do those steps only if you trust" in error and "[1m" not in error
 
 
 def test_no_cell_says_so(everything: Path, opened: Open) -> None:

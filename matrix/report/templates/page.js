@@ -28,6 +28,10 @@
     return;
   }
   const data = await unpacked(at("data").textContent);
+  // PyTorch writes words of some messages in bold, for terminals.
+  for (const error of data.errors) {
+    for (const name of ["message", "traceback"]) error[name] = error[name].replace(/\x1b\[[\d;]*m/gu, "");
+  }
   const columns = data.savers.length, rows = data.loaders.length;
   const body = evidenceOf(data), symptoms = symptomsOf(data.symptoms);
 

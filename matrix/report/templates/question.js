@@ -6,6 +6,7 @@
 function questionOf(data, at, symptoms, chosen) {
   const FIELDS = ["ask-saver", "ask-loader", "ask-module", "ask-recipe"];
   const PREFIX = "question";
+  const NOTHING = "nothing that was tried"; // as report/ways.py tells it
   const COUNTED = {
     loads: "loads", fails: "fails", resets: "loses FP8 metadata", frozen: "freezes FP8 metadata",
     changed: "loads changed", unknown: "not known",
@@ -162,8 +163,12 @@ function questionOf(data, at, symptoms, chosen) {
 
   function terms(answer, cells, saver, loader) {
     const rows = [["Checkpoint", make("ul", {}, cells.map((one) => make("li", {}, link(one, saver, loader))))]];
-    if (answer.advice.length) rows.push(["What to do", paragraphs(answer.advice)]);
-    if (answer.helps) rows.push(["Way across, as seen", answer.helps]);
+    // What was seen to make this very checkpoint load comes before what helps with its first error,
+    // behind which there may be a second one.
+    const seen = answer.helps && answer.helps !== NOTHING;
+    if (seen) rows.push(["Way across, as seen", answer.helps]);
+    if (answer.advice.length) rows.push([seen ? "On this error" : "What to do", paragraphs(answer.advice)]);
+    if (answer.helps && !seen) rows.push(["Way across, as seen", answer.helps]);
     if (answer.cause.length) rows.push(["Why", paragraphs(answer.cause)]);
     const otherwise = answer.otherReason ? ": it fails, for another reason" : VERDICTS[answer.verdict] || "";
     rows.push(["The FAQ says", answer.sentence ? `“${answer.sentence}”${otherwise}` : "nothing"]);
@@ -214,7 +219,14 @@ function questionOf(data, at, symptoms, chosen) {
     const known = data.savers.includes(saver) && data.loaders.includes(loader) &&
       data.scenarios.some((one) => one.module === module && one.recipe === recipe);
     if (known) ask(saver, loader, module, recipe);
-    return known;
+    else lack(saver, loader, module, recipe);
+    return true;
+  }
+
+  // A link may be of a report on other releases or scenarios: no answer to another question stays.
+  function lack(...what) {
+    at("answers").replaceChildren();
+    at("answered").textContent = `The link asks for ${what.join(", ")}, which this report does not have. Choose above.`;
   }
 
   function ask(saver, loader, module, recipe) {
