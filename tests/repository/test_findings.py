@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from helpers.builders import TODAY
 from matrix.catalogue import scenarios
-from matrix.catalogue.selection import Selection
+from matrix.catalogue.selection import EVERYTHING, Selection
+from matrix.catalogue.words import Verdict
 from matrix.judge import ledger
 from matrix.workflow.selecting import Request, select
 
@@ -24,6 +26,24 @@ ROWS = [
 def test_each_entry_of_the_ledger_has_a_row() -> None:
     named = [name for row in ROWS if len(row) == 4 for name in re.findall(r"`([^`]+)`", row[2])]
     assert sorted(named) == sorted(entry.id for entry in ledger.load())
+
+
+def test_the_counts_are_those_of_the_recorded_evidence() -> None:
+    variants = Selection(variant="plain,remapped,trusted")
+    judgement = select(Request(variants), defaults=EVERYTHING).judge(TODAY)
+    totals, page = judgement.totals, PAGE.read_text()
+    assert f"{sum(totals.values()):,} cells" in page
+    for verdict in (Verdict.CONFORMS, Verdict.KNOWN_DEVIATION, Verdict.UNDOCUMENTED):
+        name = verdict.value.replace("-", " ")
+        assert re.search(rf"^\| {name}[^|]*\| {totals[verdict]:,} \|$", page, re.MULTILINE)
+
+    wrong = sum(control.verdict == Verdict.KNOWN_DEVIATION for control in judgement.controls)
+    assert f"{wrong} controls came out wrong" in page
+
+
+def test_the_packaged_scenarios_are_counted() -> None:
+    others = sum(not each.scenario.faq for each in scenarios.load().values())
+    assert f"and {others} of other modules" in (PAGE.parent / "using.md").read_text()
 
 
 def test_each_entry_of_the_ledger_is_of_packaged_scenarios() -> None:
