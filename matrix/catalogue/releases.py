@@ -135,14 +135,18 @@ class Catalogue:
         :param name: as the catalogue has it, or such as ``v2.4``, ``2.4.0`` or ``2.4.0+3cd6870``.
         :raises UsageError: there is none of that name.
         """
-        known = {release.name: release for release in self.releases}
-        found = known.get(name) or self._of_version(name)
+        found = self.find(name)
         if found is None:
             raise UsageError(
                 f"there is no release {name}" if name.strip() else "the name of a release is empty",
-                do=nearest(name, known),
+                do=nearest(name, self.names()),
             )
         return found
+
+    def find(self, name: str) -> Release | None:
+        """Return a release by name or version, or None if there is none."""
+        by_name = {release.name: release for release in self.releases}
+        return by_name.get(name) or self._of_version(name)
 
     def _of_version(self, text: str) -> Release | None:
         try:

@@ -169,14 +169,20 @@ def baseline(
     """
     if against is not None and against.endswith(".json"):
         return from_report(document.read(Path(against)), names, against)
-    catalogued = [r.name for r in selected.catalogue.releases if not r.candidate]
-    named = [against] if against in catalogued else catalogued
-    place = None if against is None or against in catalogued else against
-    store = open_store(place, "a release nor a report.json", _FILES) if place else None
+    if against is not None and not against.strip():
+        raise UsageError(
+            "--against names nothing",
+            do="Name a release, a store or a report.json, or leave it out",
+        )
+    release = selected.catalogue.find(against) if against else None
+    named = [r.name for r in selected.catalogue.releases if not r.candidate]
+    if release is not None and release.name in named:
+        named, against = [release.name], None
+    store = open_store(against, "a release nor a report.json", _FILES) if against else None
     instead = _instead(names, named)
     evidence = dataclasses.replace(selected, store=store, plan=_plan(selected, instead))
     made = report.build(evidence.judge(today), selected.documentation)
-    return Baseline(report=made, instead=instead, source=place or SHIPPED)
+    return Baseline(report=made, instead=instead, source=against or SHIPPED)
 
 
 def without_candidates(made: Report, request: Request) -> Selected:

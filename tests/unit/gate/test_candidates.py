@@ -86,6 +86,7 @@ def test_what_is_worse_than_in_the_baseline_fails_by_cause(candidate: MakeCandid
     assert "worse: loaded -> error: RuntimeError at load_state_dict: Refusing" in result.output
     assert f"autocast/plain: 1.11, 2.9, {name}-2.18 -> {name}" in result.output
     assert gate("--against", "2.17.1").exit_code == ExitCode.OK
+    assert f"{name} against 2.17: not qualified" in gate("--against", "v2.17.0").output
 
 
 def test_the_baseline_is_the_newest_release_before_the_candidate(candidate: MakeCandidate) -> None:
@@ -136,6 +137,7 @@ def test_a_baseline_without_evidence_is_incomplete(
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
+        (["--against", ""], "--against names nothing"),
         (["--against", "nosuch"], "nosuch is neither a store nor a release nor a report.json"),
         (["--policy", "no-regression"], "needs a baseline"),
     ],
