@@ -59,8 +59,13 @@ def export_command(path: Path, store: Store, compat: bool, ways: bool, date: dat
         raise UsageError("--compat and --ways are two files", do="Write one after the other")
     if compat or ways:
         selected = select(Request(Selection()), store, defaults=EVERYTHING)
-        made = report.build(selected.judge(date), selected.documentation)
-        text = compat_file.text(made, selected.catalogue) if compat else ways_page.page(made.ways)
+        judgement = selected.judge(date)
+        made = report.build(judgement, selected.documentation)
+        text = (
+            compat_file.text(made, selected.catalogue, compat_file.unlisted(judgement))
+            if compat
+            else ways_page.page(made.ways)
+        )
         if str(path) == "-":
             click.echo(text, nl=False)
             return

@@ -6,15 +6,18 @@ It says for each kind of checkpoint, saver and loader what a plain load does, wh
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
 
 from matrix.catalogue.releases import Catalogue
 from matrix.catalogue.words import CellStatus
+from matrix.doctor import symptoms
+from matrix.doctor.symptoms import Cause
 from matrix.judge import endings as endings_of
 from matrix.judge import ways
+from matrix.judge.judgement import Judgement
 from matrix.report import compat_reader, traits
 from matrix.report.cells import ReportCell, ReportModel, one_line
 from matrix.report.document import LedgerRow, Report, ScenarioRow
@@ -95,11 +98,21 @@ class CompatFile(ReportModel):
     """By scenario: for each loader, in the order of the releases, an index into ``rows``."""
 
 
-def text(report: Report, known: Catalogue) -> str:
+def unlisted(judgement: Judgement) -> dict[str, tuple[Cause, ...]]:
+    """Return the causes of the errors of plain loads that no ledger entry lists, by cell."""
+    return {
+        verdict.cell.id: symptoms.rows_of(verdict.error)
+        for verdict in judgement.verdicts
+        if verdict.cell.variant == _PLAIN and verdict.error and not verdict.entries
+    }
+
+
+def text(report: Report, known: Catalogue, causes: Mapping[str, Sequence[Cause]]) -> str:
     """Return the text of the file.
 
     :param report: the report on all releases and scenarios, in all variants.
     :param known: the catalogue, which knows the loaders' opt-ins.
+    :param causes: see :func:`unlisted`.
     """
     names = [row.name for row in report.releases]
     opt_ins = {name: known[name].opt_in or "" for name in names}
@@ -120,7 +133,8 @@ def text(report: Report, known: Catalogue) -> str:
                 if by_variant is None or _PLAIN not in by_variant:
                     found.append(-1)
                     continue
-                outcome = _outcome(by_variant, opt_ins[loader], entries)
+                reasons = causes.get(by_variant[_PLAIN].id, ())
+                outcome = _outcome(by_variant, opt_ins[loader], entries, reasons)
                 found.append(outcomes.setdefault(outcome, len(outcomes)))
             numbers.append(rows.setdefault(_runs(found), len(rows)))
         cells[scenario] = tuple(numbers)
@@ -175,7 +189,10 @@ def _kind(row: ScenarioRow) -> CheckpointKind:
 
 
 def _outcome(
-    by_variant: Mapping[str, ReportCell], opt_in: str, entries: Mapping[str, LedgerRow]
+    by_variant: Mapping[str, ReportCell],
+    opt_in: str,
+    entries: Mapping[str, LedgerRow],
+    unlisted: Sequence[Cause],
 ) -> CompatOutcome:
     plain = by_variant[_PLAIN]
     endings = {name: endings_of.of(cell) for name, cell in by_variant.items()}
@@ -186,7 +203,8 @@ def _outcome(
         return CompatOutcome(status=status.value)
     if status == CellStatus.LOADS:
         return CompatOutcome(status=status.value, gives_up=gives_up)
-    causes = [entries[name] for name in plain.ledger if name in entries]
+    listed = [entries[name] for name in plain.ledger if name in entries]
+    causes: Sequence[LedgerRow | Cause] = listed or unlisted
     trusted = across is not None and across.variant.name == _TRUSTED
     return CompatOutcome(
         status=status.value,

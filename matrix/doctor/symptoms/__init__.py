@@ -16,5 +16,6 @@ rules: all of it as plain data, for the script of the report's page
 
 from matrix.doctor.symptoms.explaining import Explanation, PossibleCause, explain, rows_of
 from matrix.doctor.symptoms.rules import plain_rules
+from matrix.doctor.symptoms.table import Cause
 
-__all__ = ["Explanation", "PossibleCause", "explain", "plain_rules", "rows_of"]
+__all__ = ["Cause", "Explanation", "PossibleCause", "explain", "plain_rules", "rows_of"]

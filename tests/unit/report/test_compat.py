@@ -15,10 +15,12 @@ from click.testing import CliRunner
 
 from helpers.builders import TODAY, a_cell, a_report
 from matrix import report
-from matrix.catalogue import releases
+from matrix.catalogue import faq, releases
 from matrix.catalogue.selection import Selection
 from matrix.catalogue.words import Stage
 from matrix.cli import main
+from matrix.doctor import symptoms
+from matrix.judge.judgement import Judgement
 from matrix.report import compat, compat_reader
 from matrix.report.compat_reader import Compat
 from matrix.report.document import Report
@@ -28,17 +30,23 @@ CHOSEN = "1.0,1.5,1.7,1.11,1.14,2.1,2.4,2.9,2.16.1,2.17,2.20.2"
 
 
 @pytest.fixture(scope="module")
-def observed() -> Report:
-    """The report on some releases, in all scenarios and variants, from the recorded evidence."""
+def judgement() -> Judgement:
+    """That of some releases, in all scenarios and variants, from the recorded evidence."""
     chosen = Selection(releases=CHOSEN, scenario="all", variant="all")
-    selected = select(Request(chosen))
-    return report.build(selected.judge(TODAY), selected.documentation)
+    return select(Request(chosen)).judge(TODAY)
 
 
 @pytest.fixture(scope="module")
-def known(observed: Report, tmp_path_factory: pytest.TempPathFactory) -> Compat:
+def observed(judgement: Judgement) -> Report:
+    return report.build(judgement, faq.load())
+
+
+@pytest.fixture(scope="module")
+def known(
+    judgement: Judgement, observed: Report, tmp_path_factory: pytest.TempPathFactory
+) -> Compat:
     path = tmp_path_factory.mktemp("compat") / "compat.json"
-    path.write_text(compat.text(observed, releases.load()))
+    path.write_text(compat.text(observed, releases.load(), compat.unlisted(judgement)))
     return Compat(str(path))
 
 
@@ -58,6 +66,22 @@ def test_it_agrees_with_every_plain_load(observed: Report, known: Compat) -> Non
         for kind, answer in known.find(*pair):
             there = f"{kind['scenario']}/plain/{pair[0]}->{pair[1]}" in plain
             assert there == (answer is not compat_reader.NO_CELL)
+
+
+def test_every_error_has_its_cause(judgement: Judgement, known: Compat) -> None:
+    """Except for those whose text does not show that they are Transformer Engine's."""
+    plain = {v.cell: v for v in judgement.verdicts if v.error and v.cell.variant == "plain"}
+    silent = set()
+    for cell, verdict in plain.items():
+        ((_kind, answer),) = known.find(cell.saved_by, cell.loaded_by, scenario=cell.scenario)
+        if answer["status"] != "fails":
+            continue
+        if "cause" not in answer:
+            silent.add(cell.scenario)
+        elif not verdict.entries:
+            (row,) = symptoms.rows_of(verdict.error)
+            assert (answer["cause"], answer["advice"]) == (row.cause, row.advice), cell.id
+    assert silent <= {"weights-only", "linear.fp8-weights.block-scaling"}
 
 
 def test_what_helps_was_seen_to_help(observed: Report, known: Compat) -> None:
@@ -117,7 +141,9 @@ def test_an_outcome_is_a_status(
     outcome: str, fields: dict[str, Any], status: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "compat.json"
-    path.write_text(compat.text(a_report(a_cell("2.3", "2.4", outcome, **fields)), releases.load()))
+    path.write_text(
+        compat.text(a_report(a_cell("2.3", "2.4", outcome, **fields)), releases.load(), {})
+    )
     ((_kind, answer),) = Compat(str(path)).find("2.3", "2.4")
     assert answer["status"] == status
 
