@@ -49,9 +49,21 @@ def find(text: str) -> Findings:
     """
     known = table.load()
     text = squeezed(text)
-    listed = keys.find(text, known.keys)
+    listed = keys.find(_without_notices(text), known.keys)
     claims = _chosen([*_of_messages(text, known), *_of_keys(text, listed, known)], listed)
+    if _MESSAGE.search(text):
+        claims = [claim for claim in claims if not claim.cause.alone]
     return Findings(text, tuple(claims), "" if claims else _ordinary(text, listed, known))
+
+
+def _without_notices(text: str) -> str:
+    """Return a text without what was printed before an exception was raised, and is none itself.
+
+    What such a notice lists stopped nothing: the exception is what is to be explained.
+    """
+    parts = tracebacks(text)
+    raising = [bool(_MESSAGE.search(part)) for part in parts]
+    return "".join(p for n, p in enumerate(parts) if raising[n] or not any(raising[n:]))
 
 
 def _of_messages(text: str, known: Table) -> Iterator[Claim]:

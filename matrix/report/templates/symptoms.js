@@ -134,10 +134,18 @@ function symptomsOf(rules) {
 
   function find(text) {
     text = squeezed(text);
-    const keys = keysOf(text), weights = weightsOf(keys);
+    const keys = keysOf(withoutNotices(text)), weights = weightsOf(keys);
     const found = [...ofMessages(text), ...(weights ? [] : ofKeys(text, keys.states))];
-    const claims = chosen(found, weights);
+    const raised = text.search(patterns.message) >= 0;
+    const claims = chosen(found, weights).filter((claim) => !(raised && claim.cause.alone));
     return { text, claims, ordinary: claims.length ? "" : ordinaryOf(text, keys, weights) };
+  }
+
+  const partsOf = (text) => text.split(patterns.traceback).filter((part) => part);
+
+  function withoutNotices(text) {
+    const parts = partsOf(text), raising = parts.map((part) => part.search(patterns.message) >= 0);
+    return parts.filter((_part, number) => raising[number] || !raising.slice(number).some((one) => one)).join("");
   }
 
   const asksForKeys = (cause) => Object.keys(cause.kinds).length > 0;
@@ -146,7 +154,7 @@ function symptomsOf(rules) {
     !cause.unless.some((one) => has(one, part));
 
   function ofMessages(text) {
-    const parts = text.split(patterns.traceback).filter((part) => part);
+    const parts = partsOf(text);
     return rules.cause.filter((cause) => !asksForKeys(cause)).flatMap((cause) => {
       for (const part of parts) {
         const shown = meets(cause, part) ? shownBy(cause, part) : "";
