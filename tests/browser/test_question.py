@@ -342,3 +342,10 @@ def test_axe_finds_nothing_and_nothing_scrolls_sideways(
     assert page.evaluate("document.documentElement.scrollWidth") == width
     page.screenshot(path=pictures / f"question-{width}-{scheme}.png")
     assert violations(page) == []
+
+
+def test_print_shows_the_command_and_no_button(whole: Path, opened: Open) -> None:
+    page = opened(whole)
+    page.emulate_media(media="print")
+    expect(page.locator("#answers details pre").first).to_be_visible()
+    assert not [one for one in page.locator("button").all() if one.is_visible()]
