@@ -64,6 +64,7 @@ EVERYTHING = {"releases": "all", "scenario": "all", "variant": "all"}
 """The options that select all that evidence is recorded of."""
 
 _RANGE = re.compile(r"([^-\s]+)\s*-\s*([^-\s]+)")
+
 GRAMMAR = "bands | all | latest:N | a band | a release | FROM-TO, joined by commas"
 """The form of a selection of releases, as help texts and errors show it."""
 
