@@ -133,6 +133,9 @@ REWRITE = "rewrite:"
 TWICE = "twice"
 """The ``rewrite`` of variants that call ``load_state_dict`` twice."""
 
+WHOLE = "whole"
+"""The ``rewrite`` of variants that read a distributed checkpoint by its own index."""
+
 
 class Variant(tables.Row):
     """One way to load a checkpoint."""
@@ -172,6 +175,9 @@ class Variant(tables.Row):
     """Names of modules that the variant does not apply to."""
     only_for: tuple[str, ...] | None = None
     """Names of the only modules that the variant applies to; absent: all."""
+    distributed: bool = False
+    """Whether the variant applies to distributed checkpoints alone; files are else rewritten in
+    the format of ``torch.save``."""
     opt_in: Literal["never", "only", "any"] = "never"
     """When the loader's opt-in for pickled extra state is set.
 
@@ -188,10 +194,17 @@ class Variant(tables.Row):
         return self
 
     def applies_to(self, scenario: SizedScenario, loader: Release) -> bool:
-        """Return whether the variant applies to a scenario, for a loader.
+        """Return whether the variant applies to a scenario, for a loader."""
+        chosen = scenario.scenario
+        if not self._takes(scenario):
+            return False
+        if self.form is None:
+            return chosen.transport.distributed or not self.distributed
+        same_format = chosen.transport.distributed == self.distributed
+        return same_format and self._changes_weights(chosen, loader)
 
-        Files are rewritten in the format of ``torch.save`` alone.
-        """
+    def _takes(self, scenario: SizedScenario) -> bool:
+        """Return whether the variant is for a scenario's module, state and recipe."""
         chosen = scenario.scenario
         if not scenario.attends and self.attention:
             return False
@@ -200,11 +213,9 @@ class Variant(tables.Row):
             return False
         if self.recipes is not None and class_of(chosen.save_recipe) not in self.recipes:
             return False
-        if chosen.module in self.not_for or chosen.module not in (self.only_for or [chosen.module]):
-            return False
-        if self.form is None:
-            return True
-        return not chosen.transport.distributed and self._changes_weights(chosen, loader)
+        return chosen.module not in self.not_for and chosen.module in (
+            self.only_for or [chosen.module]
+        )
 
     def _changes_weights(self, scenario: Scenario, loader: Release) -> bool:
         """Return whether quantized weights, where there are any, get a form that loads."""

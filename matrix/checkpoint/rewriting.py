@@ -262,10 +262,26 @@ def rewrite_file(
     :param drop: names of the states to remove, see :mod:`dropping`; a file need not have any.
     :raises CheckpointError: it cannot be rewritten.
     """
-    contents = layouts.find(path).read()
-    bare = norms.without_state(contents) if form.operations else ()
-    edits = planning.plan(contents, form, drop=drop, norms=list(bare), lenient=True)
+    edits = _all_that_can_be(layouts.find(path), form, drop)
     write_file(path, new, edits, weights)
+
+
+def rewrite_folder(path: Path, new: Path, form: Form, drop: Collection[str] = ()) -> None:
+    """Rewrite a checkpoint that is a folder in the same way. Quantized weights stay as they are.
+
+    :param new: the folder to make; it must not exist.
+    :raises CheckpointError: it cannot be rewritten.
+    """
+    layout = layouts.find(path)
+    rewrite = Rewrite(layout, _all_that_can_be(layout, form, drop), form, "copy")
+    with publishing(rewrite, new, Progress()):
+        pass
+
+
+def _all_that_can_be(layout: Layout, form: Form, drop: Collection[str]) -> Sequence[Edit]:
+    contents = layout.read()
+    bare = norms.without_state(contents) if form.operations else ()
+    return planning.plan(contents, form, drop=drop, norms=list(bare), lenient=True)
 
 
 def write_file(

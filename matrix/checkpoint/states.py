@@ -68,6 +68,8 @@ class ExtraState:
     """Path to the state dict that contains it within the file, e.g. ``model``."""
     index: str = ""
     """The index file of the distributed checkpoint that contains it; empty in other formats."""
+    sized: bool = False
+    """Whether that checkpoint lists it as a tensor, which PyTorch reads into one of its size."""
     size: int = 0
     """Number of bytes, where it is a tensor."""
     in_list: bool = False

@@ -134,6 +134,8 @@ def _lines(done: Remapped, *, dry_run: bool) -> Iterator[str]:
         yield "dry run: nothing was written"
     if not done.changes and done.before.history:
         yield f"load it under a recipe with amax_history_len = {done.before.history}"
+    if done.read:
+        yield done.read
     if done.opt_in:
         yield f"set {done.opt_in}=1 for the load, if you trust the file"
 

@@ -7,6 +7,7 @@ writers: the releases that can have written a checkpoint; telling: what of it te
 likes: the kinds of extra states that the recorded saves hold, and which saves hold each
 sightings: what the evidence shows of one kind of state; answers: what follows for a state
 predictions: what each release does with a checkpoint: the worst of its states' answers
+distributed: what becomes of a distributed checkpoint that is read into a model's state dict
 asked: what releases do with a checkpoint that they load the extra states of; live asks them,
     places is a model of a module of the right kind at the place of each state
 verify: a rewritten checkpoint, tried in the code of the release that it is for

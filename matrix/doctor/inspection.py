@@ -14,7 +14,7 @@ from matrix.checkpoint.kinds import ATTENTION, Kind
 from matrix.checkpoint.quantized.summary import WeightGroup
 from matrix.checkpoint.states import ExtraState
 from matrix.checkpoint.words import Holds, StateContainer
-from matrix.doctor import asked, writers
+from matrix.doctor import asked, distributed, writers
 from matrix.doctor.live import LiveAnswer, LiveReleases
 from matrix.doctor.predictions import Prediction, Predictor
 from matrix.doctor.sightings import HISTORY, Assumed, LoadStatus
@@ -151,7 +151,7 @@ def inspect(
         weights=found.quantized.groups(),
         warnings=found.unsafe_names(allow),
         notes=tuple(_notes(found)),
-        targets=predictions,
+        targets=tuple(distributed.predicted(found, made) for made in predictions),
         live=answers,
     )
 

@@ -19,12 +19,13 @@ from matrix.checkpoint.errors import CheckpointError
 from matrix.checkpoint.publish import Unchanged
 from matrix.checkpoint.rewriting import Rewrite, check, publishing
 from matrix.checkpoint.words import Holds, Step
-from matrix.doctor import requantizing, writers
+from matrix.doctor import distributed, requantizing, writers
 from matrix.doctor.live import LiveReleases
 from matrix.doctor.predictions import Prediction, Predictor
 from matrix.doctor.sightings import LoadStatus
 from matrix.doctor.verify import verify
 from matrix.errors import ExitCode, MatrixError, UsageError
+from matrix.judge import ways
 from matrix.lane.sources import FetchedSources
 from matrix.store.store import Store
 from matrix.system.progress import Progress
@@ -81,6 +82,8 @@ class Remapped:
     """Environment variable to set for the load."""
     weights: str = ""
     """What becomes of quantized weights, as text; empty if nothing does."""
+    read: str = ""
+    """How a distributed checkpoint has to be read, as a clause; empty where as usual."""
 
 
 def remap(
@@ -132,7 +135,9 @@ def remap(
     refuse_unsafe(path, contents.unsafe_names(allow))
     savers = writers.find(contents, known, saved_by).releases
     (before,) = Predictor(contents, savers, store).all([release])
-    plan = Remapped(path, out, to, before, None, ())
+    plan = Remapped(path, out, to, distributed.predicted(contents, before), None, ())
+    if distributed.has_sizes(contents):
+        plan = dataclasses.replace(plan, read=ways.READ_WHOLE)
     drop = dropping.names(drop_fp8_state)
     if not (drop or add_norm_states or dequantize) and is_fine(before):
         return dataclasses.replace(plan, opt_in=before.opt_in)

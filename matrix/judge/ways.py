@@ -7,7 +7,7 @@ import functools
 from collections.abc import Mapping, Sequence
 
 from matrix.catalogue import scenarios, ways
-from matrix.catalogue.scenarios import TWICE, Variant
+from matrix.catalogue.scenarios import TWICE, WHOLE, Variant
 from matrix.catalogue.ways import Way
 from matrix.checkpoint.dropping import ATTENTION_STATES
 from matrix.judge.endings import Ending
@@ -18,6 +18,10 @@ ANY = "RELEASE"
 """Stands for the name of the loader in steps that are the same for several."""
 MAPPING = "remap"
 """The ``rewrite`` of the variant that applies the FAQ's key mapping."""
+READ_WHOLE = (
+    "read it with torch.distributed.checkpoint.format_utils.dcp_to_torch_save and torch.load"
+)
+"""What reads a distributed checkpoint by its own index, as a clause."""
 AS_IT_IS = ways.of_variant("plain")
 """The way of checkpoints that load as they are."""
 
@@ -128,6 +132,8 @@ def step(
             + " --dequantize bf16" * plain
             + "".join(f" --drop-fp8-state {name}" for name in drop)
         )
+    if variant.rewrite == WHOLE:
+        steps.append(READ_WHOLE)
     if variant.model == "plain":
         steps.append("load it into a model built without quantized weights")
     if variant.rewrite == TWICE:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import tarfile
+import tempfile
 import threading
+from collections.abc import Collection
 from pathlib import Path
 
 from matrix.catalogue import forms, weights
+from matrix.catalogue.forms import Form
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import Variant
 from matrix.checkpoint.dropping import ATTENTION_STATES
 from matrix.checkpoint.quantized.changes import WeightChange
-from matrix.checkpoint.rewriting import rewrite_file
+from matrix.checkpoint.rewriting import rewrite_file, rewrite_folder
 from matrix.errors import StoreError
 from matrix.store import recorded
 from matrix.store.records import Save
 from matrix.store.store import Store
+from matrix.system.unpacking import unpack
 
 
 class CheckpointFiles:
@@ -69,5 +74,19 @@ class CheckpointFiles:
         path = checkpoint.with_suffix(f".{form.name}.{shared}{'.dropped' * bool(drop)}.pt")
         with self._lock:
             if not path.exists():
-                rewrite_file(checkpoint, path, form, change, drop)
+                if variant.distributed:
+                    _rewrite_archive(checkpoint, path, form, drop)
+                else:
+                    rewrite_file(checkpoint, path, form, change, drop)
         return path
+
+
+def _rewrite_archive(checkpoint: Path, path: Path, form: Form, drop: Collection[str]) -> None:
+    """Rewrite a distributed checkpoint, of which the worker makes one tar archive."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        old, new = Path(folder) / "old", Path(folder) / "new"
+        with tarfile.open(checkpoint) as archive:
+            unpack(archive, old)
+        rewrite_folder(old, new, form, drop)
+        with tarfile.open(path, "w") as archive:
+            archive.add(new, arcname=".")

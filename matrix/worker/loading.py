@@ -75,7 +75,8 @@ def load(built: Any, request: Dict[str, Any]) -> Dict[str, Any]:
 
 def _run(built: Any, request: Dict[str, Any], trace: _Trace, found: Dict[str, Any]) -> None:
     scenario = request["scenario"]
-    state, held = transport.read(request["path"], scenario, built.state_dict)
+    whole = request["rewrite"] == rewriting.WHOLE
+    state, held = transport.read(request["path"], scenario, built.state_dict, whole)
     if "tree" in scenario:
         # The file holds extra states alone: of the weights nothing is asked.
         own = {name: tensor.detach().clone() for name, tensor in model.weights(built).items()}

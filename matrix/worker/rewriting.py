@@ -1,7 +1,7 @@
 """Changes to a state dict between ``torch.load`` and ``load_state_dict``.
 
 ``remap`` is the FAQ's key mapping. The others are for controls: damage that a loader must
-notice. ``twice`` leaves the state dict as it is.
+notice. ``twice`` and ``whole`` leave the state dict as it is.
 """
 
 import copy
@@ -82,6 +82,9 @@ REWRITES: Dict[str, Callable[[State], State]] = {
     "truncated": truncate_payload,
     "empty": empty_payload,
 }
+
+WHOLE = "whole"
+"""Has a distributed checkpoint read by its own index, and not into the entries of the model."""
 
 CALLS = {"twice": 2}
 """How often ``load_state_dict`` is called, if not once. Up to 1.6 weights are quantized while the

@@ -5,6 +5,7 @@ process, without a process group. That writes a folder, which is kept as one tar
 """
 
 import contextlib
+import os
 import sys
 import tarfile
 import tempfile
@@ -33,13 +34,14 @@ def write(state: State, stream: BinaryIO, scenario: Dict[str, Any]) -> None:
 
 
 def read(
-    path: str, scenario: Dict[str, Any], wanted: Callable[[], State]
+    path: str, scenario: Dict[str, Any], wanted: Callable[[], State], whole: bool = False
 ) -> Tuple[State, Dict[str, torch.Tensor]]:
     """Read a state dict, and what the file holds of its tensors.
 
     :param scenario: ``distributed``, and ``weights_only`` of ``torch.load``.
     :param wanted: returns the state dict of the model that is loaded into: a distributed
         checkpoint is read into the entries that the model has, and no others.
+    :param whole: whether a distributed checkpoint is read by its own index instead.
     :returns: the state dict; and its tensors by key, as they are in the file. A distributed
         checkpoint is read twice for them: the entries of a model say themselves what of theirs
         is read, and those that ask for less keep the model's own values.
@@ -51,6 +53,9 @@ def read(
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(path) as archive:
             archive.extractall(folder)  # the worker's own archive
+        if whole:
+            found = _whole(folder)
+            return found, _tensors(found)
         # Copies, so that it is load_state_dict that changes the model.
         own = wanted()
         state = with_entries(own, {key: _copy(value) for key, value in own.items()})
@@ -58,6 +63,18 @@ def read(
             _alone("load")(state, checkpoint_id=folder)
             held = _held(folder, _tensors(state))
     return state, held
+
+
+def _whole(folder: str) -> State:
+    """Return the state dict of a distributed checkpoint, whatever a model asks for."""
+    from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+
+    with tempfile.TemporaryDirectory() as other:
+        path = os.path.join(other, "whole.pt")
+        with _truthful_device():
+            dcp_to_torch_save(folder, path)
+        found: State = torch.load(path, weights_only=False)
+    return found
 
 
 def _tensors(state: State) -> Dict[str, torch.Tensor]:

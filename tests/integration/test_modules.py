@@ -92,3 +92,18 @@ def test_norms_have_a_state_from_1_13_on(bench: Bench) -> None:
         assert states == {"1.11": False, "1.13": True}
         for pair in itertools.product(("1.11", "1.13"), repeat=2):
             assert found[pair].outcome == ("none" if pair[0] == pair[1] else "error"), pair
+
+
+def test_a_distributed_checkpoint_that_is_read_whole_loads(bench: Bench) -> None:
+    variants = ("plain", "whole", "rewrite:whole")
+    made = bench.plan(["1.13", "2.3"], ["1.13", "2.3"], scenario="distributed", variants=variants)
+    found = {
+        (v.cell.variant, v.cell.saved_by, v.cell.loaded_by): (v.outcome, v.after_load)
+        for v in judged(bench, made).verdicts
+    }
+    good = ("loaded", "updates")
+    assert found["plain", "2.3", "2.3"][0] == "error"
+    assert found["whole", "2.3", "2.3"] == good
+    assert found["whole", "1.13", "2.3"][0] == found["whole", "2.3", "1.13"][0] == "error"
+    for pair in itertools.product(("1.13", "2.3"), repeat=2):
+        assert found["rewrite:whole", *pair] == good, pair

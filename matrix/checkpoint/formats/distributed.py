@@ -60,9 +60,11 @@ class Distributed(Format):
             contents.keys += len(index.keys)
             for key, dimensions in index.dimensions().items():
                 contents.tensors[key] = TensorKind(dimensions)
-            for items in _states(index).values():
+            for key, items in _states(index).items():
                 contents.keys -= 1
-                contents.add_state(_decode(part, items, budget))
+                state = _decode(part, items, budget)
+                state = dataclasses.replace(state, index=part.name, sized=key in index.tensors)
+                contents.add_state(state)
             others = [item for item in index.items if not states.is_state(item.key)]
             add = functools.partial(contents.quantized.add, name=part.name)
             folder = part.file.parent
@@ -151,10 +153,8 @@ def _decode(part: Part, items: list[StoredItem], budget: Budget) -> ExtraState:
     except Refused:
         raise
     except Malformed as error:
-        state = ExtraState(item.key, file, "bytes", problem=str(error))
-    else:
-        state = states.decode(item.key, file, inner.root, inner)
-    return dataclasses.replace(state, index=part.name)
+        return ExtraState(item.key, file, "bytes", problem=str(error))
+    return states.decode(item.key, file, inner.root, inner)
 
 
 def _repoint(

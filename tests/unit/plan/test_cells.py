@@ -103,6 +103,16 @@ def test_a_rewrite_applies_to_what_is_rewritten() -> None:
     assert not {"distributed", "ops-linear"} & names
 
 
+def test_a_distributed_checkpoint_has_variants_of_its_own() -> None:
+    loader, known = releases.load()["2.4"], scenarios.load()
+    of = {
+        name: {v.name for v in scenarios.variants().values() if v.applies_to(known[name], loader)}
+        for name in ("autocast", "distributed")
+    }
+    assert of["distributed"] == {"plain", "remapped", "trusted", "whole", "rewrite:whole"}
+    assert not {"whole", "rewrite:whole"} & of["autocast"]
+
+
 def test_nothing_is_rewritten_for_1_5_where_attention_holds_state() -> None:
     rewrite = scenarios.variants()["rewrite:1.0"]
     loader, found = releases.load()["1.5"], scenarios.load().items()

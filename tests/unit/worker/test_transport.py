@@ -57,6 +57,18 @@ def test_a_distributed_checkpoint_is_read_into_what_the_model_has(
     assert held["a"].tolist() == [0.0, 0.0, 0.0], "it is load_state_dict that changes the model"
 
 
+def test_a_distributed_checkpoint_is_read_whole_whatever_the_model_has(
+    worker: Any, tmp_path: Path
+) -> None:
+    transport = worker("transport")
+    state = {"a": torch.ones(3), "more._extra_state": io.BytesIO(b"abc")}
+    path = written(transport, state, tmp_path / "x", DISTRIBUTED)
+    found, held = transport.read(path, DISTRIBUTED, dict, whole=True)
+    assert found.keys() == state.keys() and held.keys() == {"a"}
+    assert found["a"].tolist() == [1.0, 1.0, 1.0]
+    assert found["more._extra_state"].getvalue() == b"abc"
+
+
 class Shy(torch.Tensor):
     """A tensor that asks for none of its chunks, so that PyTorch reads nothing into it."""
 
