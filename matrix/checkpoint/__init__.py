@@ -9,7 +9,8 @@ contents: what a checkpoint holds apart from its weights
 completeness: missing ranks, shards and files in a folder
 
 states: FP8 extra states, decoded; metadata has their tensors, casts undoes casts of their bytes
-kinds: what an extra state is, and the modules that it can be of; norms has those without one
+kinds: what an extra state is, and the modules that it can be of; norms has those without one,
+    siblings others that lack the state which modules like them have
 edits: what rewriting changes in each extra state; dropping has those that are given up by name
 encoding: extra states as pickles in the form that a release reads; operations has the modes of
     those of operations, copies writes states as they are

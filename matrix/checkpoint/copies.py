@@ -79,6 +79,8 @@ class _Writer:
         root = None if state.fields is None else self._root(state, encoding.tensor)
         data = emit.emit(root, PROTOCOL)
         dtype = state.cast or "uint8"
+        if state.cast and state.cast not in casts.CASTS:
+            raise Uncopied(f"{state.key} is {state.cast}, and no tensor")
         if state.cast:
             data = _cast(state.cast, data)
         return self.tensor(

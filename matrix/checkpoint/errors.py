@@ -27,6 +27,9 @@ class LossError(CheckpointError):
 class Malformed(ValueError):
     """Bytes are not in the expected format; whoever catches it adds the file's name."""
 
+    cut_short = False
+    """Whether the bytes end where others are missing, as after an interrupted copy."""
+
 
 class Refused(Malformed):
     """Bytes that are not read, though another reader may read them, and run what they say.
@@ -41,6 +44,12 @@ class OverBudget(Refused):
 
     def __init__(self) -> None:
         super().__init__("it would take more time or memory to read than any checkpoint does")
+
+
+def cut_short(error: Malformed) -> Malformed:
+    """Return an error that says that bytes are missing at the end."""
+    error.cut_short = True
+    return error
 
 
 def printable(text: str) -> str:

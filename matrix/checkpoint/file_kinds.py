@@ -16,6 +16,7 @@ from matrix.checkpoint.errors import CheckpointError, Malformed
 
 _DIRECTORY = 1 << 20
 """The number of bytes at the end of an archive that are searched for names of entries."""
+_TENSORS = ".safetensors"
 _SPECIAL = (
     (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISSOCK, "a socket"),
@@ -34,6 +35,12 @@ def naming(file: Path) -> Iterator[None]:
     try:
         yield
     except Malformed as error:
+        if error.cut_short:
+            raise CheckpointError(
+                f"{file} is not whole: {error}",
+                why="it was cut short: a copy or download was interrupted, or a disk was full",
+                do="Copy or download it again, or name an earlier checkpoint",
+            ) from error
         kind = _kind_of(file)
         if kind is None:
             raise
@@ -56,7 +63,7 @@ def _kind_of(file: Path) -> FileKind | None:
             return FileKind(name="empty", do="Copy or download it again")
         if not zips.is_zip(head):
             return file_kinds.by_start(head, file.suffix)
-        return _kind_of_zip(_names(stream))
+        return _kind_of_zip(_names(stream), file.suffix)
 
 
 def _names(stream: BinaryIO) -> list[str]:
@@ -72,10 +79,13 @@ def _names(stream: BinaryIO) -> list[str]:
     return [tail[n + 46 : n + 46 + length].decode("latin-1") for n, length in lengths]
 
 
-def _kind_of_zip(names: Sequence[str]) -> FileKind | None:
+def _kind_of_zip(names: Sequence[str], suffix: str) -> FileKind | None:
     known = file_kinds.by_entries(names)
-    if known or any(name.endswith("data.pkl") for name in names):
+    if known:
         return known
+    if any(name.endswith("data.pkl") for name in names):
+        other = "a torch.save file under another name"
+        return FileKind(name=other, do="Let its name end in .pt") if suffix == _TENSORS else None
     return FileKind(
         name="a zip archive that torch.save did not write",
         entry=".",

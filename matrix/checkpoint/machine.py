@@ -26,6 +26,8 @@ _ARGUMENT = 8  # the most bytes that an opcode's argument takes, apart from text
 class CutShort(Malformed):
     """A pickle goes on beyond the bytes that are there."""
 
+    cut_short = True
+
 
 @dataclasses.dataclass(slots=True)
 class Pickle:

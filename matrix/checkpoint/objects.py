@@ -7,6 +7,7 @@ an inert value.
 from __future__ import annotations
 
 import dataclasses
+from typing import cast
 
 from matrix.checkpoint.nodes import Call, Global, Map, Node, Persistent
 
@@ -91,6 +92,29 @@ def bytes_of(node: Node) -> bytes | None:
                     return None
     if isinstance(node, Call) and node.arguments == () and node.calls(*builtin("bytes")):
         return b""
+    return None
+
+
+_ARRAYS = ("numpy._core.multiarray._reconstruct", "numpy.core.multiarray._reconstruct")
+_BYTE = "u1"
+
+
+def bytes_in(node: Node) -> tuple[str, bytes] | None:
+    """Return the bytes in a value that is no tensor, with what it is as text, or None.
+
+    It is ``bytes``, a list of numbers up to 255, or a NumPy array of ``uint8``, as people turn byte
+    tensors into. An array has shape, type and content in its state, see ``array_reduce`` in NumPy.
+    """
+    if (found := bytes_of(node)) is not None:
+        return "bytes", found
+    if isinstance(node, list) and node and all(type(n) is int and 0 <= n < 256 for n in node):
+        return "a list of numbers", bytes(cast(list[int], node))
+    if isinstance(node, Call) and node.calls(*_ARRAYS):
+        match node.state:
+            case [(int(), tuple(), Call() as dtype, _order, content)]:
+                found = bytes_of(content)
+                if found is not None and dtype.arguments[:1] == (_BYTE,):
+                    return "a NumPy array", found
     return None
 
 

@@ -75,8 +75,9 @@ class ExtraState:
     in_list: bool = False
     """Whether it is the only item of a list, as Megatron-LM's ``torch_dist`` stores objects."""
     cast: str = ""
-    """The element type that a byte tensor was cast to on its way, e.g. ``bfloat16``; empty if it
-    was not. The content is decoded all the same, as a cast of bytes can be undone exactly."""
+    """What a byte tensor was turned into on its way: the element type that it was cast to, e.g.
+    ``bfloat16``, or the type as text of a value that is no tensor; empty if it was not. The content
+    is decoded all the same, as that can be undone exactly."""
     foreign: bool = False
     """Whether it is not Transformer Engine's but another library's, or the user's. What lies
     where attention keeps its state never is: whatever it is, a release reads it as its own."""
@@ -256,11 +257,23 @@ def _of_another_type(state: ExtraState, kind: str, value: Node, source: TorchFil
         source.look_into(tensor)
         if not tensor.count:
             return state
-        if found := _uncast(state, tensor, source):
-            return found
+        if uncast := _uncast(state, tensor, source):
+            return uncast
+    elif kind == _ON_META:
+        why = "it is on the device meta, without content"
+        return dataclasses.replace(state, container="tensor on the device meta", problem=why)
     elif kind.startswith(("torch._utils._rebuild", "torch._tensor._rebuild")):
         raise Refused(f"the extra state {state.key} is a tensor of an unusual kind: {kind}")
+    if (found := objects.bytes_in(value)) and found[1].startswith(STARTS):
+        what, content = found
+        is_file = content.startswith(STARTS[0])
+        container = StateContainer.BYTES_IO if is_file else StateContainer.BYTE_TENSOR
+        state = dataclasses.replace(state, container=container, cast=what)
+        return of_content(state, content, source.budget)
     return other(state, foreign=_is_foreign(value))
+
+
+_ON_META = "torch._utils._rebuild_meta_tensor_no_storage"
 
 
 def other(state: ExtraState, *, foreign: bool) -> ExtraState:

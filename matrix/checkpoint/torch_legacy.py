@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from matrix.checkpoint import copying, emit, pickles
 from matrix.checkpoint.copying import NewContent, Output
-from matrix.checkpoint.errors import CheckpointError, Malformed, Refused
+from matrix.checkpoint.errors import CheckpointError, Malformed, Refused, cut_short
 from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.machine import Pickle
 from matrix.checkpoint.nodes import Call, Global, Map, Node, Persistent
@@ -238,12 +238,12 @@ def _places(stream: BinaryIO, keys: list[str], sizes: dict[str, int]) -> dict[st
     for key in keys:
         raw = stream.read(_COUNT.size)
         if len(raw) < _COUNT.size:
-            raise Malformed(f"cut short before storage {key}")
+            raise cut_short(Malformed(f"cut short before storage {key}"))
         (count,) = _COUNT.unpack(raw)
         size = count * sizes.get(key, 1)
         start = stream.tell()
         if count < 0 or start + size > length:
-            raise Malformed(f"cut short in storage {key}")
+            raise cut_short(Malformed(f"cut short in storage {key}"))
         places[key] = (start, size)
         stream.seek(start + size)
     return places

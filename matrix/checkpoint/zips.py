@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from matrix.checkpoint import limits
-from matrix.checkpoint.errors import Malformed, Refused
+from matrix.checkpoint.errors import Malformed, Refused, cut_short
 from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.spans import Span
 from matrix.system.counting import counted
@@ -121,8 +121,11 @@ def _find_directory(stream: BinaryIO, length: int) -> _Directory:
     tail = stream.read(_END.size + _SHORT)
     place = tail.rfind(b"PK\x05\x06")
     if place < 0:
-        raise Malformed("not a whole zip archive: it has no directory, so it was cut short")
+        raise cut_short(Malformed("not a whole zip archive: it has no directory"))
     if place != len(tail) - _END.size:
+        if not _ends_directory(stream, length - len(tail) + place):
+            # What was found is that of an archive inside, such as an extra state of 1.x.
+            raise cut_short(Refused("not a whole zip archive: its directory is not at its end"))
         raise Refused(
             "a zip archive with a comment or other bytes behind its directory, which torch.save "
             "does not write: readers may disagree where the directory is"
@@ -136,6 +139,17 @@ def _find_directory(stream: BinaryIO, length: int) -> _Directory:
     if found.start + found.size != end:
         raise Refused("a zip directory that does not lie where the end of the archive says")
     return found
+
+
+def _ends_directory(stream: BinaryIO, place: int) -> bool:
+    """Return whether a whole end record follows the directory that it is of."""
+    stream.seek(place)
+    record = stream.read(_END.size)
+    if len(record) < _END.size:
+        return False
+    _mark, _disk, _first, _here, _count, size, start, _comment = _END.unpack(record)
+    stream.seek(start)
+    return start + size <= place and stream.read(4) in (b"PK\x01\x02", record[:4])
 
 
 def _find_zip64(stream: BinaryIO, locator: int, short: _Directory) -> tuple[_Directory, int]:

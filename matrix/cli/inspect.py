@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from matrix.checkpoint import casts
 from matrix.checkpoint.errors import printable
 from matrix.checkpoint.words import Holds
 from matrix.cli.options import with_allow, with_git_url, with_json, with_store
@@ -140,6 +141,9 @@ def _print(console: Console, report: Inspection, *, every: bool) -> None:
         say(_stake(report))
         say(_assumption(report))
     print_table(console, _targets(report.targets, ruled=console.is_terminal))
+    unknown = any(target.status == LoadStatus.UNKNOWN for target in report.targets)
+    if unknown and report.modules and not report.live:
+        say("where it is not known: --live has the releases' own code load the extra states")
     for answer in report.live[:1] if len(report.targets) == 1 else ():
         print_table(console, _live(answer))
         for what in answer.unasked:
@@ -147,6 +151,10 @@ def _print(console: Console, report: Inspection, *, every: bool) -> None:
 
 
 def _origin(report: Inspection) -> str:
+    if not report.savers and report.reasons:
+        return (
+            "written by: no single release; it holds states of several, or was rewritten or edited"
+        )
     if not report.savers:
         return "written by: cannot be told"
     bands = ", ".join(report.bands)
@@ -163,9 +171,11 @@ def _stake(report: Inspection) -> str:
         return "no module holds FP8 metadata but defaults: there is nothing to lose"
     holding = [module for module in report.modules if module.holds == Holds.METADATA]
     attention = sum(module.attention for module in holding)
+    unread = sum(module.holds == Holds.UNREADABLE for module in report.modules)
+    more = f"; {counted(unread, 'state')} cannot be read, and may hold some" if unread else ""
     return (
         f"FP8 metadata that a reset would lose: of {counted(len(holding), 'module')}, "
-        f"{attention} of them attention"
+        f"{attention} of them attention{more}"
     )
 
 
@@ -198,7 +208,8 @@ def _alike(modules: Iterable[ModuleState], *, every: bool) -> Iterator[tuple[tup
         mark = ", mark of registration" if module.marked else ""
         problem = f": {module.problem}" if module.problem else ""
         holds = f"{module.holds.value}{mark}{problem}"
-        container = f"{module.container}{f', cast to {module.cast}' if module.cast else ''}"
+        how = "cast to" if module.cast in casts.CASTS else "saved as"
+        container = f"{module.container}{f', {how} {module.cast}' if module.cast else ''}"
         slots = "{} + {}".format(*module.slots) if module.slots else ""
         history = str(module.history or "")
         counted[name, holds, container, slots, history, _of(module)] += 1

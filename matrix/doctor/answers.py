@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
+from matrix.catalogue import features
 from matrix.catalogue.releases import Release
 from matrix.checkpoint import kinds
 from matrix.checkpoint.kinds import ATTENTION, Kind, without_style
-from matrix.doctor.likes import Likes, RecordedStates
+from matrix.doctor.likes import Likes, RecordedKind, RecordedStates
 from matrix.doctor.sightings import Assumed, Blame, LoadStatus, Sighting, Sightings
 
 _ORDER = (
@@ -99,9 +100,48 @@ class Answers:
     def _look_up(
         self, number: int, loader: Release, variant: str, assumed: Assumed, alone: bool
     ) -> Answer | None:
+        """Return what is told by checkpoints as they were saved, or else by rewritten ones."""
+        rows = self._sightings.rows(number, assumed, variant)
+        saved = self._in_rows(number, loader, variant, assumed, alone, rows)
+        if saved is not None and saved.status != LoadStatus.UNKNOWN:
+            return saved
+        rows = self._sightings.rows(number, assumed, variant, rewritten=True)
+        rewritten = self._in_rows(number, loader, variant, assumed, alone, rows)
+        if rewritten is not None and rewritten.status != LoadStatus.UNKNOWN:
+            return rewritten
+        if saved is not None and not alone:
+            return self._with_other_history(number, saved, loader, variant, assumed)
+        return saved or rewritten
+
+    def _with_other_history(
+        self, number: int, answer: Answer, loader: Release, variant: str, assumed: Assumed
+    ) -> Answer:
+        """Return that a state fails, if one that differs in its length fails alone with the error
+        of which it was not clear which of several states raised it."""
+        every = self._sightings.likes.kinds
+        for other, row in enumerate(every):
+            if other == number or not _same_but_history(row, every[number]):
+                continue
+            found = self._of_number(other, loader, variant, assumed, alone=True)
+            if found is None or found.sighting is None or found.status != LoadStatus.FAILS:
+                continue
+            for blame in answer.blames:
+                if _error(blame.sighting) == _error(found.sighting):
+                    return Answer(LoadStatus.FAILS, blame.sighting.detail, blame.sighting)
+        return answer
+
+    def _in_rows(
+        self,
+        number: int,
+        loader: Release,
+        variant: str,
+        assumed: Assumed,
+        alone: bool,
+        every: Iterable[Sequence[RecordedStates]],
+    ) -> Answer | None:
         seen: dict[str, Sighting] = {}
         blames: dict[str, list[Blame]] = {}
-        for rows in self._sightings.rows(number, assumed, variant):
+        for rows in every:
             for row in rows:
                 for saver in self._chosen(number, row):
                     for found in self._sightings.of(number, row, saver, loader, variant):
@@ -140,8 +180,12 @@ class Answers:
     def _chosen(self, number: int, row: RecordedStates) -> Iterator[Release]:
         """Yield the savers of a row that can have written the checkpoint.
 
-        All of them, if none of those that saved such states can: it was said to be another.
+        All of them, if none of those that saved such states can: it was said to be another. And all
+        of a row that was rewritten, by which nothing tells who saved it.
         """
+        if row.variant:
+            yield from (self._sightings.releases[name] for name in row.savers)
+            return
         known = self._sightings.savers(number) & self._savers
         for name in row.savers:
             if not known or name in known:
@@ -164,7 +208,8 @@ class Answers:
         statuses = {answer.status if answer else LoadStatus.UNKNOWN for answer in found}
         first = found[0] if found else None
         if len(found) < ENOUGH or len(statuses) > 1 or first is None or first.sighting is None:
-            return Answer(LoadStatus.UNKNOWN, self._lacking(kind))
+            told = _without_module(kind, loader) or self._lacking(kind)
+            return Answer(LoadStatus.UNKNOWN, told)
         return first
 
     def _with_other_slots(self, kind: Kind) -> Iterator[Kind]:
@@ -182,6 +227,26 @@ class Answers:
         if kind not in self._differing:
             self._differing[kind] = _differences(self._sightings.likes, kind)
         return self._differing[kind]
+
+
+def _without_module(kind: Kind, loader: Release) -> str:
+    """Return that a release has none of the modules that a state can be of, if so."""
+    known = features.load().modules
+    rows = [known[name] for name in sorted(kind.modules) if name in known]
+    if not rows or any(row.is_in(loader) for row in rows):
+        return ""
+    since = " or ".join(f"{row.name}, which is there from {row.since} on" for row in rows)
+    return f"this release has no {since}"
+
+
+def _same_but_history(one: RecordedKind, other: RecordedKind) -> bool:
+    same = dataclasses.replace(one.traits, history=other.traits.history)
+    return one.modules == other.modules and same == other.traits
+
+
+def _error(sighting: Sighting) -> tuple[object, ...]:
+    failure = sighting.error
+    return (sighting.stage, failure.type, failure.message) if failure else ()
 
 
 def _any_number(kind: Kind) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from matrix.catalogue import faq, features, releases
-from matrix.checkpoint import kinds, layout
+from matrix.checkpoint import casts, kinds, layout
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.kinds import ATTENTION, Kind
 from matrix.checkpoint.quantized.summary import WeightGroup
@@ -181,6 +181,12 @@ def _casts(found: Contents) -> Iterator[str]:
     """Yield what was cast to another element type on its way."""
     for dtype in sorted({state.cast for state in found.states} - {""}):
         keys = [state.key for state in found.states if state.cast == dtype]
+        if dtype not in casts.CASTS:
+            yield (
+                f"{counted(len(keys), 'extra state')} saved as {dtype}: {_some(keys)}; remap makes "
+                "byte tensors of them again, which is exact"
+            )
+            continue
         yield (
             f"{counted(len(keys), 'extra state')} cast from bytes to {dtype}: {_some(keys)}; "
             "casting back, with .to(torch.uint8), is exact"
@@ -220,8 +226,9 @@ def _notes(found: Contents) -> list[str]:
     if found.foreign:
         told = _some([f"{state.key} ({_type(state)})" for state in found.foreign])
         notes.append(
-            f"{counted(len(found.foreign), 'extra state')}, not Transformer Engine's: {told}; "
-            "nothing is said of it, and remap leaves it as it is"
+            f"{counted(len(found.foreign), 'extra state')} of another type than Transformer Engine "
+            f"saves: {told}; it is another library's, or was changed on the way: nothing is said "
+            "of it, and remap leaves it as it is"
         )
     notes += _casts(found)
     notes += [f"its weights are quantized: {group}" for group in found.quantized.groups()]

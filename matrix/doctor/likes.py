@@ -2,38 +2,29 @@
 
 A file beside the recorded evidence lists them, so that evidence on a state of a checkpoint is
 found without reading the records of every scenario, or any checkpoint. It is derived from the
-checkpoints of the saves, by the same classification as a user's checkpoint (:mod:`kinds`), and
-written whenever evidence is recorded.
+checkpoints of the saves (:mod:`describing`), by the same classification as a user's checkpoint
+(:mod:`kinds`), and written whenever evidence is recorded.
 """
 
 from __future__ import annotations
 
 import functools
-import operator
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import TypeAlias
 
-from matrix.catalogue import releases, scenarios
+from matrix.catalogue import scenarios
+from matrix.catalogue.releases import Release
 from matrix.catalogue.words import Lane
-from matrix.checkpoint import kinds, layout
-from matrix.checkpoint.contents import Contents
+from matrix.checkpoint import kinds
 from matrix.checkpoint.kinds import ATTENTION, Kind, Traits
-from matrix.doctor import telling
 from matrix.store import derived
-from matrix.store.records import Record, Save
+from matrix.store.records import Record
 
 FORMAT = 1
 """Version of the file's format."""
 _NAME = "states.json.xz"
-_States: TypeAlias = tuple[tuple[str, int], ...]
-_Groups: TypeAlias = dict[tuple[str, _States, tuple[str, ...]], list[Save]]
-"""Saves by scenario, by their states and by what tells their writers."""
 
 
 class RecordedKind(Record):
-    """A kind of extra state, and the modules that were seen to save it."""
+    """A kind of extra state, and the modules that were seen to save it, or to be rewritten so."""
 
     traits: Traits
     """What of it can make a difference to a release that loads it."""
@@ -63,7 +54,35 @@ class RecordedStates(Record):
     """The kind of each state by its key, as an index into ``Likes.kinds``. A module that has an
     extra state in later releases, and none here, is listed under the key that it would have."""
     traits: tuple[str, ...]
-    """What of it tells the releases that can have written it, see :func:`telling.traits`."""
+    """What of it tells the releases that can have written it, see :func:`telling.traits`. None for
+    a rewritten checkpoint, which no release saves."""
+    variant: str = ""
+    """Name of the variant that rewrote it; empty for a checkpoint as it was saved. Its states are
+    listed under the keys that they had before."""
+    loaders: tuple[str, ...] = ()
+    """Names of the releases that it was rewritten for, oldest first."""
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the model that loads it has quantized weights."""
+        plain = self.variant and scenarios.variants()[self.variant].model == "plain"
+        return not plain and scenarios.load()[self.scenario].scenario.weights != "high-precision"
+
+    def stands_for(self, variant: str, loader: Release) -> str | None:
+        """Return the variant that shows how a release loads the checkpoint that this is.
+
+        A release that loads a rewritten checkpoint as it is does what it did in the variant that
+        rewrote it.
+
+        :param variant: how the checkpoint is loaded.
+        :returns: None where none shows it.
+        """
+        if not self.variant:
+            return variant
+        if loader.name not in self.loaders:
+            return None
+        opted_in = bool(loader.opt_in) and scenarios.variants()[self.variant].opt_in != "never"
+        return self.variant if variant == ("trusted" if opted_in else "plain") else None
 
 
 class Likes(Record):
@@ -74,7 +93,8 @@ class Likes(Record):
     kinds: tuple[RecordedKind, ...]
     """The kinds."""
     saves: tuple[RecordedStates, ...]
-    """The saves, by scenario."""
+    """The saves, by scenario; among them what variants rewrite them into, where no release saves
+    the same kinds of states."""
 
     def of(self, kind: Kind) -> list[int]:
         """Return the indices of the kinds that a state of a checkpoint is like."""
@@ -97,63 +117,3 @@ def write(lane: Lane, likes: Likes) -> None:
     """
     load.cache_clear()
     derived.write(lane, _NAME, likes.model_dump_json(exclude_defaults=True))
-
-
-def describe(saves: Iterable[Save], checkpoint: Callable[[str], bytes | None]) -> Likes:
-    """Return the extra states of saves.
-
-    Saves of scenarios with another transport than ``torch.save`` are left out: their files are
-    archives of another format, with the states of the scenario that they are derived from.
-
-    :param checkpoint: returns the bytes of a checkpoint by their digest.
-    :raises CheckpointError: a checkpoint cannot be read.
-    """
-    known = scenarios.load()
-    numbers: dict[RecordedKind, int] = {}
-    groups: _Groups = {}
-    with tempfile.TemporaryDirectory() as folder:
-        read = functools.cache(functools.partial(_read, checkpoint, Path(folder)))
-        for save in saves:
-            sized = known.get(save.scenario)
-            if sized is None or sized.scenario.transport.distributed or save.file_digest is None:
-                continue
-            contents = read(save.file_digest)
-            states = tuple(
-                (key, numbers.setdefault(_known(kind, sized.scenario.module), len(numbers)))
-                for key, kind in sorted(kinds.of_contents(contents), key=operator.itemgetter(0))
-            )
-            traits = tuple(sorted(map(str, telling.traits(contents))))
-            groups.setdefault((save.scenario, states, traits), []).append(save)
-    return Likes(kinds=tuple(numbers), saves=tuple(_rows(groups)))
-
-
-def _read(checkpoint: Callable[[str], bytes | None], folder: Path, digest: str) -> Contents:
-    data = checkpoint(digest)
-    assert data is not None, f"checkpoint {digest} is not there"
-    file = folder / "checkpoint.pt"
-    file.write_bytes(data)
-    return layout.find(file).read()
-
-
-def _known(kind: Kind, module: str) -> RecordedKind:
-    """Return the kind of a state with the module that it is known to be of.
-
-    :param module: the scenario's module, which has no other module with a state inside, or is
-        not one of those that a state can be of.
-    """
-    modules = kind.modules & {module} or kind.modules
-    traits = kind.traits if ATTENTION in modules else kinds.without_style(kind.traits)
-    return RecordedKind(traits=traits, modules=modules)
-
-
-def _rows(groups: _Groups) -> Iterator[RecordedStates]:
-    for (scenario, states, traits), saves in sorted(groups.items(), key=lambda item: item[0][0]):
-        # Releases of the very same code share the record of one of them.
-        digests = {save.source_digest for save in saves}
-        same = (release for release in releases.load().releases if release.digest in digests)
-        yield RecordedStates(
-            scenario=scenario,
-            savers=tuple(release.name for release in same),
-            states=dict(states),
-            traits=traits,
-        )

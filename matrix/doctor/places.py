@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from matrix.catalogue import features
 from matrix.catalogue.state_keys import EXTRA_STATE, state_key
-from matrix.checkpoint import kinds, norms, objects
+from matrix.checkpoint import kinds, norms, objects, siblings
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.kinds import KeyStyle, Kind
 from matrix.checkpoint.nodes import Global, Node
@@ -25,6 +25,7 @@ from matrix.doctor.sightings import Assumed
 DELAYED = "DelayedScaling"
 _REPRESENTATIVES = 2
 """Two states of a kind, because hooks of releases change the list of keys while walking it."""
+_SHOWN = 3
 _MOST = 400
 """Kinds of states that are asked about; a model has some twenty."""
 _GEMMS, _DEPTH = 512, 64
@@ -117,6 +118,11 @@ def places_of(contents: Contents) -> Places:
     chosen = [place for group in groups[:_MOST] for place in _representatives(group)]
     if contents.weights:
         unasked["its weights, which are quantized"] += 1
+    for path in siblings.without_state(contents)[:_SHOWN]:
+        unasked[
+            f"{path} has no extra state, and modules like it have one: if it is Transformer "
+            "Engine's, strict loading misses that"
+        ] += 1
     sentences = (f"{count} x {why}" if count > 1 else why for why, count in unasked.items())
     return Places((*chosen, *_bare_norms(contents)), tuple(sentences))
 

@@ -10,9 +10,10 @@ from matrix.catalogue import features
 from matrix.catalogue import ways as catalogued
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import Variant
+from matrix.catalogue.state_keys import state_key
 from matrix.catalogue.ways import Way
 from matrix.catalogue.words import CellStatus, Deviation
-from matrix.checkpoint import kinds
+from matrix.checkpoint import casts, kinds, siblings
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.kinds import ABSENT, ATTENTION, Kind
 from matrix.checkpoint.words import Holds
@@ -28,6 +29,17 @@ _SHOWN = 3
 _OTHER_NAME = (
     "if the model keeps attention of Transformer Engine under another name than core_attention, "
     "strict loading fails, as it has no extra state"
+)
+_MISSED = (
+    "strict loading fails if these are modules of Transformer Engine, as they have no extra state "
+    "and modules like them have one"
+)
+_COMPLETE = (
+    "Load it with strict=False if it is known to be complete, or save it anew with all its states"
+)
+_TURN_BACK = (
+    "Run te-matrix remap IN OUT --to {loader}: it turns them back, and has the release's own code "
+    "try the result"
 )
 _HARM = (LoadStatus.FAILS, LoadStatus.RESETS, LoadStatus.FROZEN)
 _DEVIATIONS = {
@@ -103,6 +115,7 @@ class Predictor:
                 self._keys.setdefault(kind, []).append(key)
         self._problems = {s.key: s.problem for s in contents.states if s.problem}
         self._any = bool(contents.states)
+        self._lacking = siblings.without_state(contents)
         self._sightings = Sightings(store) if store else sightings.recorded_only()
         self._answers = Answers(self._sightings, [release.name for release in savers])
         self._entries = ledger.load()
@@ -117,16 +130,24 @@ class Predictor:
             return Prediction(loader.name, LoadStatus.UNKNOWN, "it holds no extra states")
         whole = self._whole(loader, "plain", self.assumed)
         detail = self._detail(whole)
-        if whole.status == LoadStatus.LOADS:
+        status = whole.status
+        if status == LoadStatus.LOADS:
             detail = "; ".join(filter(None, (detail, self._remark(loader))))
-        return Prediction(loader.name, whole.status, detail, seen_in=_scenarios(whole))
+        if self._lacking:
+            status = worst((status, LoadStatus.DEPENDS))
+            detail = "; ".join(filter(None, (detail, self._missed())))
+        return Prediction(loader.name, status, detail, seen_in=_scenarios(whole))
 
     def _predict(self, loader: Release) -> Prediction:
         made = self.as_it_is(loader)
+        if made.status == LoadStatus.DEPENDS and self._lacking:
+            return dataclasses.replace(made, step=_COMPLETE)
         if made.status == LoadStatus.DEPENDS and "saved by" in made.detail:
             return dataclasses.replace(made, step="Name the saver with --saved-by")
         if made.status == LoadStatus.LOADS:
             return dataclasses.replace(made, way=ways.AS_IT_IS.name)
+        if made.status == LoadStatus.UNKNOWN and any(kind.traits.cast for kind in self._keys):
+            return dataclasses.replace(made, step=_TURN_BACK.format(loader=loader.name))
         if not made.harm:
             return made
         for way, variant, assumed in self._ways():
@@ -225,7 +246,9 @@ class Predictor:
         """Return the answer for a state that was cast to another type: what it was is known."""
         was = dataclasses.replace(kind, traits=dataclasses.replace(kind.traits, cast=""))
         then = self._answer(own, was, loader, variant, assumed).status.value
-        detail = f"it was cast to {kind.traits.cast}, which no scenario does; cast back: {then}"
+        made = kind.traits.cast
+        how = "cast to" if made in casts.CASTS else "saved as"
+        detail = f"it was {how} {made}, which no scenario does; turned back: {then}"
         return Answer(LoadStatus.UNKNOWN, detail)
 
     # What makes it load.
@@ -333,10 +356,18 @@ class Predictor:
             return ""
         return _OTHER_NAME if attends.has_state(loader) else ""
 
+    def _missed(self) -> str:
+        """Return what strict loading may miss."""
+        shown = _some([state_key(path) for path in self._lacking])
+        return f"{_MISSED} ({shown})"
+
     def _named(self, found: Sequence[Kind]) -> str:
-        keys = [key for kind in found for key in self._keys[kind]]
-        more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-        return ", ".join(keys[:_SHOWN]) + more
+        return _some([key for kind in found for key in self._keys[kind]])
+
+
+def _some(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+    return ", ".join(keys[:_SHOWN]) + more
 
 
 def _with_history(kind: Kind, length: int | None, other: int) -> Kind:

@@ -134,6 +134,8 @@ def remap(
     contents = found.read()
     refuse_unsafe(path, contents.unsafe_names(allow))
     savers = writers.find(contents, known, saved_by).releases
+    if not (contents.states or contents.weights or add_norm_states):
+        raise nothing_to_rewrite(path)
     (before,) = Predictor(contents, savers, store).all([release])
     plan = Remapped(path, out, to, distributed.predicted(contents, before), None, ())
     if distributed.has_sizes(contents):
@@ -180,6 +182,16 @@ def refuse_unsafe(path: Path, names: Sequence[str]) -> None:
         )
 
 
+def nothing_to_rewrite(path: Path) -> NoRewriteError:
+    """Return the error for a checkpoint without FP8 state and without quantized weights."""
+    return NoRewriteError(
+        f"{path} holds no extra state of Transformer Engine, and no quantized weights",
+        why="it is of a model without them, holds a part of one, or they were left out of it",
+        do="There is nothing to rewrite: if a release misses extra states in it, load it with "
+        "strict=False, and FP8 starts at defaults",
+    )
+
+
 def is_fine(before: Prediction) -> bool:
     """Return whether the checkpoint loads without a rewrite."""
     return before.status == LoadStatus.LOADS or before.variant == "trusted"
@@ -203,8 +215,8 @@ def no_rewrite(before: Prediction, bare: Collection[str] = ()) -> NoRewriteError
     """
     if before.status == LoadStatus.DEPENDS:
         return NoRewriteError(
-            f"what {before.release} does with it depends on who saved it: {before.detail}",
-            do="Name the saver with --saved-by",
+            f"what {before.release} does with it depends on more than it tells: {before.detail}",
+            do=before.step or "te-matrix inspect --live asks the release itself",
         )
     return NoRewriteError(
         f"no rewrite is known to make {before.release} load its FP8 metadata",

@@ -144,7 +144,8 @@ class Sightings:
 
     def savers(self, kind: int) -> frozenset[str]:
         """Return the names of the releases that saved a kind of state."""
-        return frozenset(name for row in self._rows.get(kind, ()) for name in row.savers)
+        rows = (row for row in self._rows.get(kind, ()) if not row.variant)
+        return frozenset(name for row in rows for name in row.savers)
 
     @functools.cached_property
     def histories(self) -> frozenset[tuple[int, int]]:
@@ -160,8 +161,10 @@ class Sightings:
             if class_of(saved) == class_of(loaded) == DELAYED
         )
 
-    def rows(self, kind: int, assumed: Assumed, variant: str) -> list[list[RecordedStates]]:
-        """Return the saves with a kind of state, scenario by scenario.
+    def rows(
+        self, kind: int, assumed: Assumed, variant: str, *, rewritten: bool = False
+    ) -> list[list[RecordedStates]]:
+        """Return the saves with a kind of state, as they are or rewritten, scenario by scenario.
 
         Those whose states are of fewest kinds come first: their loads tell most of each. Modules
         with quantized weights are looked up where weights are quantized, and no others there,
@@ -173,8 +176,9 @@ class Sightings:
         quantized = changed or bool(self.likes.kinds[kind].traits.weights)
         for row in self._rows.get(kind, ()):
             sized = self._scenarios[row.scenario]
-            weights = sized.scenario.weights != "high-precision"
-            if weights == quantized and assumed.admits(sized):
+            if bool(row.variant) != rewritten or row.quantized != quantized:
+                continue
+            if assumed.admits(sized):
                 by_scenario.setdefault(row.scenario, []).append(row)
         return sorted(by_scenario.values(), key=_kinds)
 
@@ -182,7 +186,8 @@ class Sightings:
         self, kind: int, row: RecordedStates, saver: Release, loader: Release, variant: str
     ) -> Iterator[Sighting | Blame]:
         """Yield what became of the states of a kind in one load; nothing where that is not told."""
-        found = self._load(row.scenario, saver.name, loader.name, variant)
+        shown_by = row.stands_for(variant, loader)
+        found = self._load(row.scenario, saver.name, loader.name, shown_by) if shown_by else None
         if found is None:
             return
         save, load, result = found
@@ -191,6 +196,8 @@ class Sightings:
         if load.error is None:
             for key in (key for key, number in row.states.items() if number == kind):
                 part = _of_part(key, save, load, result)
+                if row.variant and part.lossless and self.likes.kinds[kind].traits.slots is None:
+                    part = _Seen(LoadStatus.LOADS)  # it was given up before
                 if load.stage != Stage.FIRST_STEP and not part.detail:
                     part = part._replace(detail=_lacking(self._scenarios[row.scenario]))
                 yield seen(**part._asdict())

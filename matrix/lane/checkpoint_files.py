@@ -62,23 +62,32 @@ class CheckpointFiles:
         :param loader: the release that will load it.
         :raises CheckpointError: it cannot be rewritten.
         """
-        form = forms.of_variant(str(variant.form), loader.version)
-        into = loader.version if variant.weights == "form" else None
-        change = None
-        if variant.weights is not None:
-            dtype = variant.weights if into is None else ""
-            change = WeightChange(into=into, dtype=dtype, savers=(save.release,))
-        # Releases that read the same forms share the file.
-        shared = weights.load().forms_of_release(loader.version) if into else variant.weights
-        drop = (ATTENTION_STATES,) if variant.drops_attention(form) else ()
-        path = checkpoint.with_suffix(f".{form.name}.{shared}{'.dropped' * bool(drop)}.pt")
         with self._lock:
-            if not path.exists():
-                if variant.distributed:
-                    _rewrite_archive(checkpoint, path, form, drop)
-                else:
-                    rewrite_file(checkpoint, path, form, change, drop)
-        return path
+            return rewritten(checkpoint, variant, save.release, loader)
+
+
+def rewritten(checkpoint: Path, variant: Variant, saver: str, loader: Release) -> Path:
+    """Return the path of a checkpoint that was rewritten as a variant says, beside the original.
+
+    :param saver: the release that saved it.
+    :param loader: the release that will load it; releases that read the same forms share the file.
+    :raises CheckpointError: it cannot be rewritten.
+    """
+    form = forms.of_variant(str(variant.form), loader.version)
+    into = loader.version if variant.weights == "form" else None
+    change = None
+    if variant.weights is not None:
+        dtype = variant.weights if into is None else ""
+        change = WeightChange(into=into, dtype=dtype, savers=(saver,))
+    shared = weights.load().forms_of_release(loader.version) if into else variant.weights
+    drop = (ATTENTION_STATES,) if variant.drops_attention(form) else ()
+    path = checkpoint.with_suffix(f".{form.name}.{shared}{'.dropped' * bool(drop)}.pt")
+    if not path.exists():
+        if variant.distributed:
+            _rewrite_archive(checkpoint, path, form, drop)
+        else:
+            rewrite_file(checkpoint, path, form, change, drop)
+    return path
 
 
 def _rewrite_archive(checkpoint: Path, path: Path, form: Form, drop: Collection[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 
 from matrix.catalogue import faq
-from matrix.doctor import likes
+from matrix.doctor import describing, likes
 from matrix.doctor.symptoms import seen
 from matrix.errors import SourceUnavailable
 from matrix.judge import judge, ledger
@@ -49,7 +49,7 @@ def refresh(index: EvidenceIndex, store: Store, today: datetime.date) -> int:
         loads[load.key] = load
     records: list[Save | Load] = [*saves.values(), *loads.values()]
     count = recorded.refresh(plan.lane, records, checkpoints, today.isoformat())
-    likes.write(plan.lane, likes.describe(saves.values(), store.checkpoint))
+    likes.write(plan.lane, describing.describe(saves.values(), store.checkpoint))
     # What is derived from the evidence, so that an error is explained without judging it all.
     seen.write(plan.lane, seen.of(judge.judge(index, faq.load(), ledger.load(), today)))
     return count

@@ -8,7 +8,7 @@ import struct
 from typing import Any, BinaryIO
 
 from matrix.checkpoint import json_objects, limits
-from matrix.checkpoint.errors import Malformed
+from matrix.checkpoint.errors import Malformed, cut_short
 from matrix.checkpoint.limits import Budget
 
 LENGTH = struct.Struct("<Q")
@@ -58,7 +58,11 @@ def read_header(stream: BinaryIO, budget: Budget | None = None) -> SafetensorsHe
         raise Malformed("the file is empty or too short")
     (length,) = LENGTH.unpack(raw)
     if length > min(limits.HEADER_BYTES, end - LENGTH.size):
-        raise Malformed(f"its header says that it has {length} bytes")
+        error = Malformed(
+            f"its header would have {length} bytes, where {end - LENGTH.size} follow and no more "
+            f"than {limits.HEADER_BYTES} are read"
+        )
+        raise cut_short(error) if length <= limits.HEADER_BYTES else error
     tensors = json_objects.read(stream.read(length), budget or Budget())
     metadata = tensors.pop(_METADATA, None)
     if metadata is not None and not _is_text(metadata):
@@ -107,7 +111,8 @@ def _check_places(header: SafetensorsHeader, end: int) -> None:
             raise Malformed(f"tensor {key} {what}, at {first} where {place} was expected")
         place = last
     if header.start + place != end:
-        raise Malformed(
+        error = Malformed(
             f"its tensors end at {header.start + place} of {end} bytes: it was cut short, or "
             "something was appended"
         )
+        raise cut_short(error) if header.start + place > end else error
