@@ -4,9 +4,11 @@ inspection: ``inspect``: the content of a checkpoint, and what each release does
 remapping: ``remap``: a checkpoint rewritten for a release
 requantizing: what remap does to quantized weights
 writers: the releases that can have written a checkpoint; telling: what of it tells them
-likes: the kinds of extra states that the recorded saves hold, and which saves hold each
+likes: the kinds of extra states that the recorded saves hold, and which saves hold each;
+    describing finds them in the checkpoints, as saved and as rewritten
 sightings: what the evidence shows of one kind of state; answers: what follows for a state
-predictions: what each release does with a checkpoint: the worst of its states' answers
+predictions: what each release does with a checkpoint: the worst of its states' answers; advice is
+    what to do about it
 distributed: what becomes of a distributed checkpoint that is read into a model's state dict
 asked: what releases do with a checkpoint that they load the extra states of; live asks them,
     places is a model of a module of the right kind at the place of each state

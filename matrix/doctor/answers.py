@@ -153,20 +153,29 @@ class Answers:
                             blames.setdefault(saver.name, []).append(found)
             if seen and blames.keys() <= seen.keys():
                 break
-        return self._together(seen, blames) if seen or blames else None
+        quantized = bool(self._sightings.likes.kinds[number].traits.weights)
+        return self._together(seen, blames, quantized=quantized) if seen or blames else None
 
     def _is_to_blame(self, number: int, blame: Blame, loader: Release, assumed: Assumed) -> bool:
         """Return whether a load raised for a state, as all others beside it are seen to load."""
         others = blame.kinds - {number}
         return all(self._loads(other, loader, blame.variant, assumed) for other in others)
 
-    def _together(self, seen: dict[str, Sighting], blames: dict[str, list[Blame]]) -> Answer:
-        """Return the answer from what was seen of several savers' states."""
+    def _together(
+        self, seen: dict[str, Sighting], blames: dict[str, list[Blame]], *, quantized: bool
+    ) -> Answer:
+        """Return the answer from what was seen of several savers' states.
+
+        :param quantized: whether they are of modules with quantized weights.
+        """
         unclear = {name: found for name, found in blames.items() if name not in seen}
         statuses = {sighting.status for sighting in seen.values()}
         order = [name for name in self._sightings.releases if name in seen]
-        # That a load raised for one of several states agrees with what was seen to fail.
-        if len(statuses) == 1 and (not unclear or statuses == {LoadStatus.FAILS}):
+        # That a load raised for one of several states agrees with what was seen to fail. It says
+        # nothing of a state that others are seen to load, but where weights are quantized: their
+        # pickles may differ in what is not told of the state beside them.
+        agreeing = {LoadStatus.FAILS} if quantized else {LoadStatus.FAILS, LoadStatus.LOADS}
+        if len(statuses) == 1 and (not unclear or statuses <= agreeing):
             last = seen[order[-1]]
             no_place = all(sighting.no_place for sighting in seen.values())
             return Answer(last.status, last.detail, last, no_place=no_place)

@@ -101,7 +101,7 @@ class _Described:
         """Add what variants rewrite a checkpoint into, where no release saves the same states."""
         sized = scenarios.load()[save.scenario]
         saver = releases.load()[save.release]
-        for variant in filter(_is_like_a_user, scenarios.variants().values()):
+        for variant in filter(is_like_a_user, scenarios.variants().values()):
             files: dict[Path, list[Release]] = {}
             for loader in releases.load().releases:
                 if not (variant.covers(saver, loader) and variant.applies_to(sized, loader)):
@@ -189,7 +189,7 @@ def _loaded_like(sized: SizedScenario) -> str:
     return f"{chosen.weights}, {chosen.save_recipe}, {chosen.load_recipe}, {chosen.transport}"
 
 
-def _is_like_a_user(variant: Variant) -> bool:
+def is_like_a_user(variant: Variant) -> bool:
     """Return whether a variant loads a rewritten file as its user would, who says nothing else.
 
     A model with quantized weights is taken to get quantized ones.

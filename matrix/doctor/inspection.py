@@ -226,9 +226,9 @@ def _notes(found: Contents) -> list[str]:
     if found.foreign:
         told = _some([f"{state.key} ({_type(state)})" for state in found.foreign])
         notes.append(
-            f"{counted(len(found.foreign), 'extra state')} of another type than Transformer Engine "
-            f"saves: {told}; it is another library's, or was changed on the way: nothing is said "
-            "of it, and remap leaves it as it is"
+            f"{counted(len(found.foreign), 'extra state')}, not Transformer Engine's: {told}; "
+            "another library saved it, or it was changed on the way: nothing is said of it, and "
+            "remap leaves it as it is"
         )
     notes += _casts(found)
     notes += [f"its weights are quantized: {group}" for group in found.quantized.groups()]

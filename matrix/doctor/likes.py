@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import functools
 
-from matrix.catalogue import scenarios
-from matrix.catalogue.releases import Release
 from matrix.catalogue.words import Lane
 from matrix.checkpoint import kinds
 from matrix.checkpoint.kinds import ATTENTION, Kind, Traits
@@ -61,28 +59,6 @@ class RecordedStates(Record):
     listed under the keys that they had before."""
     loaders: tuple[str, ...] = ()
     """Names of the releases that it was rewritten for, oldest first."""
-
-    @property
-    def quantized(self) -> bool:
-        """Whether the model that loads it has quantized weights."""
-        plain = self.variant and scenarios.variants()[self.variant].model == "plain"
-        return not plain and scenarios.load()[self.scenario].scenario.weights != "high-precision"
-
-    def stands_for(self, variant: str, loader: Release) -> str | None:
-        """Return the variant that shows how a release loads the checkpoint that this is.
-
-        A release that loads a rewritten checkpoint as it is does what it did in the variant that
-        rewrote it.
-
-        :param variant: how the checkpoint is loaded.
-        :returns: None where none shows it.
-        """
-        if not self.variant:
-            return variant
-        if loader.name not in self.loaders:
-            return None
-        opted_in = bool(loader.opt_in) and scenarios.variants()[self.variant].opt_in != "never"
-        return self.variant if variant == ("trusted" if opted_in else "plain") else None
 
 
 class Likes(Record):

@@ -10,14 +10,13 @@ from matrix.catalogue import features
 from matrix.catalogue import ways as catalogued
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import Variant
-from matrix.catalogue.state_keys import state_key
 from matrix.catalogue.ways import Way
-from matrix.catalogue.words import CellStatus, Deviation
+from matrix.catalogue.words import CellStatus
 from matrix.checkpoint import casts, kinds, siblings
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.kinds import ABSENT, ATTENTION, Kind
 from matrix.checkpoint.words import Holds
-from matrix.doctor import sightings
+from matrix.doctor import advice, sightings
 from matrix.doctor.answers import ENOUGH, Answer, Answers, worst
 from matrix.doctor.sightings import Assumed, LoadStatus, Sightings
 from matrix.judge import ledger, ways
@@ -25,28 +24,11 @@ from matrix.judge.endings import Ending
 from matrix.judge.ways import Across
 from matrix.store.store import Store
 
-_SHOWN = 3
 _OTHER_NAME = (
     "if the model keeps attention of Transformer Engine under another name than core_attention, "
     "strict loading fails, as it has no extra state"
 )
-_MISSED = (
-    "strict loading fails if these are modules of Transformer Engine, as they have no extra state "
-    "and modules like them have one"
-)
-_COMPLETE = (
-    "Load it with strict=False if it is known to be complete, or save it anew with all its states"
-)
-_TURN_BACK = (
-    "Run te-matrix remap IN OUT --to {loader}: it turns them back, and has the release's own code "
-    "try the result"
-)
 _HARM = (LoadStatus.FAILS, LoadStatus.RESETS, LoadStatus.FROZEN)
-_DEVIATIONS = {
-    LoadStatus.FAILS: Deviation.ERROR,
-    LoadStatus.RESETS: Deviation.DEFAULTS,
-    LoadStatus.FROZEN: Deviation.FROZEN,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,27 +117,38 @@ class Predictor:
             detail = "; ".join(filter(None, (detail, self._remark(loader))))
         if self._lacking:
             status = worst((status, LoadStatus.DEPENDS))
-            detail = "; ".join(filter(None, (detail, self._missed())))
+            detail = "; ".join(filter(None, (detail, advice.missed(self._lacking))))
         return Prediction(loader.name, status, detail, seen_in=_scenarios(whole))
 
     def _predict(self, loader: Release) -> Prediction:
         made = self.as_it_is(loader)
-        if made.status == LoadStatus.DEPENDS and self._lacking:
-            return dataclasses.replace(made, step=_COMPLETE)
-        if made.status == LoadStatus.DEPENDS and "saved by" in made.detail:
-            return dataclasses.replace(made, step="Name the saver with --saved-by")
-        if made.status == LoadStatus.LOADS:
-            return dataclasses.replace(made, way=ways.AS_IT_IS.name)
-        if made.status == LoadStatus.UNKNOWN and any(kind.traits.cast for kind in self._keys):
-            return dataclasses.replace(made, step=_TURN_BACK.format(loader=loader.name))
         if not made.harm:
-            return made
+            if made.status == LoadStatus.UNKNOWN and self._any:
+                made = self._opted_in(made, loader) or made
+            as_it_is = ways.AS_IT_IS.name if made.status == LoadStatus.LOADS else ""
+            cast = any(kind.traits.cast for kind in self._keys)
+            step = advice.without_harm(made, incomplete=bool(self._lacking), cast=cast)
+            return dataclasses.replace(made, way=as_it_is, step=made.step or step)
         for way, variant, assumed in self._ways():
             if (found := self._mends(loader, variant, assumed)) is not None:
                 history = self._changed_history(assumed)
                 return _mended(made, loader, Across(way, variant, found), history)
         whole = self._whole(loader, "plain", self.assumed)
         return dataclasses.replace(made, step=self._advice(loader, whole))
+
+    def _opted_in(self, made: Prediction, loader: Release) -> Prediction | None:
+        """Return what a release does with its opt-in, where that alone was seen to go well."""
+        opt_in = loader.opt_in
+        if not opt_in or self._whole(loader, "trusted", self.assumed).status != LoadStatus.LOADS:
+            return None
+        return dataclasses.replace(
+            made,
+            status=LoadStatus.DEPENDS,
+            detail=f"seen with {opt_in}=1 only, where it loads",
+            step=f"Set {opt_in}=1 for the load, if you trust the file",
+            variant="trusted",
+            opt_in=opt_in,
+        )
 
     # One release, one variant.
 
@@ -247,8 +240,8 @@ class Predictor:
         was = dataclasses.replace(kind, traits=dataclasses.replace(kind.traits, cast=""))
         then = self._answer(own, was, loader, variant, assumed).status.value
         made = kind.traits.cast
-        how = "cast to" if made in casts.CASTS else "saved as"
-        detail = f"it was {how} {made}, which no scenario does; turned back: {then}"
+        how, back = ("cast to", "cast") if made in casts.CASTS else ("saved as", "turned")
+        detail = f"it was {how} {made}, which no scenario does; {back} back: {then}"
         return Answer(LoadStatus.UNKNOWN, detail)
 
     # What makes it load.
@@ -311,7 +304,7 @@ class Predictor:
             saver = self._sightings.releases[seen.saver]
             for entry in self._entries:
                 # Where a rewrite helps, it was named before.
-                if ways.REMAP not in entry.advice and _applies(entry, saver, loader, answer):
+                if ways.REMAP not in entry.advice and advice.applies(entry, saver, loader, answer):
                     found[entry.advice] = None
         return " ".join(found)
 
@@ -331,8 +324,8 @@ class Predictor:
         told = [f"{text} ({self._named(found)})" for text, found in by_text.items()]
         if by_keys:
             told.append(self._key_error(by_keys))
-        more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
-        return "; ".join(told[:_SHOWN]) + more
+        more = f"; and {len(told) - advice.SHOWN} more" if len(told) > advice.SHOWN else ""
+        return "; ".join(told[: advice.SHOWN]) + more
 
     def _key_error(self, by_keys: Sequence[Kind]) -> str:
         """Return what strict loading raises, with the keys of this checkpoint."""
@@ -356,18 +349,8 @@ class Predictor:
             return ""
         return _OTHER_NAME if attends.has_state(loader) else ""
 
-    def _missed(self) -> str:
-        """Return what strict loading may miss."""
-        shown = _some([state_key(path) for path in self._lacking])
-        return f"{_MISSED} ({shown})"
-
     def _named(self, found: Sequence[Kind]) -> str:
-        return _some([key for kind in found for key in self._keys[kind]])
-
-
-def _some(keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    return ", ".join(keys[:_SHOWN]) + more
+        return advice.some([key for kind in found for key in self._keys[kind]])
 
 
 def _with_history(kind: Kind, length: int | None, other: int) -> Kind:
@@ -395,16 +378,6 @@ def _may_be_absent(kind: Kind, savers: Sequence[Release]) -> bool:
 def _scenarios(whole: _Whole) -> tuple[str, ...]:
     seen = (answer.sighting for answer in whole.by_kind.values())
     return tuple(sorted({sighting.scenario for sighting in seen if sighting}))
-
-
-def _applies(entry: ledger.LedgerEntry, saver: Release, loader: Release, answer: Answer) -> bool:
-    """Return whether a ledger entry explains an answer, whatever scenario it is about."""
-    seen, deviation = answer.sighting, _DEVIATIONS[answer.status]
-    if seen is None or not (entry.saves(saver) and entry.loads(loader)):
-        return False
-    if deviation != Deviation.ERROR:
-        return entry.observed == deviation
-    return seen.stage is not None and entry.explains(deviation, seen.stage, seen.error)
 
 
 def _mended(made: Prediction, loader: Release, across: Across, history: int | None) -> Prediction:

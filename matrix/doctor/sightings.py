@@ -124,12 +124,13 @@ class Sightings:
         self.likes = likes.load(LANE)
         self.releases = {release.name: release for release in releases.load().releases}
         self._scenarios = scenarios.load()
+        self._variants = scenarios.variants()
         every = tuple(self.releases.values())
         plan = Plan(
             lane=LANE,
             runner=RunnerName.LOCAL,
             scenarios=self._scenarios,
-            variants=scenarios.variants(),
+            variants=self._variants,
             savers=every,
             loaders=every,
             cells=(),
@@ -171,22 +172,44 @@ class Sightings:
         except for variants in which quantized weights change.
         """
         by_scenario: dict[str, list[RecordedStates]] = {}
-        way = scenarios.variants().get(variant)
+        way = self._variants.get(variant)
         changed = way is not None and way.weights is not None
         quantized = changed or bool(self.likes.kinds[kind].traits.weights)
         for row in self._rows.get(kind, ()):
             sized = self._scenarios[row.scenario]
-            if bool(row.variant) != rewritten or row.quantized != quantized:
+            if bool(row.variant) != rewritten or self._is_quantized(row) != quantized:
                 continue
             if assumed.admits(sized):
                 by_scenario.setdefault(row.scenario, []).append(row)
         return sorted(by_scenario.values(), key=_kinds)
 
+    def _is_quantized(self, row: RecordedStates) -> bool:
+        """Return whether the model that loads a checkpoint has quantized weights."""
+        way = self._variants.get(row.variant)
+        plain = way is not None and way.model == "plain"
+        weights = self._scenarios[row.scenario].scenario.weights
+        return not plain and weights != "high-precision"
+
+    def _shown_by(self, row: RecordedStates, variant: str, loader: Release) -> str | None:
+        """Return the variant that shows how a release loads a checkpoint; None where none does.
+
+        A release that loads a rewritten checkpoint as it is does what it did in the variant that
+        rewrote it.
+
+        :param variant: how the checkpoint is loaded.
+        """
+        if not row.variant:
+            return variant
+        if loader.name not in row.loaders:
+            return None
+        opted_in = bool(loader.opt_in) and self._variants[row.variant].opt_in != "never"
+        return row.variant if variant == ("trusted" if opted_in else "plain") else None
+
     def of(
         self, kind: int, row: RecordedStates, saver: Release, loader: Release, variant: str
     ) -> Iterator[Sighting | Blame]:
         """Yield what became of the states of a kind in one load; nothing where that is not told."""
-        shown_by = row.stands_for(variant, loader)
+        shown_by = self._shown_by(row, variant, loader)
         found = self._load(row.scenario, saver.name, loader.name, shown_by) if shown_by else None
         if found is None:
             return

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import save_file
 
 from helpers import layouts
 from helpers.formats import recorded_state, torch_dist, torch_zip
@@ -244,3 +245,31 @@ def test_a_folder_that_cannot_be_read_is_told(
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(CheckpointError, match=r"cannot be read: .*locked"):
         inspect(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+@pytest.mark.parametrize("place", [100, -1, -10, -100, -1000, -5000])
+def test_a_file_that_was_cut_short_is_said_to_be(kind: str, place: int, tmp_path: Path) -> None:
+    """States of 1.x are archives, the end of one of which is found where the file's is missing."""
+    path = tmp_path / f"model.{'safetensors' if kind == 'safetensors' else 'pt'}"
+    if kind == "safetensors":
+        save_file(recorded_state("2.0"), path)
+    else:
+        zipped = kind == "zip"
+        torch.save(recorded_state("1.11"), path, _use_new_zipfile_serialization=zipped)
+    path.write_bytes(path.read_bytes()[:place])
+    with pytest.raises(CheckpointError, match="is not whole: .*Copy or download it again"):
+        inspect(path)
+
+
+def test_bytes_behind_a_whole_file_are_no_cut(tmp_path: Path) -> None:
+    path = torch_zip(recorded_state("1.11"), tmp_path)
+    path.write_bytes(path.read_bytes() + b"more")
+    with pytest.raises(CheckpointError, match="other bytes behind its directory"):
+        inspect(path)
+
+
+def test_a_file_of_torch_save_under_the_name_of_another_format(tmp_path: Path) -> None:
+    path = torch_zip(recorded_state("2.0"), tmp_path).rename(tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"a torch.save file under another name.*in \.pt"):
+        inspect(path)

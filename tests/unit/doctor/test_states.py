@@ -18,8 +18,11 @@ import torch
 from click.testing import CliRunner, Result
 
 from helpers.formats import State, recorded_state, torch_zip
+from matrix.catalogue import forms
+from matrix.checkpoint import edits, layout
+from matrix.checkpoint.words import Step
 from matrix.cli import main
-from matrix.doctor import Inspection, inspect
+from matrix.doctor import Inspection, inspect, verify
 from matrix.errors import ExitCode
 
 ATTENTION = "core_attention._extra_state"
@@ -371,3 +374,88 @@ def test_exit_codes(release: str, target: str, code: ExitCode, tmp_path: Path) -
     path = torch_zip(recorded_state(release), tmp_path)
     assert te_matrix("inspect", path, "--target", target).exit_code == code
     assert te_matrix("inspect", path).exit_code == ExitCode.OK
+
+
+# Changed on the way, or left out.
+
+ARRIVALS: dict[str, Callable[[Any], Any]] = {
+    "a NumPy array": lambda value: value.numpy(),
+    "bytes": lambda value: value.numpy().tobytes(),
+    "a list of numbers": lambda value: value.tolist(),
+}
+
+
+def with_states(state: State, turn: Callable[[Any], Any]) -> State:
+    return {k: turn(v) if k.endswith("_extra_state") else v for k, v in state.items()}
+
+
+@pytest.mark.usefixtures("not_tried")
+@pytest.mark.parametrize("what", ARRIVALS)
+def test_a_state_that_is_no_tensor_any_more(what: str, tmp_path: Path) -> None:
+    before = recorded_state("2.0")
+    path = torch_zip(with_states(before, ARRIVALS[what]), tmp_path)
+    report = inspect(path, ["2.0"])
+    assert any(f"3 extra states saved as {what}: qkv._extra_state" in n for n in report.notes)
+    assert [module.holds.value for module in report.modules] == ["metadata"] * 3
+    (found,) = report.targets
+    assert found.status == "unknown" and "turned back: loads" in found.detail
+    assert "remap IN OUT --to 2.0" in found.step
+    planned = edits.plan(layout.find(path).read(), forms.load()["2.0"])
+    assert all(edit.payload and Step.UNDO_CAST in edit.steps for edit in planned)
+    after = {state.key: state.tensors for state in verify.planned(planned).values()}
+    states = layout.find(torch_zip(before, tmp_path)).read().states
+    assert after == {state.key: state.tensors for state in states}
+
+
+def test_a_buffer_that_became_bytes(tmp_path: Path) -> None:
+    path = torch_zip(with_states(recorded_state("1.7"), io.BytesIO.getvalue), tmp_path)
+    report = inspect(path, ["1.11"])
+    assert {module.cast for module in report.modules} == {"bytes"}
+    assert all(module.marked for module in report.modules)
+
+
+def test_a_state_without_content(tmp_path: Path) -> None:
+    path = torch_zip(with_states(recorded_state("2.0"), lambda v: v.to("meta")), tmp_path)
+    report = inspect(path, ["2.0"])
+    assert {m.problem for m in report.modules} == {"it is on the device meta, without content"}
+    assert report.targets[0].status == "unknown" and not report.nothing_to_lose
+    shown = te_matrix("inspect", path).output
+    assert "3 states cannot be read, and may hold some" in shown
+
+
+@pytest.mark.parametrize("target", ["1.7", "1.11", "2.3", "2.18"])
+def test_states_that_others_like_them_have(target: str, tmp_path: Path) -> None:
+    """What lacks the states of a layer is never said to load."""
+    whole, bare = recorded_state("1.11"), recorded_state("1.11")
+    bare = {key: value for key, value in bare.items() if not key.endswith("_extra_state")}
+    state = {**below("layers.0", whole), **below("layers.1", bare)}
+    found, detail = status(state, tmp_path, target)
+    assert found != "loads"
+    assert "layers.1.qkv._extra_state, layers.1.proj._extra_state" in detail
+    # A module of another name, or with other tensors, need not be Transformer Engine's.
+    other = {key.replace("qkv", "lora").replace("proj", "head"): v for key, v in bare.items()}
+    assert (
+        "strict loading fails"
+        not in status({**below("layers.0", whole), **below("layers.1", other)}, tmp_path, target)[1]
+    )
+
+
+def test_linears_of_another_length_beside_attention_without_state(tmp_path: Path) -> None:
+    """An error that any length raises is not put down to the state beside it."""
+    state = recorded_state("1.11", "history-16")
+    state[ATTENTION] = saved(None)  # type: ignore[arg-type]
+    for target in ("2.3", "2.18"):
+        assert status(state, tmp_path, target)[0] == "fails"
+
+
+def test_a_module_that_the_release_lacks(tmp_path: Path) -> None:
+    found, detail = status(recorded_state("1.11", "grouped-linear"), tmp_path, "1.7")
+    assert found == "unknown"
+    assert detail.startswith("this release has no GroupedLinear, which is there from 1.9 on")
+
+
+def test_states_of_several_releases_are_said_to_be(tmp_path: Path) -> None:
+    state = {**below("a", recorded_state("1.11")), **below("b", recorded_state("2.0"))}
+    assert (
+        "written by: no single release" in te_matrix("inspect", torch_zip(state, tmp_path)).output
+    )
