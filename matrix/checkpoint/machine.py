@@ -26,8 +26,6 @@ _ARGUMENT = 8  # the most bytes that an opcode's argument takes, apart from text
 class CutShort(Malformed):
     """A pickle goes on beyond the bytes that are there."""
 
-    cut_short = True
-
 
 @dataclasses.dataclass(slots=True)
 class Pickle:

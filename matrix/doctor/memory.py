@@ -15,7 +15,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from matrix.catalogue import releases
+from matrix.catalogue import releases, scenarios
 from matrix.catalogue.releases import Release
 from matrix.catalogue.scenarios import REWRITE
 from matrix.checkpoint import dropping, in_memory_edits
@@ -25,7 +25,7 @@ from matrix.checkpoint.edits import Edit
 from matrix.checkpoint.errors import CheckpointError
 from matrix.checkpoint.in_memory import InMemory
 from matrix.checkpoint.rewriting import carries
-from matrix.doctor import remapping, writers
+from matrix.doctor import remapping, requantizing, writers
 from matrix.doctor.predictions import Prediction, Predictor
 from matrix.doctor.sightings import LoadStatus
 from matrix.errors import UsageError
@@ -144,17 +144,33 @@ def _edits(
     """
     form = remapping.form_of(release)
     if dropping.ALL in drop:
+        _refuse_weights(contents, release)
         return planning.plan(contents, form, drop=drop)
     made = _predict(contents, release, saved_by, store)
     fine = remapping.is_fine(made)
     if fine and not drop:
         return ()
+    _refuse_weights(contents, release)
     # Nothing is asked of the release here, so that only what the matrix has seen to help counts.
     proven = fine or made.variant.startswith(REWRITE)
     edits = planning.plan(contents, form, drop=drop) if proven else ()
     if not any(edit.changes for edit in edits):
         raise remapping.no_rewrite(made)
     return edits
+
+
+def _refuse_weights(contents: Contents, release: Release) -> None:
+    """Refuse quantized weights that are of another form than a release pickles.
+
+    :raises NoRewriteError: there are some.
+    """
+    if contents.weights and requantizing.change(contents, release, None, ()) is not None:
+        raise remapping.NoRewriteError(
+            f"the state dict holds quantized weights, not as {release.name} has them",
+            why="they are objects of the Transformer Engine that is imported here, whose classes "
+            "no other release shares; in a file they can be rewritten",
+            do=f"Rewrite the file with te-matrix remap IN OUT --to {release.name}",
+        )
 
 
 def _release(name: str | None) -> Release:
@@ -185,7 +201,9 @@ def _warnings(made: Prediction, contents: Contents, allow: Collection[str]) -> S
 
 def _step(made: Prediction) -> str:
     """Return what to do, with a state dict in hand rather than a file."""
-    if not (made.variant == "remapped" or made.variant.startswith(REWRITE)):
+    variant = scenarios.variants().get(made.variant)
+    of_weights = variant is not None and variant.weights is not None
+    if of_weights or not (made.variant == "remapped" or made.variant.startswith(REWRITE)):
         return f"{made.step}." if made.step else ""
     opt_in = f", and set {made.opt_in}=1 if you trust it" if made.opt_in else ""
     drop = f", drop_fp8_state={list(made.drop)}" if made.drop else ""

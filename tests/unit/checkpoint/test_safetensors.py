@@ -152,7 +152,7 @@ def test_a_file_cut_short(cut: Callable[[bytes], bytes], tmp_path: Path) -> None
 
     path = tmp_path / "x.safetensors"
     path.write_bytes(cut(save({"a": torch.ones(64)})))
-    with pytest.raises(CheckpointError, match="is no safetensors file"):
+    with pytest.raises(CheckpointError, match="is no safetensors file|is not whole"):
         inspect(path)
 
 

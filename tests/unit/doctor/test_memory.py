@@ -204,6 +204,17 @@ def test_quantized_weights_are_those_of_the_file(
     assert InMemory(state).read().weights
 
 
+@pytest.mark.parametrize("drop", [False, True])
+def test_quantized_weights_of_another_form_are_refused(
+    drop: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their classes are those of the release that is imported: only a file can be rewritten."""
+    weight = torch.ones(2, 2).as_subclass(quantized(monkeypatch))
+    state = {"weight": weight, **recorded_state("2.2.1")}
+    with pytest.raises(NoRewriteError, match="te-matrix remap IN OUT --to 1.11"):
+        repair(state, to="1.11", drop_fp8_state=drop)
+
+
 # Warnings.
 
 
