@@ -22,7 +22,8 @@ A rewrite consists of named steps. Each is applied to the modules that need it:
 ``merge-modes``        an operation's ``input`` and ``param`` become ``forward``, its
                        ``grad_output`` ``backward``, as 2.0 and later have them
 ``split-modes``        the reverse, for 1.13 and 1.14
-``undo-cast``          a byte tensor that was cast to another type becomes one of bytes again
+``undo-cast``          a byte tensor that was cast to another type, or became an array, bytes or a
+                       list of numbers, becomes one of bytes again
 ``spell-out-nothing``  a module without FP8 state is saved as a pickled ``None``
 ``empty-nothing``      a module without FP8 state is saved as an empty tensor
 ``drop-key``           removes a key that the release does not expect, and that holds nothing
