@@ -344,8 +344,9 @@ class Predictor:
     def _remark(self, loader: Release) -> str:
         """Return what is not known of a model from a checkpoint without attention states."""
         attends = features.load().modules[ATTENTION]
-        lacking = [saver for saver in self._savers if not attends.has_state(saver)]
-        if not lacking or any(ATTENTION in kind.modules for kind in self._keys):
+        # Who wrote a file that was rewritten is not known.
+        stateful = bool(self._savers) and all(map(attends.has_state, self._savers))
+        if stateful or any(ATTENTION in kind.modules for kind in self._keys):
             return ""
         return _OTHER_NAME if attends.has_state(loader) else ""
 
