@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -44,6 +46,14 @@ class Recorded:
         files = sorted(folder.glob("*.jsonl*"))
         self._files = {path.name.partition(".jsonl")[0]: path for path in files}
         self._archives: dict[str, Archive] = {}
+
+    def read(self, scenarios: Iterable[str]) -> None:
+        """Read the files of scenarios now, side by side, as decompressing them takes most time.
+
+        :raises StoreError: one cannot be read.
+        """
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(self._archive, scenarios))
 
     def saves(self, scenario: str, key: str) -> list[Save]:
         """Return the saves of a scenario under a key.

@@ -81,6 +81,8 @@ class Selected:
     def evidence(self) -> EvidenceIndex:
         """The evidence on the plan. It is read on first use; a run adds its results."""
         kept = None if self.live_only else recorded.evidence(self.plan.lane)
+        if kept is not None:
+            kept.read(self.plan.scenarios)
         return EvidenceIndex(self.plan, self.store, kept)
 
     @property
