@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import queue
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -50,7 +49,8 @@ class ProcessPool:
         self._timeout = timeout
         self._most = most
         self._lock = threading.Lock()
-        self._free = {name: _numbers(copies) for name in plan.releases}
+        self._free = {name: list(range(copies)) for name in plan.releases}
+        self._freed = threading.Condition(self._lock)
         self._mine = threading.local()
         self._processes: OrderedDict[_Place, ReleaseProcess] = OrderedDict()
         self._start_errors: dict[tuple[str, str], WorkerError] = {}
@@ -67,13 +67,24 @@ class ProcessPool:
 
     @contextlib.contextmanager
     def reserved(self, release: Release) -> Iterator[None]:
-        """Reserve a process of a release for this thread; others wait where all are taken."""
-        number = self._free[release.name].get()
+        """Reserve a process of a release for this thread; others wait where all are taken.
+
+        A thread gets the process that it had before, which has the model of its scenario; else
+        the one that was used last, so that no more are started than work at the same time.
+        """
+        free = self._free[release.name]
+        with self._freed:
+            self._freed.wait_for(lambda: bool(free))
+            before, number = getattr(self._mine, "place", (_ANY, 0))
+            number = number if before == release.name and number in free else free[0]
+            free.remove(number)
         self._mine.place = release.name, number
         try:
             yield
         finally:
-            self._free[release.name].put(number)
+            with self._freed:
+                free.insert(0, number)
+                self._freed.notify_all()
 
     def start_error(self, release: Release, scenario: str) -> WorkerError | None:
         """Return the error of an earlier start that will not be repeated, or None."""
@@ -136,25 +147,20 @@ class ProcessPool:
             return
         with self._lock:
             over = len(self._processes) + 1 - self._most
-            names = [name for name, _number in self._processes]
-        for name in names:
-            with contextlib.suppress(queue.Empty):
-                if over > 0:
-                    number = self._free[name].get_nowait()
-                    over -= self._end((name, number))
-                    self._free[name].put(number)
+            unused = [(n, number) for n, number in self._processes if number in self._free[n]]
+            ended = unused[: max(over, 0)]
+            for name, number in ended:
+                self._free[name].remove(number)
+        for place in ended:
+            self._end(place)
+        with self._freed:
+            for name, number in ended:
+                self._free[name].insert(0, number)
+            self._freed.notify_all()
 
-    def _end(self, place: _Place) -> bool:
-        """End one process, and return whether it was running."""
+    def _end(self, place: _Place) -> None:
+        """End one process, if it is running."""
         with self._lock:
             process = self._processes.pop(place, None)
         if process is not None:
             process.close()
-        return process is not None
-
-
-def _numbers(count: int) -> queue.SimpleQueue[int]:
-    found: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for number in range(count):
-        found.put(number)
-    return found
