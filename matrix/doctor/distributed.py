@@ -16,12 +16,12 @@ from matrix.catalogue import ways as catalogued
 from matrix.checkpoint.contents import Contents
 from matrix.checkpoint.states import ExtraState
 from matrix.checkpoint.words import Holds
+from matrix.doctor import advice
 from matrix.doctor.predictions import Prediction
 from matrix.doctor.sightings import LoadStatus
 from matrix.judge import ways
 
-SCENARIO = "distributed"
-_SHOWN = 3
+_SCENARIO = "distributed"
 _FORGIVES_NOTHING = (
     "torch.distributed.checkpoint.load fails instead where a key of the model's is missing"
 )
@@ -51,7 +51,7 @@ def predicted(contents: Contents, whole: Prediction) -> Prediction:
         step=_step(whole),
         variant=whole.variant or "whole",
         way=_READ.name if whole.way in _WITHOUT_REWRITE else whole.way,
-        seen_in=tuple(dict.fromkeys((*whole.seen_in, SCENARIO))),
+        seen_in=tuple(dict.fromkeys((*whole.seen_in, _SCENARIO))),
     )
 
 
@@ -69,19 +69,17 @@ def _is_object(state: ExtraState) -> bool:
 
 
 def _refusal(sized: Sequence[ExtraState]) -> str:
-    keys = ", ".join(state.key for state in sized[:_SHOWN])
-    more = f" and {len(sized) - _SHOWN} more" if len(sized) > _SHOWN else ""
+    keys = advice.some([state.key for state in sized])
     return (
         "torch.distributed.checkpoint.load fails: the model's own have another size, type or key "
-        f"({keys}{more})"
+        f"({keys})"
     )
 
 
 def _then(whole: Prediction) -> str:
-    if whole.status == LoadStatus.LOADS:
-        return f"read whole, it loads{f' ({whole.detail})' * bool(whole.detail)}"
-    status = "is not known" if whole.status == LoadStatus.UNKNOWN else whole.status.value
-    return f"read whole, it {status}{f': {whole.detail}' * bool(whole.detail)}"
+    unknown = whole.status == LoadStatus.UNKNOWN
+    status = f"read whole, it {'is not known' if unknown else whole.status.value}"
+    return f"{status}: {whole.detail}" if whole.detail else status
 
 
 def _step(whole: Prediction) -> str:
