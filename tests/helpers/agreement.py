@@ -79,7 +79,11 @@ def check_against_the_matrix(report: Inspection, saver: str, scenario: str) -> N
         load = load_of(save, target.release)
         assert load is not None
         found = expected(scenarios.load()[scenario], save, load)
-        assert target.status == found, target
+        # PyTorch refuses some distributed checkpoints unless they are read whole.
+        refused, _, whole = target.detail.partition("read whole, it ")
+        if whole:
+            assert refused and target.status == LoadStatus.FAILS
+        assert (whole or target.status).startswith(found), target
         if load.error and not (load.missing_keys or load.unexpected_keys):
             assert " ".join(load.error.message.split()) in target.detail
         elif load.error:
