@@ -11,6 +11,7 @@ from matrix.catalogue.words import Deviation
 from matrix.doctor.answers import Answer
 from matrix.doctor.sightings import LoadStatus
 from matrix.judge import ledger
+from matrix.system.counting import first_of
 
 SHOWN = 3
 """The most keys, or sentences, that are listed."""
@@ -64,8 +65,7 @@ def missed(paths: Sequence[str]) -> str:
 
 def some(keys: Sequence[str]) -> str:
     """Return the first of some keys, and how many more there are."""
-    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
-    return ", ".join(keys[:SHOWN]) + more
+    return first_of(keys, SHOWN)
 
 
 def applies(entry: ledger.LedgerEntry, saver: Release, loader: Release, answer: Answer) -> bool:

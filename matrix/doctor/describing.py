@@ -14,7 +14,7 @@ from pathlib import Path
 
 from matrix.catalogue import forms, releases, scenarios
 from matrix.catalogue.forms import Form
-from matrix.catalogue.releases import Release
+from matrix.catalogue.releases import Catalogue, Release
 from matrix.catalogue.scenarios import SizedScenario, Variant
 from matrix.checkpoint import edits, kinds, layout, norms
 from matrix.checkpoint.contents import Contents
@@ -52,21 +52,12 @@ def describe(saves: Iterable[Save], checkpoint: Callable[[str], bytes | None]) -
     """
     with tempfile.TemporaryDirectory() as folder:
         described = _Described(checkpoint, Path(folder))
-        saves = [save for save in saves if _is_described(save)]
+        saves = [save for save in saves if described.has_place_for(save)]
         for save in saves:
             described.add(save)
         for save in saves:
             described.add_rewritten(save)
         return described.likes()
-
-
-def _is_described(save: Save) -> bool:
-    sized = scenarios.load().get(save.scenario)
-    return (
-        sized is not None
-        and not sized.scenario.transport.distributed
-        and save.file_digest is not None
-    )
 
 
 class _Described:
@@ -78,6 +69,10 @@ class _Described:
     def __init__(self, checkpoint: Callable[[str], bytes | None], folder: Path) -> None:
         self._checkpoint = checkpoint
         self._folder = folder
+        # Read once: tables are parsed at every call, and there are thousands of saves.
+        self._scenarios = scenarios.load()
+        self._releases = releases.load()
+        self._variants = [v for v in scenarios.variants().values() if is_like_a_user(v)]
         self._numbers: dict[RecordedKind, int] = {}
         self._saved: set[tuple[str, frozenset[int]]] = set()
         self._groups: dict[_Group, list[Save]] = {}
@@ -86,12 +81,22 @@ class _Described:
 
     def likes(self) -> Likes:
         """Return all that was added."""
-        return Likes(kinds=tuple(self._numbers), saves=tuple(_rows(self._groups)))
+        rows = _rows(self._groups, self._releases)
+        return Likes(kinds=tuple(self._numbers), saves=tuple(rows))
+
+    def has_place_for(self, save: Save) -> bool:
+        """Return whether a save is of a packaged scenario, and has a file of ``torch.save``."""
+        sized = self._scenarios.get(save.scenario)
+        return (
+            sized is not None
+            and not sized.scenario.transport.distributed
+            and save.file_digest is not None
+        )
 
     def add(self, save: Save) -> None:
         """Add a checkpoint as it was saved."""
         contents = self._read(self._file(save))
-        sized = scenarios.load()[save.scenario]
+        sized = self._scenarios[save.scenario]
         states = self._states(dict(kinds.of_contents(contents)), sized)
         traits = tuple(sorted(map(str, telling.traits(contents))))
         self._groups.setdefault(_Group(save.scenario, states, traits), []).append(save)
@@ -99,11 +104,11 @@ class _Described:
 
     def add_rewritten(self, save: Save) -> None:
         """Add what variants rewrite a checkpoint into, where no release saves the same states."""
-        sized = scenarios.load()[save.scenario]
-        saver = releases.load()[save.release]
-        for variant in filter(is_like_a_user, scenarios.variants().values()):
+        sized = self._scenarios[save.scenario]
+        saver = self._releases[save.release]
+        for variant in self._variants:
             files: dict[Path, list[Release]] = {}
-            for loader in releases.load().releases:
+            for loader in self._releases.releases:
                 if not (variant.covers(saver, loader) and variant.applies_to(sized, loader)):
                     continue
                 if self._is_written(save, variant, loader):
@@ -213,11 +218,11 @@ def _known(kind: Kind, sized: SizedScenario) -> RecordedKind:
     return RecordedKind(traits=traits, modules=modules)
 
 
-def _rows(groups: dict[_Group, list[Save]]) -> Iterator[RecordedStates]:
+def _rows(groups: dict[_Group, list[Save]], known: Catalogue) -> Iterator[RecordedStates]:
     for group, saves in sorted(groups.items(), key=lambda item: item[0].scenario):
         # Releases of the very same code share the record of one of them.
         digests = {save.source_digest for save in saves}
-        same = (release for release in releases.load().releases if release.digest in digests)
+        same = (release for release in known.releases if release.digest in digests)
         yield RecordedStates(
             scenario=group.scenario,
             savers=tuple(release.name for release in same),

@@ -28,6 +28,7 @@ from matrix.errors import ExitCode, MatrixError, UsageError
 from matrix.judge import ways
 from matrix.lane.sources import FetchedSources
 from matrix.store.store import Store
+from matrix.system.counting import first_of
 from matrix.system.progress import Progress
 
 _SHOWN = 5
@@ -173,8 +174,7 @@ def remap(
 def refuse_unsafe(path: Path, names: Sequence[str]) -> None:
     """Refuse a checkpoint that names what no honest one does: whoever loads the result runs it."""
     if names:
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        shown = ", ".join(names[:_SHOWN]) + more
+        shown = first_of(names, _SHOWN)
         raise CheckpointError(
             f"{path} is not written on: loading it would import or call {shown}",
             why="it was made to do harm, or holds objects of a program of your own",

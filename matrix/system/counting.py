@@ -1,5 +1,7 @@
 """Numbers of things as text."""
 
+from collections.abc import Sequence
+
 
 def counted(number: int, noun: str) -> str:
     """Return a number of things as text, e.g. ``1 cell``, ``2 cells`` or ``3 entries``.
@@ -11,3 +13,12 @@ def counted(number: int, noun: str) -> str:
         return f"1 {noun}"
     in_ies = noun.endswith("y") and not noun.endswith(("ay", "ey", "oy", "uy"))
     return f"{number} {noun[:-1]}ies" if in_ies else f"{number} {noun}s"
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """Return the first of some names as text, and how many more there are.
+
+    :param most: how many are named.
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -18,6 +18,7 @@ from matrix.checkpoint.limits import Budget
 from matrix.checkpoint.quantized.changes import WeightChange
 from matrix.checkpoint.quantized.numbers import ITEMSIZE
 from matrix.checkpoint.quantized.summary import Held, QuantizedWeights
+from matrix.system.counting import first_of
 
 SUFFIXES = (".safetensors.index.json", ".bin.index.json")
 _SHOWN = 3
@@ -48,9 +49,8 @@ class HuggingFaceIndex(Format):
             if states.is_state(key) and (_place(part, name), key) not in held
         ]
         if lost:
-            more = f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
             contents.add_note(
-                f"{part.name} names {', '.join(lost[:_SHOWN])}{more}, which the shards do not hold"
+                f"{part.name} names {first_of(lost, _SHOWN)}, which the shards do not hold"
             )
         return "Hugging Face index"
 

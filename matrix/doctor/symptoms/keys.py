@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from matrix.catalogue.state_keys import EXTRA_STATE, WRAPPERS
 from matrix.doctor.symptoms.table import KeyKind, KeyList
+from matrix.system.counting import first_of
 
 _QUOTED = re.compile(r"'([^']+)'")
 _BARE = re.compile(
@@ -62,9 +63,7 @@ MEANINGS = {
 
 
 def _shown(keys: Iterable[str]) -> str:
-    keys = list(keys)
-    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
-    return ", ".join(keys[:SHOWN]) + more
+    return first_of(list(keys), SHOWN)
 
 
 def kind_of(key: str, table: Sequence[KeyKind]) -> str:
